@@ -1,0 +1,2 @@
+//! pc-bench
+fn main() {}
