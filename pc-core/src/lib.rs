@@ -1,1 +1,36 @@
-//! Predictive coding.
+//! Predictive coding on any computation graph.
+//!
+//! Every vertex of a graph holds a **value** `v`, its parents **predict** it, `mu = f(parents)`, and the **error** is value minus prediction,
+//! `e = v - mu`. Relaxation moves values down the **energy** `F = sum 1/2 pi |e|^2` (plus an output loss), and weights learn from the errors
+//! next to them. No framework is named here: a model is a [`Network`] of some [`Tensor`], a rule is a [`Schedule`], and [`Relaxation`] is the one loop that
+//! runs it. The [`host`] backend runs on the CPU with nothing but this crate, in `f32` and `f64`.
+//!
+//! Start with [`Graph`] for a worked example, and [`Schedule`] for the rules.
+
+mod clamp;
+mod error;
+mod gradients;
+mod graph;
+mod loss;
+mod network;
+mod relaxation;
+mod schedule;
+mod tensor;
+mod topology;
+mod vertex;
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod host;
+
+pub use clamp::{Clamp, Clamps, SharedLoss};
+pub use error::{Error, ErrorKind, Result};
+pub use gradients::{Agreement, Gradients};
+pub use graph::{Graph, GraphBuilder, GraphLinearisation};
+pub use loss::{Loss, SquaredError};
+pub use network::{Abilities, Drives, Forward, FusedSteps, GraphFrame, Network, NodeState, Residuals, Settings, State, Want};
+pub use relaxation::{Energy, Event, Outcome, Relaxation, Status};
+pub use schedule::{Coordinates, Evaluation, Learning, Linearise, Reduction, Schedule, Start, StepRule};
+pub use tensor::{NodeJob, StateStep, Tensor};
+pub use topology::{ParamId, Prediction, PredictionId, Topology, VertexId};
+pub use vertex::{Cache, Inputs, Pulled, Vertex};

@@ -1,2 +1,94 @@
-//! xtask
-fn main() {}
+//! The commands that check this workspace. `cargo xtask help` lists them.
+
+mod deps;
+mod lines;
+mod step;
+
+use std::path::PathBuf;
+use std::process::{ExitCode, Stdio};
+use std::time::Instant;
+
+use step::{Failure, Step};
+
+const HELP: &str = "\
+Usage: cargo xtask <command>
+
+  test [words]  run all tests, doc tests included, with all features;
+                further words go to cargo test, for example a filter
+  lint          check format, clippy, documentation and dependencies
+  help          show this text
+
+A command that fails prints which of its steps failed and exits with 1.";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    if let Err(error) = std::env::set_current_dir(root()) {
+        eprintln!("error: cannot enter {}: {error}", root().display());
+        return ExitCode::FAILURE;
+    }
+    let start = Instant::now();
+    let (command, failures) = match words.as_slice() {
+        [] | ["help" | "-h" | "--help", ..] => {
+            println!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        ["test", more @ ..] => ("test", test(more)),
+        ["lint"] => ("lint", lint()),
+        ["lint", word, ..] => {
+            eprintln!("error: lint takes no further words, found `{word}`");
+            return ExitCode::FAILURE;
+        }
+        [word, ..] => {
+            eprintln!("error: no command `{word}`; `cargo xtask help` lists the commands");
+            return ExitCode::FAILURE;
+        }
+    };
+    let seconds = start.elapsed().as_secs_f64();
+    if failures.is_empty() {
+        println!("{command} passed in {seconds:.1} s");
+        return ExitCode::SUCCESS;
+    }
+    for failure in failures {
+        eprintln!("error: {command} failed at {failure}");
+    }
+    ExitCode::FAILURE
+}
+
+/// The folder of the workspace.
+fn root() -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    package.parent().map(PathBuf::from).unwrap_or(package)
+}
+
+fn test(more: &[&str]) -> Vec<Failure> {
+    let step = Step::cargo(&["test", "--workspace", "--all-features"]).args(more);
+    step.run().err().into_iter().collect()
+}
+
+/// Runs every check, so that one call shows everything there is to repair.
+fn lint() -> Vec<Failure> {
+    if let Err(failure) = components() {
+        return vec![failure];
+    }
+    let steps = [
+        Step::cargo(&["fmt", "--all", "--check"]),
+        Step::cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"]),
+        Step::cargo(&["doc", "--no-deps", "--workspace", "--all-features"]).env("RUSTDOCFLAGS", "-D warnings"),
+    ];
+    let mut failures: Vec<Failure> = steps.iter().filter_map(|s| s.run().err()).collect();
+    failures.extend(deps::check());
+    lines::warn();
+    failures
+}
+
+/// Adds rustfmt and clippy where rustup left them out.
+fn components() -> Result<(), Failure> {
+    for (word, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        let found = Step::cargo(&[word, "--version"]).command().stdout(Stdio::null()).stderr(Stdio::null()).status();
+        if !found.is_ok_and(|status| status.success()) {
+            Step::new("rustup", &["component", "add", component]).run()?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,191 @@
+//! What holds a vertex: nothing, a value, part of one, a nudge, a loss, an intervention.
+
+use std::{cell::RefCell, collections::BTreeMap, fmt, rc::Rc};
+
+use crate::{Error, Result, loss::Loss, tensor::Tensor, topology::{Topology, VertexId}};
+
+/// A loss shared between the clamps of successive relaxations.
+pub type SharedLoss<T> = Rc<RefCell<dyn Loss<T>>>;
+
+/// How one vertex is held during a relaxation.
+#[non_exhaustive]
+#[derive(Clone)]
+pub enum Clamp<T> {
+    /// Free to move (what a vertex without a clamp is), starting at this value rather than where the schedule would start it. A free vertex that
+    /// nothing predicts, such as the input of a generative model, needs this.
+    Free(T),
+    /// Held at this value. The error `v - mu` of a held vertex that something predicts drives the rest.
+    Held(T),
+    /// Held where the mask is 1, free where it is 0: completing a part from the rest.
+    Masked {
+        /// What the held elements are held at; the others start there too where nothing predicts the vertex.
+        value: T,
+        /// 1 where held, 0 where free.
+        mask: T,
+    },
+    /// Held at `mu + beta (target - mu)`, with `mu` the feed-forward prediction, set once at the start. Gradients come out multiplied
+    /// by about `beta`.
+    Nudged {
+        /// What it is nudged towards.
+        target: T,
+        /// The strength; negative pushes away.
+        beta: f64,
+    },
+    /// Not a state at all: the vertex follows its prediction, and its error is `-lambda dL/dmu` there. With `lambda = 1` and the squared error
+    /// this is what holding does. Small `lambda` is the weak loss, whose relaxed gradients over `lambda` approach backprop's.
+    Driven {
+        /// The loss.
+        loss: SharedLoss<T>,
+        /// The strength `lambda`.
+        lambda: f64,
+    },
+    /// Held at this value, and its own error cut: the incoming predictions are ignored (Pearl's `do`).
+    Intervened(T),
+}
+
+impl<T> fmt::Debug for Clamp<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Clamp::Free(_) => "Free",
+            Clamp::Held(_) => "Held",
+            Clamp::Masked { .. } => "Masked",
+            Clamp::Nudged { .. } => "Nudged",
+            Clamp::Driven { .. } => "Driven",
+            Clamp::Intervened(_) => "Intervened",
+        })
+    }
+}
+
+/// The clamps of one relaxation, by vertex. Vertices without one are free.
+///
+/// # Example
+/// ```
+/// use pc_core::{Clamps, VertexId, host::HostTensor};
+/// let (image, label) = (VertexId::new(0), VertexId::new(3));
+/// let clamps = Clamps::new()
+///     .hold(image, HostTensor::<f32>::new(&[1, 2], vec![0.5, 1.0])?)
+///     .hold(label, HostTensor::new(&[1, 1], vec![1.0])?);
+/// assert_eq!(clamps.iter().count(), 2);
+/// # Ok::<(), pc_core::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Clamps<T> {
+    clamps: BTreeMap<VertexId, Clamp<T>>,
+}
+
+impl<T> Default for Clamps<T> {
+    fn default() -> Self {
+        Self { clamps: BTreeMap::new() }
+    }
+}
+
+impl<T> Clamps<T> {
+    /// No clamps.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the clamp of a vertex, in place of any it had.
+    #[must_use]
+    pub fn with(mut self, vertex: VertexId, clamp: Clamp<T>) -> Self {
+        self.clamps.insert(vertex, clamp);
+        self
+    }
+
+    /// [`Clamp::Free`] from a starting value.
+    #[must_use]
+    pub fn free(self, vertex: VertexId, start: T) -> Self {
+        self.with(vertex, Clamp::Free(start))
+    }
+
+    /// [`Clamp::Held`].
+    #[must_use]
+    pub fn hold(self, vertex: VertexId, value: T) -> Self {
+        self.with(vertex, Clamp::Held(value))
+    }
+
+    /// [`Clamp::Masked`].
+    #[must_use]
+    pub fn mask(self, vertex: VertexId, value: T, mask: T) -> Self {
+        self.with(vertex, Clamp::Masked { value, mask })
+    }
+
+    /// [`Clamp::Nudged`].
+    #[must_use]
+    pub fn nudge(self, vertex: VertexId, target: T, beta: f64) -> Self {
+        self.with(vertex, Clamp::Nudged { target, beta })
+    }
+
+    /// [`Clamp::Driven`] by a loss at strength 1.
+    #[must_use]
+    pub fn drive(self, vertex: VertexId, loss: impl Loss<T> + 'static) -> Self {
+        self.weak_loss(vertex, loss, 1.0)
+    }
+
+    /// [`Clamp::Driven`] by a loss at strength `lambda`.
+    #[must_use]
+    pub fn weak_loss(self, vertex: VertexId, loss: impl Loss<T> + 'static, lambda: f64) -> Self {
+        self.with(vertex, Clamp::Driven { loss: Rc::new(RefCell::new(loss)), lambda })
+    }
+
+    /// [`Clamp::Intervened`].
+    #[must_use]
+    pub fn intervene(self, vertex: VertexId, value: T) -> Self {
+        self.with(vertex, Clamp::Intervened(value))
+    }
+
+    /// The clamp of a vertex.
+    pub fn get(&self, vertex: VertexId) -> Option<&Clamp<T>> {
+        self.clamps.get(&vertex)
+    }
+
+    /// The clamps, by vertex.
+    pub fn iter(&self) -> impl Iterator<Item = (VertexId, &Clamp<T>)> {
+        self.clamps.iter().map(|(vertex, clamp)| (*vertex, clamp))
+    }
+}
+
+impl<T: Tensor> Clamps<T> {
+    /// The batch size that the clamps agree on.
+    ///
+    /// # Errors
+    /// Where they do not, or none has a tensor.
+    pub fn batch(&self, topology: &Topology) -> Result<usize> {
+        let mut found: Option<(usize, VertexId)> = None;
+        for (vertex, clamp) in self.iter() {
+            for tensor in clamp.tensors() {
+                let batch = tensor.shape().first().copied().unwrap_or(0);
+                if batch == 0 {
+                    return Err(Error::clamp("its clamp holds an empty batch").at(topology.name(vertex)));
+                }
+                match found {
+                    None => found = Some((batch, vertex)),
+                    Some((other, first)) if other != batch => {
+                        return Err(Error::shape(format!("its clamp has a batch of {batch}, but that of `{}` has {other}", topology.name(first)))
+                            .at(topology.name(vertex)));
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        found.map(|(batch, _)| batch).ok_or_else(|| Error::clamp("no vertex is clamped, so there is nothing to start from"))
+    }
+}
+
+impl<T> Clamp<T> {
+    /// The tensors of the clamp.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = &T> {
+        let (first, second) = match self {
+            Clamp::Free(value) | Clamp::Held(value) | Clamp::Intervened(value) => (Some(value), None),
+            Clamp::Masked { value, mask } => (Some(value), Some(mask)),
+            Clamp::Nudged { target, .. } => (Some(target), None),
+            Clamp::Driven { .. } => (None, None),
+        };
+        first.into_iter().chain(second)
+    }
+
+    /// Whether the vertex's state may move.
+    pub(crate) fn moves(&self) -> bool {
+        matches!(self, Clamp::Free(_) | Clamp::Masked { .. })
+    }
+}

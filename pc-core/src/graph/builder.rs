@@ -1,0 +1,169 @@
+//! Building a graph, vertex by vertex.
+
+use crate::{
+    Error, Result,
+    graph::Graph,
+    tensor::Tensor,
+    topology::{ParamId, Prediction, Topology, VertexId},
+    vertex::Vertex,
+};
+
+/// Collects vertices, predictions and parameters, checking each as it comes.
+pub struct GraphBuilder<T: Tensor> {
+    names: Vec<String>,
+    shapes: Vec<Vec<usize>>,
+    vertices: Vec<T::Vertex>,
+    predictions: Vec<Prediction>,
+    parameter_names: Vec<String>,
+    parameters: Vec<T>,
+}
+
+impl<T: Tensor> std::fmt::Debug for GraphBuilder<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GraphBuilder").field("names", &self.names).field("shapes", &self.shapes).finish_non_exhaustive()
+    }
+}
+
+impl<T: Tensor> Default for GraphBuilder<T> {
+    fn default() -> Self {
+        Self {
+            names: Vec::new(),
+            shapes: Vec::new(),
+            vertices: Vec::new(),
+            predictions: Vec::new(),
+            parameter_names: Vec::new(),
+            parameters: Vec::new(),
+        }
+    }
+}
+
+impl<T: Tensor> GraphBuilder<T> {
+    /// Adds a vertex that nothing predicts (yet): an input, or a vertex of a cycle, to which [`GraphBuilder::predict`] adds predictions.
+    /// `shape` leaves the batch out.
+    ///
+    /// # Errors
+    /// A name that is taken; an empty dimension.
+    pub fn input(&mut self, name: &str, shape: &[usize]) -> Result<VertexId> {
+        if self.names.iter().any(|known| known == name) {
+            return Err(Error::graph("the name is taken by an earlier vertex").at(name));
+        }
+        if shape.contains(&0) {
+            return Err(Error::shape(format!("the shape {shape:?} has an empty dimension")).at(name));
+        }
+        self.names.push(name.to_owned());
+        self.shapes.push(shape.to_vec());
+        Ok(VertexId::new(self.names.len() - 1))
+    }
+
+    /// Adds a parameter. Several predictions may use it; their gradients are summed.
+    ///
+    /// # Errors
+    /// A name that is taken; numbers that are not finite.
+    pub fn parameter(&mut self, name: &str, value: T) -> Result<ParamId> {
+        if self.parameter_names.iter().any(|known| known == name) {
+            return Err(Error::graph(format!("the parameter name `{name}` is taken")));
+        }
+        if !value.is_finite() {
+            return Err(Error::not_finite(format!("a number of parameter `{name}` is not finite")));
+        }
+        self.parameter_names.push(name.to_owned());
+        self.parameters.push(value);
+        Ok(ParamId::new(self.parameters.len() - 1))
+    }
+
+    /// Adds a vertex with its prediction. Its shape is what the prediction says.
+    ///
+    /// # Errors
+    /// A name that is taken; unknown parents or parameters; shapes that do not fit.
+    pub fn vertex(&mut self, name: &str, vertex: T::Vertex, parents: &[VertexId], parameters: &[ParamId]) -> Result<VertexId> {
+        let shape = self.predicted_shape(&vertex, parents, parameters).map_err(|error| error.at(name))?;
+        let id = self.input(name, &shape)?;
+        self.push(id, vertex, parents, parameters, 1.0);
+        Ok(id)
+    }
+
+    /// Adds a (further) prediction to a vertex, its error weighted by `precision` in the energy. The first prediction of a vertex
+    /// is the one that a forward pass sets it to.
+    ///
+    /// # Errors
+    /// Unknown vertices or parameters; a prediction whose shape is not the vertex's; a precision that is not a positive number.
+    pub fn predict(&mut self, of: VertexId, vertex: T::Vertex, parents: &[VertexId], parameters: &[ParamId], precision: f64) -> Result<()> {
+        let Some(name) = self.names.get(of.index()) else {
+            return Err(Error::graph(format!("vertex {} is not in this graph", of.index())));
+        };
+        let shape = self.predicted_shape(&vertex, parents, parameters).map_err(|error| error.at(name))?;
+        if shape != self.shapes[of.index()] {
+            return Err(Error::shape(format!("its {} prediction has shape {shape:?}, the vertex {:?}", vertex.kind(), self.shapes[of.index()])).at(name));
+        }
+        if !(precision > 0.0 && precision.is_finite()) {
+            return Err(Error::graph(format!("the precision must be a positive number, not {precision}")).at(name));
+        }
+        self.push(of, vertex, parents, parameters, precision);
+        Ok(())
+    }
+
+    /// Sets the precision of the first prediction of a vertex.
+    ///
+    /// # Errors
+    /// A vertex that is unknown or that nothing predicts; a precision that is not a positive number.
+    pub fn precision(&mut self, of: VertexId, precision: f64) -> Result<()> {
+        let name = self.names.get(of.index()).map_or("?", String::as_str);
+        if !(precision > 0.0 && precision.is_finite()) {
+            return Err(Error::graph(format!("the precision must be a positive number, not {precision}")).at(name));
+        }
+        let prediction = self.predictions.iter_mut().find(|p| p.of == of);
+        prediction.ok_or_else(|| Error::graph("nothing predicts it, so its error has no precision").at(name))?.precision = precision;
+        Ok(())
+    }
+
+    /// Gives a vertex that has children an output of its own: an identity vertex, on which a loss may act.
+    ///
+    /// # Errors
+    /// As [`GraphBuilder::vertex`].
+    pub fn output(&mut self, name: &str, of: VertexId) -> Result<VertexId> {
+        self.vertex(name, T::identity_vertex(), &[of], &[])
+    }
+
+    /// The shape of a vertex, without the batch.
+    ///
+    /// # Errors
+    /// A vertex that is not in this graph.
+    pub fn shape(&self, vertex: VertexId) -> Result<&[usize]> {
+        self.shapes
+            .get(vertex.index())
+            .map(Vec::as_slice)
+            .ok_or_else(|| Error::graph(format!("vertex {} is not in this graph", vertex.index())))
+    }
+
+    /// Checks the whole and makes the graph.
+    ///
+    /// # Errors
+    /// A graph without predictions.
+    pub fn build(self) -> Result<Graph<T>> {
+        if self.predictions.is_empty() {
+            return Err(Error::graph("the graph has no predictions"));
+        }
+        let topology = Topology::new(self.names, self.parameter_names, self.predictions)?;
+        let still = vec![false; topology.len()];
+        Ok(Graph { topology, vertices: self.vertices, shapes: self.shapes, parameters: self.parameters, still })
+    }
+
+    fn predicted_shape(&self, vertex: &T::Vertex, parents: &[VertexId], parameters: &[ParamId]) -> Result<Vec<usize>> {
+        let parents = parents.iter().map(|&parent| self.shape(parent)).collect::<Result<Vec<_>>>()?;
+        let mut parameter_shapes = Vec::with_capacity(parameters.len());
+        for parameter in parameters {
+            let known = self.parameters.get(parameter.index());
+            parameter_shapes.push(known.ok_or_else(|| Error::graph(format!("parameter {} is not in this graph", parameter.index())))?.shape());
+        }
+        if parameters.len() != vertex.parameters() {
+            return Err(Error::graph(format!("a {} vertex takes {} parameters, not {}", vertex.kind(), vertex.parameters(), parameters.len())));
+        }
+        let parameter_shapes: Vec<&[usize]> = parameter_shapes.iter().map(Vec::as_slice).collect();
+        vertex.shape(&parents, &parameter_shapes)
+    }
+
+    fn push(&mut self, of: VertexId, vertex: T::Vertex, parents: &[VertexId], parameters: &[ParamId], precision: f64) {
+        self.predictions.push(Prediction { of, parents: parents.to_vec(), parameters: parameters.to_vec(), precision });
+        self.vertices.push(vertex);
+    }
+}

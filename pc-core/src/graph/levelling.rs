@@ -1,0 +1,64 @@
+//! Levelling: identity vertices on edges that span more than one level, which makes Z-IL exact on any DAG.
+
+use crate::{
+    Error, Result,
+    graph::Graph,
+    tensor::Tensor,
+    topology::{Prediction, Topology, VertexId},
+};
+
+impl<T: Tensor> Graph<T> {
+    /// The same function, with every edge from a predicted vertex spanning just one level: an edge from level `l` to level `m`
+    /// (level = longest distance to a vertex without children) gets `l - m - 1` identity vertices. Edges out of one vertex share them. Edges
+    /// out of inputs are left alone, for nothing is ever sent back along them to a held input.
+    ///
+    /// Existing [`VertexId`]s and [`crate::ParamId`]s stay valid; the new vertices come after them, named `vertex~1`, `vertex~2`, ...
+    ///
+    /// # Errors
+    /// A cyclic graph has no levels.
+    ///
+    /// # Example
+    /// ```
+    /// use pc_core::{Graph, host::{Activation, HostLayers, HostTensor, Init}};
+    /// let mut init = Init::new(1);
+    /// let mut b = Graph::<HostTensor<f64>>::builder();
+    /// let x = b.input("x", &[4])?;
+    /// let a = b.dense("a", x, 4, Activation::Tanh, &mut init)?;
+    /// let c = b.dense("c", a, 4, Activation::Tanh, &mut init)?;
+    /// let y = b.sum("y", &[a, c])?; // a skip: a -> y spans two levels
+    /// let graph = b.build()?.levelled()?;
+    /// assert!(graph.topology().unlevelled_edge().is_none());
+    /// assert!(graph.vertex("a~1").is_ok());
+    /// # Ok::<(), pc_core::Error>(())
+    /// ```
+    pub fn levelled(self) -> Result<Self> {
+        let Self { topology, mut vertices, mut shapes, parameters, .. } = self;
+        if !topology.is_acyclic() {
+            return Err(Error::graph("a cyclic graph has no levels"));
+        }
+        let mut names: Vec<String> = topology.vertices().map(|v| topology.name(v).to_owned()).collect();
+        let mut predictions = topology.predictions().to_vec();
+        let mut relays: Vec<Vec<VertexId>> = topology.vertices().map(|v| vec![v]).collect();
+        let level = |v| topology.level(v).unwrap_or(0);
+        for prediction in &mut predictions[..topology.predictions().len()] {
+            let target = level(prediction.of);
+            for parent in prediction.parents.iter_mut().filter(|parent| !topology.is_root(**parent)) {
+                let relays = &mut relays[parent.index()];
+                let wanted = level(*parent) - target - 1;
+                while relays.len() <= wanted {
+                    names.push(format!("{}~{}", topology.name(*parent), relays.len()));
+                    shapes.push(shapes[parent.index()].clone());
+                    relays.push(VertexId::new(names.len() - 1));
+                }
+                *parent = relays[wanted];
+            }
+        }
+        for pair in relays.iter().flat_map(|relays| relays.windows(2)) {
+            predictions.push(Prediction { of: pair[1], parents: vec![pair[0]], parameters: Vec::new(), precision: 1.0 });
+            vertices.push(T::identity_vertex());
+        }
+        let topology = Topology::new(names, topology.parameter_names().to_vec(), predictions)?;
+        let still = vec![false; topology.len()];
+        Ok(Self { topology, vertices, shapes, parameters, still })
+    }
+}

@@ -1,0 +1,136 @@
+//! The explicit graph: vertices and edges built by hand.
+
+mod builder;
+mod levelling;
+mod run;
+
+pub use builder::GraphBuilder;
+pub use run::{GraphFrame, GraphLinearisation, NodeState};
+
+use std::fmt;
+
+use crate::{
+    Error, Result,
+    tensor::Tensor,
+    topology::{ParamId, Topology, VertexId},
+    vertex::Vertex,
+};
+
+/// A computation graph whose vertices are objects: the [`crate::Network`] that can do everything.
+///
+/// Any topology is allowed: skips, shared parameters, several outputs, several predictions of one vertex, cycles. The graph owns its parameters.
+///
+/// # Example
+/// ```
+/// use pc_core::{Clamps, Graph, Relaxation, Schedule, host::{Activation, HostLayers, HostTensor, Init}};
+///
+/// let mut init = Init::new(7);
+/// let mut b = Graph::<HostTensor<f64>>::builder();
+/// let x = b.input("x", &[2])?;
+/// let h = b.dense("h", x, 8, Activation::Tanh, &mut init)?;
+/// let y = b.dense("y", h, 1, Activation::Identity, &mut init)?;
+/// let mut graph = b.build()?;
+///
+/// let clamps = Clamps::new()
+///     .hold(x, HostTensor::new(&[1, 2], vec![0.5, -1.0])?)
+///     .hold(y, HostTensor::new(&[1, 1], vec![1.0])?);
+/// let mut relaxation = Relaxation::new(&graph, Schedule::standard(0.1, 20)?)?;
+/// let outcome = relaxation.run(&mut graph, &clamps)?;
+/// assert_eq!(outcome.steps, 20);
+/// assert!(relaxation.gradients().iter().all(|(_, gradient)| gradient.is_some()));
+/// # Ok::<(), pc_core::Error>(())
+/// ```
+pub struct Graph<T: Tensor> {
+    pub(crate) topology: Topology,
+    pub(crate) vertices: Vec<T::Vertex>,
+    pub(crate) shapes: Vec<Vec<usize>>,
+    pub(crate) parameters: Vec<T>,
+    /// One `false` a vertex: nothing has moved.
+    still: Vec<bool>,
+}
+
+impl<T: Tensor> fmt::Debug for Graph<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds = self.vertices.iter().map(Vertex::kind);
+        let vertices = self.topology.predictions().iter().zip(kinds).map(|(p, kind)| (self.topology.name(p.of), kind));
+        f.debug_map().entries(vertices).finish()
+    }
+}
+
+impl<T: Tensor> Graph<T> {
+    /// Starts an empty graph.
+    pub fn builder() -> GraphBuilder<T> {
+        GraphBuilder::default()
+    }
+
+    /// The vertices and predictions.
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// The vertex of this name.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn vertex(&self, name: &str) -> Result<VertexId> {
+        self.topology.vertex(name)
+    }
+
+    /// The shape of a vertex's state, without the batch.
+    pub fn shape(&self, vertex: VertexId) -> &[usize] {
+        &self.shapes[vertex.index()]
+    }
+
+    /// The parameters, in order of their [`ParamId`]s.
+    pub fn parameters(&self) -> &[T] {
+        &self.parameters
+    }
+
+    /// The parameters, to be moved by an optimiser.
+    pub fn parameters_mut(&mut self) -> &mut [T] {
+        &mut self.parameters
+    }
+
+    /// The parameters with their names.
+    pub fn named_parameters(&self) -> impl ExactSizeIterator<Item = (&str, &T)> {
+        self.topology.parameter_names().iter().map(String::as_str).zip(&self.parameters)
+    }
+
+    /// The parameter of this name.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn parameter(&self, name: &str) -> Result<ParamId> {
+        let names = self.topology.parameter_names();
+        names
+            .iter()
+            .position(|known| known == name)
+            .map(ParamId::new)
+            .ok_or_else(|| Error::graph(format!("no parameter is called `{name}`; there are {}", names.join(", "))))
+    }
+
+    /// Sets a parameter.
+    ///
+    /// # Errors
+    /// Where the shape is another, or a number is not finite.
+    pub fn set_parameter(&mut self, parameter: ParamId, value: T) -> Result<()> {
+        let names = self.topology.parameter_names();
+        let name = names.get(parameter.index()).map_or("?", String::as_str);
+        let Some(held) = self.parameters.get_mut(parameter.index()) else {
+            return Err(Error::graph(format!("parameter {} is not in this graph", parameter.index())));
+        };
+        if !held.has_shape(&value.shape()) {
+            return Err(Error::shape(format!("parameter `{name}` has shape {:?}, not {:?}", held.shape(), value.shape())));
+        }
+        if !value.is_finite() {
+            return Err(Error::not_finite(format!("a number for parameter `{name}` is not finite")));
+        }
+        *held = value;
+        Ok(())
+    }
+
+    /// The number of scalars in all parameters.
+    pub fn parameter_count(&self) -> usize {
+        self.parameters.iter().map(|p| p.shape().iter().product::<usize>()).sum()
+    }
+}

@@ -1,0 +1,54 @@
+//! The scalars of the host backend.
+
+use std::{cell::RefCell, fmt};
+
+/// A scalar that host tensors hold: `f32` or `f64`.
+pub trait Element: num_traits::Float + num_traits::NumAssign + Default + Send + Sync + fmt::Debug + fmt::Display + sealed::Sealed + 'static {
+    /// The nearest value to `x`.
+    fn of(x: f64) -> Self;
+
+    /// Its value as `f64`.
+    fn value(self) -> f64;
+
+    /// Lends this thread's working memory, at least `length` elements of unspecified contents.
+    #[doc(hidden)]
+    fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [Self]) -> R) -> R;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for f64 {}
+}
+
+macro_rules! element {
+    ($scalar:ty, $scratch:ident) => {
+        thread_local! {
+            static $scratch: RefCell<Vec<$scalar>> = const { RefCell::new(Vec::new()) };
+        }
+
+        impl Element for $scalar {
+            fn of(x: f64) -> Self {
+                x as $scalar
+            }
+
+            fn value(self) -> f64 {
+                f64::from(self)
+            }
+
+            fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [Self]) -> R) -> R {
+                // Taken out while in use, so that a job stolen by this thread meanwhile finds an empty one rather than a locked one.
+                let mut buffer = $scratch.take();
+                if buffer.len() < length {
+                    buffer.resize(length, 0.0);
+                }
+                let result = work(&mut buffer[..length]);
+                $scratch.replace(buffer);
+                result
+            }
+        }
+    };
+}
+
+element!(f32, SCRATCH_F32);
+element!(f64, SCRATCH_F64);

@@ -1,0 +1,97 @@
+//! Matrix products, by the `gemm` crate.
+
+use crate::host::Element;
+
+/// A matrix in someone's slice: element `(i, j)` at `i * row_stride + j * column_stride`.
+#[derive(Clone, Copy)]
+pub(crate) struct Matrix<'a, F> {
+    pub(crate) data: &'a [F],
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) row_stride: usize,
+    pub(crate) column_stride: usize,
+}
+
+impl<'a, F> Matrix<'a, F> {
+    /// Rows one after the other.
+    pub(crate) fn new(data: &'a [F], rows: usize, columns: usize) -> Self {
+        Self { data, rows, columns, row_stride: columns, column_stride: 1 }
+    }
+
+    /// The transpose.
+    pub(crate) fn t(self) -> Self {
+        Self { rows: self.columns, columns: self.rows, row_stride: self.column_stride, column_stride: self.row_stride, ..self }
+    }
+}
+
+/// How many threads a product may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Threads {
+    One,
+    All,
+}
+
+/// `c <- alpha a b + beta c`, with `c` in rows of `b.columns`. With `beta = 0` the contents of `c` are not read.
+///
+/// # Panics
+/// Where the shapes do not fit the slices; callers have checked theirs when the graph was built.
+pub(crate) fn gemm<F: Element>(alpha: F, a: Matrix<'_, F>, b: Matrix<'_, F>, beta: F, c: &mut [F], threads: Threads) {
+    let (m, k, n) = (a.rows, a.columns, b.columns);
+    assert_eq!(k, b.rows, "the inner dimensions of a product differ");
+    assert_eq!(m * n, c.len(), "the result of a product has another size");
+    if m == 0 || n == 0 {
+        return;
+    }
+    if k == 0 {
+        c.iter_mut().for_each(|x| *x = if beta == F::zero() { F::zero() } else { *x * beta });
+        return;
+    }
+    let last = |x: &Matrix<'_, F>| (x.rows - 1) * x.row_stride + (x.columns - 1) * x.column_stride;
+    assert!(last(&a) < a.data.len() && last(&b) < b.data.len(), "a matrix reaches past its slice");
+    let threads = match threads {
+        // Below this many multiplications threads cost more than they save.
+        Threads::All if m * n * k >= 1 << 18 && rayon::current_num_threads() > 1 => gemm::Parallelism::Rayon(0),
+        _ => gemm::Parallelism::None,
+    };
+    let stride = |x: usize| isize::try_from(x).unwrap_or(isize::MAX);
+    // SAFETY: `last` bounds every element of `a` and `b` that is read, `c` holds exactly m * n elements in rows of n, and `c` is
+    // borrowed mutably, so it overlaps neither.
+    #[allow(unsafe_code)]
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            c.as_mut_ptr(),
+            1,
+            stride(n),
+            beta != F::zero(),
+            a.data.as_ptr(),
+            stride(a.column_stride),
+            stride(a.row_stride),
+            b.data.as_ptr(),
+            stride(b.column_stride),
+            stride(b.row_stride),
+            beta,
+            alpha,
+            false,
+            false,
+            false,
+            threads,
+        );
+    }
+}
+
+/// `b <- a^T`, with `a` in `rows` rows of `columns`, by blocks that stay in cache.
+pub(crate) fn transpose<F: Element>(a: &[F], rows: usize, columns: usize, b: &mut [F]) {
+    const BLOCK: usize = 16;
+    for i0 in (0..rows).step_by(BLOCK) {
+        for j0 in (0..columns).step_by(BLOCK) {
+            for i in i0..(i0 + BLOCK).min(rows) {
+                for j in j0..(j0 + BLOCK).min(columns) {
+                    b[j * rows + i] = a[i * columns + j];
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Linear maps, and the identity.
+
+use crate::{
+    Error, Result,
+    host::{
+        Element, HostTensor,
+        gemm::{Matrix, Threads, gemm, transpose},
+    },
+    tensor::Tensor,
+    vertex::{Cache, Inputs, Pulled, Vertex},
+};
+
+/// `mu = v`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Identity;
+
+impl<F: Element> Vertex<HostTensor<F>> for Identity {
+    fn kind(&self) -> &str {
+        "identity"
+    }
+
+    fn shape(&self, parents: &[&[usize]], _parameters: &[&[usize]]) -> Result<Vec<usize>> {
+        match parents {
+            [parent] => Ok(parent.to_vec()),
+            _ => Err(Error::graph(format!("an identity takes one parent, not {}", parents.len()))),
+        }
+    }
+
+    fn predict(&self, at: &Inputs<'_, HostTensor<F>>, _cache: &mut Cache<HostTensor<F>>, output: &mut HostTensor<F>) -> Result<()> {
+        output.copy_from(at.value(0));
+        Ok(())
+    }
+
+    fn change(
+        &self,
+        at: &Inputs<'_, HostTensor<F>>,
+        _cache: &mut Cache<HostTensor<F>>,
+        _predicted: &HostTensor<F>,
+        output: &mut HostTensor<F>,
+    ) -> Result<()> {
+        match at.displacement(0) {
+            Some(displacement) => output.copy_from(displacement),
+            None => output.fill(0.0),
+        }
+        Ok(())
+    }
+
+    fn pull(
+        &self,
+        _at: &Inputs<'_, HostTensor<F>>,
+        _cache: &mut Cache<HostTensor<F>>,
+        cotangent: &HostTensor<F>,
+        pulled: &mut Pulled<'_, HostTensor<F>>,
+    ) -> Result<()> {
+        if let Some(force) = pulled.force(0) {
+            force.copy_from(cotangent);
+        }
+        Ok(())
+    }
+
+    fn reads_values(&self) -> bool {
+        false
+    }
+}
+
+/// `mu = W v + b` over the last axis, with parameters `W [out, in]` and, where there is a bias, `b [out]`. Axes before the last count as batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Linear {
+    bias: bool,
+}
+
+// Slots of the cache: the transposed weight, and for moving weights the old ones and their change.
+const TRANSPOSED: usize = 0;
+const OLD_WEIGHT: usize = 1;
+const OLD_BIAS: usize = 2;
+const MOVED: usize = 3;
+/// In the list of indices 0: whether TRANSPOSED is of the current weight.
+const VALID: usize = 0;
+
+impl Linear {
+    /// With a bias.
+    pub fn new() -> Self {
+        Self { bias: true }
+    }
+
+    /// Without one.
+    pub fn without_bias() -> Self {
+        Self { bias: false }
+    }
+}
+
+impl Default for Linear {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The rows that a tensor has over its last axis.
+fn rows<F: Element>(x: &HostTensor<F>, columns: usize) -> usize {
+    x.data().len() / columns.max(1)
+}
+
+impl<F: Element> Vertex<HostTensor<F>> for Linear {
+    fn kind(&self) -> &str {
+        "linear"
+    }
+
+    fn shape(&self, parents: &[&[usize]], parameters: &[&[usize]]) -> Result<Vec<usize>> {
+        let [parent] = parents else {
+            return Err(Error::graph(format!("a linear vertex takes one parent, not {}", parents.len())));
+        };
+        let (Some(last), Some(&[out, inputs])) = (parent.last(), parameters.first().copied()) else {
+            return Err(Error::shape(format!("a linear vertex takes a weight [out, in] and a parent with a last axis, not {parameters:?} and {parent:?}")));
+        };
+        if inputs != *last {
+            return Err(Error::shape(format!("its weight takes {inputs} inputs, but its parent has {last} (shape {parent:?})")));
+        }
+        if self.bias && parameters.get(1).copied() != Some(&[out][..]) {
+            return Err(Error::shape(format!("its bias has shape {:?}, not [{out}]", parameters.get(1))));
+        }
+        let mut shape = parent.to_vec();
+        if let Some(last) = shape.last_mut() {
+            *last = out;
+        }
+        Ok(shape)
+    }
+
+    fn parameters(&self) -> usize {
+        1 + usize::from(self.bias)
+    }
+
+    fn predict(&self, at: &Inputs<'_, HostTensor<F>>, cache: &mut Cache<HostTensor<F>>, output: &mut HostTensor<F>) -> Result<()> {
+        let (weight, x) = (at.parameter(0), at.value(0));
+        let (out, inputs) = (weight.dims()[0], weight.dims()[1]);
+        cache.indices(VALID).clear();
+        if at.plastic() {
+            cache.slot(OLD_WEIGHT, weight.dims(), weight).copy_from(weight);
+            if self.bias {
+                cache.slot(OLD_BIAS, at.parameter(1).dims(), weight).copy_from(at.parameter(1));
+            }
+        }
+        let beta = if self.bias {
+            let bias = at.parameter(1).data();
+            for row in output.data_mut().chunks_exact_mut(out) {
+                row.copy_from_slice(bias);
+            }
+            F::one()
+        } else {
+            F::zero()
+        };
+        let x = Matrix::new(x.data(), rows(x, inputs), inputs);
+        gemm(F::one(), x, Matrix::new(weight.data(), out, inputs).t(), beta, output.data_mut(), Threads::All);
+        Ok(())
+    }
+
+    fn change(
+        &self,
+        at: &Inputs<'_, HostTensor<F>>,
+        cache: &mut Cache<HostTensor<F>>,
+        _predicted: &HostTensor<F>,
+        output: &mut HostTensor<F>,
+    ) -> Result<()> {
+        let weight = at.parameter(0);
+        let (out, inputs) = (weight.dims()[0], weight.dims()[1]);
+        let mut beta = F::zero();
+        if at.plastic() {
+            // (W - W_old) v_ref + (b - b_old): the change that moving weights make at the reference, without large numbers.
+            if self.bias {
+                let old = cache.get(OLD_BIAS)?.data();
+                for row in output.data_mut().chunks_exact_mut(out) {
+                    for (y, (new, old)) in row.iter_mut().zip(at.parameter(1).data().iter().zip(old)) {
+                        *y = *new - *old;
+                    }
+                }
+                beta = F::one();
+            }
+            let mut moved = cache.take(MOVED, weight.dims(), weight);
+            moved.set_difference(weight, cache.get(OLD_WEIGHT)?);
+            let reference = at.reference(0);
+            let reference = Matrix::new(reference.data(), rows(reference, inputs), inputs);
+            gemm(F::one(), reference, Matrix::new(moved.data(), out, inputs).t(), beta, output.data_mut(), Threads::All);
+            cache.put(MOVED, moved);
+            beta = F::one();
+        }
+        let Some(displacement) = at.displacement(0) else {
+            if beta == F::zero() {
+                output.fill(0.0);
+            }
+            return Ok(());
+        };
+        let displacement = Matrix::new(displacement.data(), rows(displacement, inputs), inputs);
+        if at.plastic() {
+            gemm(F::one(), displacement, Matrix::new(weight.data(), out, inputs).t(), beta, output.data_mut(), Threads::All);
+            return Ok(());
+        }
+        // The weight stays while states relax, and products with its transpose are quicker: one transposition for all steps.
+        if cache.indices(VALID).is_empty() {
+            transpose(weight.data(), out, inputs, cache.slot(TRANSPOSED, &[inputs, out], weight).data_mut());
+            cache.indices(VALID).push(1);
+        }
+        gemm(F::one(), displacement, Matrix::new(cache.get(TRANSPOSED)?.data(), inputs, out), beta, output.data_mut(), Threads::All);
+        Ok(())
+    }
+
+    fn pull(
+        &self,
+        at: &Inputs<'_, HostTensor<F>>,
+        _cache: &mut Cache<HostTensor<F>>,
+        cotangent: &HostTensor<F>,
+        pulled: &mut Pulled<'_, HostTensor<F>>,
+    ) -> Result<()> {
+        let weight = at.parameter(0);
+        let (out, inputs) = (weight.dims()[0], weight.dims()[1]);
+        let cotangents = Matrix::new(cotangent.data(), rows(cotangent, out), out);
+        if let Some(force) = pulled.force(0) {
+            gemm(F::one(), cotangents, Matrix::new(weight.data(), out, inputs), F::zero(), force.data_mut(), Threads::All);
+        }
+        let scale = F::of(pulled.scale());
+        if let Some((gradient, fresh)) = pulled.gradient_or_fresh(0) {
+            let x = at.value(0);
+            let x = Matrix::new(x.data(), rows(x, inputs), inputs);
+            gemm(scale, cotangents.t(), x, if fresh { F::zero() } else { F::one() }, gradient.data_mut(), Threads::All);
+        }
+        if self.bias
+            && let Some(gradient) = pulled.gradient(1)
+        {
+            for row in cotangent.data().chunks_exact(out) {
+                for (g, u) in gradient.data_mut().iter_mut().zip(row) {
+                    *g += scale * *u;
+                }
+            }
+        }
+        Ok(())
+    }
+}

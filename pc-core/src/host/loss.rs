@@ -1,0 +1,79 @@
+//! Cross-entropy.
+
+use crate::{
+    Error, Result,
+    host::{Element, HostTensor},
+    loss::Loss,
+};
+
+/// `L = -sum_k y_k log softmax(mu)_k` over the last axis, with drive `y - softmax(mu)` for targets that sum to one.
+///
+/// # Example
+/// ```
+/// use pc_core::{Loss, Tensor, host::{CrossEntropy, HostTensor}};
+/// let mut loss = CrossEntropy::<f64>::labels(&[1], 2)?;
+/// let logits = HostTensor::new(&[1, 2], vec![0.0, 0.0])?;
+/// let mut drive = logits.zeros(&[1, 2]);
+/// assert!((loss.evaluate(&logits, &mut drive)? - 2f64.ln()).abs() < 1e-15);
+/// assert_eq!(drive.to_vec(), [-0.5, 0.5]);
+/// # Ok::<(), pc_core::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct CrossEntropy<F> {
+    target: HostTensor<F>,
+}
+
+impl<F: Element> CrossEntropy<F> {
+    /// Towards a distribution over the last axis.
+    pub fn new(target: HostTensor<F>) -> Self {
+        Self { target }
+    }
+
+    /// Towards one class of `classes` for each sample.
+    ///
+    /// # Errors
+    /// A label that is no class.
+    pub fn labels(labels: &[usize], classes: usize) -> Result<Self> {
+        one_hot(labels, classes).map(Self::new)
+    }
+}
+
+/// One row for each label, 1 at the label and 0 elsewhere.
+pub(crate) fn one_hot<F: Element>(labels: &[usize], classes: usize) -> Result<HostTensor<F>> {
+    let mut target = HostTensor::zeroed(&[labels.len(), classes]);
+    for (sample, &label) in labels.iter().enumerate() {
+        if label >= classes {
+            return Err(Error::clamp(format!("sample {sample} has label {label}, but there are {classes} classes")));
+        }
+        target.data_mut()[sample * classes + label] = F::one();
+    }
+    Ok(target)
+}
+
+impl<F: Element> Loss<HostTensor<F>> for CrossEntropy<F> {
+    fn evaluate(&mut self, prediction: &HostTensor<F>, drive: &mut HostTensor<F>) -> Result<f64> {
+        if prediction.dims() != self.target.dims() {
+            return Err(Error::shape(format!("the target has shape {:?}, the prediction {:?}", self.target.dims(), prediction.dims())));
+        }
+        let classes = prediction.dims().last().copied().unwrap_or(1).max(1);
+        let mut total = 0.0;
+        let rows = prediction.data().chunks_exact(classes).zip(self.target.data().chunks_exact(classes));
+        for ((logits, target), drive) in rows.zip(drive.data_mut().chunks_exact_mut(classes)) {
+            let largest = logits.iter().fold(F::neg_infinity(), |m, x| m.max(*x));
+            let mut sum = F::zero();
+            for (d, x) in drive.iter_mut().zip(logits) {
+                *d = (*x - largest).exp();
+                sum += *d;
+            }
+            let mass = target.iter().fold(F::zero(), |m, y| m + *y);
+            let log_sum = sum.ln() + largest;
+            for ((d, x), y) in drive.iter_mut().zip(logits).zip(target) {
+                if *y != F::zero() {
+                    total += (*y * (log_sum - *x)).value();
+                }
+                *d = *y - mass * *d / sum;
+            }
+        }
+        Ok(total)
+    }
+}

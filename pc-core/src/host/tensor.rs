@@ -1,0 +1,296 @@
+//! The host tensor.
+
+use ndarray::{ArrayD, ArrayViewD, IxDyn};
+use rand::{SeedableRng, rngs::ChaCha8Rng};
+use rand_distr::{Distribution, Normal};
+use rayon::prelude::*;
+
+use crate::{
+    Error, Result,
+    host::{Element, linear::Identity},
+    network::{GraphFrame, NodeState},
+    tensor::{NodeJob, StateStep, Tensor},
+    vertex::Vertex,
+};
+
+/// How the host backend owns a vertex.
+pub type HostVertex<F> = Box<dyn Vertex<HostTensor<F>> + Send + Sync>;
+
+/// A dense array in row-major order.
+///
+/// # Example
+/// ```
+/// use pc_core::host::HostTensor;
+/// let t = HostTensor::<f32>::new(&[2, 3], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0])?;
+/// assert_eq!(t.view().sum(), 21.0);
+/// assert!(HostTensor::<f32>::new(&[2, 3], vec![1.0]).is_err());
+/// # Ok::<(), pc_core::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostTensor<F> {
+    shape: Vec<usize>,
+    data: Vec<F>,
+}
+
+impl<F: Element> HostTensor<F> {
+    /// A tensor of this shape with these elements.
+    ///
+    /// # Errors
+    /// Where their number is not the product of the dimensions.
+    pub fn new(shape: &[usize], data: Vec<F>) -> Result<Self> {
+        if data.len() != shape.iter().product::<usize>() {
+            return Err(Error::shape(format!("{} numbers do not fill the shape {shape:?}", data.len())));
+        }
+        Ok(Self { shape: shape.to_vec(), data })
+    }
+
+    /// Zeros.
+    pub fn zeroed(shape: &[usize]) -> Self {
+        Self { shape: shape.to_vec(), data: vec![F::zero(); shape.iter().product()] }
+    }
+
+    /// The shape.
+    pub fn dims(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The elements, row by row.
+    pub fn data(&self) -> &[F] {
+        &self.data
+    }
+
+    /// The elements, row by row.
+    pub fn data_mut(&mut self) -> &mut [F] {
+        &mut self.data
+    }
+
+    /// A view as an `ndarray`.
+    pub fn view(&self) -> ArrayViewD<'_, F> {
+        // The length always is the product of the dimensions.
+        ArrayViewD::from_shape(IxDyn(&self.shape), &self.data).unwrap_or_else(|_| ArrayViewD::from_shape(IxDyn(&[0]), &[]).unwrap_or_else(|_| unreachable!()))
+    }
+
+    /// The first dimension.
+    pub(crate) fn batch(&self) -> usize {
+        self.shape.first().copied().unwrap_or(1)
+    }
+}
+
+impl<F: Element> From<ArrayD<F>> for HostTensor<F> {
+    fn from(array: ArrayD<F>) -> Self {
+        Self { shape: array.shape().to_vec(), data: array.iter().copied().collect() }
+    }
+}
+
+/// Sums a slice in `f64`, in eight lanes so that it vectorises, in an order that does not depend on threads.
+fn sum_of<F: Element>(a: &[F], b: &[F], term: impl Fn(F, F) -> F) -> f64 {
+    const LANES: usize = 16;
+    // Short blocks in the tensor's own precision, each block then added in f64.
+    const BLOCK: usize = 256;
+    let mut total = 0.0;
+    for (a, b) in a.chunks(BLOCK).zip(b.chunks(BLOCK)) {
+        let mut lanes = [F::zero(); LANES];
+        let (a_lanes, b_lanes) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+        let tail: f64 = a_lanes.remainder().iter().zip(b_lanes.remainder()).map(|(x, y)| term(*x, *y).value()).sum();
+        for (x, y) in a_lanes.zip(b_lanes) {
+            for (lane, (x, y)) in lanes.iter_mut().zip(x.iter().zip(y)) {
+                *lane += term(*x, *y);
+            }
+        }
+        total += tail + lanes.iter().map(|lane| lane.value()).sum::<f64>();
+    }
+    total
+}
+
+impl<F: Element> Tensor for HostTensor<F> {
+    type Vertex = HostVertex<F>;
+
+    fn identity_vertex() -> HostVertex<F> {
+        Box::new(Identity)
+    }
+
+    fn shape(&self) -> Vec<usize> {
+        self.shape.clone()
+    }
+
+    fn has_shape(&self, shape: &[usize]) -> bool {
+        self.shape == shape
+    }
+
+    fn has_batch_shape(&self, batch: usize, shape: &[usize]) -> bool {
+        self.shape.split_first().is_some_and(|(first, rest)| *first == batch && rest == shape)
+    }
+
+    fn zeros(&self, shape: &[usize]) -> Self {
+        Self::zeroed(shape)
+    }
+
+    fn fill(&mut self, value: f64) {
+        self.data.fill(F::of(value));
+    }
+
+    fn copy_from(&mut self, source: &Self) {
+        self.data.copy_from_slice(&source.data);
+    }
+
+    fn axpy(&mut self, a: f64, x: &Self) {
+        let a = F::of(a);
+        for (y, x) in self.data.iter_mut().zip(&x.data) {
+            *y += a * *x;
+        }
+    }
+
+    fn scale(&mut self, a: f64) {
+        let a = F::of(a);
+        for y in &mut self.data {
+            *y *= a;
+        }
+    }
+
+    fn multiply(&mut self, x: &Self) {
+        for (y, x) in self.data.iter_mut().zip(&x.data) {
+            *y *= *x;
+        }
+    }
+
+    fn dot(&self, x: &Self) -> f64 {
+        sum_of(&self.data, &x.data, |x, y| x * y)
+    }
+
+    fn add_normal(&mut self, deviation: f64, stream: u64) {
+        if let Ok(normal) = Normal::new(0.0, deviation) {
+            let mut rng = ChaCha8Rng::seed_from_u64(stream);
+            for y in &mut self.data {
+                *y += F::of(normal.sample(&mut rng));
+            }
+        }
+    }
+
+    fn is_finite(&self) -> bool {
+        // x - x is 0 for finite x and NaN else; the sum vectorises, where a search would not.
+        sum_of(&self.data, &self.data, |x, _| x - x) == 0.0
+    }
+
+    fn to_vec(&self) -> Vec<f64> {
+        self.data.iter().map(|x| x.value()).collect()
+    }
+
+    fn set_difference(&mut self, a: &Self, b: &Self) {
+        for (y, (a, b)) in self.data.iter_mut().zip(a.data.iter().zip(&b.data)) {
+            *y = *a - *b;
+        }
+    }
+
+    fn set_sum(&mut self, a: &Self, b: &Self) {
+        for (y, (a, b)) in self.data.iter_mut().zip(a.data.iter().zip(&b.data)) {
+            *y = *a + *b;
+        }
+    }
+
+    fn set_error(&mut self, residual: Option<&Self>, displacement: Option<&Self>, change: Option<&Self>) {
+        match (residual, displacement, change) {
+            (None, Some(displacement), Some(change)) => self.set_difference(displacement, change),
+            (Some(residual), None, Some(change)) => self.set_difference(residual, change),
+            (Some(residual), Some(displacement), None) => self.set_sum(residual, displacement),
+            (Some(only), None, None) | (None, Some(only), None) => self.copy_from(only),
+            (None, None, Some(change)) => {
+                for (y, change) in self.data.iter_mut().zip(&change.data) {
+                    *y = -*change;
+                }
+            }
+            (Some(residual), Some(displacement), Some(change)) => {
+                let terms = residual.data.iter().zip(&displacement.data).zip(&change.data);
+                for (y, ((r, d), c)) in self.data.iter_mut().zip(terms) {
+                    *y = *r + (*d - *c);
+                }
+            }
+            (None, None, None) => self.data.fill(F::zero()),
+        }
+    }
+
+    fn step_state(step: StateStep<'_, Self>) {
+        let StateStep { displacement, value, reference, error, precision, force, rate, velocity } = step;
+        let (rate, precision) = (F::of(rate), F::of(precision));
+        let states = displacement.data.iter_mut().zip(&mut value.data).zip(&reference.data);
+        match (velocity, error, force) {
+            (None, Some(error), Some(force)) => {
+                for (((d, v), r), (e, f)) in states.zip(error.data.iter().zip(&force.data)) {
+                    *d += rate * (*f - precision * *e);
+                    *v = *r + *d;
+                }
+            }
+            (None, None, Some(force)) => {
+                for (((d, v), r), f) in states.zip(&force.data) {
+                    *d += rate * *f;
+                    *v = *r + *d;
+                }
+            }
+            (None, Some(error), None) => {
+                for (((d, v), r), e) in states.zip(&error.data) {
+                    *d -= rate * precision * *e;
+                    *v = *r + *d;
+                }
+            }
+            (None, None, None) => {}
+            (Some((velocity, momentum)), error, force) => {
+                let momentum = F::of(momentum);
+                for (index, (((d, v), r), u)) in states.zip(&mut velocity.data).enumerate() {
+                    let force = force.map_or(F::zero(), |force| force.data[index]);
+                    let error = error.map_or(F::zero(), |error| error.data[index]);
+                    *u = momentum * *u + (force - precision * error);
+                    *d += rate * *u;
+                    *v = *r + *d;
+                }
+            }
+        }
+    }
+
+    fn step_error(error: &mut Self, precision: f64, force: Option<&Self>, rate: f64, velocity: Option<(&mut Self, f64)>) {
+        let (rate, precision) = (F::of(rate), F::of(precision));
+        match (velocity, force) {
+            (None, Some(force)) => {
+                for (e, f) in error.data.iter_mut().zip(&force.data) {
+                    *e += rate * (*f - precision * *e);
+                }
+            }
+            (None, None) => {
+                for e in &mut error.data {
+                    *e -= rate * precision * *e;
+                }
+            }
+            (Some((velocity, momentum)), force) => {
+                let momentum = F::of(momentum);
+                for (index, (e, u)) in error.data.iter_mut().zip(&mut velocity.data).enumerate() {
+                    let force = force.map_or(F::zero(), |force| force.data[index]);
+                    *u = momentum * *u + (force - precision * *e);
+                    *e += rate * *u;
+                }
+            }
+        }
+    }
+
+    fn gap_squared(error: Option<&Self>, precision: f64, force: Option<&Self>) -> f64 {
+        match (error, force) {
+            (None, None) => 0.0,
+            (Some(error), None) => precision * precision * error.norm_squared(),
+            (None, Some(force)) => force.norm_squared(),
+            (Some(error), Some(force)) => {
+                let precision = F::of(precision);
+                sum_of(&force.data, &error.data, |f, e| (f - precision * e) * (f - precision * e))
+            }
+        }
+    }
+
+    fn for_each_node(nodes: &mut [NodeState<Self>], outputs: &mut [Self], frame: &GraphFrame<'_, Self>, job: NodeJob<Self>) {
+        if rayon::current_num_threads() == 1 {
+            let mut outputs = outputs.iter_mut();
+            for (index, node) in nodes.iter_mut().enumerate() {
+                job(index, node, outputs.next(), frame);
+            }
+        } else if outputs.is_empty() {
+            nodes.par_iter_mut().enumerate().for_each(|(index, node)| job(index, node, None, frame));
+        } else {
+            nodes.par_iter_mut().zip(outputs).enumerate().for_each(|(index, (node, output))| job(index, node, Some(output), frame));
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! What a schedule sees of a model, whichever way in it came by.
+
+use crate::{Result, clamp::Clamps, gradients::Gradients, tensor::Tensor, topology::{Topology, VertexId}};
+
+pub use crate::graph::{GraphFrame, NodeState};
+
+/// A model as predictive coding sees it: vertices that hold values, predictions of them, pullbacks.
+///
+/// A network says what it can do in [`Network::abilities`]; the engine checks them against the schedule and refuses what is missing,
+/// so an implementation may answer the calls it has not declared with an [`crate::ErrorKind::Unsupported`] error.
+///
+/// The **linearisation** is what one evaluation leaves behind: caches, saved masks, a framework's autograd graph. It is owned by the
+/// caller, made once by [`Network::linearisation`] and refilled, so that a warm relaxation allocates nothing.
+/// Errors belong to predictions, not to vertices: a vertex may have several.
+pub trait Network {
+    /// The framework's tensor.
+    type Tensor: Tensor;
+    /// What one evaluation leaves for the pulls that follow.
+    type Linearisation;
+
+    /// Vertices and predictions.
+    fn topology(&self) -> &Topology;
+
+    /// What this network can do.
+    fn abilities(&self) -> Abilities;
+
+    /// Makes `values` hold one tensor for every vertex, shaped for this batch, and says whether it had to allocate: at the first batch,
+    /// and where the batch size changes. Contents do not matter.
+    ///
+    /// # Errors
+    /// Clamps that do not agree with one another, or whose shapes are not their vertices'.
+    fn prepare(&mut self, clamps: &Clamps<Self::Tensor>, values: &mut Vec<Self::Tensor>) -> Result<bool>;
+
+    /// An empty linearisation.
+    fn linearisation(&self) -> Self::Linearisation;
+
+    /// A feed-forward pass: visits the predictions in [`Topology::forward_order`], sets every vertex that [`Forward::follows`] selects to
+    /// its first prediction (plus its offset), and leaves `into` linearised there, this point being its reference.
+    ///
+    /// # Errors
+    /// A cycle; what the framework reports.
+    fn forward(&mut self, pass: Forward<'_, Self::Tensor>, into: &mut Self::Linearisation) -> Result<()>;
+
+    /// Evaluates every prediction at `state.values`, which becomes the reference. With `after_forward` the linearisation stands there
+    /// already, but for predictions that a forward pass does not visit.
+    ///
+    /// # Errors
+    /// What the framework reports.
+    fn refer(&mut self, state: &State<Self::Tensor>, settings: Settings, after_forward: bool, into: &mut Self::Linearisation) -> Result<()>;
+
+    /// Prediction `index` at the reference, after [`Network::forward`] or [`Network::refer`].
+    fn prediction<'a>(&self, at: &'a Self::Linearisation, index: usize) -> Option<&'a Self::Tensor>;
+
+    /// Moves the linearisation to `reference + displacement` and writes every prediction's error there, which is
+    /// `e = r + d - [f(v_ref + d) - f(v_ref)]` with `r` the error at the reference. An error that still is `r` may be left alone.
+    /// Needs [`Abilities::predict`].
+    ///
+    /// # Errors
+    /// What the framework reports.
+    fn linearise(
+        &mut self,
+        state: &State<Self::Tensor>,
+        settings: Settings,
+        residuals: Residuals<'_, Self::Tensor>,
+        errors: &mut [Self::Tensor],
+        into: &mut Self::Linearisation,
+    ) -> Result<()>;
+
+    /// Pulls precision-weighted errors back through the predictions that `want` selects: their contributions to the forces on
+    /// their parents replace those of earlier pulls (see [`Network::force`]), and their parameter gradients are added to `gradients`, where given.
+    /// A network that can only pull everything may do more than is asked.
+    ///
+    /// # Errors
+    /// What the framework reports.
+    fn pull(
+        &mut self,
+        state: &State<Self::Tensor>,
+        cotangents: &[Self::Tensor],
+        want: Want<'_>,
+        gradients: Option<&mut Gradients<Self::Tensor>>,
+        at: &mut Self::Linearisation,
+    ) -> Result<()>;
+
+    /// Forgets the contributions of earlier pulls.
+    fn forget_pulls(&self, at: &mut Self::Linearisation);
+
+    /// The force on a vertex, `sum over children of J^T pi e`, from the pulls so far; none where nothing has been pulled.
+    fn force<'a>(&self, at: &'a Self::Linearisation, vertex: VertexId) -> Option<&'a Self::Tensor>;
+
+    /// A whole-net traversal against the order: cotangents start at the predictions with a drive, and every other prediction is pulled with
+    /// what has arrived at its vertex. Leaves that arrival in [`Network::force`], and adds parameter gradients, each prediction's weighed
+    /// by `weights` where given. This is backprop, and the gradient of error-based PC.
+    ///
+    /// # Errors
+    /// A cycle; what the framework reports.
+    fn reverse(
+        &mut self,
+        state: &State<Self::Tensor>,
+        drives: Drives<'_, Self::Tensor>,
+        gradients: Option<&mut Gradients<Self::Tensor>>,
+        at: &mut Self::Linearisation,
+    ) -> Result<()>;
+
+    /// An empty set of gradients for the parameters.
+    fn gradients(&self) -> Gradients<Self::Tensor>;
+
+    /// Takes over several plain synchronous steps at once, where the network has something faster than the engine's loop (a fused
+    /// kernel). Returns how many it took, none where it leaves them to the engine.
+    ///
+    /// # Errors
+    /// What the framework reports.
+    fn take_steps(&mut self, _steps: FusedSteps<'_, Self::Tensor>, _at: &mut Self::Linearisation) -> Result<Option<usize>> {
+        Ok(None)
+    }
+}
+
+/// What a [`Network`] can do. Nothing is pretended: a schedule that needs what is missing is refused, or takes the stated slower way.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abilities {
+    /// Predict at values other than the feed-forward ones. Live schedules need it.
+    pub predict: bool,
+    /// Be pulled more than once at one linearisation. Without it, every frozen step linearises anew at the same point.
+    pub repull: bool,
+    /// Pull some predictions and not others. Front-only evaluation, closed forms off chains and Z-IL need it.
+    pub single: bool,
+    /// Know which vertex predicts which. Levels, and all that rests on them, need it.
+    pub edges: bool,
+    /// Traverse the whole net from drives ([`Network::reverse`]), and forward with offsets. Backprop and error-based PC need it.
+    pub traverse: bool,
+    /// Let parameters move while states relax ([`Settings::plastic`]). Incremental PC needs it.
+    pub plastic: bool,
+}
+
+impl Abilities {
+    /// All of them.
+    pub const ALL: Self = Self { predict: true, repull: true, single: true, edges: true, traverse: true, plastic: true };
+    /// None of them.
+    pub const NONE: Self = Self { predict: false, repull: false, single: false, edges: false, traverse: false, plastic: false };
+}
+
+/// How a relaxation will use a network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Predictions are re-evaluated at every step.
+    pub live: bool,
+    /// Parameters may move between the reference and a later linearisation.
+    pub plastic: bool,
+}
+
+/// The states of a relaxation: `value = reference + displacement`, vertex by vertex.
+#[derive(Clone, Debug)]
+pub struct State<T> {
+    /// `v`.
+    pub values: Vec<T>,
+    /// `v_ref`, at first the starting value.
+    pub references: Vec<T>,
+    /// `d = v - v_ref`.
+    pub displacements: Vec<T>,
+    /// Where `d` may differ from zero.
+    pub moved: Vec<bool>,
+}
+
+/// The errors at the reference, `r = v_ref - f(v_ref)`, by prediction.
+#[derive(Clone, Copy, Debug)]
+pub struct Residuals<'a, T> {
+    /// `r`, read where it is not zero.
+    pub tensors: &'a [T],
+    /// Where `r` may differ from zero.
+    pub nonzero: &'a [bool],
+}
+
+impl<'a, T> Residuals<'a, T> {
+    /// The residual of prediction `index`; none where it is zero.
+    pub fn get(&self, index: usize) -> Option<&'a T> {
+        self.nonzero[index].then(|| &self.tensors[index])
+    }
+}
+
+/// The arguments of [`Network::forward`].
+#[derive(Debug)]
+pub struct Forward<'a, T> {
+    /// The values: read for roots and held vertices, written for the others.
+    pub values: &'a mut [T],
+    /// Which vertices take their prediction's value.
+    pub follows: &'a [bool],
+    /// What is added to a following vertex after its prediction, by vertex (error-based PC). Empty for nothing.
+    pub offsets: &'a [T],
+    /// How the linearisation will be used.
+    pub settings: Settings,
+}
+
+/// What [`Network::pull`] is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Want<'a> {
+    /// Which predictions to pull, by index; empty means all.
+    pub predictions: &'a [bool],
+    /// Which vertices' forces are of interest, by index; empty means none (parameter gradients alone).
+    pub forces: &'a [bool],
+}
+
+impl Want<'_> {
+    /// Whether prediction `index` is to be pulled.
+    pub fn prediction(&self, index: usize) -> bool {
+        self.predictions.get(index).copied().unwrap_or(true)
+    }
+
+    /// Whether the force on `vertex` is of interest.
+    pub fn force(&self, vertex: VertexId) -> bool {
+        self.forces.get(vertex.index()).copied().unwrap_or(false)
+    }
+}
+
+/// The arguments of [`Network::reverse`] that say where cotangents come from and go to.
+#[derive(Clone, Copy, Debug)]
+pub struct Drives<'a, T> {
+    /// A cotangent for every prediction, read where `driven`.
+    pub cotangents: &'a [T],
+    /// Which predictions start with their own cotangent; the others pass on what arrives at their vertex.
+    pub driven: &'a [bool],
+    /// Which vertices cotangents may arrive at; the others (held ones) end the traversal.
+    pub forces: &'a [bool],
+    /// Weights on each prediction's parameter gradients; empty for 1.
+    pub weights: &'a [f64],
+}
+
+/// What [`Network::take_steps`] may take over: `steps` plain steps at `rate` from `state`, live or frozen.
+#[derive(Debug)]
+pub struct FusedSteps<'a, T> {
+    /// The states, moved in place.
+    pub state: &'a mut State<T>,
+    /// The errors at `state`, kept up to date.
+    pub errors: &'a mut [T],
+    /// Which vertices move.
+    pub free: &'a [bool],
+    /// The most steps to take.
+    pub steps: usize,
+    /// `gamma`.
+    pub rate: f64,
+    /// How the relaxation uses the network.
+    pub settings: Settings,
+}

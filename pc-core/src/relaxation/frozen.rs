@@ -1,0 +1,312 @@
+//! Relaxation with predictions and Jacobians frozen at the start, in four evaluations of one linear recursion.
+
+use crate::{
+    Error, Result,
+    network::{Drives, Network, Want},
+    relaxation::{Phase, Plan, Relaxation, Role, Status},
+    schedule::StepRule,
+    tensor::Tensor,
+    topology::{Topology, VertexId},
+};
+
+impl<N: Network> Relaxation<N> {
+    /// Runs to the learning event (true) or to the end (false).
+    pub(super) fn advance_frozen(&mut self, network: &mut N) -> Result<bool> {
+        let sweep = match self.plan {
+            Plan::Sweep => true,
+            Plan::Layers { required } => match self.closed_form(network, required)? {
+                Some(done) => {
+                    if !done {
+                        self.layers(network)?;
+                    }
+                    done
+                }
+                None => {
+                    self.simulate(network)?;
+                    false
+                }
+            },
+            _ => {
+                self.simulate(network)?;
+                false
+            }
+        };
+        if sweep {
+            self.sweep(network)?;
+        }
+        if self.run.status == Status::Diverged || self.note_energy_once(network) {
+            return Ok(self.diverge());
+        }
+        if !sweep {
+            self.learn_all(network)?;
+        }
+        self.run.phase = Phase::Done;
+        Ok(true)
+    }
+
+    /// The energy at the end, where a trace has not brought it already.
+    fn note_energy_once(&mut self, network: &N) -> bool {
+        !self.watched() && self.note_energy(network)
+    }
+
+    /// Plain steps, of every vertex or of the front alone.
+    fn simulate(&mut self, network: &mut N) -> Result<()> {
+        let front = self.plan != Plan::Simulate;
+        let tolerance = self.schedule.stop.tolerance;
+        self.predictions.changed.copy_from_slice(&self.predictions.active);
+        loop {
+            if self.watched() && self.note_energy(network) {
+                self.run.status = Status::Diverged;
+                return Ok(());
+            }
+            let last = self.run.step >= self.run.steps;
+            if last && tolerance.is_none() {
+                return Ok(());
+            }
+            if self.run.step > 0 && !network.abilities().repull {
+                network.refer(&self.state, self.settings, false, &mut self.at)?;
+            }
+            self.weigh_errors(network);
+            let cotangents = if self.predictions.uniform { &self.predictions.errors } else { &self.predictions.weighted };
+            let which = if front { &self.predictions.changed } else { &self.predictions.counts };
+            let still = front && !which.contains(&true);
+            if !still {
+                network.pull(&self.state, cotangents, Want { predictions: which, forces: &self.free }, None, &mut self.at)?;
+            }
+            if let Some(tolerance) = tolerance {
+                let residual = self.measure_residual(network);
+                self.run.residual = Some(residual);
+                if residual <= tolerance * if self.run.drive > 0.0 { self.run.drive } else { 1.0 } {
+                    self.run.status = Status::Converged;
+                    return Ok(());
+                }
+                if last {
+                    return Ok(());
+                }
+            }
+            self.step_errors(network, front);
+            self.run.step += 1;
+        }
+    }
+
+    /// One synchronous step of the errors. With `front`, notes which of them it may have changed.
+    fn step_errors(&mut self, network: &N, front: bool) {
+        let topology = network.topology();
+        let rate = self.run.rate;
+        let momentum = if let StepRule::Momentum(momentum) = self.schedule.rule { momentum } else { 0.0 };
+        // Held errors are constant: only what moved below can have changed by the next step.
+        let mut reached = std::mem::take(&mut self.predictions.pull);
+        reached.fill(false);
+        for vertex in topology.vertices() {
+            if !self.free[vertex.index()] {
+                continue;
+            }
+            let own = topology.predictions_of(vertex);
+            let Some(first) = own.first() else { continue };
+            let precision = topology.prediction(*first).precision;
+            // At gamma pi = 1 an error is forgotten at each step; else it goes on changing once the front has reached it.
+            let forgets = rate * precision == 1.0 && momentum == 0.0 && own.len() == 1;
+            let children_changed = topology.children(vertex).iter().any(|(child, _)| self.predictions.changed[child.index()]);
+            let changes = children_changed || own.iter().any(|id| self.predictions.active[id.index()] && (!forgets || self.predictions.residual[id.index()]));
+            if front && !changes {
+                continue;
+            }
+            let composed = self.compose_step(network, vertex);
+            let plan = &mut self.vertices[vertex.index()];
+            let velocity = plan.velocity.as_mut().map(|velocity| (velocity, momentum));
+            if composed {
+                if let Some(step) = &plan.scratch {
+                    let step = match velocity {
+                        Some((velocity, momentum)) => {
+                            velocity.scale(momentum);
+                            velocity.axpy(1.0, step);
+                            &*velocity
+                        }
+                        None => step,
+                    };
+                    for id in own {
+                        self.predictions.errors[id.index()].axpy(rate, step);
+                    }
+                }
+            } else {
+                let error = &mut self.predictions.errors[first.index()];
+                N::Tensor::step_error(error, precision, network.force(&self.at, vertex), rate, velocity);
+            }
+            for id in own {
+                reached[id.index()] = true;
+                self.predictions.active[id.index()] = self.predictions.counts[id.index()];
+            }
+        }
+        self.predictions.changed.copy_from_slice(&reached);
+        self.predictions.pull = reached;
+    }
+
+    /// Backprop's errors, each weighed by what the closed form says, in one reverse traversal.
+    fn sweep(&mut self, network: &mut N) -> Result<()> {
+        for (index, prediction) in network.topology().predictions().iter().enumerate() {
+            // The cut error of an intervened vertex drives too: by zero.
+            self.predictions.pull[index] = !self.free[prediction.of.index()];
+        }
+        self.weigh_errors(network);
+        self.gradients.clear();
+        let cotangents = if self.predictions.uniform { &self.predictions.errors } else { &self.predictions.weighted };
+        let drives = Drives { cotangents, driven: &self.predictions.pull, forces: &self.free, weights: &self.predictions.weights };
+        network.reverse(&self.state, drives, Some(&mut self.gradients), &mut self.at)?;
+        let topology = network.topology();
+        for (index, prediction) in topology.predictions().iter().enumerate() {
+            if self.free[prediction.of.index()]
+                && let Some(force) = network.force(&self.at, prediction.of)
+            {
+                let error = &mut self.predictions.errors[index];
+                error.copy_from(force);
+                error.scale(self.predictions.weights[index] / prediction.precision);
+                self.predictions.active[index] = true;
+            }
+        }
+        self.run.step = self.run.steps;
+        Ok(())
+    }
+
+    /// Finds the weights of the closed form. `Some(true)` where one sweep does it, `Some(false)` where paths of several lengths meet, none where
+    /// the form does not hold for these clamps and precisions.
+    fn closed_form(&mut self, network: &N, required: bool) -> Result<Option<bool>> {
+        let topology = network.topology();
+        let can = network.abilities();
+        let mut common: Option<f64> = None;
+        for vertex in topology.vertices().filter(|&v| self.free[v.index()]) {
+            if matches!(self.vertices[vertex.index()].role, Role::Masked) {
+                return obstacle(required, "it is partly held", topology.name(vertex));
+            }
+            let Some(first) = topology.predictions_of(vertex).first() else { continue };
+            let precision = topology.prediction(*first).precision;
+            if *common.get_or_insert(precision) != precision {
+                return obstacle(required, "free vertices differ in precision, so they relax at different rates", topology.name(vertex));
+            }
+        }
+        let rate = self.run.rate * common.unwrap_or(1.0);
+        if !(rate <= 1.0) {
+            let name = topology.vertices().next().map_or("?", |v| topology.name(v));
+            return obstacle(required, "rate times precision is above 1", name);
+        }
+        let depth = topology.depth().unwrap_or(0);
+        let tails = binomial_tails(rate, self.run.steps, depth);
+        let lengths = self.path_lengths(topology);
+        let all_arrived = rate == 1.0 && self.run.steps >= depth;
+        let unique = all_arrived || lengths.iter().all(|lengths| lengths.iter().filter(|present| **present).count() <= 1);
+        self.predictions.weights.fill(1.0);
+        if unique && can.traverse {
+            for (index, prediction) in topology.predictions().iter().enumerate() {
+                if self.free[prediction.of.index()] && !all_arrived {
+                    let length = lengths[prediction.of.index()].iter().position(|present| *present).unwrap_or(0);
+                    self.predictions.weights[index] = tails[length];
+                }
+            }
+            return Ok(Some(true));
+        }
+        if !can.single || !can.repull {
+            let name = topology.vertices().next().map_or("?", |v| topology.name(v));
+            return obstacle(required, "paths of several lengths meet, and the network cannot be pulled vertex by vertex", name);
+        }
+        self.predictions.weights.truncate(0);
+        self.predictions.weights.extend_from_slice(&tails);
+        Ok(Some(false))
+    }
+
+    /// By vertex and length: whether a path of that many edges leads from it to a driven or held vertex, through free ones.
+    fn path_lengths(&self, topology: &Topology) -> Vec<Vec<bool>> {
+        let depth = topology.depth().unwrap_or(0);
+        let mut lengths = vec![vec![false; depth + 2]; topology.len()];
+        let mut order: Vec<VertexId> = topology.vertices().collect();
+        order.sort_by_key(|vertex| topology.level(*vertex));
+        for vertex in order {
+            let mut own = vec![false; depth + 2];
+            if !self.free[vertex.index()] {
+                own[0] = true;
+            } else {
+                for (child, _) in topology.children(vertex) {
+                    if self.predictions.counts[child.index()] {
+                        let child = &lengths[topology.prediction(*child).of.index()];
+                        for (length, present) in child.iter().enumerate().take(depth + 1) {
+                            own[length + 1] |= present;
+                        }
+                    }
+                }
+            }
+            lengths[vertex.index()] = own;
+        }
+        lengths
+    }
+
+    /// `e_i(T) = sum over k of P[Binomial(T, gamma) >= k] delta_i^(k)`: one pull per vertex and distinct path length.
+    fn layers(&mut self, network: &mut N) -> Result<()> {
+        let tails = std::mem::take(&mut self.predictions.weights);
+        // The front of one path length: at first the held and driven errors.
+        let mut front: Vec<N::Tensor> = self.predictions.errors.clone();
+        for (index, prediction) in network.topology().predictions().iter().enumerate() {
+            front[index].scale(prediction.precision);
+            if matches!(self.vertices[prediction.of.index()].role, Role::Driven { .. }) {
+                front[index].copy_from(&self.predictions.errors[index]);
+            }
+            self.predictions.pull[index] = self.predictions.active[index];
+        }
+        for tail in tails.iter().skip(1) {
+            if !self.predictions.pull.contains(&true) {
+                break;
+            }
+            network.forget_pulls(&mut self.at);
+            network.pull(&self.state, &front, Want { predictions: &self.predictions.pull, forces: &self.free }, None, &mut self.at)?;
+            let topology = network.topology();
+            for (index, prediction) in topology.predictions().iter().enumerate() {
+                let force = if self.free[prediction.of.index()] { network.force(&self.at, prediction.of) } else { None };
+                self.predictions.pull[index] = force.is_some();
+                if let Some(force) = force {
+                    front[index].copy_from(force);
+                    self.predictions.errors[index].axpy(tail / prediction.precision, force);
+                    self.predictions.active[index] = true;
+                }
+            }
+        }
+        self.predictions.weights = tails;
+        self.predictions.weights.resize(network.topology().predictions().len(), 1.0);
+        self.predictions.weights.fill(1.0);
+        self.run.step = self.run.steps;
+        Ok(())
+    }
+}
+
+fn obstacle<O>(required: bool, why: &str, vertex: &str) -> Result<Option<O>> {
+    if required {
+        Err(Error::schedule(format!("the closed form does not hold here: {why}")).at(vertex))
+    } else {
+        Ok(None)
+    }
+}
+
+/// `P[Binomial(steps, rate) >= k]` for `k` up to `depth + 1`, by the recursion that the errors themselves follow:
+/// `c_k(t + 1) = (1 - rate) c_k(t) + rate c_(k-1)(t)`, a sum of positive terms.
+fn binomial_tails(rate: f64, steps: usize, depth: usize) -> Vec<f64> {
+    let mut tails = vec![0.0; depth + 2];
+    tails[0] = 1.0;
+    for _ in 0..steps {
+        for k in (1..tails.len()).rev() {
+            tails[k] = (1.0 - rate) * tails[k] + rate * tails[k - 1];
+        }
+    }
+    tails
+}
+
+#[cfg(test)]
+mod tests {
+    use super::binomial_tails;
+
+    #[test]
+    fn tails_are_those_of_the_binomial() {
+        let (rate, steps) = (0.3_f64, 12_usize);
+        let choose = |k: usize| (0..k).fold(1.0, |c, i| c * (steps - i) as f64 / (i + 1) as f64);
+        let mass = |k: usize| choose(k) * rate.powi(k as i32) * (1.0 - rate).powi((steps - k) as i32);
+        for (k, tail) in binomial_tails(rate, steps, 6).into_iter().enumerate() {
+            let expected: f64 = (k..=steps).map(mass).sum();
+            assert!((tail - expected).abs() < 1e-14, "k = {k}: {tail} is not {expected}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! What a relaxation comes to.
+
+/// How a relaxation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// The gradient of the energy fell under the tolerance.
+    Converged,
+    /// All steps were taken.
+    Spent,
+    /// The energy passed its bound, or a number stopped being finite. No gradients come of it.
+    Diverged,
+}
+
+/// The energy `F`, in parts, summed over the batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Energy {
+    /// `sum 1/2 pi |e|^2` over the predictions of vertices that have states.
+    pub internal: f64,
+    /// `lambda L`, summed over driven vertices.
+    pub loss: f64,
+}
+
+impl Energy {
+    /// The whole.
+    pub fn total(&self) -> f64 {
+        self.internal + self.loss
+    }
+}
+
+/// The end of a relaxation, as a value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// How it ended.
+    pub status: Status,
+    /// The steps taken.
+    pub steps: usize,
+    /// The energy at the end. Of a frozen relaxation it is that of the frozen, linear problem.
+    pub energy: Energy,
+    /// The norm of the energy's gradient in the free states, where it was measured (a tolerance was set).
+    pub residual: Option<f64>,
+    /// The energy before each step and after the last, where the schedule is traced.
+    pub trace: Vec<f64>,
+    /// Fewer steps than the graph is deep were taken: some vertices had no error yet, so their weights learned nothing.
+    pub shallow: bool,
+}
+
+/// Where [`crate::Relaxation::advance`] has stopped.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// There are gradients to learn from, in [`crate::Relaxation::gradients`]. Move the weights, then advance again.
+    Learn,
+    /// It is over.
+    Finished(Outcome),
+}

@@ -1,0 +1,323 @@
+//! Schedules: a rule of predictive coding as a value made of independent choices.
+
+mod epc;
+mod fixed_prediction;
+mod ipc;
+mod standard;
+mod zil;
+
+use std::fmt;
+
+use crate::{Error, Result};
+
+/// A rule: where relaxation starts, what it moves and how, when weights learn and when it stops.
+///
+/// The named rules of the papers are constructors of this one type; every choice can be changed afterwards, and a combination that makes no
+/// sense is refused by the relaxation with an error that says why.
+///
+/// | constructor | predictions | coordinates | weights learn | exact? |
+/// |---|---|---|---|---|
+/// | [`Schedule::backprop`] | frozen | - | at the end | backprop itself |
+/// | [`Schedule::fixed_prediction`] | frozen | states | at the end | at rate 1 and enough steps; else each depth rescaled |
+/// | [`Schedule::zil`] | live | states | at their level | on levelled graphs |
+/// | [`Schedule::standard`] | live | states | at the end | no: another learner |
+/// | [`Schedule::ipc`] | live | states | every step | no |
+/// | [`Schedule::epc`] | live | errors | at the end | no: standard PC's equilibrium, found faster |
+///
+/// # Example
+/// ```
+/// use pc_core::{Evaluation, Schedule};
+/// let quick = Schedule::fixed_prediction(0.1, 50)?;
+/// let plain = quick.clone().evaluated_by(Evaluation::Simulate); // the same numbers, slower
+/// let careful = Schedule::standard(0.2, 200)?.until(1e-6)?.with_momentum(0.5)?;
+/// # Ok::<(), pc_core::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schedule {
+    pub(crate) name: &'static str,
+    pub(crate) start: Start,
+    pub(crate) linearisation: Linearise,
+    pub(crate) coordinates: Coordinates,
+    pub(crate) rule: StepRule,
+    pub(crate) rate: f64,
+    pub(crate) steps: Steps,
+    pub(crate) learning: Learning,
+    pub(crate) stop: Stop,
+    pub(crate) evaluation: Evaluation,
+    pub(crate) temperature: Option<(f64, u64)>,
+    pub(crate) reduction: Reduction,
+    pub(crate) trace: bool,
+    pub(crate) unlevelled: bool,
+}
+
+/// Where free vertices start.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Start {
+    /// At their feed-forward predictions.
+    Forward,
+    /// At zero.
+    Zero,
+    /// At normal draws of this standard deviation.
+    Noise {
+        /// The standard deviation.
+        deviation: f64,
+        /// The seed.
+        seed: u64,
+    },
+    /// Where the relaxation before left them; at their predictions the first time, or when the batch size changes.
+    Carried,
+}
+
+/// Whether predictions and Jacobians follow the states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Linearise {
+    /// Kept at their starting values (the fixed-prediction assumption).
+    Frozen,
+    /// Re-evaluated where the values now are.
+    Live,
+}
+
+/// What relaxation moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coordinates {
+    /// The states `v`.
+    States,
+    /// The errors `e`, with `v = f(v_parents) + e` (error-based PC).
+    Errors,
+}
+
+/// How far a step goes.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum StepRule {
+    /// `v += gamma g`.
+    Plain,
+    /// `u <- m u + g`, `v += gamma u`.
+    Momentum(f64),
+    /// Plain, but a step after which the energy has not fallen is shortened by `shrink` (taken back in part) and the rate with it; after one that
+    /// lowered the energy the rate grows by `growth`.
+    Adaptive {
+        /// Factor below 1.
+        shrink: f64,
+        /// Factor of at least 1.
+        growth: f64,
+    },
+}
+
+/// When weights learn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Learning {
+    /// Once, from the relaxed states.
+    AtEnd,
+    /// At every step, from the same errors that move the states.
+    EveryStep,
+    /// The weights of a level after as many steps as the level is from the output.
+    AtLevel,
+}
+
+/// How many steps to take at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Steps {
+    Count(usize),
+    /// As many as the graph is deep.
+    Depth,
+}
+
+/// When to stop before the steps are spent.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Stop {
+    /// Converged when the norm of the energy's gradient in the states is at most this, relative to the norm of the drive.
+    pub(crate) tolerance: Option<f64>,
+    /// Diverged when the energy exceeds this many times its starting value.
+    pub(crate) divergence: Option<f64>,
+}
+
+/// How a frozen relaxation is computed. All give the same numbers, to rounding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evaluation {
+    /// The quickest that is valid here: the closed form, else the front, else simulation.
+    Auto,
+    /// Every vertex at every step.
+    Simulate,
+    /// Only vertices that an error has reached and whose children's errors still change.
+    Front,
+    /// No steps at all: each error is a binomially weighted sum of backprop's, by path length. Refused where it does not hold.
+    ClosedForm,
+}
+
+/// How the gradients of the samples in a batch become one. States are never divided by the batch size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reduction {
+    /// Their sum.
+    Sum,
+    /// Their mean.
+    Mean,
+}
+
+impl Schedule {
+    fn base(name: &'static str, rate: f64, steps: Steps) -> Result<Self> {
+        if !(rate > 0.0 && rate.is_finite()) {
+            return Err(Error::schedule(format!("{name}: the rate must be a positive number, not {rate}")));
+        }
+        if steps == Steps::Count(0) {
+            return Err(Error::schedule(format!("{name}: zero steps would relax nothing; ask for at least one")));
+        }
+        Ok(Self::unchecked(name, rate, steps))
+    }
+
+    fn unchecked(name: &'static str, rate: f64, steps: Steps) -> Self {
+        Self {
+            name,
+            start: Start::Forward,
+            linearisation: Linearise::Live,
+            coordinates: Coordinates::States,
+            rule: StepRule::Plain,
+            rate,
+            steps,
+            learning: Learning::AtEnd,
+            stop: Stop::default(),
+            evaluation: Evaluation::Auto,
+            temperature: None,
+            reduction: Reduction::Sum,
+            trace: false,
+            unlevelled: false,
+        }
+    }
+
+    /// Takes no steps: weights learn from the errors at the start. For measuring what relaxation adds.
+    #[must_use]
+    pub fn unrelaxed(mut self) -> Self {
+        self.steps = Steps::Count(0);
+        self
+    }
+
+    /// Starts free vertices elsewhere.
+    #[must_use]
+    pub fn starting(mut self, start: Start) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// Computes a frozen relaxation, or Z-IL, in this way.
+    #[must_use]
+    pub fn evaluated_by(mut self, evaluation: Evaluation) -> Self {
+        self.evaluation = evaluation;
+        self
+    }
+
+    /// Moves states with momentum `m`.
+    ///
+    /// # Errors
+    /// Outside `[0, 1)`.
+    pub fn with_momentum(mut self, momentum: f64) -> Result<Self> {
+        if !(0.0..1.0).contains(&momentum) {
+            return Err(Error::schedule(format!("{}: momentum must be in [0, 1), not {momentum}", self.name)));
+        }
+        self.rule = StepRule::Momentum(momentum);
+        Ok(self)
+    }
+
+    /// Halves a step (and the rate) after which the energy has not fallen, and lets the rate grow by a tenth after one that lowered it.
+    #[must_use]
+    pub fn adaptive(mut self) -> Self {
+        self.rule = StepRule::Adaptive { shrink: 0.5, growth: 1.1 };
+        self
+    }
+
+    /// Stops when the norm of the energy's gradient in the states has fallen to `tolerance` times the norm of the drive (the errors of held and
+    /// driven vertices at the start).
+    ///
+    /// # Errors
+    /// Where it is not a positive number.
+    pub fn until(mut self, tolerance: f64) -> Result<Self> {
+        if !(tolerance > 0.0 && tolerance.is_finite()) {
+            return Err(Error::schedule(format!("{}: the tolerance must be a positive number, not {tolerance}", self.name)));
+        }
+        self.stop.tolerance = Some(tolerance);
+        Ok(self)
+    }
+
+    /// Stops as diverged when the energy exceeds `factor` times its starting value. Numbers that are not finite always do.
+    ///
+    /// # Errors
+    /// Where the factor is not above 1.
+    pub fn diverged_beyond(mut self, factor: f64) -> Result<Self> {
+        if !(factor > 1.0) {
+            return Err(Error::schedule(format!("{}: the divergence factor must be above 1, not {factor}", self.name)));
+        }
+        self.stop.divergence = Some(factor);
+        Ok(self)
+    }
+
+    /// Adds noise to every step, `sqrt(2 gamma temperature)` times a normal draw: Langevin sampling of `exp(-F / temperature)`.
+    ///
+    /// # Errors
+    /// Where the temperature is not a positive number.
+    pub fn with_noise(mut self, temperature: f64, seed: u64) -> Result<Self> {
+        if !(temperature > 0.0 && temperature.is_finite()) {
+            return Err(Error::schedule(format!("{}: the temperature must be a positive number, not {temperature}", self.name)));
+        }
+        self.temperature = Some((temperature, seed));
+        Ok(self)
+    }
+
+    /// Says whether the loss is a sum over the batch (as it is unless said) or a mean. Gradients are divided, states never.
+    #[must_use]
+    pub fn reduced_by(mut self, reduction: Reduction) -> Self {
+        self.reduction = reduction;
+        self
+    }
+
+    /// Records the energy at every step in [`crate::Outcome::trace`], `steps + 1` figures.
+    #[must_use]
+    pub fn traced(mut self) -> Self {
+        self.trace = true;
+        self
+    }
+
+    /// Lets Z-IL run on a graph that is not levelled, where it does **not** give backprop's gradients. For showing just that.
+    #[must_use]
+    pub fn even_unlevelled(mut self) -> Self {
+        self.unlevelled = true;
+        self
+    }
+
+    /// The rule's name, such as `standard PC`.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// `gamma`.
+    pub fn rate(&self) -> f64 {
+        self.rate
+    }
+
+    /// The most steps it takes; none where that depends on the graph's depth.
+    pub fn steps(&self) -> Option<usize> {
+        match self.steps {
+            Steps::Count(count) => Some(count),
+            Steps::Depth => None,
+        }
+    }
+
+    /// When weights learn.
+    pub fn learning(&self) -> Learning {
+        self.learning
+    }
+
+    /// Whether predictions follow the states.
+    pub fn linearisation(&self) -> Linearise {
+        self.linearisation
+    }
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)?;
+        if let Steps::Count(steps) = self.steps {
+            write!(f, " (gamma {}, T {steps})", self.rate)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,194 @@
+//! What the engine asks of a framework's tensor: the few operations that move states, and no more.
+
+use crate::{
+    network::{GraphFrame, NodeState},
+    vertex::Vertex,
+};
+
+/// A dense array of numbers, batch first, as some framework holds it.
+///
+/// The engine calls these on tensors of equal shape only: shapes are checked when a graph is built and when clamps are
+/// set, so that nothing here needs to fail. `Clone` copies the numbers (a handle that shares storage must copy
+/// them here). Scalars cross the interface as `f64`, whatever the tensor holds.
+///
+/// There are no `Send` or `Sync` bounds: some frameworks' tensors are not shareable. A backend whose tensors are
+/// shareable runs vertices in parallel by overriding [`Tensor::for_each_node`].
+pub trait Tensor: Clone + Sized {
+    /// How this backend owns a vertex of an explicit graph: `Box<dyn Vertex<Self>>`, with `Send + Sync` added where vertices run in
+    /// parallel.
+    type Vertex: Vertex<Self>;
+
+    /// A vertex whose prediction is its one parent (levelling inserts these).
+    fn identity_vertex() -> Self::Vertex;
+
+    /// The shape, batch first.
+    fn shape(&self) -> Vec<usize>;
+
+    /// Whether the shape is this one.
+    fn has_shape(&self, shape: &[usize]) -> bool {
+        self.shape() == shape
+    }
+
+    /// Whether the shape is `[batch, shape...]`.
+    fn has_batch_shape(&self, batch: usize, shape: &[usize]) -> bool {
+        let own = self.shape();
+        own.split_first().is_some_and(|(first, rest)| *first == batch && rest == shape)
+    }
+
+    /// Zeros of the given shape, on the device of `self`.
+    fn zeros(&self, shape: &[usize]) -> Self;
+
+    /// Sets every element.
+    fn fill(&mut self, value: f64);
+
+    /// Copies the elements of `source`.
+    fn copy_from(&mut self, source: &Self);
+
+    /// `self <- self + a x`.
+    fn axpy(&mut self, a: f64, x: &Self);
+
+    /// `self <- a self`.
+    fn scale(&mut self, a: f64);
+
+    /// `self <- self * x`, element by element.
+    fn multiply(&mut self, x: &Self);
+
+    /// `sum self * x`, accumulated in `f64` where the backend can.
+    fn dot(&self, x: &Self) -> f64;
+
+    /// Adds independent normal draws of standard deviation `deviation`; `stream` seeds them.
+    fn add_normal(&mut self, deviation: f64, stream: u64);
+
+    /// Whether every element is finite.
+    fn is_finite(&self) -> bool;
+
+    /// The elements in row-major order, for reports and tests.
+    fn to_vec(&self) -> Vec<f64>;
+
+    /// `sum self^2`.
+    fn norm_squared(&self) -> f64 {
+        self.dot(self)
+    }
+
+    /// `self <- a - b`.
+    fn set_difference(&mut self, a: &Self, b: &Self) {
+        self.copy_from(a);
+        self.axpy(-1.0, b);
+    }
+
+    /// `self <- a + b`.
+    fn set_sum(&mut self, a: &Self, b: &Self) {
+        self.copy_from(a);
+        self.axpy(1.0, b);
+    }
+
+    /// `self <- residual + displacement - change`, each zero where absent: the error of a prediction in the form that does not cancel.
+    fn set_error(&mut self, residual: Option<&Self>, displacement: Option<&Self>, change: Option<&Self>) {
+        match residual {
+            Some(residual) => self.copy_from(residual),
+            None => self.fill(0.0),
+        }
+        if let Some(displacement) = displacement {
+            self.axpy(1.0, displacement);
+        }
+        if let Some(change) = change {
+            self.axpy(-1.0, change);
+        }
+    }
+
+    /// One step of one vertex's state; see [`StateStep`]. Backends fuse it into one pass.
+    fn step_state(step: StateStep<'_, Self>) {
+        let StateStep { displacement, value, reference, error, precision, force, rate, velocity } = step;
+        match velocity {
+            None => {
+                if let Some(error) = error {
+                    displacement.axpy(-rate * precision, error);
+                }
+                if let Some(force) = force {
+                    displacement.axpy(rate, force);
+                }
+            }
+            Some((velocity, momentum)) => {
+                velocity.scale(momentum);
+                if let Some(error) = error {
+                    velocity.axpy(-precision, error);
+                }
+                if let Some(force) = force {
+                    velocity.axpy(1.0, force);
+                }
+                displacement.axpy(rate, velocity);
+            }
+        }
+        value.set_sum(reference, displacement);
+    }
+
+    /// One frozen step of one error, `error <- error + rate * (force - precision * error)`, with
+    /// `velocity <- momentum * velocity + (force - precision * error)` as the step where there is momentum. Backends fuse it into one pass.
+    fn step_error(error: &mut Self, precision: f64, force: Option<&Self>, rate: f64, velocity: Option<(&mut Self, f64)>) {
+        match velocity {
+            None => {
+                error.scale(1.0 - rate * precision);
+                if let Some(force) = force {
+                    error.axpy(rate, force);
+                }
+            }
+            Some((velocity, momentum)) => {
+                velocity.scale(momentum);
+                velocity.axpy(-precision, error);
+                if let Some(force) = force {
+                    velocity.axpy(1.0, force);
+                }
+                error.axpy(rate, velocity);
+            }
+        }
+    }
+
+    /// `|force - precision * error|^2`, the squared norm of the energy's gradient in one vertex's state.
+    fn gap_squared(error: Option<&Self>, precision: f64, force: Option<&Self>) -> f64 {
+        match (error, force) {
+            (None, None) => 0.0,
+            (Some(error), None) => precision * precision * error.norm_squared(),
+            (None, Some(force)) => force.norm_squared(),
+            (Some(error), Some(force)) => {
+                let mut gap = force.clone();
+                gap.axpy(-precision, error);
+                gap.norm_squared()
+            }
+        }
+    }
+
+    /// Runs `job` once for every node of an explicit graph, with the node's own state and its own tensor of `outputs` (which may be empty).
+    /// The jobs are independent of one another; a backend whose tensors are shareable runs them in parallel.
+    fn for_each_node(nodes: &mut [NodeState<Self>], outputs: &mut [Self], frame: &GraphFrame<'_, Self>, job: NodeJob<Self>) {
+        let mut outputs = outputs.iter_mut();
+        for (index, node) in nodes.iter_mut().enumerate() {
+            job(index, node, outputs.next(), frame);
+        }
+    }
+}
+
+/// A job of [`Tensor::for_each_node`].
+pub type NodeJob<T> = fn(usize, &mut NodeState<T>, Option<&mut T>, &GraphFrame<'_, T>);
+
+/// The arguments of [`Tensor::step_state`]: with `g = force - precision * error`,
+/// `velocity <- momentum * velocity + g` (or `g` alone without momentum),
+/// `displacement <- displacement + rate * velocity`, `value <- reference + displacement`.
+#[derive(Debug)]
+pub struct StateStep<'a, T> {
+    /// `d = v - v_ref`, moved in place.
+    pub displacement: &'a mut T,
+    /// `v`, written.
+    pub value: &'a mut T,
+    /// `v_ref`.
+    pub reference: &'a T,
+    /// `e`, the vertex's own error; none for a vertex that nothing predicts.
+    pub error: Option<&'a T>,
+    /// `pi`, the weight of the error.
+    pub precision: f64,
+    /// `sum over children of J^T pi e`; none where no child's error has arrived.
+    pub force: Option<&'a T>,
+    /// `gamma`.
+    pub rate: f64,
+    /// The running step and its momentum, where the rule has one.
+    pub velocity: Option<(&'a mut T, f64)>,
+}

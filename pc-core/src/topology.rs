@@ -1,0 +1,262 @@
+//! Which vertex predicts which: the part of a network that is the same for every framework.
+
+use crate::{Error, Result};
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(usize);
+
+        impl $name {
+            /// The id with this index.
+            pub const fn new(index: usize) -> Self {
+                Self(index)
+            }
+
+            /// The index, counted from 0.
+            pub const fn index(self) -> usize {
+                self.0
+            }
+        }
+    };
+}
+
+id! {
+    /// Names a vertex of a network.
+    VertexId
+}
+id! {
+    /// Names a prediction of a network: usually one a vertex, but a vertex may have several, or none.
+    PredictionId
+}
+id! {
+    /// Names a parameter of a network.
+    ParamId
+}
+
+impl VertexId {
+    pub(crate) const FIRST: VertexId = VertexId(0);
+}
+
+/// One prediction: of which vertex, from which parents, with which parameters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    /// The vertex that is predicted.
+    pub of: VertexId,
+    /// The vertices it is predicted from, in the order the prediction takes them.
+    pub parents: Vec<VertexId>,
+    /// The parameters it uses, in the order the prediction takes them.
+    pub parameters: Vec<ParamId>,
+    /// `pi`, the weight of its error in the energy.
+    pub precision: f64,
+}
+
+/// The vertices and predictions of a network, checked, with the orders that schedules ask for.
+#[derive(Clone, Debug)]
+pub struct Topology {
+    names: Vec<String>,
+    parameter_names: Vec<String>,
+    predictions: Vec<Prediction>,
+    predictions_of: Vec<Vec<PredictionId>>,
+    children: Vec<Vec<(PredictionId, usize)>>,
+    forward_order: Result<Vec<PredictionId>>,
+    acyclic: bool,
+    levels: Vec<usize>,
+}
+
+impl Topology {
+    /// Checks the parts and finds the orders.
+    ///
+    /// The first prediction of a vertex is the one that a forward pass initialises it with. Cycles are allowed here: what needs an
+    /// order asks for it and is refused.
+    ///
+    /// # Errors
+    /// An unknown vertex or parameter, a doubled name, a precision that is not a positive number.
+    pub fn new(names: Vec<String>, parameter_names: Vec<String>, predictions: Vec<Prediction>) -> Result<Self> {
+        let mut seen = std::collections::HashSet::new();
+        if let Some(name) = names.iter().find(|name| !seen.insert(name.as_str())) {
+            return Err(Error::graph("the name is taken by an earlier vertex").at(name));
+        }
+        let mut predictions_of = vec![Vec::new(); names.len()];
+        let mut children = vec![Vec::new(); names.len()];
+        for (index, prediction) in predictions.iter().enumerate() {
+            let id = PredictionId(index);
+            let Some(name) = names.get(prediction.of.0) else {
+                return Err(Error::graph(format!("prediction {index} is of vertex {}, which is not in this graph", prediction.of.0)));
+            };
+            if !(prediction.precision > 0.0 && prediction.precision.is_finite()) {
+                return Err(Error::graph(format!("the precision must be a positive number, not {}", prediction.precision)).at(name));
+            }
+            for (slot, parent) in prediction.parents.iter().enumerate() {
+                let Some(uses) = children.get_mut(parent.0) else {
+                    return Err(Error::graph(format!("parent {slot} is vertex {}, which is not in this graph", parent.0)).at(name));
+                };
+                uses.push((id, slot));
+            }
+            if let Some(parameter) = prediction.parameters.iter().find(|p| p.0 >= parameter_names.len()) {
+                return Err(Error::graph(format!("parameter {} is not in this graph", parameter.0)).at(name));
+            }
+            predictions_of[prediction.of.0].push(id);
+        }
+        let mut topology = Self {
+            forward_order: Ok(Vec::new()),
+            acyclic: false,
+            levels: Vec::new(),
+            names,
+            parameter_names,
+            predictions,
+            predictions_of,
+            children,
+        };
+        topology.forward_order = topology.sort(|topology, id| topology.predictions_of[topology.predictions[id].of.0].first().is_some_and(|p| p.0 == id));
+        topology.acyclic = topology.sort(|_, _| true).is_ok();
+        if topology.acyclic {
+            topology.levels = topology.find_levels()?;
+        }
+        Ok(topology)
+    }
+
+    /// A chain `0 -> 1 -> ... -> n - 1`, one prediction each but for the first.
+    pub fn chain(names: Vec<String>) -> Result<Self> {
+        let predictions = (1..names.len())
+            .map(|i| Prediction { of: VertexId(i), parents: vec![VertexId(i - 1)], parameters: Vec::new(), precision: 1.0 })
+            .collect();
+        Self::new(names, Vec::new(), predictions)
+    }
+
+    /// Kahn's sort of the predictions that `counts` selects, stable in their index.
+    fn sort(&self, counts: impl Fn(&Self, usize) -> bool) -> Result<Vec<PredictionId>> {
+        let selected: Vec<bool> = (0..self.predictions.len()).map(|id| counts(self, id)).collect();
+        let mut waiting: Vec<usize> = vec![0; self.names.len()];
+        for (prediction, _) in self.predictions.iter().zip(&selected).filter(|(_, selected)| **selected) {
+            waiting[prediction.of.0] += 1;
+        }
+        // A prediction is ready when every parent is known; a vertex is known when its selected predictions are.
+        let mut missing: Vec<usize> = self.predictions.iter().map(|p| p.parents.iter().filter(|parent| waiting[parent.0] > 0).count()).collect();
+        let mut ready: std::collections::BinaryHeap<std::cmp::Reverse<usize>> =
+            (0..self.predictions.len()).filter(|&id| selected[id] && missing[id] == 0).map(std::cmp::Reverse).collect();
+        let mut order = Vec::with_capacity(self.predictions.len());
+        while let Some(std::cmp::Reverse(id)) = ready.pop() {
+            order.push(PredictionId(id));
+            let of = self.predictions[id].of.0;
+            waiting[of] -= 1;
+            if waiting[of] == 0 {
+                for &(child, _) in &self.children[of] {
+                    missing[child.0] -= 1;
+                    if missing[child.0] == 0 && selected[child.0] {
+                        ready.push(std::cmp::Reverse(child.0));
+                    }
+                }
+            }
+        }
+        if order.len() == selected.iter().filter(|selected| **selected).count() {
+            return Ok(order);
+        }
+        let stuck = waiting.iter().position(|&left| left > 0).unwrap_or(0);
+        Err(Error::graph("lies on a cycle, or below one, so the graph has no order").at(&self.names[stuck]))
+    }
+
+    fn find_levels(&self) -> Result<Vec<usize>> {
+        let mut levels = vec![0; self.names.len()];
+        for id in self.sort(|_, _| true)?.into_iter().rev() {
+            let prediction = &self.predictions[id.0];
+            for parent in &prediction.parents {
+                levels[parent.0] = levels[parent.0].max(levels[prediction.of.0] + 1);
+            }
+        }
+        Ok(levels)
+    }
+
+    /// The number of vertices.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether there are no vertices.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// Every vertex.
+    pub fn vertices(&self) -> impl ExactSizeIterator<Item = VertexId> + use<> {
+        (0..self.names.len()).map(VertexId)
+    }
+
+    /// A vertex's name.
+    pub fn name(&self, vertex: VertexId) -> &str {
+        &self.names[vertex.0]
+    }
+
+    /// The vertex of this name.
+    ///
+    /// # Errors
+    /// Where there is none; the message lists the names there are.
+    pub fn vertex(&self, name: &str) -> Result<VertexId> {
+        self.names.iter().position(|known| known == name).map(VertexId).ok_or_else(|| {
+            Error::graph(format!("no vertex is called `{name}`; there are {}", self.names.join(", ")))
+        })
+    }
+
+    /// The parameters' names.
+    pub fn parameter_names(&self) -> &[String] {
+        &self.parameter_names
+    }
+
+    /// Every prediction.
+    pub fn predictions(&self) -> &[Prediction] {
+        &self.predictions
+    }
+
+    /// One prediction.
+    pub fn prediction(&self, id: PredictionId) -> &Prediction {
+        &self.predictions[id.0]
+    }
+
+    /// The predictions of one vertex, the one that initialises it first.
+    pub fn predictions_of(&self, vertex: VertexId) -> &[PredictionId] {
+        &self.predictions_of[vertex.0]
+    }
+
+    /// The predictions that use a vertex, and as which of their parents.
+    pub fn children(&self, vertex: VertexId) -> &[(PredictionId, usize)] {
+        &self.children[vertex.0]
+    }
+
+    /// Whether nothing predicts the vertex.
+    pub fn is_root(&self, vertex: VertexId) -> bool {
+        self.predictions_of[vertex.0].is_empty()
+    }
+
+    /// The order of a forward pass: each vertex's first prediction after its parents'.
+    ///
+    /// # Errors
+    /// Where those predictions form a cycle; it names a vertex on or below it.
+    pub fn forward_order(&self) -> Result<&[PredictionId]> {
+        self.forward_order.as_deref().map_err(Clone::clone)
+    }
+
+    /// Whether no prediction leads back to its own parents.
+    pub fn is_acyclic(&self) -> bool {
+        self.acyclic
+    }
+
+    /// A vertex's level: its longest distance to a vertex without children. None in a cyclic graph.
+    pub fn level(&self, vertex: VertexId) -> Option<usize> {
+        self.levels.get(vertex.0).copied()
+    }
+
+    /// The longest path to a predicted vertex from a vertex without children, in edges: after so many steps at rate 1 the last error has
+    /// arrived. None in a cyclic graph.
+    pub fn depth(&self) -> Option<usize> {
+        self.acyclic.then(|| self.vertices().filter(|&v| !self.is_root(v)).map(|v| self.levels[v.0]).max().unwrap_or(0))
+    }
+
+    /// The first edge from a predicted vertex that spans more than one level, as (parent, child). Z-IL is exact only where there is none.
+    pub fn unlevelled_edge(&self) -> Option<(VertexId, VertexId)> {
+        self.predictions.iter().find_map(|prediction| {
+            let parent = prediction.parents.iter().find(|parent| !self.is_root(**parent) && self.levels[parent.0] != self.levels[prediction.of.0] + 1)?;
+            Some((*parent, prediction.of))
+        })
+    }
+}
