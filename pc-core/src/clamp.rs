@@ -2,7 +2,12 @@
 
 use std::{cell::RefCell, collections::BTreeMap, fmt, rc::Rc};
 
-use crate::{Error, Result, loss::Loss, tensor::Tensor, topology::{Topology, VertexId}};
+use crate::{
+    Error, Result,
+    loss::Loss,
+    tensor::Tensor,
+    topology::{Topology, VertexId},
+};
 
 /// A loss shared between the clamps of successive relaxations.
 pub type SharedLoss<T> = Rc<RefCell<dyn Loss<T>>>;
@@ -161,8 +166,11 @@ impl<T: Tensor> Clamps<T> {
                 match found {
                     None => found = Some((batch, vertex)),
                     Some((other, first)) if other != batch => {
-                        return Err(Error::shape(format!("its clamp has a batch of {batch}, but that of `{}` has {other}", topology.name(first)))
-                            .at(topology.name(vertex)));
+                        return Err(Error::shape(format!(
+                            "its clamp has a batch of {batch}, but that of `{}` has {other}",
+                            topology.name(first)
+                        ))
+                        .at(topology.name(vertex)));
                     }
                     Some(_) => {}
                 }
@@ -182,10 +190,5 @@ impl<T> Clamp<T> {
             Clamp::Driven { .. } => (None, None),
         };
         first.into_iter().chain(second)
-    }
-
-    /// Whether the vertex's state may move.
-    pub(crate) fn moves(&self) -> bool {
-        matches!(self, Clamp::Free(_) | Clamp::Masked { .. })
     }
 }

@@ -108,7 +108,8 @@ impl Agreement {
     pub fn of_slices(gradient: &[f64], reference: &[f64]) -> Self {
         let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
         // `f64::max` would drop a NaN; this keeps it.
-        let largest = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0_f64, |m, x| if x.abs() > m || x.is_nan() { x.abs() } else { m });
+        let largest =
+            |values: &mut dyn Iterator<Item = f64>| values.fold(0.0_f64, |m, x| if x.abs() > m || x.is_nan() { x.abs() } else { m });
         let difference = || gradient.iter().zip(reference).map(|(a, b)| a - b);
         let (ours, theirs) = (norm(&mut gradient.iter().copied()), norm(&mut reference.iter().copied()));
         let dot: f64 = gradient.iter().zip(reference).map(|(a, b)| a * b).sum();

@@ -19,8 +19,6 @@ mod tensor;
 mod topology;
 mod vertex;
 
-#[cfg(feature = "conformance")]
-pub mod conformance;
 pub mod host;
 
 pub use clamp::{Clamp, Clamps, SharedLoss};

@@ -55,7 +55,11 @@ impl<T: Tensor> SquaredError<T> {
 impl<T: Tensor> Loss<T> for SquaredError<T> {
     fn evaluate(&mut self, prediction: &T, drive: &mut T) -> Result<f64> {
         if !self.target.has_shape(&prediction.shape()) {
-            return Err(crate::Error::shape(format!("the target has shape {:?}, the prediction {:?}", self.target.shape(), prediction.shape())));
+            return Err(crate::Error::shape(format!(
+                "the target has shape {:?}, the prediction {:?}",
+                self.target.shape(),
+                prediction.shape()
+            )));
         }
         drive.set_difference(&self.target, prediction);
         Ok(0.5 * drive.norm_squared())

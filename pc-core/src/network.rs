@@ -1,6 +1,12 @@
 //! What a schedule sees of a model, whichever way in it came by.
 
-use crate::{Result, clamp::Clamps, gradients::Gradients, tensor::Tensor, topology::{Topology, VertexId}};
+use crate::{
+    Result,
+    clamp::Clamps,
+    gradients::Gradients,
+    tensor::Tensor,
+    topology::{Topology, VertexId},
+};
 
 pub use crate::graph::{GraphFrame, NodeState};
 
@@ -46,7 +52,8 @@ pub trait Network {
     ///
     /// # Errors
     /// What the framework reports.
-    fn refer(&mut self, state: &State<Self::Tensor>, settings: Settings, after_forward: bool, into: &mut Self::Linearisation) -> Result<()>;
+    fn refer(&mut self, state: &State<Self::Tensor>, settings: Settings, after_forward: bool, into: &mut Self::Linearisation)
+    -> Result<()>;
 
     /// Prediction `index` at the reference, after [`Network::forward`] or [`Network::refer`].
     fn prediction<'a>(&self, at: &'a Self::Linearisation, index: usize) -> Option<&'a Self::Tensor>;

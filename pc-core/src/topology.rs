@@ -109,7 +109,8 @@ impl Topology {
             predictions_of,
             children,
         };
-        topology.forward_order = topology.sort(|topology, id| topology.predictions_of[topology.predictions[id].of.0].first().is_some_and(|p| p.0 == id));
+        topology.forward_order =
+            topology.sort(|topology, id| topology.predictions_of[topology.predictions[id].of.0].first().is_some_and(|p| p.0 == id));
         topology.acyclic = topology.sort(|_, _| true).is_ok();
         if topology.acyclic {
             topology.levels = topology.find_levels()?;
@@ -133,7 +134,8 @@ impl Topology {
             waiting[prediction.of.0] += 1;
         }
         // A prediction is ready when every parent is known; a vertex is known when its selected predictions are.
-        let mut missing: Vec<usize> = self.predictions.iter().map(|p| p.parents.iter().filter(|parent| waiting[parent.0] > 0).count()).collect();
+        let mut missing: Vec<usize> =
+            self.predictions.iter().map(|p| p.parents.iter().filter(|parent| waiting[parent.0] > 0).count()).collect();
         let mut ready: std::collections::BinaryHeap<std::cmp::Reverse<usize>> =
             (0..self.predictions.len()).filter(|&id| selected[id] && missing[id] == 0).map(std::cmp::Reverse).collect();
         let mut order = Vec::with_capacity(self.predictions.len());
@@ -193,9 +195,11 @@ impl Topology {
     /// # Errors
     /// Where there is none; the message lists the names there are.
     pub fn vertex(&self, name: &str) -> Result<VertexId> {
-        self.names.iter().position(|known| known == name).map(VertexId).ok_or_else(|| {
-            Error::graph(format!("no vertex is called `{name}`; there are {}", self.names.join(", ")))
-        })
+        self.names
+            .iter()
+            .position(|known| known == name)
+            .map(VertexId)
+            .ok_or_else(|| Error::graph(format!("no vertex is called `{name}`; there are {}", self.names.join(", "))))
     }
 
     /// The parameters' names.
@@ -255,7 +259,10 @@ impl Topology {
     /// The first edge from a predicted vertex that spans more than one level, as (parent, child). Z-IL is exact only where there is none.
     pub fn unlevelled_edge(&self) -> Option<(VertexId, VertexId)> {
         self.predictions.iter().find_map(|prediction| {
-            let parent = prediction.parents.iter().find(|parent| !self.is_root(**parent) && self.levels[parent.0] != self.levels[prediction.of.0] + 1)?;
+            let parent = prediction
+                .parents
+                .iter()
+                .find(|parent| !self.is_root(**parent) && self.levels[parent.0] != self.levels[prediction.of.0] + 1)?;
             Some((*parent, prediction.of))
         })
     }

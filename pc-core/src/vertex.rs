@@ -302,22 +302,12 @@ impl<'a, T: Tensor> Pulled<'a, T> {
 
     /// The same results for one link of a chain: its one force is `force`, its parameters `[first, first + count)`.
     pub fn link<'b>(&'b mut self, force: &'b mut [Option<T>], first: usize, count: usize) -> Pulled<'b, T> {
-        Pulled {
-            forces: force,
-            gradients: self.gradients.as_deref_mut(),
-            uses: &self.uses[first..first + count],
-            scale: self.scale,
-        }
+        Pulled { forces: force, gradients: self.gradients.as_deref_mut(), uses: &self.uses[first..first + count], scale: self.scale }
     }
 
     /// The same results with the parameters `[first, first + count)` alone.
     pub fn share(&mut self, first: usize, count: usize) -> Pulled<'_, T> {
-        Pulled {
-            forces: self.forces,
-            gradients: self.gradients.as_deref_mut(),
-            uses: &self.uses[first..first + count],
-            scale: self.scale,
-        }
+        Pulled { forces: self.forces, gradients: self.gradients.as_deref_mut(), uses: &self.uses[first..first + count], scale: self.scale }
     }
 }
 

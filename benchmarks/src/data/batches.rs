@@ -53,15 +53,9 @@ impl Batches {
     /// [`ErrorKind::Argument`](super::ErrorKind::Argument) if `batch` is 0.
     pub fn in_order(len: usize, batch: usize) -> Result<Self> {
         if batch == 0 {
-            return Err(Error::argument(
-                "the batch size is 0; give a batch size of at least 1",
-            ));
+            return Err(Error::argument("the batch size is 0; give a batch size of at least 1"));
         }
-        Ok(Self {
-            order: (0..len).collect(),
-            batch,
-            next: 0,
-        })
+        Ok(Self { order: (0..len).collect(), batch, next: 0 })
     }
 }
 
@@ -84,10 +78,7 @@ impl Iterator for Batches {
     }
 
     fn nth(&mut self, n: usize) -> Option<Vec<usize>> {
-        self.next = self
-            .next
-            .saturating_add(n.saturating_mul(self.batch))
-            .min(self.order.len());
+        self.next = self.next.saturating_add(n.saturating_mul(self.batch)).min(self.order.len());
         self.next()
     }
 }

@@ -31,17 +31,9 @@ struct Format {
     class_names: &'static [&'static str],
 }
 
-const FORMAT_10: Format = Format {
-    title: "CIFAR-10",
-    labels: &[10],
-    class_names: &CIFAR_10,
-};
+const FORMAT_10: Format = Format { title: "CIFAR-10", labels: &[10], class_names: &CIFAR_10 };
 
-const FORMAT_100: Format = Format {
-    title: "CIFAR-100",
-    labels: &[20, 100],
-    class_names: &CIFAR_100,
-};
+const FORMAT_100: Format = Format { title: "CIFAR-100", labels: &[20, 100], class_names: &CIFAR_100 };
 
 /// Loads CIFAR-10 from `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`, each perhaps `.gz`.
 ///
@@ -54,13 +46,7 @@ const FORMAT_100: Format = Format {
 pub fn load_10(dir: &Path) -> Result<Split<Images>> {
     let layout = Layout {
         title: FORMAT_10.title,
-        folders: &[
-            "cifar-10-batches-bin",
-            "cifar10/cifar-10-batches-bin",
-            "cifar10",
-            "cifar-10",
-            "",
-        ],
+        folders: &["cifar-10-batches-bin", "cifar10/cifar-10-batches-bin", "cifar10", "cifar-10", ""],
         files: &[
             &["data_batch_1.bin"],
             &["data_batch_2.bin"],
@@ -84,14 +70,7 @@ pub fn load_10(dir: &Path) -> Result<Split<Images>> {
 pub fn load_100(dir: &Path) -> Result<Split<Images>> {
     let layout = Layout {
         title: FORMAT_100.title,
-        folders: &[
-            "cifar-100-binary",
-            "cifar100/cifar-100-binary",
-            "cifar100",
-            "cifar-100",
-            "cifar-100-subset",
-            "",
-        ],
+        folders: &["cifar-100-binary", "cifar100/cifar-100-binary", "cifar100", "cifar-100", "cifar-100-subset", ""],
         files: &[&["train.bin"], &["test.bin"]],
     };
     load(dir, &layout, Kind::Cifar100, &FORMAT_100)
@@ -122,10 +101,7 @@ fn load(dir: &Path, layout: &Layout<'_>, kind: Kind, format: &Format) -> Result<
     let Some((test, train)) = paths.split_last() else {
         return Err(Error::not_found(dir, advice));
     };
-    Ok(Split {
-        train: read_files(train, format)?,
-        test: read_files(std::slice::from_ref(test), format)?,
-    })
+    Ok(Split { train: read_files(train, format)?, test: read_files(std::slice::from_ref(test), format)? })
 }
 
 /// Reads files one after another.
@@ -155,26 +131,14 @@ fn read_files(paths: &[PathBuf], format: &Format) -> Result<Images> {
 fn check_file(bytes: &[u8], path: &Path, format: &Format) -> Result<()> {
     let record_len = format.labels.len() + PIXELS;
     if bytes.is_empty() {
-        return Err(Error::malformed(
-            path,
-            Place::Whole,
-            "the file is empty",
-            REFETCH,
-        ));
+        return Err(Error::malformed(path, Place::Whole, "the file is empty", REFETCH));
     }
     if !bytes.len().is_multiple_of(record_len) {
-        let place = Place::Record {
-            record: bytes.len() / record_len,
-            byte: bytes.len(),
-        };
-        let what = format!(
-            "the file ends inside a record of {record_len} bytes ({})",
-            format.title
-        );
-        let other = [&FORMAT_10, &FORMAT_100].into_iter().find(|other| {
-            other.labels.len() != format.labels.len()
-                && bytes.len().is_multiple_of(other.labels.len() + PIXELS)
-        });
+        let place = Place::Record { record: bytes.len() / record_len, byte: bytes.len() };
+        let what = format!("the file ends inside a record of {record_len} bytes ({})", format.title);
+        let other = [&FORMAT_10, &FORMAT_100]
+            .into_iter()
+            .find(|other| other.labels.len() != format.labels.len() && bytes.len().is_multiple_of(other.labels.len() + PIXELS));
         let remedy = match other {
             Some(other) => format!("its length is right for {}: check the name", other.title),
             None => REFETCH.to_owned(),
@@ -184,14 +148,8 @@ fn check_file(bytes: &[u8], path: &Path, format: &Format) -> Result<()> {
     for (record, content) in bytes.chunks_exact(record_len).enumerate() {
         for (i, (&label, &limit)) in content.iter().zip(format.labels).enumerate() {
             if usize::from(label) >= limit {
-                let place = Place::Record {
-                    record,
-                    byte: record * record_len + i,
-                };
-                let what = format!(
-                    "label {label} is out of range: {} has {limit} classes there, counted from 0",
-                    format.title
-                );
+                let place = Place::Record { record, byte: record * record_len + i };
+                let what = format!("label {label} is out of range: {} has {limit} classes there, counted from 0", format.title);
                 return Err(Error::malformed(path, place, what, REFETCH));
             }
         }

@@ -58,18 +58,9 @@ enum Repr {
     #[error("{}: {message}", path.display())]
     NotFound { path: PathBuf, message: String },
     #[error("{}: cannot {action}: {cause}; check that it is there and that you may read it", path.display())]
-    Io {
-        path: PathBuf,
-        action: &'static str,
-        cause: io::Error,
-    },
+    Io { path: PathBuf, action: &'static str, cause: io::Error },
     #[error("{}{place}: {what}; {remedy}", path.display())]
-    Malformed {
-        path: PathBuf,
-        place: Place,
-        what: String,
-        remedy: String,
-    },
+    Malformed { path: PathBuf, place: Place, what: String, remedy: String },
     #[error("{0}")]
     Inconsistent(String),
     #[error("{0}")]
@@ -90,43 +81,24 @@ impl Error {
     /// The file or folder it is about, where there is one.
     pub fn path(&self) -> Option<&Path> {
         match &*self.0 {
-            Repr::NotFound { path, .. } | Repr::Io { path, .. } | Repr::Malformed { path, .. } => {
-                Some(path)
-            }
+            Repr::NotFound { path, .. } | Repr::Io { path, .. } | Repr::Malformed { path, .. } => Some(path),
             Repr::Inconsistent(_) | Repr::Argument(_) => None,
         }
     }
 
     /// `path` lacks what was looked for.
     pub(super) fn not_found(path: &Path, message: impl Into<String>) -> Self {
-        Self(Box::new(Repr::NotFound {
-            path: path.to_owned(),
-            message: message.into(),
-        }))
+        Self(Box::new(Repr::NotFound { path: path.to_owned(), message: message.into() }))
     }
 
     /// Doing `action` ("read the file") to `path` failed.
     pub(super) fn io(path: &Path, action: &'static str, cause: io::Error) -> Self {
-        Self(Box::new(Repr::Io {
-            path: path.to_owned(),
-            action,
-            cause,
-        }))
+        Self(Box::new(Repr::Io { path: path.to_owned(), action, cause }))
     }
 
     /// `path` holds something wrong at `place`; `remedy` says what to do.
-    pub(super) fn malformed(
-        path: &Path,
-        place: Place,
-        what: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
-        Self(Box::new(Repr::Malformed {
-            path: path.to_owned(),
-            place,
-            what: what.into(),
-            remedy: remedy.into(),
-        }))
+    pub(super) fn malformed(path: &Path, place: Place, what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self(Box::new(Repr::Malformed { path: path.to_owned(), place, what: what.into(), remedy: remedy.into() }))
     }
 
     /// Values in memory do not fit one another.

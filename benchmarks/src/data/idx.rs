@@ -39,12 +39,7 @@ pub fn read_images(path: &Path) -> Result<IdxImages> {
     let mut pixels = read(path)?;
     let ([count, rows, cols], start) = header::<3>(&pixels, path)?;
     pixels.drain(..start);
-    Ok(IdxImages {
-        count,
-        rows,
-        cols,
-        pixels,
-    })
+    Ok(IdxImages { count, rows, cols, pixels })
 }
 
 /// Reads a file of labels (magic number `0x00000801`).
@@ -69,44 +64,22 @@ pub fn load(images: &Path, labels: &Path, class_names: Vec<String>) -> Result<Im
     let pictures = read_images(images)?;
     let classes = read_labels(labels)?;
     if pictures.count != classes.len() {
-        let what = format!(
-            "{} labels for the {} pictures of {}",
-            classes.len(),
-            pictures.count,
-            images.display()
-        );
+        let what = format!("{} labels for the {} pictures of {}", classes.len(), pictures.count, images.display());
         let remedy = "the two files are not of one set: fetch both again";
         return Err(Error::malformed(labels, Place::Whole, what, remedy));
     }
-    if let Some(record) = classes
-        .iter()
-        .position(|&class| usize::from(class) >= class_names.len())
-    {
+    if let Some(record) = classes.iter().position(|&class| usize::from(class) >= class_names.len()) {
         let what = format!(
             "label {} is out of range: there are {} classes, counted from 0",
             classes.get(record).copied().unwrap_or_default(),
             class_names.len()
         );
         let byte = header_len(1) + record;
-        return Err(Error::malformed(
-            labels,
-            Place::Record { record, byte },
-            what,
-            REFETCH,
-        ));
+        return Err(Error::malformed(labels, Place::Record { record, byte }, what, REFETCH));
     }
-    let pixels = pictures
-        .pixels
-        .iter()
-        .map(|&pixel| f32::from(pixel) / 255.0)
-        .collect();
+    let pixels = pictures.pixels.iter().map(|&pixel| f32::from(pixel) / 255.0).collect();
     let classes = classes.into_iter().map(usize::from).collect();
-    Images::new(
-        pixels,
-        [1, pictures.rows, pictures.cols],
-        classes,
-        class_names,
-    )
+    Images::new(pixels, [1, pictures.rows, pictures.cols], classes, class_names)
 }
 
 /// How many bytes come before the elements.
@@ -135,9 +108,7 @@ fn header<const D: usize>(bytes: &[u8], path: &Path) -> Result<([usize; D], usiz
     };
     let mut sizes = [0; D];
     for (i, (size, word)) in sizes.iter_mut().zip(words.chunks_exact(4)).enumerate() {
-        *size = word
-            .iter()
-            .fold(0, |value, &byte| value << 8 | usize::from(byte));
+        *size = word.iter().fold(0, |value, &byte| value << 8 | usize::from(byte));
         if *size == 0 {
             let what = match i {
                 0 => "the file says it holds no records".to_owned(),
@@ -147,10 +118,7 @@ fn header<const D: usize>(bytes: &[u8], path: &Path) -> Result<([usize; D], usiz
         }
     }
     let count = sizes.first().copied().unwrap_or(0);
-    let record_len = sizes
-        .iter()
-        .skip(1)
-        .try_fold(1_usize, |n, &size| n.checked_mul(size));
+    let record_len = sizes.iter().skip(1).try_fold(1_usize, |n, &size| n.checked_mul(size));
     let promised = record_len.and_then(|n| n.checked_mul(count));
     let (Some(record_len), Some(promised)) = (record_len, promised) else {
         let what = format!("sizes of {sizes:?} are more than memory can hold");
@@ -158,10 +126,7 @@ fn header<const D: usize>(bytes: &[u8], path: &Path) -> Result<([usize; D], usiz
     };
     let have = bytes.len() - start;
     if have < promised {
-        let place = Place::Record {
-            record: have / record_len,
-            byte: bytes.len(),
-        };
+        let place = Place::Record { record: have / record_len, byte: bytes.len() };
         let what = format!(
             "the file ends here; its header says {count} records of {record_len} bytes, \
              {promised} in all, and {have} are there"
@@ -169,10 +134,7 @@ fn header<const D: usize>(bytes: &[u8], path: &Path) -> Result<([usize; D], usiz
         return Err(fail(place, what, REFETCH));
     }
     if have > promised {
-        let what = format!(
-            "{} bytes follow the last of the {count} records",
-            have - promised
-        );
+        let what = format!("{} bytes follow the last of the {count} records", have - promised);
         return Err(fail(Place::Byte(start + promised), what, REFETCH));
     }
     Ok((sizes, start))
@@ -185,9 +147,7 @@ fn check_magic(magic: [u8; 4], dims: usize) -> Result<(), String> {
     let expected = format!("this reader wants 0x{wanted:08x}");
     let [zero, also_zero, element, found] = magic;
     if zero != 0 || also_zero != 0 {
-        return Err(format!(
-            "magic number 0x{number:08x} is not of an IDX file; {expected}"
-        ));
+        return Err(format!("magic number 0x{number:08x} is not of an IDX file; {expected}"));
     }
     if element != UNSIGNED_BYTE {
         let name = match element {
@@ -209,9 +169,7 @@ fn check_magic(magic: [u8; 4], dims: usize) -> Result<(), String> {
             3 => " (pictures)",
             _ => "",
         };
-        return Err(format!(
-            "magic number 0x{number:08x} says {found} dimensions{name}; {expected}, {dims}"
-        ));
+        return Err(format!("magic number 0x{number:08x} says {found} dimensions{name}; {expected}, {dims}"));
     }
     Ok(())
 }

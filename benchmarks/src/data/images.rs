@@ -23,19 +23,8 @@ impl Images {
     ///
     /// # Errors
     /// As of [`check`](Self::check).
-    pub fn new(
-        pixels: Vec<f32>,
-        shape: [usize; 3],
-        labels: Vec<usize>,
-        class_names: Vec<String>,
-    ) -> Result<Self> {
-        let images = Self {
-            pixels,
-            shape,
-            labels,
-            classes: class_names.len(),
-            class_names,
-        };
+    pub fn new(pixels: Vec<f32>, shape: [usize; 3], labels: Vec<usize>, class_names: Vec<String>) -> Result<Self> {
+        let images = Self { pixels, shape, labels, classes: class_names.len(), class_names };
         images.check()?;
         Ok(images)
     }
@@ -61,9 +50,7 @@ impl Images {
     /// [`ErrorKind::Malformed`](super::ErrorKind::Malformed), naming the first picture that is wrong.
     pub fn check(&self) -> Result<()> {
         let [channels, height, width] = self.shape;
-        let features = channels
-            .checked_mul(height)
-            .and_then(|n| n.checked_mul(width));
+        let features = channels.checked_mul(height).and_then(|n| n.checked_mul(width));
         let expected = features.and_then(|n| n.checked_mul(self.len()));
         let features = features.unwrap_or(0);
         if features == 0 || expected != Some(self.pixels.len()) {
@@ -103,9 +90,7 @@ impl Images {
     /// One picture's values, `[C, H, W]` in row-major order; none if there is no such picture.
     pub fn picture(&self, index: usize) -> Option<&[f32]> {
         let start = index.checked_mul(self.features())?;
-        self.pixels
-            .get(start..start.checked_add(self.features())?)
-            .filter(|_| index < self.len())
+        self.pixels.get(start..start.checked_add(self.features())?).filter(|_| index < self.len())
     }
 
     /// Puts the pictures at `indices`, and their labels, into the caller's buffers.
@@ -116,12 +101,7 @@ impl Images {
     /// # Errors
     /// [`ErrorKind::Argument`](super::ErrorKind::Argument) if there is no picture at an index; the
     /// buffers then hold the pictures before it.
-    pub fn gather(
-        &self,
-        indices: &[usize],
-        pixels: &mut Vec<f32>,
-        labels: &mut Vec<usize>,
-    ) -> Result<()> {
+    pub fn gather(&self, indices: &[usize], pixels: &mut Vec<f32>, labels: &mut Vec<usize>) -> Result<()> {
         pixels.clear();
         labels.clear();
         if self.features() <= self.pixels.len() {
@@ -129,12 +109,8 @@ impl Images {
         }
         labels.reserve(indices.len());
         for &index in indices {
-            let (Some(picture), Some(&label)) = (self.picture(index), self.labels.get(index))
-            else {
-                return Err(Error::argument(format!(
-                    "there is no picture {index}: {} pictures are counted from 0",
-                    self.len()
-                )));
+            let (Some(picture), Some(&label)) = (self.picture(index), self.labels.get(index)) else {
+                return Err(Error::argument(format!("there is no picture {index}: {} pictures are counted from 0", self.len())));
             };
             pixels.extend_from_slice(picture);
             labels.push(label);
@@ -149,13 +125,7 @@ impl Images {
     pub fn select(&self, indices: &[usize]) -> Result<Self> {
         let (mut pixels, mut labels) = (Vec::new(), Vec::new());
         self.gather(indices, &mut pixels, &mut labels)?;
-        Ok(Self {
-            pixels,
-            shape: self.shape,
-            labels,
-            classes: self.classes,
-            class_names: self.class_names.clone(),
-        })
+        Ok(Self { pixels, shape: self.shape, labels, classes: self.classes, class_names: self.class_names.clone() })
     }
 
     /// Divides the pictures class by class, as [`stratified`] does.
@@ -164,9 +134,6 @@ impl Images {
     /// As of [`stratified`].
     pub fn split(&self, test_share: f64, seed: u64) -> Result<Split<Self>> {
         let split = stratified(&self.labels, self.classes, test_share, seed)?;
-        Ok(Split {
-            train: self.select(&split.train)?,
-            test: self.select(&split.test)?,
-        })
+        Ok(Split { train: self.select(&split.train)?, test: self.select(&split.test)? })
     }
 }

@@ -34,15 +34,8 @@ pub enum Kind {
 
 impl Kind {
     /// All data sets.
-    pub const ALL: [Self; 7] = [
-        Self::Digits,
-        Self::Mnist,
-        Self::FashionMnist,
-        Self::Cifar10,
-        Self::Cifar100,
-        Self::Names,
-        Self::Shakespeare,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Digits, Self::Mnist, Self::FashionMnist, Self::Cifar10, Self::Cifar100, Self::Names, Self::Shakespeare];
 
     /// Its name on the command line, such as `fashion-mnist`.
     pub const fn name(self) -> &'static str {
@@ -97,12 +90,9 @@ impl FromStr for Kind {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self, Error> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.name() == name)
-            .ok_or_else(|| {
-                let names = Self::ALL.map(Self::name).join(", ");
-                Error::argument(format!("unknown data set '{name}': give one of {names}"))
-            })
+        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            Error::argument(format!("unknown data set '{name}': give one of {names}"))
+        })
     }
 }

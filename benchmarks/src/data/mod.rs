@@ -62,14 +62,8 @@ pub enum Data {
 /// # Ok::<(), pc_bench::data::Error>(())
 /// ```
 pub fn load(kind: Kind, data_dir: Option<&Path>, seed: u64) -> Result<Data> {
-    let dir = || {
-        data_dir.ok_or_else(|| {
-            Error::argument(format!(
-                "{kind} needs a data folder, given with --data-dir DIR; {}",
-                kind.advice(None)
-            ))
-        })
-    };
+    let dir =
+        || data_dir.ok_or_else(|| Error::argument(format!("{kind} needs a data folder, given with --data-dir DIR; {}", kind.advice(None))));
     Ok(match kind {
         Kind::Digits => Data::Images(digits(seed)?),
         Kind::Mnist => Data::Images(mnist::load(dir()?)?),

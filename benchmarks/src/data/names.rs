@@ -78,12 +78,8 @@ impl Sequences {
             class_names: self.class_names.clone(),
         };
         for &index in indices {
-            let (Some(sample), Some(&label)) = (self.samples.get(index), self.labels.get(index))
-            else {
-                return Err(Error::argument(format!(
-                    "there is no sequence {index}: {} are counted from 0",
-                    self.len()
-                )));
+            let (Some(sample), Some(&label)) = (self.samples.get(index), self.labels.get(index)) else {
+                return Err(Error::argument(format!("there is no sequence {index}: {} are counted from 0", self.len())));
             };
             selected.samples.push(sample.clone());
             selected.labels.push(label);
@@ -103,10 +99,7 @@ impl Sequences {
     pub fn split(&self, test_share: f64, seed: u64) -> Result<Split<Self>> {
         let sample = |index: usize| self.samples.get(index);
         let split = stratified_by(&self.labels, self.classes, test_share, seed, sample)?;
-        Ok(Split {
-            train: self.select(&split.train)?,
-            test: self.select(&split.test)?,
-        })
+        Ok(Split { train: self.select(&split.train)?, test: self.select(&split.test)? })
     }
 }
 
@@ -126,10 +119,7 @@ pub fn load(dir: &Path, seed: u64) -> Result<Split<Sequences>> {
             return read(&folder)?.split(TEST_SHARE, seed);
         }
     }
-    let message = format!(
-        "names are not here: looked in {} for .txt files; {advice}",
-        folder_list(&FOLDERS)
-    );
+    let message = format!("names are not here: looked in {} for .txt files; {advice}", folder_list(&FOLDERS));
     Err(Error::not_found(dir, message))
 }
 
@@ -169,12 +159,7 @@ pub fn read(folder: &Path) -> Result<Sequences> {
     let distinct: BTreeSet<&String> = sequences.class_names.iter().collect();
     if distinct.len() < files.len() {
         let message = "two .txt files have the same name but for the ending: rename one";
-        return Err(Error::malformed(
-            folder,
-            Place::Whole,
-            "a class name comes twice",
-            message,
-        ));
+        return Err(Error::malformed(folder, Place::Whole, "a class name comes twice", message));
     }
     for (label, (text, file)) in texts.iter().zip(&files).enumerate() {
         let before = sequences.len();
@@ -185,12 +170,7 @@ pub fn read(folder: &Path) -> Result<Sequences> {
         }
         if sequences.len() == before {
             let remedy = "put one name a line there, or remove the file";
-            return Err(Error::malformed(
-                file,
-                Place::Whole,
-                "the file has no names",
-                remedy,
-            ));
+            return Err(Error::malformed(file, Place::Whole, "the file has no names", remedy));
         }
     }
     Ok(sequences)
@@ -203,7 +183,5 @@ fn names_in(text: &str) -> impl Iterator<Item = &str> {
 
 /// A class's name: its file's, without the ending.
 fn class_name(file: &Path) -> String {
-    file.file_stem()
-        .map(|stem| stem.to_string_lossy().into_owned())
-        .unwrap_or_default()
+    file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
 }

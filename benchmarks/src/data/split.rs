@@ -32,12 +32,7 @@ pub struct Split<T> {
 /// # Errors
 /// [`ErrorKind::Argument`](super::ErrorKind::Argument) if `test_share` is not between 0 and 1, a label is
 /// `classes` or more, or a part would be empty.
-pub fn stratified(
-    labels: &[usize],
-    classes: usize,
-    test_share: f64,
-    seed: u64,
-) -> Result<Split<Vec<usize>>> {
+pub fn stratified(labels: &[usize], classes: usize, test_share: f64, seed: u64) -> Result<Split<Vec<usize>>> {
     stratified_by(labels, classes, test_share, seed, |sample| sample)
 }
 
@@ -53,9 +48,7 @@ pub(super) fn stratified_by<K: Ord>(
     key: impl Fn(usize) -> K,
 ) -> Result<Split<Vec<usize>>> {
     if !(test_share > 0.0 && test_share < 1.0) {
-        return Err(Error::argument(format!(
-            "the share to test on is {test_share}; give one between 0 and 1, such as {TEST_SHARE}"
-        )));
+        return Err(Error::argument(format!("the share to test on is {test_share}; give one between 0 and 1, such as {TEST_SHARE}")));
     }
     let mut by_class: Vec<BTreeMap<K, Vec<usize>>> = Vec::new();
     by_class.resize_with(classes, BTreeMap::new);
@@ -69,10 +62,7 @@ pub(super) fn stratified_by<K: Ord>(
         groups.entry(key(sample)).or_default().push(sample);
     }
     let mut rng = seeded(seed, STREAM);
-    let mut split = Split {
-        train: Vec::with_capacity(labels.len()),
-        test: Vec::new(),
-    };
+    let mut split = Split { train: Vec::with_capacity(labels.len()), test: Vec::new() };
     for groups in by_class {
         let mut groups: Vec<Vec<usize>> = groups.into_values().collect();
         groups.shuffle(&mut rng);

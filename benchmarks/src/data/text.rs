@@ -91,14 +91,8 @@ impl Text {
                 self.len()
             )));
         }
-        let part = |ids: &[usize]| Self {
-            ids: ids.to_vec(),
-            alphabet: self.alphabet.clone(),
-        };
-        Ok(Split {
-            train: part(train),
-            test: part(test),
-        })
+        let part = |ids: &[usize]| Self { ids: ids.to_vec(), alphabet: self.alphabet.clone() };
+        Ok(Split { train: part(train), test: part(test) })
     }
 
     /// Windows at random places, without end: each item is `batch` windows of `length` characters.
@@ -111,12 +105,7 @@ impl Text {
     /// longer than `length`.
     pub fn windows<R: Rng>(&self, batch: usize, length: usize, rng: R) -> Result<Windows<'_, R>> {
         self.check_windows(batch, length)?;
-        Ok(Windows {
-            ids: &self.ids,
-            batch,
-            length,
-            rng,
-        })
+        Ok(Windows { ids: &self.ids, batch, length, rng })
     }
 
     /// Windows one after another from the beginning, for testing: each character is a target once.
@@ -128,19 +117,12 @@ impl Text {
     /// As of [`windows`](Self::windows).
     pub fn sweep(&self, batch: usize, length: usize) -> Result<Sweep<'_>> {
         self.check_windows(batch, length)?;
-        Ok(Sweep {
-            ids: &self.ids,
-            batch,
-            length,
-            start: 0,
-        })
+        Ok(Sweep { ids: &self.ids, batch, length, start: 0 })
     }
 
     fn check_windows(&self, batch: usize, length: usize) -> Result<()> {
         if batch == 0 || length == 0 {
-            return Err(Error::argument(format!(
-                "{batch} windows of {length} characters are nothing: give at least 1 of each"
-            )));
+            return Err(Error::argument(format!("{batch} windows of {length} characters are nothing: give at least 1 of each")));
         }
         if self.len() <= length {
             return Err(Error::argument(format!(
@@ -195,23 +177,12 @@ impl Iterator for Sweep<'_> {
 }
 
 /// The windows that start at these places; none if there are none.
-fn collect_batch(
-    ids: &[usize],
-    length: usize,
-    starts: impl ExactSizeIterator<Item = usize>,
-) -> Option<TextBatch> {
+fn collect_batch(ids: &[usize], length: usize, starts: impl ExactSizeIterator<Item = usize>) -> Option<TextBatch> {
     let batch = starts.len();
-    let mut item = TextBatch {
-        inputs: Vec::with_capacity(batch * length),
-        targets: Vec::with_capacity(batch * length),
-        batch,
-        length,
-    };
+    let mut item = TextBatch { inputs: Vec::with_capacity(batch * length), targets: Vec::with_capacity(batch * length), batch, length };
     for start in starts {
-        item.inputs
-            .extend_from_slice(ids.get(start..start + length)?);
-        item.targets
-            .extend_from_slice(ids.get(start + 1..start + 1 + length)?);
+        item.inputs.extend_from_slice(ids.get(start..start + length)?);
+        item.targets.extend_from_slice(ids.get(start + 1..start + 1 + length)?);
     }
     (batch > 0).then_some(item)
 }
@@ -233,12 +204,7 @@ pub fn load(path: &Path) -> Result<Split<Text>> {
         let text = read_text(&file)?;
         if text.is_empty() {
             let remedy = "put the text there, or remove the file";
-            return Err(Error::malformed(
-                &file,
-                Place::Whole,
-                "the file is empty",
-                remedy,
-            ));
+            return Err(Error::malformed(&file, Place::Whole, "the file is empty", remedy));
         }
         if !whole.is_empty() && !whole.ends_with('\n') {
             whole.push('\n');
@@ -266,9 +232,6 @@ fn find(path: &Path) -> Result<Vec<PathBuf>> {
             return Ok(files);
         }
     }
-    let message = format!(
-        "no text is here: looked in {} for input.txt and other .txt files; {advice}",
-        folder_list(&FOLDERS)
-    );
+    let message = format!("no text is here: looked in {} for input.txt and other .txt files; {advice}", folder_list(&FOLDERS));
     Err(Error::not_found(path, message))
 }

@@ -24,18 +24,9 @@ impl Axis {
     pub(super) fn counts(label: &str, values: &[f64], most: usize) -> Self {
         let (lo, hi) = span(values).unwrap_or((1.0, 1.0));
         let step = nice_step((hi - lo) / most.max(1) as f64).max(1.0);
-        let ticks = multiples(lo, hi, step)
-            .into_iter()
-            .map(|t| (t, format!("{t:.0}")))
-            .collect();
+        let ticks = multiples(lo, hi, step).into_iter().map(|t| (t, format!("{t:.0}"))).collect();
         let margin = if hi > lo { 0.03 * (hi - lo) } else { 0.5 };
-        Self {
-            label: label.to_owned(),
-            lo: lo - margin,
-            hi: hi + margin,
-            ticks,
-            log: false,
-        }
+        Self { label: label.to_owned(), lo: lo - margin, hi: hi + margin, ticks, log: false }
     }
 
     /// A linear axis that keeps within `limits` and ends at ticks.
@@ -50,29 +41,16 @@ impl Axis {
         let step = nice_step((hi - lo) / most.max(1) as f64);
         let lo = ((lo / step).floor() * step).max(limits.start);
         let hi = ((hi / step).ceil() * step).min(limits.end);
-        let ticks = multiples(lo, hi, step)
-            .into_iter()
-            .map(|t| (t, tick_text(t, step)))
-            .collect();
-        Self {
-            label: label.to_owned(),
-            lo,
-            hi,
-            ticks,
-            log: false,
-        }
+        let ticks = multiples(lo, hi, step).into_iter().map(|t| (t, tick_text(t, step))).collect();
+        Self { label: label.to_owned(), lo, hi, ticks, log: false }
     }
 
     /// A logarithmic axis where all values are positive and far apart, else a linear one.
     pub(super) fn auto(label: &str, values: &[f64], most: usize) -> Self {
         let positive: Vec<f64> = values.iter().copied().filter(|v| *v > 0.0).collect();
         match (span(values), span(&positive)) {
-            (Some((lo, _)), Some((_, hi))) if lo > 0.0 && hi / lo >= WIDE => {
-                Self::log(label, (lo, hi), most)
-            }
-            (Some((lo, _)), _) if lo < 0.0 => {
-                Self::linear(label, values, f64::NEG_INFINITY..f64::INFINITY, most)
-            }
+            (Some((lo, _)), Some((_, hi))) if lo > 0.0 && hi / lo >= WIDE => Self::log(label, (lo, hi), most),
+            (Some((lo, _)), _) if lo < 0.0 => Self::linear(label, values, f64::NEG_INFINITY..f64::INFINITY, most),
             _ => Self::linear(label, values, 0.0..f64::INFINITY, most),
         }
     }
@@ -97,10 +75,7 @@ impl Axis {
             label: format!("{label}, log scale"),
             lo: start - margin,
             hi: end + margin,
-            ticks: kept
-                .iter()
-                .map(|tick| (place(tick), power_text(tick.0, tick.1)))
-                .collect(),
+            ticks: kept.iter().map(|tick| (place(tick), power_text(tick.0, tick.1))).collect(),
             log: true,
         }
     }
@@ -126,9 +101,7 @@ impl Axis {
             label: String::new(),
             lo: 0.0,
             hi: count.max(1) as f64,
-            ticks: named
-                .map(|(row, name)| (row_at(count, row), name.clone()))
-                .collect(),
+            ticks: named.map(|(row, name)| (row_at(count, row), name.clone())).collect(),
             log: false,
         }
     }
@@ -153,10 +126,7 @@ impl Axis {
 
     /// The text of the tick at a place.
     fn text_at(&self, at: f64) -> String {
-        let nearest = self
-            .ticks
-            .iter()
-            .min_by(|a, b| (a.0 - at).abs().total_cmp(&(b.0 - at).abs()));
+        let nearest = self.ticks.iter().min_by(|a, b| (a.0 - at).abs().total_cmp(&(b.0 - at).abs()));
         nearest.map(|t| t.1.clone()).unwrap_or_default()
     }
 
@@ -218,11 +188,7 @@ fn nice_step(raw: f64) -> f64 {
     }
     let unit = 10_f64.powf(raw.log10().floor());
     let digit = raw / unit;
-    let steps = if !(1.0..10.0).contains(&unit) {
-        [1.0, 2.0, 2.5, 5.0]
-    } else {
-        [1.0, 2.0, 5.0, 5.0]
-    };
+    let steps = if !(1.0..10.0).contains(&unit) { [1.0, 2.0, 2.5, 5.0] } else { [1.0, 2.0, 5.0, 5.0] };
     let step = steps.into_iter().find(|s| digit <= s * (1.0 + 1e-9));
     step.unwrap_or(10.0) * unit
 }
@@ -235,17 +201,9 @@ fn multiples(lo: f64, hi: f64, step: f64) -> Vec<f64> {
 }
 
 fn tick_text(value: f64, step: f64) -> String {
-    let value = if value.abs() < step * 1e-6 {
-        0.0
-    } else {
-        value
-    };
+    let value = if value.abs() < step * 1e-6 { 0.0 } else { value };
     if !(1e-5..1e5).contains(&step) {
-        return if value == 0.0 {
-            "0".to_owned()
-        } else {
-            format!("{value:.1e}")
-        };
+        return if value == 0.0 { "0".to_owned() } else { format!("{value:.1e}") };
     }
     let places = (0..8).find(|p| {
         let scaled = step * 10_f64.powi(*p);
@@ -259,9 +217,7 @@ fn tick_text(value: f64, step: f64) -> String {
 fn one_two_five(lo: f64, hi: f64) -> Vec<(f64, i32)> {
     let from = lo.log10().floor() as i32;
     let to = hi.log10().ceil() as i32;
-    let all: Vec<(f64, i32)> = (from..=to)
-        .flat_map(|power| [1.0, 2.0, 5.0].map(|digit| (digit, power)))
-        .collect();
+    let all: Vec<(f64, i32)> = (from..=to).flat_map(|power| [1.0, 2.0, 5.0].map(|digit| (digit, power))).collect();
     let value = |tick: &(f64, i32)| tick.0 * 10_f64.powi(tick.1);
     let near = 1e-9;
     let first = all.iter().rposition(|t| value(t) <= lo * (1.0 + near));
@@ -309,10 +265,7 @@ mod tests {
         assert_eq!(one.range(), 0.5..1.5);
         let three = Axis::counts("", &[1.0, 2.0, 3.0], 6);
         assert_eq!(texts(&three), ["1", "2", "3"]);
-        assert_eq!(
-            texts(&Axis::counts("", &[0.0, 20.0], 6)),
-            ["0", "5", "10", "15", "20"]
-        );
+        assert_eq!(texts(&Axis::counts("", &[0.0, 20.0], 6)), ["0", "5", "10", "15", "20"]);
     }
 
     #[test]
@@ -348,10 +301,7 @@ mod tests {
                 Axis::linear("", &values, 0.0..100.0, 5),
             ] {
                 let range = axis.range();
-                assert!(
-                    range.start.is_finite() && range.end.is_finite(),
-                    "{values:?}"
-                );
+                assert!(range.start.is_finite() && range.end.is_finite(), "{values:?}");
                 assert!(axis.ticks.len() <= 102);
             }
         }

@@ -16,22 +16,13 @@ pub(super) fn is_backprop(run: &Run) -> bool {
 
 /// Whether any run has a test accuracy; when none has, the test loss stands in for it.
 pub(super) fn has_accuracy(report: &Report) -> bool {
-    report
-        .runs
-        .iter()
-        .any(|run| finite(run.test_accuracy).is_some())
+    report.runs.iter().any(|run| finite(run.test_accuracy).is_some())
 }
 
 /// The energy at the end of training, or else at the end of the trace.
 pub(super) fn final_energy(run: &Run) -> Option<f64> {
     let trained = run.curve.iter().rev().find_map(|e| finite(e.energy));
-    trained.or_else(|| {
-        run.energy_trace
-            .iter()
-            .rev()
-            .copied()
-            .find(|e| e.is_finite())
-    })
+    trained.or_else(|| run.energy_trace.iter().rev().copied().find(|e| e.is_finite()))
 }
 
 /// Lowest cosine: the one given, or else the lowest of the layers.
@@ -66,19 +57,8 @@ pub(super) struct RunRow {
 
 /// Titles of the columns of numbers; a line break shows where a narrow table may fold.
 pub(super) fn run_titles(report: &Report) -> [&'static str; 6] {
-    let (score, difference) = if has_accuracy(report) {
-        ("test\nacc. %", "points vs\nbackprop")
-    } else {
-        ("test\nloss", "vs\nbackprop")
-    };
-    [
-        score,
-        difference,
-        "\nseconds",
-        "times\nbackprop",
-        "final\nenergy",
-        "min\ncosine",
-    ]
+    let (score, difference) = if has_accuracy(report) { ("test\nacc. %", "points vs\nbackprop") } else { ("test\nloss", "vs\nbackprop") };
+    [score, difference, "\nseconds", "times\nbackprop", "final\nenergy", "min\ncosine"]
 }
 
 /// The runs as shown, in order.
@@ -87,15 +67,9 @@ pub(super) fn run_rows(report: &Report) -> Vec<RunRow> {
     let places = decimals_for(report.runs.iter().map(|run| run.seconds));
     let rows = report.runs.iter().map(|run| {
         let (score, difference) = if accuracy {
-            (
-                fixed(run.test_accuracy.map(|a| 100.0 * a), 2),
-                signed(points(report, run), 2),
-            )
+            (fixed(run.test_accuracy.map(|a| 100.0 * a), 2), signed(points(report, run), 2))
         } else {
-            (
-                fixed(Some(run.test_loss), 5),
-                signed(loss_difference(report, run), 5),
-            )
+            (fixed(Some(run.test_loss), 5), signed(loss_difference(report, run), 5))
         };
         RunRow {
             schedule: run.schedule.clone(),
@@ -137,10 +111,7 @@ pub(super) fn layer<'a>(run: &'a Run, name: &str) -> Option<&'a Layer> {
 /// What a run came to, in one plain sentence.
 pub(super) fn sentence(report: &Report, run: &Run) -> String {
     let mut text = match finite(run.test_accuracy) {
-        Some(accuracy) => format!(
-            "{}% of the test samples correct",
-            fixed(Some(100.0 * accuracy), 2)
-        ),
+        Some(accuracy) => format!("{}% of the test samples correct", fixed(Some(100.0 * accuracy), 2)),
         None => match finite(Some(run.test_loss)) {
             Some(loss) => format!("test loss {}", short(Some(loss))),
             None => "no usable test result".to_owned(),

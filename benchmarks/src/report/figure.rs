@@ -82,14 +82,7 @@ impl Figure {
             let canvas = SVGBackend::with_string(body, size).into_drawing_area();
             canvas.fill(&WHITE)?;
             let most = |size: f64| (f64::from(self.width) / (0.56 * size)) as usize;
-            text(
-                &canvas,
-                &shorten(&self.heading, most(17.0)),
-                (MARGIN, heading),
-                17.0,
-                INK,
-                true,
-            )?;
+            text(&canvas, &shorten(&self.heading, most(17.0)), (MARGIN, heading), 17.0, INK, true)?;
             let line = shorten(&self.subheading, most(12.5));
             text(&canvas, &line, (MARGIN, subheading), 12.5, GREY, false)?;
             for ((run, name), (x, line)) in self.legend.iter().zip(&legend) {
@@ -102,10 +95,7 @@ impl Figure {
             }
             canvas.present()
         };
-        draw(&mut body).map_err(|error| ReportError::Draw {
-            figure: self.description.clone(),
-            reason: error.to_string(),
-        })?;
+        draw(&mut body).map_err(|error| ReportError::Draw { figure: self.description.clone(), reason: error.to_string() })?;
         Ok(self.dress(&body, height))
     }
 
@@ -156,26 +146,13 @@ fn font(size: f64, colour: RGBColor) -> TextStyle<'static> {
     ("sans-serif", size).into_font().color(&colour)
 }
 
-fn text(
-    canvas: &Canvas,
-    what: &str,
-    at: (i32, i32),
-    size: f64,
-    colour: RGBColor,
-    bold: bool,
-) -> Drawn {
+fn text(canvas: &Canvas, what: &str, at: (i32, i32), size: f64, colour: RGBColor, bold: bool) -> Drawn {
     if what.is_empty() {
         return Ok(());
     }
     let pixels = size * 1.24 * f64::from(SCALE);
-    let weight = if bold {
-        FontStyle::Bold
-    } else {
-        FontStyle::Normal
-    };
-    let style = TextStyle::from(("sans-serif", pixels, weight).into_font())
-        .color(&colour)
-        .pos(Pos::new(HPos::Left, VPos::Top));
+    let weight = if bold { FontStyle::Bold } else { FontStyle::Normal };
+    let style = TextStyle::from(("sans-serif", pixels, weight).into_font()).color(&colour).pos(Pos::new(HPos::Left, VPos::Top));
     canvas.draw_text(what, &style, (at.0 * SCALE, at.1 * SCALE))
 }
 
@@ -227,21 +204,9 @@ fn draw_panel(canvas: &Canvas, panel: &Panel, corner: (i32, i32), size: (i32, i3
         .draw()?;
     let plot = chart.plotting_area();
     let (across, down) = plot.get_pixel_range();
-    let title = shorten(
-        &panel.title,
-        ((size.0 / SCALE - 30) as f64 / (0.58 * 13.5)) as usize,
-    );
-    text(
-        canvas,
-        &title,
-        (corner.0 / SCALE + MARGIN, corner.1 / SCALE + 8),
-        13.5,
-        INK,
-        true,
-    )?;
-    let place = |(x, y): &(f64, f64)| -> Option<(i32, i32)> {
-        Some(chart.backend_coord(&(panel.x.place(*x)?, panel.y.place(*y)?)))
-    };
+    let title = shorten(&panel.title, ((size.0 / SCALE - 30) as f64 / (0.58 * 13.5)) as usize);
+    text(canvas, &title, (corner.0 / SCALE + MARGIN, corner.1 / SCALE + 8), 13.5, INK, true)?;
+    let place = |(x, y): &(f64, f64)| -> Option<(i32, i32)> { Some(chart.backend_coord(&(panel.x.place(*x)?, panel.y.place(*y)?))) };
     let mut points = panel.series.iter().flat_map(|series| &series.points);
     let empty = points.all(|point| place(point).is_none());
     let line_at_one = panel.line_at_one && !empty;
@@ -249,10 +214,7 @@ fn draw_panel(canvas: &Canvas, panel: &Panel, corner: (i32, i32), size: (i32, i3
         let x = chart.backend_coord(&(at, panel.y.range().start)).0;
         if across.contains(&x) {
             let style = ShapeStyle::from(&AXIS).stroke_width(2 * SCALE.unsigned_abs());
-            canvas.draw(&PathElement::new(
-                vec![(x, down.start), (x, down.end)],
-                style,
-            ))?;
+            canvas.draw(&PathElement::new(vec![(x, down.start), (x, down.end)], style))?;
         }
     }
     if empty {
@@ -264,10 +226,7 @@ fn draw_panel(canvas: &Canvas, panel: &Panel, corner: (i32, i32), size: (i32, i3
         for series in &panel.series {
             // A point that cannot be shown leaves a gap.
             let places: Vec<Option<(i32, i32)>> = series.points.iter().map(place).collect();
-            for piece in places
-                .split(Option::is_none)
-                .filter(|piece| piece.len() > 1)
-            {
+            for piece in places.split(Option::is_none).filter(|piece| piece.len() > 1) {
                 let path: Vec<(i32, i32)> = piece.iter().copied().flatten().collect();
                 canvas.draw(&PathElement::new(path, line(series.run)))?;
             }
@@ -283,15 +242,10 @@ fn draw_panel(canvas: &Canvas, panel: &Panel, corner: (i32, i32), size: (i32, i3
 
 /// The points to mark: all of them, or an even choice with the last where a line shows the rest.
 fn marked(points: &[(f64, f64)], joined: bool) -> impl Iterator<Item = &(f64, f64)> {
-    let stride = if joined {
-        points.len().div_ceil(MOST_MARKERS).max(1)
-    } else {
-        1
-    };
+    let stride = if joined { points.len().div_ceil(MOST_MARKERS).max(1) } else { 1 };
     let last = points.len().saturating_sub(1) % stride;
     let kept = points.iter().enumerate();
-    kept.filter(move |(k, _)| k % stride == last)
-        .map(|(_, p)| p)
+    kept.filter(move |(k, _)| k % stride == last).map(|(_, p)| p)
 }
 
 /// The colour of the n-th run as CSS.

@@ -11,11 +11,7 @@ static COUNT: AtomicU64 = AtomicU64::new(0);
 
 /// Creates a folder and the folders above it.
 pub(super) fn create_folder(dir: &Path) -> Result<(), ReportError> {
-    fs::create_dir_all(dir).map_err(|source| ReportError::Io {
-        action: "create folder",
-        path: dir.to_path_buf(),
-        source,
-    })
+    fs::create_dir_all(dir).map_err(|source| ReportError::Io { action: "create folder", path: dir.to_path_buf(), source })
 }
 
 /// Writes `bytes` to a new file beside `path`, then renames it to `path`.
@@ -25,11 +21,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
     done.map_err(|source| {
         // The first error is the one to report; there may be nothing to remove.
         let _ = fs::remove_file(&beside);
-        ReportError::Io {
-            action: "write",
-            path: path.to_path_buf(),
-            source,
-        }
+        ReportError::Io { action: "write", path: path.to_path_buf(), source }
     })
 }
 

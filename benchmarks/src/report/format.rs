@@ -9,11 +9,7 @@ pub(super) fn fixed(value: Option<f64>, decimals: usize) -> String {
         Some(value) => {
             let text = format!("{value:.decimals$}");
             let zero = text.chars().all(|c| matches!(c, '-' | '0' | '.'));
-            if zero {
-                text.trim_start_matches('-').to_owned()
-            } else {
-                text
-            }
+            if zero { text.trim_start_matches('-').to_owned() } else { text }
         }
         None => MISSING.to_owned(),
     }
@@ -52,9 +48,7 @@ pub(super) fn short(value: Option<f64>) -> String {
 
 /// Seconds, or thousands of them, with decimals that suit the largest number of the column.
 pub(super) fn decimals_for(values: impl Iterator<Item = f64>) -> usize {
-    let largest = values
-        .filter(|v| v.is_finite())
-        .fold(0.0_f64, |a, v| a.max(v.abs()));
+    let largest = values.filter(|v| v.is_finite()).fold(0.0_f64, |a, v| a.max(v.abs()));
     if largest >= 1000.0 {
         0
     } else if largest >= 100.0 {
@@ -73,10 +67,7 @@ pub(super) fn finite(value: Option<f64>) -> Option<f64> {
 
 /// Text without control characters, which neither a terminal nor XML should receive.
 pub(super) fn clean(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .filter(|c| !matches!(c, '\u{fffe}' | '\u{ffff}'))
-        .collect()
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).filter(|c| !matches!(c, '\u{fffe}' | '\u{ffff}')).collect()
 }
 
 /// Text of at most `most` characters, ending in an ellipsis where something was left out.
@@ -114,11 +105,7 @@ pub(super) fn distinct(names: &[&str], most: usize) -> Vec<String> {
     }
     let (before, after) = shared(&names);
     let cut = |name: &String| {
-        let kept: String = name
-            .chars()
-            .take(name.chars().count().saturating_sub(after))
-            .skip(before)
-            .collect();
+        let kept: String = name.chars().take(name.chars().count().saturating_sub(after)).skip(before).collect();
         let mark = |left_out: usize| if left_out > 0 { "…" } else { "" };
         shorten_middle(&format!("{}{kept}{}", mark(before), mark(after)), most)
     };
@@ -147,11 +134,7 @@ fn shared(names: &[String]) -> (usize, usize) {
     let before = common(&mut first.chars(), false);
     let after = common(&mut first.chars().rev(), true);
     let shortest = names.iter().map(|name| name.chars().count()).min();
-    if before + after < shortest.unwrap_or(0) {
-        (before, after)
-    } else {
-        (before, 0)
-    }
+    if before + after < shortest.unwrap_or(0) { (before, after) } else { (before, 0) }
 }
 
 /// Text safe inside HTML elements and quoted attributes.
@@ -201,15 +184,9 @@ mod tests {
 
     #[test]
     fn long_names_stay_apart() {
-        let names = [
-            "encoder.block1.attention.weight",
-            "encoder.block12.attention.weight",
-        ];
+        let names = ["encoder.block1.attention.weight", "encoder.block12.attention.weight"];
         assert_eq!(distinct(&names, 18), ["…block1…", "…block12…"]);
-        assert_eq!(
-            distinct(&["a.weight", "b.weight"], 18),
-            ["a.weight", "b.weight"]
-        );
+        assert_eq!(distinct(&["a.weight", "b.weight"], 18), ["a.weight", "b.weight"]);
         assert_eq!(distinct(&["block10.weight"], 12), ["block10…ight"]);
         assert_eq!(distinct(&["a.a.a", "a.a.a"], 4), ["…a"; 2]);
         assert!(distinct(&[], 4).is_empty());

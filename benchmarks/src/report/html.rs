@@ -12,11 +12,7 @@ const MEANING: &str = include_str!("meaning.html");
 
 /// The whole page.
 pub(super) fn page(report: &Report) -> Result<String, ReportError> {
-    let title = if report.title.trim().is_empty() {
-        "Training comparison"
-    } else {
-        &report.title
-    };
+    let title = if report.title.trim().is_empty() { "Training comparison" } else { &report.title };
     let title = escape(title);
     let mut out = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -50,11 +46,7 @@ fn facts(report: &Report) -> String {
         ("Seed", report.seed.to_string()),
     ];
     for (name, value) in facts {
-        let value = if value.trim().is_empty() {
-            MISSING
-        } else {
-            value.as_str()
-        };
+        let value = if value.trim().is_empty() { MISSING } else { value.as_str() };
         out += &format!("<div><dt>{name}</dt><dd>{}</dd></div>\n", escape(value));
     }
     out + "</dl>\n"
@@ -85,18 +77,12 @@ fn results(report: &Report) -> String {
     let extra = ["test\nloss", "samples\nper second"];
     let skip = usize::from(!has_accuracy(report));
     for title in run_titles(report).iter().chain(extra.iter().skip(skip)) {
-        out += &format!(
-            "<th scope=\"col\">{}</th>",
-            escape(title.trim()).replace('\n', "<br>")
-        );
+        out += &format!("<th scope=\"col\">{}</th>", escape(title.trim()).replace('\n', "<br>"));
     }
     out += "</tr></thead>\n<tbody>\n";
     for (row, run) in run_rows(report).iter().zip(&report.runs) {
         out += &format!("<tr><th scope=\"row\">{}</th>", escape(&row.schedule));
-        let extra = [
-            short(Some(run.test_loss)),
-            fixed(Some(run.samples_per_second), 0),
-        ];
+        let extra = [short(Some(run.test_loss)), fixed(Some(run.samples_per_second), 0)];
         for number in row.numbers.iter().chain(extra.iter().skip(skip)) {
             out += &format!("<td>{}</td>", escape(number));
         }
@@ -119,14 +105,8 @@ fn notes(report: &Report) -> String {
 
 fn pictures(report: &Report) -> Result<String, ReportError> {
     let pictures = [
-        (
-            svg_accuracy(report)?,
-            "Test samples classified correctly after each epoch. Higher is better.",
-        ),
-        (
-            svg_train_loss(report)?,
-            "Mean loss over the training data in each epoch. Lower is better.",
-        ),
+        (svg_accuracy(report)?, "Test samples classified correctly after each epoch. Higher is better."),
+        (svg_train_loss(report)?, "Mean loss over the training data in each epoch. Lower is better."),
         (
             svg_test_loss(report)?,
             "Mean loss over the test data after each epoch. Lower is better; a rise while the \
@@ -146,9 +126,7 @@ fn pictures(report: &Report) -> Result<String, ReportError> {
     if out.is_empty() {
         return Ok(out);
     }
-    Ok(format!(
-        "<h2>Curves</h2>\n<div class=\"figures\">\n{out}</div>\n"
-    ))
+    Ok(format!("<h2>Curves</h2>\n<div class=\"figures\">\n{out}</div>\n"))
 }
 
 fn agreement(report: &Report) -> Result<String, ReportError> {

@@ -32,11 +32,7 @@ pub(super) fn colour(run: usize) -> RGBColor {
 pub(super) fn line(run: usize) -> ShapeStyle {
     let tenths = if run == 0 { 42 } else { 19 };
     ShapeStyle {
-        color: if run == 0 {
-            colour(run).mix(0.45)
-        } else {
-            colour(run).to_rgba()
-        },
+        color: if run == 0 { colour(run).mix(0.45) } else { colour(run).to_rgba() },
         filled: false,
         stroke_width: (tenths * SCALE / 10).unsigned_abs(),
     }
@@ -59,12 +55,7 @@ fn shape(canvas: &Canvas, run: usize, at: (i32, i32), radius: i32, colour: RGBCo
     let points: Vec<(i32, i32)> = match run % SHAPES {
         1 => vec![(-half, -half), (half, -half), (half, half), (-half, half)],
         2 => vec![(0, -size(1.2)), (size(1.1), half), (-size(1.1), half)],
-        3 => vec![
-            (0, -size(1.3)),
-            (size(1.3), 0),
-            (0, size(1.3)),
-            (-size(1.3), 0),
-        ],
+        3 => vec![(0, -size(1.3)), (size(1.3), 0), (0, size(1.3)), (-size(1.3), 0)],
         4 => vec![(0, size(1.2)), (size(1.1), -half), (-size(1.1), -half)],
         _ => vec![
             (-arm, -size(1.1)),
@@ -81,9 +72,6 @@ fn shape(canvas: &Canvas, run: usize, at: (i32, i32), radius: i32, colour: RGBCo
             (-arm, -arm),
         ],
     };
-    let moved: Vec<(i32, i32)> = points
-        .into_iter()
-        .map(|(x, y)| (at.0 + x, at.1 + y))
-        .collect();
+    let moved: Vec<(i32, i32)> = points.into_iter().map(|(x, y)| (at.0 + x, at.1 + y)).collect();
     canvas.draw(&Polygon::new(moved, colour.filled()))
 }

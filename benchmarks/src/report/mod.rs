@@ -17,9 +17,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-pub use panels::{
-    svg_accuracy, svg_agreement, svg_curves, svg_energy, svg_test_loss, svg_train_loss,
-};
+pub use panels::{svg_accuracy, svg_agreement, svg_curves, svg_energy, svg_test_loss, svg_train_loss};
 pub use table::{table, table_at};
 
 /// One comparison of training schedules on the same model and data.
@@ -148,11 +146,7 @@ pub fn write(dir: &Path, report: &Report) -> Result<Vec<PathBuf>, ReportError> {
     json.push('\n');
     files::create_folder(dir)?;
     let mut written = Vec::new();
-    for (name, text) in [
-        ("report.html", page),
-        ("curves.svg", picture),
-        ("report.json", json),
-    ] {
+    for (name, text) in [("report.html", page), ("curves.svg", picture), ("report.json", json)] {
         let path = dir.join(name);
         files::replace(&path, text.as_bytes())?;
         written.push(path);

@@ -80,11 +80,7 @@ pub fn svg_curves(report: &Report) -> Result<String, ReportError> {
     let accuracy = accuracy(report);
     let extra = accuracy.is_some();
     let score = accuracy.or_else(|| test_loss(report));
-    let mut cells: Vec<Vec<Panel>> = [score, train_loss(report), energy(report)]
-        .into_iter()
-        .flatten()
-        .map(|panel| vec![panel])
-        .collect();
+    let mut cells: Vec<Vec<Panel>> = [score, train_loss(report), energy(report)].into_iter().flatten().map(|panel| vec![panel]).collect();
     let compared = agreement(report);
     let tall = agreement_height(report) > HEIGHT + HEIGHT / 3;
     let beside = !compared.is_empty() && !tall;
@@ -103,24 +99,14 @@ pub fn svg_curves(report: &Report) -> Result<String, ReportError> {
     let mut cells = cells.into_iter().peekable();
     while let Some(mut panels) = cells.next() {
         panels.extend(cells.next().into_iter().flatten());
-        let height = if cells.peek().is_none() {
-            height
-        } else {
-            HEIGHT
-        };
+        let height = if cells.peek().is_none() { height } else { HEIGHT };
         rows.push(Row { height, panels });
     }
     if !last.is_empty() {
-        rows.push(Row {
-            height: agreement_height(report),
-            panels: last,
-        });
+        rows.push(Row { height: agreement_height(report), panels: last });
     }
-    let subheading: Vec<String> = [&report.model, &report.data, &report.backend]
-        .into_iter()
-        .filter(|text| !text.is_empty())
-        .map(|text| clean(text))
-        .collect();
+    let subheading: Vec<String> =
+        [&report.model, &report.data, &report.backend].into_iter().filter(|text| !text.is_empty()).map(|text| clean(text)).collect();
     let all: Vec<&Panel> = rows.iter().flat_map(|row| &row.panels).collect();
     let figure = Figure {
         heading: report.title.clone(),
@@ -133,11 +119,7 @@ pub fn svg_curves(report: &Report) -> Result<String, ReportError> {
     figure.svg()
 }
 
-fn single(
-    report: &Report,
-    panel: Option<Panel>,
-    what: &str,
-) -> Result<Option<String>, ReportError> {
+fn single(report: &Report, panel: Option<Panel>, what: &str) -> Result<Option<String>, ReportError> {
     let Some(panel) = panel else {
         return Ok(None);
     };
@@ -148,23 +130,14 @@ fn single(
         heading: String::new(),
         subheading: String::new(),
         width: SINGLE,
-        rows: vec![Row {
-            height: HEIGHT + 40,
-            panels,
-        }],
+        rows: vec![Row { height: HEIGHT + 40, panels }],
     };
     figure.svg().map(Some)
 }
 
 /// The runs that the panels show.
-fn legend<'a>(
-    report: &Report,
-    panels: impl IntoIterator<Item = &'a Panel>,
-) -> Vec<(usize, String)> {
-    let mut shown: Vec<usize> = panels
-        .into_iter()
-        .flat_map(|panel| panel.series.iter().map(|series| series.run))
-        .collect();
+fn legend<'a>(report: &Report, panels: impl IntoIterator<Item = &'a Panel>) -> Vec<(usize, String)> {
+    let mut shown: Vec<usize> = panels.into_iter().flat_map(|panel| panel.series.iter().map(|series| series.run)).collect();
     shown.sort_unstable();
     shown.dedup();
     let named = shown.into_iter().filter_map(|run| {
@@ -177,43 +150,23 @@ fn legend<'a>(
 /// One series per run that yields points.
 fn series(report: &Report, points: impl Fn(&Run) -> Vec<(f64, f64)>) -> Vec<Series> {
     let runs = report.runs.iter().enumerate();
-    runs.map(|(run, data)| Series {
-        run,
-        points: points(data),
-    })
-    .filter(|series| !series.points.is_empty())
-    .collect()
+    runs.map(|(run, data)| Series { run, points: points(data) }).filter(|series| !series.points.is_empty()).collect()
 }
 
 fn column(series: &[Series], pick: impl Fn(&(f64, f64)) -> f64) -> Vec<f64> {
-    series
-        .iter()
-        .flat_map(|s| s.points.iter().map(&pick))
-        .collect()
+    series.iter().flat_map(|s| s.points.iter().map(&pick)).collect()
 }
 
 /// A panel of one measurement by epoch.
-fn by_epoch(
-    report: &Report,
-    title: &str,
-    value: impl Fn(&Epoch) -> Option<f64>,
-    axis: impl Fn(&[f64]) -> Axis,
-) -> Option<Panel> {
+fn by_epoch(report: &Report, title: &str, value: impl Fn(&Epoch) -> Option<f64>, axis: impl Fn(&[f64]) -> Axis) -> Option<Panel> {
     let series = series(report, |run| {
         let points = run.curve.iter();
-        points
-            .filter_map(|e| Some((e.epoch as f64, value(e)?)))
-            .collect()
+        points.filter_map(|e| Some((e.epoch as f64, value(e)?))).collect()
     });
     joined(title, "epoch", series, axis)
 }
 
-fn joined(
-    title: &str,
-    steps: &str,
-    series: Vec<Series>,
-    axis: impl Fn(&[f64]) -> Axis,
-) -> Option<Panel> {
+fn joined(title: &str, steps: &str, series: Vec<Series>, axis: impl Fn(&[f64]) -> Axis) -> Option<Panel> {
     if series.is_empty() {
         return None;
     }
@@ -229,30 +182,15 @@ fn joined(
 }
 
 fn accuracy(report: &Report) -> Option<Panel> {
-    by_epoch(
-        report,
-        "Test accuracy",
-        |e| e.test_accuracy.map(|a| 100.0 * a),
-        |values| Axis::linear("correct (%)", values, 0.0..100.0, 5),
-    )
+    by_epoch(report, "Test accuracy", |e| e.test_accuracy.map(|a| 100.0 * a), |values| Axis::linear("correct (%)", values, 0.0..100.0, 5))
 }
 
 fn train_loss(report: &Report) -> Option<Panel> {
-    by_epoch(
-        report,
-        "Training loss",
-        |e| Some(e.train_loss),
-        |values| Axis::auto("mean loss per sample", values, 5),
-    )
+    by_epoch(report, "Training loss", |e| Some(e.train_loss), |values| Axis::auto("mean loss per sample", values, 5))
 }
 
 fn test_loss(report: &Report) -> Option<Panel> {
-    by_epoch(
-        report,
-        "Test loss",
-        |e| Some(e.test_loss),
-        |values| Axis::auto("mean loss per sample", values, 5),
-    )
+    by_epoch(report, "Test loss", |e| Some(e.test_loss), |values| Axis::auto("mean loss per sample", values, 5))
 }
 
 fn energy(report: &Report) -> Option<Panel> {
@@ -260,12 +198,7 @@ fn energy(report: &Report) -> Option<Panel> {
         let trace = run.energy_trace.iter().enumerate();
         trace.map(|(k, energy)| (k as f64, *energy)).collect()
     });
-    joined(
-        "Energy while values relax",
-        "relaxation step",
-        series,
-        |values| Axis::auto("energy F, one batch", values, 6),
-    )
+    joined("Energy while values relax", "relaxation step", series, |values| Axis::auto("energy F, one batch", values, 6))
 }
 
 /// Tall enough to tell the layers and the runs of one layer apart.
@@ -291,10 +224,7 @@ fn agreement(report: &Report) -> Vec<Panel> {
                 let value = pick(layer(data, name)?);
                 Some((value, row_at(names.len(), row) + shift))
             });
-            Series {
-                run: *run,
-                points: points.collect(),
-            }
+            Series { run: *run, points: points.collect() }
         };
         runs.iter().enumerate().map(lane).collect()
     };

@@ -29,11 +29,7 @@ pub fn table(report: &Report) -> String {
 pub fn table_at(report: &Report, width: u16) -> String {
     let width = width.max(NARROWEST);
     let mut out = String::new();
-    for line in [
-        clean(&report.title),
-        joined(&[&report.model, &report.data]),
-        setting(report),
-    ] {
+    for line in [clean(&report.title), joined(&[&report.model, &report.data]), setting(report)] {
         if !line.is_empty() {
             out += &wrap(&line, usize::from(width));
             out.push('\n');
@@ -72,13 +68,7 @@ fn joined(texts: &[&str]) -> String {
 }
 
 fn setting(report: &Report) -> String {
-    let Report {
-        seed,
-        threads,
-        batch,
-        epochs,
-        ..
-    } = report;
+    let Report { seed, threads, batch, epochs, .. } = report;
     let rest = format!("seed {seed}, threads {threads}, batch {batch}, epochs {epochs}");
     joined(&[&report.backend, &rest])
 }
@@ -135,19 +125,13 @@ fn pair(cosine: &str, ratio: &str) -> String {
 
 fn layers(names: &[&str], shown: &[String], compared: &[(usize, &Run)]) -> Table {
     let mut table = plain();
-    let titles: Vec<String> = compared
-        .iter()
-        .map(|(_, run)| fold(&run.schedule, PAIR))
-        .collect();
+    let titles: Vec<String> = compared.iter().map(|(_, run)| fold(&run.schedule, PAIR)).collect();
     let lines = |text: &str| text.matches('\n').count();
     let deepest = titles.iter().map(|title| lines(title)).max().unwrap_or(0);
     let mut header = vec![Cell::new(format!("{}layer", "\n".repeat(deepest + 1)))];
     for title in &titles {
         let above = "\n".repeat(deepest - lines(title));
-        header.push(right(format!(
-            "{above}{title}\n{}",
-            pair("cosine", "norm ratio")
-        )));
+        header.push(right(format!("{above}{title}\n{}", pair("cosine", "norm ratio"))));
     }
     table.set_header(header);
     for (name, shown) in names.iter().zip(shown) {
@@ -207,14 +191,8 @@ mod tests {
 
     #[test]
     fn names_fold_between_words() {
-        assert_eq!(
-            fold("standard PC (gamma 0.1, T 20)", 20),
-            "standard PC\n(gamma 0.1, T 20)"
-        );
-        assert_eq!(
-            fold("one two three four five", 20),
-            "one two three four\nfive"
-        );
+        assert_eq!(fold("standard PC (gamma 0.1, T 20)", 20), "standard PC\n(gamma 0.1, T 20)");
+        assert_eq!(fold("one two three four five", 20), "one two three four\nfive");
         assert_eq!(wrap("", 19), "");
         assert_eq!(wrap("abcdefghijkl", 5), "abcd…");
     }

@@ -41,25 +41,15 @@ fn all_svgs(report: &Report) -> Vec<String> {
 fn table_shows_the_runs_and_the_layers() {
     let text = table(&sample());
     let line = |start: &str| {
-        let found = text
-            .lines()
-            .find(|line| line.trim_start().starts_with(start));
+        let found = text.lines().find(|line| line.trim_start().starts_with(start));
         let words = found.unwrap_or_default().split_whitespace();
         words.map(str::to_owned).collect::<Vec<_>>()
     };
-    assert_eq!(
-        line("backprop ")[1..],
-        ["97.95", "0.00", "12.3", "1.00", "-", "-"]
-    );
+    assert_eq!(line("backprop ")[1..], ["97.95", "0.00", "12.3", "1.00", "-", "-"]);
     assert!(text.contains("-0.83"));
     assert!(text.contains("14.98"));
     assert!(text.contains("0.83000"));
-    assert_eq!(
-        line("linear 0"),
-        [
-            "linear", "0", "1.00000", "0.12000", "0.83000", "0.04000", "0.62000", "0.90000"
-        ]
-    );
+    assert_eq!(line("linear 0"), ["linear", "0", "1.00000", "0.12000", "0.83000", "0.04000", "0.62000", "0.90000"]);
     for line in text.lines() {
         assert!(line.chars().count() <= 80, "{line}");
     }
@@ -74,10 +64,7 @@ fn many_schedules_still_fit_the_terminal() {
         report.runs.push(run);
     }
     let text = table(&report);
-    assert!(
-        text.lines().all(|line| line.chars().count() <= 80),
-        "{text}"
-    );
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     assert_eq!(count(&text, "weight gradients beside backprop"), 3);
     let narrow = table_at(&report, 10);
     assert!(narrow.lines().count() > text.lines().count());
@@ -88,8 +75,7 @@ fn numbers_of_a_column_end_together() {
     let text = table(&sample());
     let ends = |digits: &str| {
         let line = text.lines().find(|line| line.contains(digits));
-        line.and_then(|line| line.find(digits))
-            .map(|at| at + digits.len())
+        line.and_then(|line| line.find(digits)).map(|at| at + digits.len())
     };
     assert_eq!(ends(" 12.3"), ends("101.9"));
     assert_eq!(ends(" 12.3"), ends("184.4"));
@@ -148,10 +134,7 @@ fn one_epoch_is_a_mark_without_a_line() {
     assert_eq!(count(&svg, "<circle"), 4);
     // Every line drawn is part of the axes or the legend.
     let many = svg_accuracy(&sample()).unwrap().unwrap();
-    assert_eq!(
-        count(&many, "stroke-width=\"7\"") - count(&svg, "stroke-width=\"7\""),
-        3
-    );
+    assert_eq!(count(&many, "stroke-width=\"7\"") - count(&svg, "stroke-width=\"7\""), 3);
 }
 
 #[test]
@@ -241,20 +224,11 @@ fn errors_name_the_path() {
     let file = dir.path().join("taken");
     std::fs::write(&file, "").unwrap();
     let error = write(&file, &sample()).unwrap_err().to_string();
-    assert!(
-        error.contains("create folder") && error.contains("taken"),
-        "{error}"
-    );
+    assert!(error.contains("create folder") && error.contains("taken"), "{error}");
     let place = dir.path().join("out");
     std::fs::create_dir_all(place.join("curves.svg/kept")).unwrap();
     let error = write(&place, &sample()).unwrap_err().to_string();
-    assert!(
-        error.contains("write") && error.contains("curves.svg"),
-        "{error}"
-    );
+    assert!(error.contains("write") && error.contains("curves.svg"), "{error}");
     let left = std::fs::read_dir(&place).unwrap();
-    assert!(
-        left.flatten()
-            .all(|f| !f.file_name().to_string_lossy().ends_with(".tmp"))
-    );
+    assert!(left.flatten().all(|f| !f.file_name().to_string_lossy().ends_with(".tmp")));
 }

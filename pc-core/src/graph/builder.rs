@@ -93,7 +93,12 @@ impl<T: Tensor> GraphBuilder<T> {
         };
         let shape = self.predicted_shape(&vertex, parents, parameters).map_err(|error| error.at(name))?;
         if shape != self.shapes[of.index()] {
-            return Err(Error::shape(format!("its {} prediction has shape {shape:?}, the vertex {:?}", vertex.kind(), self.shapes[of.index()])).at(name));
+            return Err(Error::shape(format!(
+                "its {} prediction has shape {shape:?}, the vertex {:?}",
+                vertex.kind(),
+                self.shapes[of.index()]
+            ))
+            .at(name));
         }
         if !(precision > 0.0 && precision.is_finite()) {
             return Err(Error::graph(format!("the precision must be a positive number, not {precision}")).at(name));
@@ -153,10 +158,16 @@ impl<T: Tensor> GraphBuilder<T> {
         let mut parameter_shapes = Vec::with_capacity(parameters.len());
         for parameter in parameters {
             let known = self.parameters.get(parameter.index());
-            parameter_shapes.push(known.ok_or_else(|| Error::graph(format!("parameter {} is not in this graph", parameter.index())))?.shape());
+            parameter_shapes
+                .push(known.ok_or_else(|| Error::graph(format!("parameter {} is not in this graph", parameter.index())))?.shape());
         }
         if parameters.len() != vertex.parameters() {
-            return Err(Error::graph(format!("a {} vertex takes {} parameters, not {}", vertex.kind(), vertex.parameters(), parameters.len())));
+            return Err(Error::graph(format!(
+                "a {} vertex takes {} parameters, not {}",
+                vertex.kind(),
+                vertex.parameters(),
+                parameters.len()
+            )));
         }
         let parameter_shapes: Vec<&[usize]> = parameter_shapes.iter().map(Vec::as_slice).collect();
         vertex.shape(&parents, &parameter_shapes)

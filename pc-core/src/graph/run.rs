@@ -262,7 +262,8 @@ impl<T: Tensor> Network for Graph<T> {
                     .at(self.topology.name(vertex)));
             }
         }
-        let fits = values.len() == self.shapes.len() && values.iter().zip(&self.shapes).all(|(value, shape)| value.has_batch_shape(batch, shape));
+        let fits =
+            values.len() == self.shapes.len() && values.iter().zip(&self.shapes).all(|(value, shape)| value.has_batch_shape(batch, shape));
         if !fits {
             let like = clamps.iter().find_map(|(_, clamp)| clamp.tensors().next());
             let like = like.ok_or_else(|| Error::clamp("no vertex is clamped"))?;
@@ -365,7 +366,8 @@ impl<T: Tensor> Network for Graph<T> {
             // Uses of one parameter add to one buffer, so these run in order; the vertices use the threads themselves.
             Some(gradients) => {
                 for (index, node) in at.nodes.iter_mut().enumerate().filter(|(index, _)| want.prediction(*index)) {
-                    node.pull(index, &cotangents[index], Some(&mut *gradients), -1.0, &frame).map_err(|error| error.at(frame.name(index)))?;
+                    node.pull(index, &cotangents[index], Some(&mut *gradients), -1.0, &frame)
+                        .map_err(|error| error.at(frame.name(index)))?;
                 }
             }
             None => {

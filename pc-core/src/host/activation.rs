@@ -152,7 +152,8 @@ fn cdf_difference(a: f64, d: f64) -> f64 {
         return normal_cdf(a + d) - normal_cdf(a);
     }
     let (middle, half) = (a + 0.5 * d, 0.5 * d);
-    NODES.iter().map(|(node, weight)| weight * (normal_density(middle + half * node) + normal_density(middle - half * node))).sum::<f64>() * half
+    NODES.iter().map(|(node, weight)| weight * (normal_density(middle + half * node) + normal_density(middle - half * node))).sum::<f64>()
+        * half
 }
 
 /// A vertex `mu = f(v)`, element by element.
@@ -167,13 +168,7 @@ const DERIVATIVE: usize = 0;
 
 impl Activate {
     /// `output <- value(f)`, `derivative <- f'`, with the match outside the loop so that each loop can vectorise.
-    fn each<F: Element>(
-        self,
-        x: &[F],
-        d: Option<&[F]>,
-        derivative: &mut [F],
-        output: &mut [F],
-    ) {
+    fn each<F: Element>(self, x: &[F], d: Option<&[F]>, derivative: &mut [F], output: &mut [F]) {
         macro_rules! run {
             ($f:expr) => {{
                 let f = $f;

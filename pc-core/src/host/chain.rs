@@ -96,7 +96,8 @@ impl<F: Element> Vertex<HostTensor<F>> for Chain<F> {
         for link in &self.links {
             let parents: Vec<&[usize]> = shapes.iter().map(Vec::as_slice).collect();
             let count = link.parameters();
-            let own = parameters.get(first..first + count).ok_or_else(|| Error::graph(format!("its {} has too few parameters", link.kind())))?;
+            let own =
+                parameters.get(first..first + count).ok_or_else(|| Error::graph(format!("its {} has too few parameters", link.kind())))?;
             shapes = vec![link.shape(&parents, own)?];
             first += count;
         }

@@ -3,7 +3,9 @@
 use std::{cell::RefCell, fmt};
 
 /// A scalar that host tensors hold: `f32` or `f64`.
-pub trait Element: num_traits::Float + num_traits::NumAssign + Default + Send + Sync + fmt::Debug + fmt::Display + sealed::Sealed + 'static {
+pub trait Element:
+    num_traits::Float + num_traits::NumAssign + Default + Send + Sync + fmt::Debug + fmt::Display + sealed::Sealed + 'static
+{
     /// The nearest value to `x`.
     fn of(x: f64) -> Self;
 

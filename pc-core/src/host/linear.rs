@@ -110,7 +110,9 @@ impl<F: Element> Vertex<HostTensor<F>> for Linear {
             return Err(Error::graph(format!("a linear vertex takes one parent, not {}", parents.len())));
         };
         let (Some(last), Some(&[out, inputs])) = (parent.last(), parameters.first().copied()) else {
-            return Err(Error::shape(format!("a linear vertex takes a weight [out, in] and a parent with a last axis, not {parameters:?} and {parent:?}")));
+            return Err(Error::shape(format!(
+                "a linear vertex takes a weight [out, in] and a parent with a last axis, not {parameters:?} and {parent:?}"
+            )));
         };
         if inputs != *last {
             return Err(Error::shape(format!("its weight takes {inputs} inputs, but its parent has {last} (shape {parent:?})")));

@@ -67,7 +67,8 @@ impl<F: Element> HostTensor<F> {
     /// A view as an `ndarray`.
     pub fn view(&self) -> ArrayViewD<'_, F> {
         // The length always is the product of the dimensions.
-        ArrayViewD::from_shape(IxDyn(&self.shape), &self.data).unwrap_or_else(|_| ArrayViewD::from_shape(IxDyn(&[0]), &[]).unwrap_or_else(|_| unreachable!()))
+        ArrayViewD::from_shape(IxDyn(&self.shape), &self.data)
+            .unwrap_or_else(|_| ArrayViewD::from_shape(IxDyn(&[0]), &[]).unwrap_or_else(|_| unreachable!()))
     }
 
     /// The first dimension.

@@ -116,7 +116,9 @@ impl<N: Network> Relaxation<N> {
                     return Err(Error::clamp("it is partly held, so its error is no free coordinate: relax states instead").at(name));
                 }
                 Clamp::Free(_) if by_error && root => {
-                    return Err(Error::clamp("it is free and nothing predicts it, so it has no error to move: relax states instead").at(name));
+                    return Err(
+                        Error::clamp("it is free and nothing predicts it, so it has no error to move: relax states instead").at(name)
+                    );
                 }
                 Clamp::Nudged { beta, .. } if !beta.is_finite() => {
                     return Err(Error::clamp(format!("the strength of its nudge is {beta}")).at(name));
@@ -128,9 +130,10 @@ impl<N: Network> Relaxation<N> {
                     return Err(Error::clamp("nothing predicts it, so there is no prediction to nudge or to take a loss of").at(name));
                 }
                 Clamp::Driven { .. } if !topology.children(vertex).is_empty() => {
-                    return Err(
-                        Error::clamp("a loss drives it, but it has children: give it an identity output of its own (`GraphBuilder::output`)").at(name)
-                    );
+                    return Err(Error::clamp(
+                        "a loss drives it, but it has children: give it an identity output of its own (`GraphBuilder::output`)",
+                    )
+                    .at(name));
                 }
                 Clamp::Driven { .. } if topology.predictions_of(vertex).len() > 1 => {
                     return Err(Error::clamp("a loss drives it, but it has several predictions").at(name));
@@ -139,8 +142,10 @@ impl<N: Network> Relaxation<N> {
             }
         }
         match topology.vertices().find(|&vertex| topology.is_root(vertex) && clamps.get(vertex).is_none()) {
-            Some(vertex) => Err(Error::clamp("nothing predicts it and nothing clamps it: hold it, or let it start somewhere (`Clamps::free`)")
-                .at(topology.name(vertex))),
+            Some(vertex) => {
+                Err(Error::clamp("nothing predicts it and nothing clamps it: hold it, or let it start somewhere (`Clamps::free`)")
+                    .at(topology.name(vertex)))
+            }
             None => Ok(()),
         }
     }
@@ -184,7 +189,8 @@ impl<N: Network> Relaxation<N> {
                 Some(Clamp::Intervened(_)) => Role::Intervened,
                 Some(Clamp::Driven { loss, lambda }) => Role::Driven { loss: Rc::clone(loss), lambda: *lambda, value: 0.0 },
             };
-            let slow = matches!(plan.role, Role::Masked) || topology.predictions_of(vertex).len() > 1 || self.schedule.temperature.is_some();
+            let slow =
+                matches!(plan.role, Role::Masked) || topology.predictions_of(vertex).len() > 1 || self.schedule.temperature.is_some();
             if plan.role.moves() && slow && plan.scratch.is_none() {
                 plan.scratch = Some(value.zeros(&value.shape()));
             }
@@ -212,8 +218,10 @@ impl<N: Network> Relaxation<N> {
                     hold_part(value, held, mask);
                 }
                 Some(Clamp::Nudged { .. }) if !self.schedule.start_is_forward() => {
-                    return Err(Error::clamp("a nudge counts from the feed-forward prediction, so the schedule must start from a forward pass")
-                        .at(network.topology().name(vertex)));
+                    return Err(Error::clamp(
+                        "a nudge counts from the feed-forward prediction, so the schedule must start from a forward pass",
+                    )
+                    .at(network.topology().name(vertex)));
                 }
                 _ if carried => {}
                 _ => match self.schedule.start {

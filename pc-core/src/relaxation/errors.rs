@@ -109,7 +109,8 @@ impl<N: Network> Relaxation<N> {
         let rate = self.run.rate;
         let momentum = if let StepRule::Momentum(momentum) = self.schedule.rule { momentum } else { 0.0 };
         for vertex in network.topology().vertices().filter(|v| self.free[v.index()] && self.follows[v.index()]) {
-            let precision = network.topology().predictions_of(vertex).first().map_or(1.0, |id| network.topology().prediction(*id).precision);
+            let precision =
+                network.topology().predictions_of(vertex).first().map_or(1.0, |id| network.topology().prediction(*id).precision);
             let displacement = &mut self.state.displacements[vertex.index()];
             if let Some(velocity) = &mut self.vertices[vertex.index()].velocity {
                 velocity.scale(momentum);

@@ -107,7 +107,8 @@ impl<N: Network> Relaxation<N> {
             // At gamma pi = 1 an error is forgotten at each step; else it goes on changing once the front has reached it.
             let forgets = rate * precision == 1.0 && momentum == 0.0 && own.len() == 1;
             let children_changed = topology.children(vertex).iter().any(|(child, _)| self.predictions.changed[child.index()]);
-            let changes = children_changed || own.iter().any(|id| self.predictions.active[id.index()] && (!forgets || self.predictions.residual[id.index()]));
+            let changes = children_changed
+                || own.iter().any(|id| self.predictions.active[id.index()] && (!forgets || self.predictions.residual[id.index()]));
             if front && !changes {
                 continue;
             }
@@ -275,11 +276,7 @@ impl<N: Network> Relaxation<N> {
 }
 
 fn obstacle<O>(required: bool, why: &str, vertex: &str) -> Result<Option<O>> {
-    if required {
-        Err(Error::schedule(format!("the closed form does not hold here: {why}")).at(vertex))
-    } else {
-        Ok(None)
-    }
+    if required { Err(Error::schedule(format!("the closed form does not hold here: {why}")).at(vertex)) } else { Ok(None) }
 }
 
 /// `P[Binomial(steps, rate) >= k]` for `k` up to `depth + 1`, by the recursion that the errors themselves follow:

@@ -300,7 +300,9 @@ impl<N: Network> Relaxation<N> {
         }
         if by_level {
             // Parents of the level that moved have not, so its errors are its displacements.
-            for vertex in network.topology().vertices().filter(|&v| network.topology().level(v) == Some(step + 1) && self.state.moved[v.index()]) {
+            for vertex in
+                network.topology().vertices().filter(|&v| network.topology().level(v) == Some(step + 1) && self.state.moved[v.index()])
+            {
                 for id in network.topology().predictions_of(vertex) {
                     self.predictions.errors[id.index()].copy_from(&self.state.displacements[vertex.index()]);
                     self.predictions.active[id.index()] = true;

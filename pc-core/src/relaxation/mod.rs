@@ -250,7 +250,10 @@ impl<N: Network> Relaxation<N> {
     /// A schedule whose weights move during relaxation, which needs [`Relaxation::train`]; as [`Relaxation::begin`] and [`Relaxation::advance`].
     pub fn run(&mut self, network: &mut N, clamps: &Clamps<N::Tensor>) -> Result<Outcome> {
         if self.schedule.learning == Learning::EveryStep {
-            return Err(Error::schedule(format!("{} moves weights at every step, so it needs an optimiser: use `train`", self.schedule.name())));
+            return Err(Error::schedule(format!(
+                "{} moves weights at every step, so it needs an optimiser: use `train`",
+                self.schedule.name()
+            )));
         }
         self.begin(network, clamps)?;
         self.run.merge = true;

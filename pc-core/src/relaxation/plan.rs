@@ -77,7 +77,8 @@ impl Plan {
                     return refuse("its weights learn at the end");
                 }
                 if let Some(vertex) = topology.vertices().find(|&v| topology.predictions_of(v).len() > 1) {
-                    return refuse("errors are coordinates only where each vertex has one prediction").map_err(|e: Error| e.at(topology.name(vertex)));
+                    return refuse("errors are coordinates only where each vertex has one prediction")
+                        .map_err(|e: Error| e.at(topology.name(vertex)));
                 }
                 Ok(Plan::Errors)
             }
@@ -179,4 +180,3 @@ impl Plan {
         }
     }
 }
-

@@ -25,10 +25,6 @@ impl Schedule {
 
     /// Backprop: fixed prediction at rate 1 for as many steps as the graph is deep, in one reverse sweep. The baseline of every comparison.
     pub fn backprop() -> Self {
-        Self {
-            linearisation: Linearise::Frozen,
-            evaluation: Evaluation::ClosedForm,
-            ..Self::unchecked("backprop", 1.0, Steps::Depth)
-        }
+        Self { linearisation: Linearise::Frozen, evaluation: Evaluation::ClosedForm, ..Self::unchecked("backprop", 1.0, Steps::Depth) }
     }
 }

@@ -1,0 +1,154 @@
+//! The fixture: a 6-5-4-3 tanh net in f64, without random numbers, every rule's gradients.
+
+use pc_core::{
+    Agreement, Clamps, Evaluation, Gradients, Graph, ParamId, Relaxation, Schedule, Tensor, VertexId,
+    host::{Activation, Element, HostLayers, HostTensor, Init},
+};
+use serde_json::Value;
+
+const FIXTURE: &str = include_str!("golden.json");
+
+/// All numbers of a nested array, in order.
+fn numbers(value: &Value) -> Vec<f64> {
+    match value {
+        Value::Array(items) => items.iter().flat_map(numbers).collect(),
+        other => vec![other.as_f64().expect("a number")],
+    }
+}
+
+struct Net<F: Element> {
+    graph: Graph<HostTensor<F>>,
+    clamps: Clamps<HostTensor<F>>,
+    layers: Vec<VertexId>,
+}
+
+fn tensor<F: Element>(shape: &[usize], values: &[f64]) -> HostTensor<F> {
+    HostTensor::new(shape, values.iter().map(|x| F::of(*x)).collect()).expect("shape")
+}
+
+fn net<F: Element>(fixture: &Value, linear: bool) -> Net<F> {
+    let dims: Vec<usize> = numbers(&fixture["dims"]).iter().map(|x| *x as usize).collect();
+    let batch = fixture["B"].as_u64().expect("B") as usize;
+    let last = dims.len() - 2;
+    let mut b = Graph::<HostTensor<F>>::builder();
+    let mut layers = vec![b.input("x", &[dims[0]]).expect("x")];
+    let mut init = Init::new(0);
+    for l in 0..=last {
+        let f = if l == last || linear { Activation::Identity } else { Activation::Tanh };
+        layers.push(b.dense(&format!("l{l}"), layers[l], dims[l + 1], f, &mut init).expect("layer"));
+    }
+    let mut graph = b.build().expect("graph");
+    for l in 0..=last {
+        graph.set_parameter(ParamId::new(2 * l), tensor(&[dims[l + 1], dims[l]], &numbers(&fixture["W"][l]))).expect("W");
+        graph.set_parameter(ParamId::new(2 * l + 1), tensor(&[dims[l + 1]], &numbers(&fixture["b"][l]))).expect("b");
+    }
+    let clamps = Clamps::new()
+        .hold(layers[0], tensor(&[batch, dims[0]], &numbers(&fixture["X"])))
+        .hold(layers[last + 1], tensor(&[batch, dims[last + 1]], &numbers(&fixture["Y"])));
+    Net { graph, clamps, layers }
+}
+
+fn close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
+    assert_eq!(found.len(), expected.len(), "{what}: lengths");
+    let worst = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, |m: f64, x| if x > m || x.is_nan() { x } else { m });
+    assert!(worst <= tolerance, "{what}: off by {worst:e}, more than {tolerance:e}");
+}
+
+fn check_gradients<F: Element>(what: &str, gradients: &Gradients<HostTensor<F>>, row: &Value, tolerance: f64) {
+    for l in 0..3 {
+        for (offset, key) in [(0, "dW"), (1, "db")] {
+            let expected = numbers(&row[key][l]);
+            let found = gradients.get(ParamId::new(2 * l + offset)).map_or_else(|| vec![0.0; expected.len()], Tensor::to_vec);
+            close(&format!("{what}, {key}[{l}]"), &found, &expected, tolerance);
+        }
+    }
+}
+
+fn rows<F: Element>(tolerance: f64) {
+    let fixture: Value = serde_json::from_str(FIXTURE).expect("json");
+    let mut net = net::<F>(&fixture, false);
+    let results = &fixture["results"];
+    let mut seen = 0;
+    let mut check = |name: &str, schedule: Schedule| {
+        let mut relaxation = Relaxation::new(&net.graph, schedule).expect(name);
+        let outcome = relaxation.run(&mut net.graph, &net.clamps).expect(name);
+        check_gradients(&format!("{name} by {}", relaxation.evaluation()), relaxation.gradients(), &results[name], tolerance);
+        seen += 1;
+        if let Some(energy) = results[name]["energy"].as_f64() {
+            close(name, &[outcome.energy.total()], &[energy], tolerance);
+        }
+        if let Some(z) = results[name].get("z") {
+            for l in 0..2 {
+                let value = relaxation.value(&net.graph, net.layers[l + 1]).expect("value");
+                close(&format!("{name}, z[{l}]"), &value.to_vec(), &numbers(&z[l]), tolerance);
+            }
+        }
+    };
+    check("backprop", Schedule::backprop());
+    for (name, rate, steps) in [
+        ("fixed_pred_gamma1_T3", 1.0, 3),
+        ("fixed_pred_gamma0.1_T5", 0.1, 5),
+        ("fixed_pred_gamma0.1_T20", 0.1, 20),
+        ("fixed_pred_gamma0.1_T50", 0.1, 50),
+        ("fixed_pred_gamma0.1_T100", 0.1, 100),
+        ("fixed_pred_gamma0.1_T200", 0.1, 200),
+        ("fixed_pred_gamma0.5_T20", 0.5, 20),
+    ] {
+        for evaluation in [Evaluation::Simulate, Evaluation::Front, Evaluation::ClosedForm] {
+            check(name, Schedule::fixed_prediction(rate, steps).expect("schedule").evaluated_by(evaluation));
+        }
+    }
+    check("standard_pc_gamma0.1_T0", Schedule::standard(0.1, 1).expect("schedule").unrelaxed());
+    check("standard_pc_gamma0.1_T1", Schedule::standard(0.1, 1).expect("schedule"));
+    check("standard_pc_gamma0.1_T20", Schedule::standard(0.1, 20).expect("schedule"));
+    check("standard_pc_equilibrium", Schedule::standard(0.1, 20_000).expect("schedule"));
+    for evaluation in [Evaluation::Simulate, Evaluation::Front] {
+        check("zil", Schedule::zil().expect("schedule").evaluated_by(evaluation));
+    }
+    assert_eq!(seen, 1 + 7 * 3 + 4 + 2, "rows checked");
+}
+
+#[test]
+fn every_row_in_f64() {
+    rows::<f64>(1e-12);
+}
+
+#[test]
+fn every_row_in_f32() {
+    rows::<f32>(1e-5);
+}
+
+#[test]
+fn linear_equilibrium_reaches_the_closed_form() {
+    let fixture: Value = serde_json::from_str(FIXTURE).expect("json");
+    let mut net = net::<f64>(&fixture, true);
+    let expected = fixture["results"]["linear"]["energy"].as_f64().expect("energy");
+    for schedule in [Schedule::standard(0.1, 40_000), Schedule::epc(0.1, 4_000)] {
+        let schedule = schedule.expect("schedule");
+        let mut relaxation = Relaxation::new(&net.graph, schedule.clone()).expect("relaxation");
+        let outcome = relaxation.run(&mut net.graph, &net.clamps).expect("run");
+        close(schedule.name(), &[outcome.energy.total()], &[expected], 1e-12);
+        check_gradients(schedule.name(), relaxation.gradients(), &fixture["results"]["linear_equilibrium"], 1e-12);
+    }
+}
+
+#[test]
+fn early_stops_are_said() {
+    let fixture: Value = serde_json::from_str(FIXTURE).expect("json");
+    let mut net = net::<f64>(&fixture, false);
+    let mut relaxation = Relaxation::new(&net.graph, Schedule::standard(0.1, 20_000).unwrap().until(1e-10).unwrap()).unwrap();
+    let outcome = relaxation.run(&mut net.graph, &net.clamps).unwrap();
+    assert_eq!(outcome.status, pc_core::Status::Converged);
+    assert!(outcome.steps < 2_000 && outcome.residual.unwrap() < 1e-9);
+    let shallow = Relaxation::new(&net.graph, Schedule::standard(0.1, 1).unwrap()).unwrap().run(&mut net.graph, &net.clamps).unwrap();
+    assert!(shallow.shallow);
+    let epc = Relaxation::new(&net.graph, Schedule::epc(0.1, 20_000).unwrap().until(1e-10).unwrap())
+        .unwrap()
+        .run(&mut net.graph, &net.clamps)
+        .unwrap();
+    assert_eq!(epc.status, pc_core::Status::Converged);
+    // The same minimum, found in fewer steps.
+    assert!(epc.steps < outcome.steps);
+    assert!((epc.energy.total() - outcome.energy.total()).abs() < 1e-12);
+    let _ = Agreement::of_slices(&[1.0], &[1.0]);
+}
