@@ -61,8 +61,8 @@ pub fn load_10(dir: &Path) -> Result<Split<Images>> {
 
 /// Loads CIFAR-100, by its 100 fine labels, from `train.bin` and `test.bin`, each perhaps `.gz`.
 ///
-/// They are looked for in `cifar-100-binary`, `cifar100/cifar-100-binary`, `cifar100`, `cifar-100` and
-/// `cifar-100-subset` in `dir`, then in `dir` itself.
+/// They are looked for in `cifar-100-binary`, `cifar100/cifar-100-binary`, `cifar100` and `cifar-100`
+/// in `dir`, then in `dir` itself.
 ///
 /// # Errors
 /// [`ErrorKind::NotFound`](super::ErrorKind::NotFound) if a file is missing, saying where it was looked for;
@@ -70,7 +70,7 @@ pub fn load_10(dir: &Path) -> Result<Split<Images>> {
 pub fn load_100(dir: &Path) -> Result<Split<Images>> {
     let layout = Layout {
         title: FORMAT_100.title,
-        folders: &["cifar-100-binary", "cifar100/cifar-100-binary", "cifar100", "cifar-100", "cifar-100-subset", ""],
+        folders: &["cifar-100-binary", "cifar100/cifar-100-binary", "cifar100", "cifar-100", ""],
         files: &[&["train.bin"], &["test.bin"]],
     };
     load(dir, &layout, Kind::Cifar100, &FORMAT_100)

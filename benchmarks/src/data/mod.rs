@@ -19,6 +19,8 @@ pub mod mnist;
 pub mod names;
 mod names_of_classes;
 mod split;
+#[cfg(test)]
+mod tests;
 pub mod text;
 
 use std::path::Path;

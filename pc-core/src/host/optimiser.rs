@@ -116,6 +116,16 @@ impl<F: Element> Sgd<F> {
         }
         Ok(())
     }
+
+    /// The running steps, by parameter, for a checkpoint; none without momentum.
+    pub fn state(&self) -> impl Iterator<Item = (usize, &HostTensor<F>)> {
+        self.velocity.iter().enumerate().filter_map(|(index, velocity)| Some((index, velocity.as_ref()?)))
+    }
+
+    /// Puts back what [`Sgd::state`] gave for one parameter.
+    pub fn restore(&mut self, index: usize, velocity: &HostTensor<F>) {
+        running(&mut self.velocity, index, velocity).clone_from(velocity);
+    }
 }
 
 /// Adam (Kingma and Ba 2015), and with [`Adam::with_decay`] AdamW (Loshchilov and Hutter 2019). Each parameter counts its own steps, so that one

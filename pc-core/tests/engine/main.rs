@@ -1,0 +1,9 @@
+//! The engine against fixtures, closed forms, independent programs and backprop.
+
+mod clamps;
+mod common;
+mod delta;
+mod golden;
+mod independent;
+mod linear;
+mod refusals;
