@@ -55,18 +55,18 @@ pub(crate) struct Plain {
 }
 
 impl Plain {
-    fn pre(&self, at: &Inputs<'_, HostTensor<f64>>, sample: usize, row: usize) -> f64 {
-        let mut sum = 0.0;
+    fn pre<F: Element>(&self, at: &Inputs<'_, HostTensor<F>>, sample: usize, row: usize) -> F {
+        let mut sum = F::zero();
         for k in 0..self.parents {
             let (w, x) = (at.parameter(k), at.value(k));
             let width = w.dims()[1];
-            sum += (0..width).map(|j| w.data()[row * width + j] * x.data()[sample * width + j]).sum::<f64>();
+            sum += (0..width).map(|j| w.data()[row * width + j] * x.data()[sample * width + j]).fold(F::zero(), |s, x| s + x);
         }
         sum
     }
 }
 
-impl Vertex<HostTensor<f64>> for Plain {
+impl<F: Element> Vertex<HostTensor<F>> for Plain {
     fn kind(&self) -> &str {
         "plain"
     }
@@ -82,7 +82,7 @@ impl Vertex<HostTensor<f64>> for Plain {
         self.parents
     }
 
-    fn predict(&self, at: &Inputs<'_, HostTensor<f64>>, _cache: &mut Cache<HostTensor<f64>>, output: &mut HostTensor<f64>) -> Result<()> {
+    fn predict(&self, at: &Inputs<'_, HostTensor<F>>, _cache: &mut Cache<HostTensor<F>>, output: &mut HostTensor<F>) -> Result<()> {
         let width = output.dims()[1];
         for index in 0..output.data().len() {
             let a = self.pre(at, index / width, index % width);
@@ -93,23 +93,23 @@ impl Vertex<HostTensor<f64>> for Plain {
 
     fn pull(
         &self,
-        at: &Inputs<'_, HostTensor<f64>>,
-        _cache: &mut Cache<HostTensor<f64>>,
-        cotangent: &HostTensor<f64>,
-        pulled: &mut Pulled<'_, HostTensor<f64>>,
+        at: &Inputs<'_, HostTensor<F>>,
+        _cache: &mut Cache<HostTensor<F>>,
+        cotangent: &HostTensor<F>,
+        pulled: &mut Pulled<'_, HostTensor<F>>,
     ) -> Result<()> {
         let (batch, height) = (cotangent.dims()[0], cotangent.dims()[1]);
-        let scale = pulled.scale();
+        let scale = F::of(pulled.scale());
         for k in 0..self.parents {
             let (w, x) = (at.parameter(k), at.value(k));
             let width = w.dims()[1];
             if let Some(force) = pulled.force(k) {
-                force.data_mut().fill(0.0);
+                force.data_mut().fill(F::zero());
             }
             for n in 0..batch {
                 for i in 0..height {
                     let a = self.pre(at, n, i);
-                    let u = cotangent.data()[n * height + i] * if self.tanh { 1.0 - a.tanh().powi(2) } else { 1.0 };
+                    let u = cotangent.data()[n * height + i] * if self.tanh { F::one() - a.tanh().powi(2) } else { F::one() };
                     for j in 0..width {
                         if let Some(force) = pulled.force(k) {
                             force.data_mut()[n * width + j] += u * w.data()[i * width + j];

@@ -2,6 +2,7 @@
 
 mod clamps;
 mod common;
+mod dags;
 mod delta;
 mod golden;
 mod independent;
