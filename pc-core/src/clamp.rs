@@ -159,7 +159,7 @@ impl<T: Tensor> Clamps<T> {
         let mut found: Option<(usize, VertexId)> = None;
         for (vertex, clamp) in self.iter() {
             for tensor in clamp.tensors() {
-                let batch = tensor.shape().first().copied().unwrap_or(0);
+                let batch = tensor.batch();
                 if batch == 0 {
                     return Err(Error::clamp("its clamp holds an empty batch").at(topology.name(vertex)));
                 }

@@ -35,6 +35,11 @@ pub trait Tensor: Clone + Sized {
         own.split_first().is_some_and(|(first, rest)| *first == batch && rest == shape)
     }
 
+    /// The first dimension.
+    fn batch(&self) -> usize {
+        self.shape().first().copied().unwrap_or(0)
+    }
+
     /// Zeros of the given shape, on the device of `self`.
     fn zeros(&self, shape: &[usize]) -> Self;
 

@@ -2,10 +2,12 @@
 
 mod builder;
 mod levelling;
+mod node;
 mod run;
 
 pub use builder::GraphBuilder;
-pub use run::{GraphFrame, GraphLinearisation, NodeState};
+pub use node::{GraphFrame, NodeState};
+pub use run::GraphLinearisation;
 
 use std::fmt;
 

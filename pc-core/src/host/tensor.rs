@@ -70,11 +70,6 @@ impl<F: Element> HostTensor<F> {
         ArrayViewD::from_shape(IxDyn(&self.shape), &self.data)
             .unwrap_or_else(|_| ArrayViewD::from_shape(IxDyn(&[0]), &[]).unwrap_or_else(|_| unreachable!()))
     }
-
-    /// The first dimension.
-    pub(crate) fn batch(&self) -> usize {
-        self.shape.first().copied().unwrap_or(1)
-    }
 }
 
 impl<F: Element> From<ArrayD<F>> for HostTensor<F> {
@@ -120,6 +115,10 @@ impl<F: Element> Tensor for HostTensor<F> {
 
     fn has_batch_shape(&self, batch: usize, shape: &[usize]) -> bool {
         self.shape.split_first().is_some_and(|(first, rest)| *first == batch && rest == shape)
+    }
+
+    fn batch(&self) -> usize {
+        self.shape.first().copied().unwrap_or(0)
     }
 
     fn zeros(&self, shape: &[usize]) -> Self {

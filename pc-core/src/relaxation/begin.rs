@@ -19,9 +19,10 @@ impl<N: Network> Relaxation<N> {
     /// A vertex that nothing predicts and nothing clamps; clamps of a wrong shape, or on a vertex that cannot take them; numbers that are not finite.
     pub fn begin(&mut self, network: &mut N, clamps: &Clamps<N::Tensor>) -> Result<()> {
         self.run.phase = Phase::Idle;
+        self.same_network(network)?;
         self.check(network, clamps)?;
         let fresh = network.prepare(clamps, &mut self.state.values)?;
-        self.batch = self.state.values.first().and_then(|value| value.shape().first().copied()).unwrap_or(0);
+        self.batch = self.state.values.first().map_or(0, Tensor::batch);
         if fresh {
             self.allocate(network);
         }
@@ -44,6 +45,7 @@ impl<N: Network> Relaxation<N> {
         run.trace.clear();
         run.draws += 1;
         run.merge = false;
+        run.pulled = false;
         self.gradients.clear();
         self.partial.clear();
         self.state.moved.fill(false);
@@ -97,6 +99,21 @@ impl<N: Network> Relaxation<N> {
             Start::Carried => !carried,
             Start::Zero | Start::Noise { .. } => false,
         }
+    }
+
+    /// Indices are only good for a network of the shape this relaxation was made for.
+    pub(super) fn same_network(&self, network: &N) -> Result<()> {
+        let topology = network.topology();
+        if topology.len() == self.vertices.len() && topology.predictions().len() == self.predictions.counts.len() {
+            return Ok(());
+        }
+        Err(Error::misuse(format!(
+            "this relaxation was made for a network of {} vertices and {} predictions, not {} and {}",
+            self.vertices.len(),
+            self.predictions.counts.len(),
+            topology.len(),
+            topology.predictions().len()
+        )))
     }
 
     fn check(&self, network: &N, clamps: &Clamps<N::Tensor>) -> Result<()> {

@@ -44,6 +44,7 @@ impl<N: Network> Relaxation<N> {
                 let cotangents = if self.predictions.uniform { &self.predictions.errors } else { &self.predictions.weighted };
                 let want = Want { predictions: &self.predictions.counts, forces: &self.free };
                 network.pull(&self.state, cotangents, want, None, &mut self.at)?;
+                self.run.pulled = true;
                 let residual = self.measure_residual(network);
                 self.run.residual = Some(residual);
                 converged = residual <= tolerance * if self.run.drive > 0.0 { self.run.drive } else { 1.0 };
@@ -59,6 +60,7 @@ impl<N: Network> Relaxation<N> {
                 self.run.phase = Phase::Done;
                 return Ok(true);
             }
+            self.renew(network)?;
             self.reverse_errors(network)?;
             self.run.phase = Phase::Move;
         }
@@ -75,6 +77,7 @@ impl<N: Network> Relaxation<N> {
             Forward { values: &mut self.state.values, follows: &self.follows, offsets: &self.state.displacements, settings: self.settings },
             &mut self.at,
         )?;
+        self.run.pulled = false;
         let topology = network.topology();
         let first = self.run.step == 0;
         let mut drive = 0.0;
@@ -139,6 +142,7 @@ impl<N: Network> Relaxation<N> {
         self.weigh_errors(network);
         let cotangents = if self.predictions.uniform { &self.predictions.errors } else { &self.predictions.weighted };
         let drives = Drives { cotangents, driven: &self.predictions.pull, forces: &self.free, weights: &[] };
+        self.run.pulled = true;
         network.reverse(&self.state, drives, None, &mut self.at)
     }
 }

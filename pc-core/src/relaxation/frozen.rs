@@ -3,7 +3,7 @@
 use crate::{
     Error, Result,
     network::{Drives, Network, Want},
-    relaxation::{Phase, Plan, Relaxation, Role, Status},
+    relaxation::{Phase, Plan, Predictions, Relaxation, Role, Status},
     schedule::StepRule,
     tensor::Tensor,
     topology::{Topology, VertexId},
@@ -12,28 +12,20 @@ use crate::{
 impl<N: Network> Relaxation<N> {
     /// Runs to the learning event (true) or to the end (false).
     pub(super) fn advance_frozen(&mut self, network: &mut N) -> Result<bool> {
-        let sweep = match self.plan {
-            Plan::Sweep => true,
-            Plan::Layers { required } => match self.closed_form(network, required)? {
-                Some(done) => {
-                    if !done {
-                        self.layers(network)?;
-                    }
-                    done
-                }
-                None => {
-                    self.simulate(network)?;
-                    false
-                }
-            },
-            _ => {
-                self.simulate(network)?;
-                false
+        let form = match self.plan {
+            Plan::Sweep => {
+                self.predictions.weights.fill(1.0);
+                Form::Sweep
             }
+            Plan::Layers { required } => self.closed_form(network, required)?,
+            _ => Form::None,
         };
-        if sweep {
-            self.sweep(network)?;
+        match form {
+            Form::Sweep => self.sweep(network)?,
+            Form::Layers => self.layers(network)?,
+            Form::None => self.simulate(network)?,
         }
+        let sweep = form == Form::Sweep;
         if self.run.status == Status::Diverged || self.note_energy_once(network) {
             return Ok(self.diverge());
         }
@@ -63,15 +55,14 @@ impl<N: Network> Relaxation<N> {
             if last && tolerance.is_none() {
                 return Ok(());
             }
-            if self.run.step > 0 && !network.abilities().repull {
-                network.refer(&self.state, self.settings, false, &mut self.at)?;
-            }
+            self.renew(network)?;
             self.weigh_errors(network);
             let cotangents = if self.predictions.uniform { &self.predictions.errors } else { &self.predictions.weighted };
             let which = if front { &self.predictions.changed } else { &self.predictions.counts };
             let still = front && !which.contains(&true);
             if !still {
                 network.pull(&self.state, cotangents, Want { predictions: which, forces: &self.free }, None, &mut self.at)?;
+                self.run.pulled = true;
             }
             if let Some(tolerance) = tolerance {
                 let residual = self.measure_residual(network);
@@ -168,49 +159,63 @@ impl<N: Network> Relaxation<N> {
         Ok(())
     }
 
-    /// Finds the weights of the closed form. `Some(true)` where one sweep does it, `Some(false)` where paths of several lengths meet, none where
-    /// the form does not hold for these clamps and precisions.
-    fn closed_form(&mut self, network: &N, required: bool) -> Result<Option<bool>> {
+    /// What the closed form comes to for these clamps; found anew only where other vertices are free.
+    fn closed_form(&mut self, network: &N, required: bool) -> Result<Form> {
+        let known = self.closed_form.as_ref().filter(|known| known.free == self.free && known.counts == self.predictions.counts);
+        if known.is_none() {
+            let found = self.find_closed_form(network);
+            self.closed_form = Some(ClosedForm { free: self.free.clone(), counts: self.predictions.counts.clone(), found });
+        }
+        match self.closed_form.as_ref().map(|known| &known.found) {
+            Some(Ok((form, weights))) => {
+                self.predictions.weights.clear();
+                self.predictions.weights.extend_from_slice(weights);
+                Ok(*form)
+            }
+            Some(Err(why)) if required => Err(why.clone()),
+            _ => Ok(Form::None),
+        }
+    }
+
+    /// One weight a prediction where one sweep does it, one a path length where paths of several lengths meet; else why it does not hold.
+    fn find_closed_form(&self, network: &N) -> Result<(Form, Vec<f64>)> {
         let topology = network.topology();
         let can = network.abilities();
-        let mut common: Option<f64> = None;
+        let obstacle = |why: &str, vertex: VertexId| {
+            Err(Error::schedule(format!("the closed form does not hold here: {why}")).at(topology.name(vertex)))
+        };
+        let mut common: Option<(f64, VertexId)> = None;
         for vertex in topology.vertices().filter(|&v| self.free[v.index()]) {
             if matches!(self.vertices[vertex.index()].role, Role::Masked) {
-                return obstacle(required, "it is partly held", topology.name(vertex));
+                return obstacle("it is partly held", vertex);
             }
             let Some(first) = topology.predictions_of(vertex).first() else { continue };
             let precision = topology.prediction(*first).precision;
-            if *common.get_or_insert(precision) != precision {
-                return obstacle(required, "free vertices differ in precision, so they relax at different rates", topology.name(vertex));
+            if common.get_or_insert((precision, vertex)).0 != precision {
+                return obstacle("free vertices differ in precision, so they relax at different rates", vertex);
             }
         }
-        let rate = self.run.rate * common.unwrap_or(1.0);
+        let rate = self.run.rate * common.map_or(1.0, |(precision, _)| precision);
+        let first = common.map_or(VertexId::FIRST, |(_, vertex)| vertex);
         if !(rate <= 1.0) {
-            let name = topology.vertices().next().map_or("?", |v| topology.name(v));
-            return obstacle(required, "rate times precision is above 1", name);
+            return obstacle("rate times precision is above 1", first);
         }
         let depth = topology.depth().unwrap_or(0);
         let tails = binomial_tails(rate, self.run.steps, depth);
         let lengths = self.path_lengths(topology);
         let all_arrived = rate == 1.0 && self.run.steps >= depth;
         let unique = all_arrived || lengths.iter().all(|lengths| lengths.iter().filter(|present| **present).count() <= 1);
-        self.predictions.weights.fill(1.0);
         if unique && can.traverse {
-            for (index, prediction) in topology.predictions().iter().enumerate() {
-                if self.free[prediction.of.index()] && !all_arrived {
-                    let length = lengths[prediction.of.index()].iter().position(|present| *present).unwrap_or(0);
-                    self.predictions.weights[index] = tails[length];
-                }
-            }
-            return Ok(Some(true));
+            let weight = |of: VertexId| match lengths[of.index()].iter().position(|present| *present) {
+                Some(length) if self.free[of.index()] && !all_arrived => tails[length],
+                _ => 1.0,
+            };
+            return Ok((Form::Sweep, topology.predictions().iter().map(|prediction| weight(prediction.of)).collect()));
         }
         if !can.single || !can.repull {
-            let name = topology.vertices().next().map_or("?", |v| topology.name(v));
-            return obstacle(required, "paths of several lengths meet, and the network cannot be pulled vertex by vertex", name);
+            return obstacle("paths of several lengths meet, and the network cannot be pulled vertex by vertex", first);
         }
-        self.predictions.weights.truncate(0);
-        self.predictions.weights.extend_from_slice(&tails);
-        Ok(Some(false))
+        Ok((Form::Layers, tails))
     }
 
     /// By vertex and length: whether a path of that many edges leads from it to a driven or held vertex, through free ones.
@@ -240,43 +245,56 @@ impl<N: Network> Relaxation<N> {
 
     /// `e_i(T) = sum over k of P[Binomial(T, gamma) >= k] delta_i^(k)`: one pull per vertex and distinct path length.
     fn layers(&mut self, network: &mut N) -> Result<()> {
-        let tails = std::mem::take(&mut self.predictions.weights);
-        // The front of one path length: at first the held and driven errors.
-        let mut front: Vec<N::Tensor> = self.predictions.errors.clone();
+        let Predictions { errors, weights: tails, front, pull, active, .. } = &mut self.predictions;
+        if front.len() != errors.len() || front.first().map(Tensor::batch) != errors.first().map(Tensor::batch) {
+            front.clone_from(errors);
+        }
+        // The errors of path length 0: of held and driven vertices.
         for (index, prediction) in network.topology().predictions().iter().enumerate() {
-            front[index].scale(prediction.precision);
-            if matches!(self.vertices[prediction.of.index()].role, Role::Driven { .. }) {
-                front[index].copy_from(&self.predictions.errors[index]);
+            front[index].copy_from(&errors[index]);
+            if !matches!(self.vertices[prediction.of.index()].role, Role::Driven { .. }) {
+                front[index].scale(prediction.precision);
             }
-            self.predictions.pull[index] = self.predictions.active[index];
+            pull[index] = active[index];
         }
         for tail in tails.iter().skip(1) {
-            if !self.predictions.pull.contains(&true) {
+            if !pull.contains(&true) {
                 break;
             }
             network.forget_pulls(&mut self.at);
-            network.pull(&self.state, &front, Want { predictions: &self.predictions.pull, forces: &self.free }, None, &mut self.at)?;
-            let topology = network.topology();
-            for (index, prediction) in topology.predictions().iter().enumerate() {
+            network.pull(&self.state, front, Want { predictions: pull, forces: &self.free }, None, &mut self.at)?;
+            for (index, prediction) in network.topology().predictions().iter().enumerate() {
                 let force = if self.free[prediction.of.index()] { network.force(&self.at, prediction.of) } else { None };
-                self.predictions.pull[index] = force.is_some();
+                pull[index] = force.is_some();
                 if let Some(force) = force {
                     front[index].copy_from(force);
-                    self.predictions.errors[index].axpy(tail / prediction.precision, force);
-                    self.predictions.active[index] = true;
+                    errors[index].axpy(tail / prediction.precision, force);
+                    active[index] = true;
                 }
             }
         }
-        self.predictions.weights = tails;
-        self.predictions.weights.resize(network.topology().predictions().len(), 1.0);
-        self.predictions.weights.fill(1.0);
         self.run.step = self.run.steps;
         Ok(())
     }
 }
 
-fn obstacle<O>(required: bool, why: &str, vertex: &str) -> Result<Option<O>> {
-    if required { Err(Error::schedule(format!("the closed form does not hold here: {why}")).at(vertex)) } else { Ok(None) }
+/// What a frozen relaxation can be computed by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// One reverse sweep with a weight for each prediction.
+    Sweep,
+    /// One pull for each vertex and path length.
+    Layers,
+    /// Steps.
+    None,
+}
+
+/// What was found of the closed form, and for which clamps.
+#[derive(Debug)]
+pub(super) struct ClosedForm {
+    free: Vec<bool>,
+    counts: Vec<bool>,
+    found: Result<(Form, Vec<f64>)>,
 }
 
 /// `P[Binomial(steps, rate) >= k]` for `k` up to `depth + 1`, by the recursion that the errors themselves follow:

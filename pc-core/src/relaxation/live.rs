@@ -2,9 +2,9 @@
 
 use crate::{
     Result,
-    network::{FusedSteps, Network, Residuals, Want},
-    relaxation::{Phase, Plan, Relaxation, Role, Status, begin},
-    schedule::{Learning, StepRule},
+    network::{Forward, FusedSteps, Network, Residuals, Want},
+    relaxation::{Phase, Plan, Relaxation, Role, Status, VertexPlan, begin},
+    schedule::{Coordinates, Learning, StepRule},
     tensor::{StateStep, Tensor},
     topology::ParamId,
 };
@@ -77,6 +77,7 @@ impl<N: Network> Relaxation<N> {
         if self.run.step > 0 && self.plan != Plan::LiveLevels {
             let residuals = Residuals { tensors: &self.predictions.residuals, nonzero: &self.predictions.residual };
             network.linearise(&self.state, self.settings, residuals, &mut self.predictions.errors, &mut self.at)?;
+            self.run.pulled = false;
             self.drive_losses(network)?;
         }
         let adaptive = matches!(self.schedule.rule, StepRule::Adaptive { .. });
@@ -106,6 +107,7 @@ impl<N: Network> Relaxation<N> {
             self.run.step += 1;
             let residuals = Residuals { tensors: &self.predictions.residuals, nonzero: &self.predictions.residual };
             network.linearise(&self.state, self.settings, residuals, &mut self.predictions.errors, &mut self.at)?;
+            self.run.pulled = false;
             self.drive_losses(network)?;
             if self.note_energy(network) {
                 break;
@@ -146,7 +148,28 @@ impl<N: Network> Relaxation<N> {
         self.weigh_errors(network);
         let cotangents = if self.predictions.uniform { &self.predictions.errors } else { &self.predictions.weighted };
         let want = Want { predictions: &self.predictions.active, forces: &self.free };
+        self.run.pulled = true;
         network.pull(&self.state, cotangents, want, None, &mut self.at)
+    }
+
+    /// Linearises again at the same point, where a network's linearisation is used up by one pull and has had it.
+    pub(super) fn renew(&mut self, network: &mut N) -> Result<()> {
+        if !self.run.pulled || network.abilities().repull {
+            return Ok(());
+        }
+        self.run.pulled = false;
+        if self.schedule.coordinates == Coordinates::Errors {
+            let offsets = &self.state.displacements;
+            let pass = Forward { values: &mut self.state.values, follows: &self.follows, offsets, settings: self.settings };
+            network.forward(pass, &mut self.at)
+        } else if self.settings.live && self.run.step > 0 {
+            // The errors it writes are those there are, but for driven vertices, whose losses are taken anew.
+            let residuals = Residuals { tensors: &self.predictions.residuals, nonzero: &self.predictions.residual };
+            network.linearise(&self.state, self.settings, residuals, &mut self.predictions.errors, &mut self.at)?;
+            self.drive_losses(network)
+        } else {
+            network.refer(&self.state, self.settings, false, &mut self.at)
+        }
     }
 
     fn pull_at_end(&mut self, network: &mut N, last: bool) -> Result<bool> {
@@ -176,10 +199,12 @@ impl<N: Network> Relaxation<N> {
 
     /// The parameter gradients from the current errors.
     pub(super) fn learn_all(&mut self, network: &mut N) -> Result<()> {
+        self.renew(network)?;
         self.weigh_errors(network);
         self.gradients.clear();
         let cotangents = if self.predictions.uniform { &self.predictions.errors } else { &self.predictions.weighted };
         let want = Want { predictions: &self.predictions.active, forces: &[] };
+        self.run.pulled = true;
         network.pull(&self.state, cotangents, want, Some(&mut self.gradients), &mut self.at)
     }
 
@@ -189,8 +214,13 @@ impl<N: Network> Relaxation<N> {
             self.run.phase = Phase::Done;
             return Ok(false);
         }
-        self.pull_forces(network)?;
-        self.learn_all(network)?;
+        self.renew(network)?;
+        self.weigh_errors(network);
+        self.gradients.clear();
+        let cotangents = if self.predictions.uniform { &self.predictions.errors } else { &self.predictions.weighted };
+        let want = Want { predictions: &self.predictions.active, forces: &self.free };
+        self.run.pulled = true;
+        network.pull(&self.state, cotangents, want, Some(&mut self.gradients), &mut self.at)?;
         if !self.gradients.is_finite() {
             return Ok(self.diverge());
         }
@@ -325,5 +355,3 @@ impl<N: Network> Relaxation<N> {
         }
     }
 }
-
-use crate::relaxation::VertexPlan;

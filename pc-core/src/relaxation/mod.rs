@@ -20,6 +20,7 @@ use crate::{
     topology::VertexId,
 };
 
+use frozen::ClosedForm;
 use plan::Plan;
 
 /// A relaxation of one network by one schedule: a value that can be advanced from one learning event to the next, and begun again with the
@@ -67,6 +68,8 @@ pub struct Relaxation<N: Network> {
     follows: Vec<bool>,
     free: Vec<bool>,
     batch: usize,
+    /// What was found of the closed form, for as long as the same vertices are free.
+    closed_form: Option<ClosedForm>,
     run: Run,
 }
 
@@ -126,6 +129,8 @@ struct Predictions<T> {
     pull: Vec<bool>,
     /// Which weights a closed form gives.
     weights: Vec<f64>,
+    /// The errors of one path length, where a closed form goes by path length.
+    front: Vec<T>,
     uniform: bool,
 }
 
@@ -145,6 +150,8 @@ struct Run {
     trace: Vec<f64>,
     draws: u64,
     merge: bool,
+    /// Whether the linearisation has been pulled, which some networks allow once only.
+    pulled: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,6 +196,7 @@ impl<N: Network> Relaxation<N> {
                 counts: vec![true; count],
                 pull: vec![false; count],
                 weights: vec![1.0; count],
+                front: Vec::new(),
                 uniform,
             },
             gradients: network.gradients(),
@@ -196,6 +204,7 @@ impl<N: Network> Relaxation<N> {
             follows: vec![false; topology.len()],
             free: vec![false; topology.len()],
             batch: 0,
+            closed_form: None,
             run: Run {
                 phase: Phase::Idle,
                 step: 0,
@@ -210,6 +219,7 @@ impl<N: Network> Relaxation<N> {
                 trace: Vec::new(),
                 draws: 0,
                 merge: false,
+                pulled: false,
             },
             schedule,
         })
@@ -221,6 +231,7 @@ impl<N: Network> Relaxation<N> {
     /// # Errors
     /// Before [`Relaxation::begin`]; what the framework reports.
     pub fn advance(&mut self, network: &mut N) -> Result<Event> {
+        self.same_network(network)?;
         match self.run.phase {
             Phase::Idle => return Err(Error::misuse("the relaxation has not begun: call `begin` with a batch first")),
             Phase::Done => {

@@ -89,8 +89,10 @@ impl Plan {
 
     fn levels<N: Network>(network: &N, schedule: &Schedule) -> Result<Self> {
         let (topology, can, name) = (network.topology(), network.abilities(), schedule.name());
-        if !can.edges || !can.single {
-            return Err(Error::unsupported(format!("{name} needs a network that knows its edges and can be pulled vertex by vertex")));
+        if !can.edges || !can.single || !can.repull {
+            return Err(Error::unsupported(format!(
+                "{name} needs a network that knows its edges and can be pulled vertex by vertex, again and again"
+            )));
         }
         if !topology.is_acyclic() {
             return Err(Error::schedule(format!("{name}: a cyclic graph has no levels")));

@@ -1,0 +1,97 @@
+//! A warm relaxation allocates nothing.
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use pc_core::{
+    Clamps, Graph, Relaxation, Schedule,
+    host::{Activation, HostLayers, HostTensor, Init, Sgd},
+};
+
+struct Counting;
+
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call is handed to the system's allocator unchanged.
+#[allow(unsafe_code)]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract of `dealloc`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract of `realloc`.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn count(work: impl FnOnce()) -> usize {
+    let before = COUNT.load(Ordering::Relaxed);
+    work();
+    COUNT.load(Ordering::Relaxed) - before
+}
+
+/// One test, for the count is the process's: other tests running meanwhile would be counted too.
+#[test]
+fn a_warm_relaxation_allocates_nothing() {
+    assert!(count(|| drop(std::hint::black_box(vec![1_u8; 64]))) > 0, "the counter does not count");
+
+    let mut init = Init::new(1);
+    let mut b = Graph::<HostTensor<f32>>::builder();
+    let x = b.input("x", &[1, 12, 12]).unwrap();
+    let c = b.conv("c", x, 4, 3, 1, 1, Activation::Relu, Some(2), &mut init).unwrap();
+    let d = b.conv("d", c, 8, 3, 1, 1, Activation::Tanh, Some(2), &mut init).unwrap();
+    let flat = b.flatten("flat", d).unwrap();
+    let h = b.dense("h", flat, 32, Activation::Tanh, &mut init).unwrap();
+    let k = b.dense("k", h, 32, Activation::Sigmoid, &mut init).unwrap();
+    let s = b.sum("s", &[h, k]).unwrap();
+    let y = b.dense("y", s, 5, Activation::Identity, &mut init).unwrap();
+    let mut graph = b.build().unwrap();
+    let clamps = Clamps::new()
+        .hold(x, init.uniform(&[8, 1, 12, 12], 1.0))
+        .drive(y, pc_core::host::CrossEntropy::labels(&[0, 1, 2, 3, 4, 0, 1, 2], 5).unwrap());
+    let held = Clamps::new().hold(x, init.uniform(&[8, 1, 12, 12], 1.0)).hold(y, init.uniform(&[8, 5], 1.0));
+    let schedules = [
+        Schedule::backprop(),
+        Schedule::fixed_prediction(0.5, 7).unwrap().evaluated_by(pc_core::Evaluation::Simulate),
+        Schedule::fixed_prediction(0.5, 7).unwrap().evaluated_by(pc_core::Evaluation::Front),
+        Schedule::standard(0.1, 20).unwrap(),
+        Schedule::standard(0.1, 20).unwrap().with_momentum(0.5).unwrap(),
+        Schedule::standard(0.1, 20).unwrap().until(1e-30).unwrap(),
+        Schedule::epc(0.1, 10).unwrap(),
+        Schedule::ipc(0.1, 10).unwrap(),
+    ];
+    for threads in [1, 2] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            for schedule in &schedules {
+                for clamps in [&clamps, &held] {
+                    let mut relaxation = Relaxation::new(&graph, schedule.clone()).unwrap();
+                    let mut sgd = Sgd::new(1e-3).unwrap();
+                    let mut batch = || {
+                        relaxation.train(&mut graph, clamps, |graph, gradients| sgd.step(graph.parameters_mut(), gradients)).unwrap();
+                    };
+                    // Cold: buffers, caches, each thread's working memory.
+                    (0..3).for_each(|_| batch());
+                    let allocations = count(&mut batch);
+                    // With several threads the scheduler's queues may grow once in a while, whatever the work.
+                    let allowed = if threads == 1 { 0 } else { 4 };
+                    assert!(allocations <= allowed, "{schedule} on {threads} threads: {allocations} allocations in a warm batch");
+                }
+            }
+        });
+    }
+}
