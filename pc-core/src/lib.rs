@@ -8,6 +8,8 @@
 //! Start with [`Graph`] for a worked example, and [`Schedule`] for the rules.
 
 mod clamp;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod error;
 mod gradients;
 mod graph;

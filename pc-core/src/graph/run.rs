@@ -59,7 +59,7 @@ impl<T: Tensor> GraphLinearisation<T> {
                 // A second contribution: from here on a sum.
                 if let Some(first) = &self.nodes[node].forces[slot] {
                     let mut total = match self.sums[index].take() {
-                        Some(total) if total.has_shape(&first.shape()) => total,
+                        Some(total) if total.batch() == first.batch() => total,
                         _ => first.clone(),
                     };
                     total.set_sum(first, force);

@@ -59,9 +59,14 @@ enum Onto<'a, F> {
 
 impl Conv2d {
     fn patches(&self, parent: [usize; 3], weight: &[usize]) -> Result<Patches> {
-        let &[_, channels, height, width] = weight else {
-            return Err(Error::shape(format!("a conv2d vertex takes a weight [out, channels, kernel height, kernel width], not {weight:?}")));
+        let &[out, channels, height, width] = weight else {
+            return Err(Error::shape(format!(
+                "a conv2d vertex takes a weight [out, channels, kernel height, kernel width], not {weight:?}"
+            )));
         };
+        if out == 0 {
+            return Err(Error::shape(format!("its weight {weight:?} is empty")));
+        }
         if channels != parent[0] {
             return Err(Error::shape(format!("its weight takes {channels} channels, but its parent has {} (shape {parent:?})", parent[0])));
         }

@@ -1,6 +1,8 @@
 //! Matrix products, by the `gemm` crate.
 
-use crate::host::Element;
+use std::cell::Cell;
+
+use crate::{Error, Result, host::Element};
 
 /// A matrix in someone's slice: element `(i, j)` at `i * row_stride + j * column_stride`.
 #[derive(Clone, Copy)]
@@ -53,6 +55,7 @@ pub(crate) fn gemm<F: Element>(alpha: F, a: Matrix<'_, F>, b: Matrix<'_, F>, bet
         Threads::All if m * n * k >= 1 << 18 && rayon::current_num_threads() > 1 => gemm::Parallelism::Rayon(0),
         _ => gemm::Parallelism::None,
     };
+    let _guard = InProduct::enter();
     let stride = |x: usize| isize::try_from(x).unwrap_or(isize::MAX);
     // SAFETY: `last` bounds every element of `a` and `b` that is read, `c` holds exactly m * n elements in rows of n, and `c` is
     // borrowed mutably, so it overlaps neither.
@@ -79,6 +82,57 @@ pub(crate) fn gemm<F: Element>(alpha: F, a: Matrix<'_, F>, b: Matrix<'_, F>, bet
             false,
             threads,
         );
+    }
+}
+
+/// `c <- a b` for matrices in row-major order, `a` of `m` rows and `k` columns, `b` of `k` and `n`: the product that layers here are made of, on
+/// as many threads as they would use, so that a program can measure what this machine reaches.
+///
+/// # Errors
+/// Where a slice is not as long as its matrix.
+///
+/// # Example
+/// ```
+/// let mut c = [0.0_f32; 2];
+/// pc_core::host::matrix_product(&[1.0, 2.0, 3.0, 4.0], &[1.0, 10.0], &mut c, [2, 2, 1])?;
+/// assert_eq!(c, [21.0, 43.0]);
+/// # Ok::<(), pc_core::Error>(())
+/// ```
+pub fn matrix_product<F: Element>(a: &[F], b: &[F], c: &mut [F], [m, k, n]: [usize; 3]) -> Result<()> {
+    for (name, found, wanted) in
+        [("a", a.len(), m.saturating_mul(k)), ("b", b.len(), k.saturating_mul(n)), ("c", c.len(), m.saturating_mul(n))]
+    {
+        if found != wanted {
+            return Err(Error::shape(format!("a product of {m} x {k} by {k} x {n}: `{name}` has {found} numbers, not {wanted}")));
+        }
+    }
+    gemm(F::one(), Matrix::new(a, m, k), Matrix::new(b, k, n), F::zero(), c, Threads::All);
+    Ok(())
+}
+
+thread_local! {
+    static IN_PRODUCT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is inside a matrix product of the `gemm` crate, which allocates its packing buffers anew at each call. The crate's
+/// own code allocates nothing in a warm relaxation; its test tells the two apart by this.
+pub fn in_product() -> bool {
+    IN_PRODUCT.get()
+}
+
+/// Marks the thread until dropped.
+struct InProduct;
+
+impl InProduct {
+    fn enter() -> Self {
+        IN_PRODUCT.set(true);
+        Self
+    }
+}
+
+impl Drop for InProduct {
+    fn drop(&mut self) {
+        IN_PRODUCT.set(false);
     }
 }
 

@@ -21,10 +21,7 @@ impl Patches {
     /// A window of `kernel` over an image of this shape, with zeros around it.
     pub(crate) fn new(image: [usize; 3], kernel: [usize; 2], stride: usize, padding: usize) -> Result<Self> {
         let [channels, height, width] = image;
-        let out = [
-            positions("conv2d", height, kernel[0], stride, padding)?,
-            positions("conv2d", width, kernel[1], stride, padding)?,
-        ];
+        let out = [positions("conv2d", height, kernel[0], stride, padding)?, positions("conv2d", width, kernel[1], stride, padding)?];
         if channels == 0 {
             return Err(Error::shape("a conv2d vertex needs at least one channel"));
         }

@@ -19,7 +19,23 @@ pub(crate) fn single<'a>(kind: &str, parents: &[&'a [usize]]) -> Result<&'a [usi
 /// The one parent's shape, as `[channels, height, width]`.
 pub(crate) fn image(kind: &str, parents: &[&[usize]]) -> Result<[usize; 3]> {
     let parent = single(kind, parents)?;
-    <[usize; 3]>::try_from(parent).map_err(|_| Error::shape(format!("a {kind} vertex takes a parent [channels, height, width], not {parent:?}")))
+    <[usize; 3]>::try_from(parent)
+        .map_err(|_| Error::shape(format!("a {kind} vertex takes a parent [channels, height, width], not {parent:?}")))
+}
+
+/// The one shape of all parents, of which there must be some.
+pub(crate) fn common(kind: &str, parents: &[&[usize]]) -> Result<Vec<usize>> {
+    let Some((first, others)) = parents.split_first() else {
+        return Err(Error::graph(format!("a {kind} vertex takes at least one parent")));
+    };
+    match others.iter().position(|other| other != first) {
+        Some(k) => Err(Error::shape(format!(
+            "the parents of a {kind} vertex have one shape, but parent {} has {:?} and parent 0 {first:?}",
+            k + 1,
+            others[k]
+        ))),
+        None => Ok(first.to_vec()),
+    }
 }
 
 /// The places of a window of `kernel` on `size` elements with `padding` zeros on either side.
@@ -29,7 +45,9 @@ pub(crate) fn positions(kind: &str, size: usize, kernel: usize, stride: usize, p
     }
     let padded = padding.checked_mul(2).and_then(|both| size.checked_add(both));
     let room = padded.and_then(|padded| padded.checked_sub(kernel));
-    let room = room.ok_or_else(|| Error::shape(format!("the window of its {kind} is {kernel} long, but its parent is {size} long and padded by {padding}")))?;
+    let room = room.ok_or_else(|| {
+        Error::shape(format!("the window of its {kind} is {kernel} long, but its parent is {size} long and padded by {padding}"))
+    })?;
     Ok(room / stride + 1)
 }
 

@@ -1,0 +1,274 @@
+//! Pooling over windows of an image.
+
+use crate::{
+    Error, Result,
+    host::{
+        Element, HostTensor,
+        parts::{image, positions},
+    },
+    tensor::Tensor,
+    vertex::{Cache, Inputs, Pulled, Vertex},
+};
+
+/// `mu[c, y, x] = max` of `v[c]` over a square window, on images `[channels, height, width]`. Of equal elements the first is taken, row by row;
+/// a NaN wins. No parameters; the result is `[channels, (height - size) / stride + 1, ...]`, rounded down, so that rows and
+/// columns that no window reaches are left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaxPool2d {
+    /// The side of the window.
+    pub size: usize,
+    /// How far the window moves at a time.
+    pub stride: usize,
+}
+
+/// `mu[c, y, x] = mean` of `v[c]` over a square window, on images `[channels, height, width]`. No parameters; shapes as for [`MaxPool2d`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AvgPool2d {
+    /// The side of the window.
+    pub size: usize,
+    /// How far the window moves at a time.
+    pub stride: usize,
+}
+
+/// Windows over planes of `height` by `width`.
+#[derive(Clone, Copy, Debug)]
+struct Windows {
+    height: usize,
+    width: usize,
+    out: [usize; 2],
+    size: usize,
+    stride: usize,
+}
+
+impl Windows {
+    fn new(kind: &str, [_, height, width]: [usize; 3], size: usize, stride: usize) -> Result<Self> {
+        let out = [positions(kind, height, size, stride, 0)?, positions(kind, width, size, stride, 0)?];
+        Ok(Self { height, width, out, size, stride })
+    }
+
+    fn of<F: Element>(kind: &str, x: &HostTensor<F>, size: usize, stride: usize) -> Result<Self> {
+        Self::new(kind, image(kind, &[&x.dims()[1..]])?, size, stride)
+    }
+
+    /// The elements of a plane, and of its result.
+    fn planes(&self) -> (usize, usize) {
+        (self.height * self.width, self.out[0] * self.out[1])
+    }
+
+    /// Where in a plane the window of result `(y, x)` begins.
+    fn corner(&self, y: usize, x: usize) -> usize {
+        (y * self.width + x) * self.stride
+    }
+
+    /// By row of the results of one plane: the index of the row's first result, and where that one's window begins.
+    fn rows(&self) -> impl Iterator<Item = (usize, usize)> {
+        let this = *self;
+        (0..this.out[0]).map(move |y| (y * this.out[1], this.corner(y, 0)))
+    }
+}
+
+/// The largest of `at(k)` over the window that begins at `corner`, the first of equals, and where it is.
+#[inline(always)]
+fn largest<F: Element>(windows: &Windows, size: usize, corner: usize, at: impl Fn(usize) -> F) -> (F, usize) {
+    let (mut best, mut index) = (at(corner), corner);
+    for row in 0..size {
+        for k in corner + row * windows.width..corner + row * windows.width + size {
+            let x = at(k);
+            let beats = x > best || (x.is_nan() && !best.is_nan());
+            (best, index) = if beats { (x, k) } else { (best, index) };
+        }
+    }
+    (best, index)
+}
+
+/// `output <- max`, `indices <- argmax` over the windows of every plane.
+fn take_largest<F: Element>(windows: &Windows, x: &[F], output: &mut [F], indices: &mut [u32]) {
+    let (plane, result) = windows.planes();
+    let planes = output.chunks_exact_mut(result).zip(indices.chunks_exact_mut(result)).zip(x.chunks_exact(plane));
+    for ((output, indices), x) in planes {
+        let rows = output.chunks_exact_mut(windows.out[1]).zip(indices.chunks_exact_mut(windows.out[1])).zip(windows.rows());
+        for ((output, indices), (_, first)) in rows {
+            for (column, (y, index)) in output.iter_mut().zip(indices).enumerate() {
+                let corner = first + column * windows.stride;
+                let (best, at) = match windows.size {
+                    2 => largest(windows, 2, corner, |k| x[k]),
+                    size => largest(windows, size, corner, |k| x[k]),
+                };
+                *y = best;
+                *index = at as u32;
+            }
+        }
+    }
+}
+
+// The lists of indices in the cache: the largest elements at the current point, and at the reference, within their planes.
+const CURRENT: usize = 0;
+const REFERENCE: usize = 1;
+
+impl<F: Element> Vertex<HostTensor<F>> for MaxPool2d {
+    fn kind(&self) -> &str {
+        "max_pool2d"
+    }
+
+    fn shape(&self, parents: &[&[usize]], _parameters: &[&[usize]]) -> Result<Vec<usize>> {
+        let parent = image("max_pool2d", parents)?;
+        let windows = Windows::new("max_pool2d", parent, self.size, self.stride)?;
+        if u32::try_from(windows.planes().0).is_err() {
+            return Err(Error::shape(format!("a max_pool2d vertex takes planes of fewer than 2^32 elements, not {parent:?}")));
+        }
+        Ok(vec![parent[0], windows.out[0], windows.out[1]])
+    }
+
+    fn reads_values(&self) -> bool {
+        false
+    }
+
+    fn predict(&self, at: &Inputs<'_, HostTensor<F>>, cache: &mut Cache<HostTensor<F>>, output: &mut HostTensor<F>) -> Result<()> {
+        let x = at.value(0);
+        let windows = Windows::of("max_pool2d", x, self.size, self.stride)?;
+        let mut indices = std::mem::take(cache.indices(CURRENT));
+        indices.resize(output.data().len(), 0);
+        take_largest(&windows, x.data(), output.data_mut(), &mut indices);
+        let reference = cache.indices(REFERENCE);
+        reference.clear();
+        reference.extend_from_slice(&indices);
+        *cache.indices(CURRENT) = indices;
+        Ok(())
+    }
+
+    fn change(
+        &self,
+        at: &Inputs<'_, HostTensor<F>>,
+        cache: &mut Cache<HostTensor<F>>,
+        _predicted: &HostTensor<F>,
+        output: &mut HostTensor<F>,
+    ) -> Result<()> {
+        let a = at.reference(0);
+        let windows = Windows::of("max_pool2d", a, self.size, self.stride)?;
+        let mut indices = std::mem::take(cache.indices(CURRENT));
+        let reference = std::mem::take(cache.indices(REFERENCE));
+        if let Some(d) = at.displacement(0) {
+            // With j the largest at the reference, max (a + d) - a_j = max ((a - a_j) + d), which neither cancels nor rounds ties together.
+            let (plane, result) = windows.planes();
+            let outputs =
+                output.data_mut().chunks_exact_mut(result).zip(indices.chunks_exact_mut(result)).zip(reference.chunks_exact(result));
+            for (((output, indices), old), (a, d)) in outputs.zip(a.data().chunks_exact(plane).zip(d.data().chunks_exact(plane))) {
+                for (first, start) in windows.rows() {
+                    for column in 0..windows.out[1] {
+                        let largest_before = a[old[first + column] as usize];
+                        let difference = |k: usize| (a[k] - largest_before) + d[k];
+                        let (best, index) = largest(&windows, self.size, start + column * self.stride, difference);
+                        output[first + column] = best;
+                        indices[first + column] = index as u32;
+                    }
+                }
+            }
+        } else {
+            indices.copy_from_slice(&reference);
+            output.fill(0.0);
+        }
+        *cache.indices(CURRENT) = indices;
+        *cache.indices(REFERENCE) = reference;
+        Ok(())
+    }
+
+    fn pull(
+        &self,
+        at: &Inputs<'_, HostTensor<F>>,
+        cache: &mut Cache<HostTensor<F>>,
+        cotangent: &HostTensor<F>,
+        pulled: &mut Pulled<'_, HostTensor<F>>,
+    ) -> Result<()> {
+        let Some(force) = pulled.force(0) else { return Ok(()) };
+        let (plane, result) = Windows::of("max_pool2d", at.value(0), self.size, self.stride)?.planes();
+        force.fill(0.0);
+        let planes = cotangent.data().chunks_exact(result).zip(cache.indices(CURRENT).chunks_exact(result));
+        for (force, (u, indices)) in force.data_mut().chunks_exact_mut(plane).zip(planes) {
+            for (u, index) in u.iter().zip(indices) {
+                force[*index as usize] += *u;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl AvgPool2d {
+    fn weight<F: Element>(self) -> F {
+        F::of(1.0 / (self.size * self.size) as f64)
+    }
+
+    fn average<F: Element>(self, x: &HostTensor<F>, output: &mut HostTensor<F>) -> Result<()> {
+        let windows = Windows::of("avg_pool2d", x, self.size, self.stride)?;
+        let (plane, result) = windows.planes();
+        for (output, x) in output.data_mut().chunks_exact_mut(result).zip(x.data().chunks_exact(plane)) {
+            for (first, start) in windows.rows() {
+                for (column, y) in output[first..first + windows.out[1]].iter_mut().enumerate() {
+                    let corner = start + column * self.stride;
+                    let rows = (0..self.size).map(|row| &x[corner + row * windows.width..][..self.size]);
+                    *y = rows.flatten().fold(F::zero(), |sum, x| sum + *x) * self.weight();
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<F: Element> Vertex<HostTensor<F>> for AvgPool2d {
+    fn kind(&self) -> &str {
+        "avg_pool2d"
+    }
+
+    fn shape(&self, parents: &[&[usize]], _parameters: &[&[usize]]) -> Result<Vec<usize>> {
+        let parent = image("avg_pool2d", parents)?;
+        let [height, width] = Windows::new("avg_pool2d", parent, self.size, self.stride)?.out;
+        Ok(vec![parent[0], height, width])
+    }
+
+    fn reads_values(&self) -> bool {
+        false
+    }
+
+    fn predict(&self, at: &Inputs<'_, HostTensor<F>>, _cache: &mut Cache<HostTensor<F>>, output: &mut HostTensor<F>) -> Result<()> {
+        self.average(at.value(0), output)
+    }
+
+    fn change(
+        &self,
+        at: &Inputs<'_, HostTensor<F>>,
+        _cache: &mut Cache<HostTensor<F>>,
+        _predicted: &HostTensor<F>,
+        output: &mut HostTensor<F>,
+    ) -> Result<()> {
+        match at.displacement(0) {
+            Some(displacement) => self.average(displacement, output),
+            None => {
+                output.fill(0.0);
+                Ok(())
+            }
+        }
+    }
+
+    fn pull(
+        &self,
+        at: &Inputs<'_, HostTensor<F>>,
+        _cache: &mut Cache<HostTensor<F>>,
+        cotangent: &HostTensor<F>,
+        pulled: &mut Pulled<'_, HostTensor<F>>,
+    ) -> Result<()> {
+        let Some(force) = pulled.force(0) else { return Ok(()) };
+        let windows = Windows::of("avg_pool2d", at.value(0), self.size, self.stride)?;
+        let (plane, result) = windows.planes();
+        force.fill(0.0);
+        for (force, u) in force.data_mut().chunks_exact_mut(plane).zip(cotangent.data().chunks_exact(result)) {
+            for (first, start) in windows.rows() {
+                for (column, u) in u[first..first + windows.out[1]].iter().enumerate() {
+                    let (corner, share) = (start + column * self.stride, *u * self.weight());
+                    for row in 0..self.size {
+                        force[corner + row * windows.width..][..self.size].iter_mut().for_each(|f| *f += share);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
