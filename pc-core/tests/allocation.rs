@@ -1,5 +1,8 @@
 //! A warm relaxation allocates nothing, but for the packing buffers inside the `gemm` crate's products, which are told apart and not counted.
 
+// Helpers outside `#[test]` functions too: in a test a panic is the report.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     sync::atomic::{AtomicUsize, Ordering},

@@ -1,5 +1,7 @@
 //! The host backend in both precisions passes its own suite; a backend that is wrong does not.
 
+// Helpers outside `#[test]` functions too: in a test a panic is the report.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg(feature = "conformance")]
 
 use pc_core::{

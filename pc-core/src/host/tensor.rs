@@ -167,8 +167,8 @@ impl<F: Element> Tensor for HostTensor<F> {
     }
 
     fn is_finite(&self) -> bool {
-        // x - x is 0 for finite x and NaN else; the sum vectorises, where a search would not.
-        sum_of(&self.data, &self.data, |x, _| x - x) == 0.0
+        // 0 x is 0 for finite x and NaN else; the sum vectorises, where a search would not.
+        sum_of(&self.data, &self.data, |x, _| x * F::zero()) == 0.0
     }
 
     fn to_vec(&self) -> Vec<f64> {

@@ -18,10 +18,9 @@ impl<N: Network> Relaxation<N> {
             }
             self.evaluate_errors(network)?;
             let last = self.run.step >= self.run.steps;
-            if self.watched() || last || matches!(self.schedule.rule, StepRule::Adaptive { .. }) {
-                if self.note_energy(network) {
-                    return Ok(self.diverge());
-                }
+            let measured = self.watched() || last || matches!(self.schedule.rule, StepRule::Adaptive { .. });
+            if measured && self.note_energy(network) {
+                return Ok(self.diverge());
             }
             if let StepRule::Adaptive { shrink, growth } = self.schedule.rule
                 && self.run.step > 0
@@ -52,7 +51,7 @@ impl<N: Network> Relaxation<N> {
             if last || converged {
                 if converged {
                     self.run.status = Status::Converged;
-                    if self.note_final(network, last) {
+                    if !measured && self.note_energy(network) {
                         return Ok(self.diverge());
                     }
                 }
@@ -64,11 +63,6 @@ impl<N: Network> Relaxation<N> {
             self.reverse_errors(network)?;
             self.run.phase = Phase::Move;
         }
-    }
-
-    /// The energy where a tolerance ended the relaxation and nothing had measured it yet.
-    fn note_final(&mut self, network: &N, measured: bool) -> bool {
-        !measured && !self.watched() && self.note_energy(network)
     }
 
     /// Forward with the errors as offsets; then the errors of held and driven vertices follow from where it arrives.

@@ -81,10 +81,8 @@ impl<N: Network> Relaxation<N> {
             self.drive_losses(network)?;
         }
         let adaptive = matches!(self.schedule.rule, StepRule::Adaptive { .. });
-        if self.watched() || adaptive || self.run.step >= self.run.steps {
-            if self.note_energy(network) {
-                return Ok(false);
-            }
+        if (self.watched() || adaptive || self.run.step >= self.run.steps) && self.note_energy(network) {
+            return Ok(false);
         }
         if let StepRule::Adaptive { shrink, growth } = self.schedule.rule {
             self.adapt(network, shrink, growth)?;
@@ -188,7 +186,8 @@ impl<N: Network> Relaxation<N> {
         }
         if converged {
             self.run.status = Status::Converged;
-            if !last && !self.watched() && self.note_energy(network) {
+            let measured = last || self.watched() || matches!(self.schedule.rule, StepRule::Adaptive { .. });
+            if !measured && self.note_energy(network) {
                 return Ok(self.diverge());
             }
         }

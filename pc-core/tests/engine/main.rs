@@ -1,5 +1,8 @@
 //! The engine against fixtures, closed forms, independent programs and backprop.
 
+// Helpers outside `#[test]` functions too: in a test a panic is the report.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod clamps;
 mod common;
 mod dags;

@@ -92,8 +92,9 @@ fn activations_far_out_are_finite() {
             assert!(found.is_finite(), "{activation:?}: the change from {a} by {d} is {found}");
             assert!(slopes::<f32>(activation, a, d).iter().all(|slope| slope.is_finite()), "{activation:?} at {a} and {d}");
         }
-        let found = change::<f64>(Box::new(Activate(activation)), row(&[f64::NAN]), &row(&[1.0]))[0];
-        assert!(found.is_nan(), "{activation:?} hides a NaN");
+        let found = change::<f64>(Box::new(Activate(activation)), row(&[1.0]), &row(&[f64::NAN]))[0];
+        let mut probe = Probe::<HostTensor<f64>>::new(Box::new(Activate(activation)), vec![row(&[f64::NAN])], Vec::new()).unwrap();
+        assert!(found.is_nan() && probe.predict().unwrap().data()[0].is_nan(), "{activation:?} hides a NaN");
     }
 }
 

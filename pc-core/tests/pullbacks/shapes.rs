@@ -131,10 +131,10 @@ fn layers_name_their_vertex() {
 fn probes_refuse_what_does_not_fit() {
     let vertex = || Box::new(Scale(2.0)) as HostVertex<f64>;
     let x = HostTensor::zeroed(&[2, 3]);
-    assert!(Probe::new(vertex(), Vec::new(), Vec::new()).is_err());
-    assert!(Probe::new(vertex(), vec![x.clone()], vec![x.clone()]).is_err());
+    assert!(Probe::<HostTensor<f64>>::new(vertex(), Vec::new(), Vec::new()).is_err());
+    assert!(Probe::<HostTensor<f64>>::new(vertex(), vec![x.clone()], vec![x.clone()]).is_err());
     assert!(Probe::<HostTensor<f64>>::new(Box::new(Sum::new()), vec![x.clone(), HostTensor::zeroed(&[3, 3])], Vec::new()).is_err());
-    let mut probe = Probe::new(vertex(), vec![x.clone()], Vec::new()).unwrap();
+    let mut probe = Probe::<HostTensor<f64>>::new(vertex(), vec![x.clone()], Vec::new()).unwrap();
     assert!(probe.displace(1, &x).is_err());
     assert!(probe.displace(0, &x.zeros(&[2])).is_err());
     assert!(probe.pull(&x.zeros(&[2]), 1.0).is_err());
