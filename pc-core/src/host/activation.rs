@@ -103,9 +103,15 @@ impl Activation {
                 (d * s + a * half * tanh_difference(half * a, half * d), self.evaluate(x).1)
             }
             Activation::Softplus => {
-                // log((1 + e^(a + d)) / (1 + e^a)) = log1p(sigmoid(a) (e^d - 1)), from whichever end the exponential is small.
-                let (s, c) = sigmoids(a);
-                let difference = if d <= zero { (s * d.exp_m1()).ln_1p() } else { d + (c * (-d).exp_m1()).ln_1p() };
+                let difference = if d.abs() <= one {
+                    // log((1 + e^(a + d)) / (1 + e^a)) = log1p(sigmoid(a) (e^d - 1)), from whichever end the exponential is small.
+                    let (s, c) = sigmoids(a);
+                    if d <= zero { (s * d.exp_m1()).ln_1p() } else { d + (c * (-d).exp_m1()).ln_1p() }
+                } else {
+                    // The sigmoid may have rounded to 1, and the logarithm's argument to 0; parts that differ this much do not cancel.
+                    let tail = |x: F| (-x.abs()).exp().ln_1p();
+                    Activation::Relu.difference(a, d).0 + (tail(x) - tail(a))
+                };
                 (difference, sigmoids(x).0)
             }
         }

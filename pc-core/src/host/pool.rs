@@ -55,6 +55,11 @@ impl Windows {
         (self.height * self.width, self.out[0] * self.out[1])
     }
 
+    /// Whether the windows are two by two, side by side: the usual case, which has a quicker way.
+    fn tiles(&self) -> bool {
+        self.size == 2 && self.stride == 2
+    }
+
     /// Where in a plane the window of result `(y, x)` begins.
     fn corner(&self, y: usize, x: usize) -> usize {
         (y * self.width + x) * self.stride
@@ -67,18 +72,50 @@ impl Windows {
     }
 }
 
+/// Whether `x` takes the place of `best`: where it is larger, or the first NaN. Without branches, for loops that vectorise.
+#[inline(always)]
+fn beats<F: Element>(x: F, best: F) -> bool {
+    (x > best) | (x.is_nan() & !best.is_nan())
+}
+
 /// The largest of `at(k)` over the window that begins at `corner`, the first of equals, and where it is.
 #[inline(always)]
-fn largest<F: Element>(windows: &Windows, size: usize, corner: usize, at: impl Fn(usize) -> F) -> (F, usize) {
+fn largest<F: Element>(windows: &Windows, corner: usize, at: impl Fn(usize) -> F) -> (F, usize) {
     let (mut best, mut index) = (at(corner), corner);
-    for row in 0..size {
-        for k in corner + row * windows.width..corner + row * windows.width + size {
+    for row in 0..windows.size {
+        let start = corner + row * windows.width;
+        for k in start..start + windows.size {
             let x = at(k);
-            let beats = x > best || (x.is_nan() && !best.is_nan());
-            (best, index) = if beats { (x, k) } else { (best, index) };
+            (best, index) = if beats(x, best) { (x, k) } else { (best, index) };
         }
     }
     (best, index)
+}
+
+/// The same for one row of windows of two by two, side by side, from the four elements of each, in order.
+#[inline(always)]
+fn largest_of_four<F: Element>(
+    windows: &Windows,
+    start: usize,
+    fours: impl Iterator<Item = [F; 4]>,
+    output: &mut [F],
+    indices: &mut [u32],
+) {
+    let below = windows.width as u32;
+    for (column, (four, (y, index))) in fours.zip(output.iter_mut().zip(indices)).enumerate() {
+        let (mut best, mut place) = (four[0], 0);
+        for (x, k) in four[1..].iter().zip([1, below, below + 1]) {
+            (best, place) = if beats(*x, best) { (*x, k) } else { (best, place) };
+        }
+        *y = best;
+        *index = (start + 2 * column) as u32 + place;
+    }
+}
+
+/// The two rows of a plane that windows of two by two from `start` on lie in, by pairs.
+fn pairs<'a, F>(windows: &Windows, start: usize, plane: &'a [F]) -> impl Iterator<Item = (&'a [F; 2], &'a [F; 2])> {
+    let row = |start: usize| plane[start..start + 2 * windows.out[1]].as_chunks::<2>().0;
+    row(start).iter().zip(row(start + windows.width))
 }
 
 /// `output <- max`, `indices <- argmax` over the windows of every plane.
@@ -86,19 +123,51 @@ fn take_largest<F: Element>(windows: &Windows, x: &[F], output: &mut [F], indice
     let (plane, result) = windows.planes();
     let planes = output.chunks_exact_mut(result).zip(indices.chunks_exact_mut(result)).zip(x.chunks_exact(plane));
     for ((output, indices), x) in planes {
-        let rows = output.chunks_exact_mut(windows.out[1]).zip(indices.chunks_exact_mut(windows.out[1])).zip(windows.rows());
-        for ((output, indices), (_, first)) in rows {
+        for (first, start) in windows.rows() {
+            let row = first..first + windows.out[1];
+            let (output, indices) = (&mut output[row.clone()], &mut indices[row]);
+            if windows.tiles() {
+                let fours = pairs(windows, start, x).map(|(a, b)| [a[0], a[1], b[0], b[1]]);
+                largest_of_four(windows, start, fours, output, indices);
+                continue;
+            }
             for (column, (y, index)) in output.iter_mut().zip(indices).enumerate() {
-                let corner = first + column * windows.stride;
-                let (best, at) = match windows.size {
-                    2 => largest(windows, 2, corner, |k| x[k]),
-                    size => largest(windows, size, corner, |k| x[k]),
-                };
-                *y = best;
-                *index = at as u32;
+                let (best, at) = largest(windows, start + column * windows.stride, |k| x[k]);
+                (*y, *index) = (best, at as u32);
             }
         }
     }
+}
+
+/// `output <- max (a + d) - max a` and `indices <- argmax (a + d)` over the windows of every plane, with `old = argmax a`.
+///
+/// With `j` the largest before, `max (a + d) - a_j = max ((a - a_j) + d)`, which neither cancels nor rounds ties together.
+fn take_largest_change<F: Element>(windows: &Windows, (a, d): (&[F], &[F]), old: &[u32], output: &mut [F], indices: &mut [u32]) {
+    let (plane, result) = windows.planes();
+    let written = output.chunks_exact_mut(result).zip(indices.chunks_exact_mut(result));
+    let read = a.chunks_exact(plane).zip(d.chunks_exact(plane)).zip(old.chunks_exact(result));
+    F::with_scratch(windows.out[1], |tops| {
+        for ((output, indices), ((a, d), old)) in written.zip(read) {
+            for (first, start) in windows.rows() {
+                let row = first..first + windows.out[1];
+                let (output, indices) = (&mut output[row.clone()], &mut indices[row.clone()]);
+                // Gathered first, so that the loop after this one vectorises.
+                tops.iter_mut().zip(&old[row]).for_each(|(top, old)| *top = a[*old as usize]);
+                if windows.tiles() {
+                    let fours = pairs(windows, start, a).zip(pairs(windows, start, d)).zip(&*tops);
+                    let fours = fours.map(|(((a, b), (da, db)), top)| {
+                        [(a[0] - *top) + da[0], (a[1] - *top) + da[1], (b[0] - *top) + db[0], (b[1] - *top) + db[1]]
+                    });
+                    largest_of_four(windows, start, fours, output, indices);
+                    continue;
+                }
+                for (column, ((y, index), top)) in output.iter_mut().zip(indices).zip(&*tops).enumerate() {
+                    let (best, at) = largest(windows, start + column * windows.stride, |k| (a[k] - *top) + d[k]);
+                    (*y, *index) = (best, at as u32);
+                }
+            }
+        }
+    });
 }
 
 // The lists of indices in the cache: the largest elements at the current point, and at the reference, within their planes.
@@ -148,21 +217,7 @@ impl<F: Element> Vertex<HostTensor<F>> for MaxPool2d {
         let mut indices = std::mem::take(cache.indices(CURRENT));
         let reference = std::mem::take(cache.indices(REFERENCE));
         if let Some(d) = at.displacement(0) {
-            // With j the largest at the reference, max (a + d) - a_j = max ((a - a_j) + d), which neither cancels nor rounds ties together.
-            let (plane, result) = windows.planes();
-            let outputs =
-                output.data_mut().chunks_exact_mut(result).zip(indices.chunks_exact_mut(result)).zip(reference.chunks_exact(result));
-            for (((output, indices), old), (a, d)) in outputs.zip(a.data().chunks_exact(plane).zip(d.data().chunks_exact(plane))) {
-                for (first, start) in windows.rows() {
-                    for column in 0..windows.out[1] {
-                        let largest_before = a[old[first + column] as usize];
-                        let difference = |k: usize| (a[k] - largest_before) + d[k];
-                        let (best, index) = largest(&windows, self.size, start + column * self.stride, difference);
-                        output[first + column] = best;
-                        indices[first + column] = index as u32;
-                    }
-                }
-            }
+            take_largest_change(&windows, (a.data(), d.data()), &reference, output.data_mut(), &mut indices);
         } else {
             indices.copy_from_slice(&reference);
             output.fill(0.0);
@@ -202,7 +257,13 @@ impl AvgPool2d {
         let (plane, result) = windows.planes();
         for (output, x) in output.data_mut().chunks_exact_mut(result).zip(x.data().chunks_exact(plane)) {
             for (first, start) in windows.rows() {
-                for (column, y) in output[first..first + windows.out[1]].iter_mut().enumerate() {
+                let output = &mut output[first..first + windows.out[1]];
+                if windows.tiles() {
+                    let sums = pairs(&windows, start, x).map(|(a, b)| ((a[0] + a[1]) + b[0]) + b[1]);
+                    output.iter_mut().zip(sums).for_each(|(y, sum)| *y = sum * self.weight());
+                    continue;
+                }
+                for (column, y) in output.iter_mut().enumerate() {
                     let corner = start + column * self.stride;
                     let rows = (0..self.size).map(|row| &x[corner + row * windows.width..][..self.size]);
                     *y = rows.flatten().fold(F::zero(), |sum, x| sum + *x) * self.weight();
@@ -261,7 +322,15 @@ impl<F: Element> Vertex<HostTensor<F>> for AvgPool2d {
         force.fill(0.0);
         for (force, u) in force.data_mut().chunks_exact_mut(plane).zip(cotangent.data().chunks_exact(result)) {
             for (first, start) in windows.rows() {
-                for (column, u) in u[first..first + windows.out[1]].iter().enumerate() {
+                let u = &u[first..first + windows.out[1]];
+                if windows.tiles() {
+                    for row in [start, start + windows.width] {
+                        let pairs = force[row..row + 2 * windows.out[1]].as_chunks_mut::<2>().0;
+                        pairs.iter_mut().zip(u).for_each(|(pair, u)| *pair = [*u * self.weight(); 2]);
+                    }
+                    continue;
+                }
+                for (column, u) in u.iter().enumerate() {
                     let (corner, share) = (start + column * self.stride, *u * self.weight());
                     for row in 0..self.size {
                         force[corner + row * windows.width..][..self.size].iter_mut().for_each(|f| *f += share);

@@ -8,18 +8,19 @@ use crate::{
 };
 
 /// A vertex evaluated outside any graph: it holds the parents' references and displacements and the parameters, and calls the vertex as
-/// a relaxation would. For testing a vertex, and for looking at one.
+/// a relaxation would. For testing a vertex, and for looking at one. Results start as NaN, so that a vertex that reads what it should overwrite is found
+/// out.
 ///
 /// # Example
 /// ```
 /// use pc_core::{Tensor, host::{HostTensor, Probe, Scale}};
 /// let x = HostTensor::new(&[1, 2], vec![1.0, 2.0])?;
-/// let mut probe = Probe::<HostTensor<f64>>::new(Box::new(Scale(3.0)), vec![x.clone()], vec![])?;
-/// assert_eq!(probe.predict()?.to_vec(), [3.0, 6.0]);
+/// let mut probe = Probe::<HostTensor<f64>>::new(Box::new(Scale(2.0)), vec![x.clone()], vec![])?;
+/// assert_eq!(probe.predict()?.to_vec(), [2.0, 4.0]);
 /// probe.displace(0, &HostTensor::new(&[1, 2], vec![1e-9, 0.0])?)?;
-/// assert_eq!(probe.change()?.to_vec(), [3e-9, 0.0]);
+/// assert_eq!(probe.change()?.to_vec(), [2e-9, 0.0]);
 /// probe.pull(&x, 1.0)?;
-/// assert_eq!(probe.force(0).map(Tensor::to_vec), Some(vec![3.0, 6.0]));
+/// assert_eq!(probe.force(0).map(Tensor::to_vec), Some(vec![2.0, 4.0]));
 /// # Ok::<(), pc_core::Error>(())
 /// ```
 pub struct Probe<T: Tensor> {
@@ -92,8 +93,10 @@ impl<T: Tensor> Probe<T> {
         let shape = vertex.shape(&parents, &parameter_shapes.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
         let full: Vec<usize> = std::iter::once(batch).chain(shape).collect();
         let zeros = |tensors: &[T]| tensors.iter().map(|tensor| tensor.zeros(&tensor.shape())).collect::<Vec<T>>();
-        let predicted = references[0].zeros(&full);
-        let (forces, gradients) = (zeros(&references), zeros(&parameters));
+        let mut predicted = references[0].zeros(&full);
+        let (mut forces, mut gradients) = (zeros(&references), zeros(&parameters));
+        // What is stale must not be read: a vertex that does gives itself away.
+        forces.iter_mut().chain(&mut gradients).chain([&mut predicted]).for_each(|tensor| tensor.fill(f64::NAN));
         let point = Point {
             values: references.clone(),
             displacements: zeros(&references),

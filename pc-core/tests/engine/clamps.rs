@@ -58,7 +58,7 @@ fn a_driven_squared_error_is_what_holding_does() {
         let (b, second) = run(&mut net, &driven, schedule);
         close(name, &a, &b, 1e-14);
         close(name, &[first.energy.total()], &[second.energy.total()], 1e-13);
-        assert_eq!(second.energy.loss > 0.0 && first.energy.loss == 0.0, true, "{name}");
+        assert!(second.energy.loss > 0.0 && first.energy.loss == 0.0, "{name}");
     }
 }
 

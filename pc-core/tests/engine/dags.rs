@@ -49,6 +49,9 @@ fn dag() -> impl Strategy<Value = Dag> {
         })
 }
 
+/// A list of numbers for each of several things.
+type Lists = Vec<Vec<f64>>;
+
 impl Dag {
     fn has_children(&self, vertex: usize) -> bool {
         self.drawn.iter().any(|d| d.parents.contains(&vertex))
@@ -59,7 +62,7 @@ impl Dag {
         (self.roots..self.roots + self.drawn.len()).filter(|&v| !self.has_children(v) || self.tapped.contains(&v)).collect()
     }
 
-    fn numbers(&self) -> (Vec<Vec<f64>>, Vec<Vec<f64>>, Vec<Vec<f64>>) {
+    fn numbers(&self) -> (Lists, Lists, Lists) {
         let mut n = Numbers::new(self.seed);
         let weights = (0..self.weights).map(|_| n.many(WIDTH * WIDTH, 0.8)).collect();
         let inputs = (0..self.roots).map(|_| n.many(BATCH * WIDTH, 1.0)).collect();

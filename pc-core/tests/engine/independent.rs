@@ -118,8 +118,8 @@ fn incremental_pc() {
                 let (e, slope) = before.errors(z);
                 for l in 0..3 {
                     for i in 0..DIMS[l + 1] {
-                        for j in 0..DIMS[l] {
-                            net.w[l][i][j] += weight_rate * e[l][i] * slope[l][i] * z[l][j];
+                        for (w, z) in net.w[l][i].iter_mut().zip(&z[l]) {
+                            *w += weight_rate * e[l][i] * slope[l][i] * z;
                         }
                         net.b[l][i] += weight_rate * e[l][i] * slope[l][i];
                     }
