@@ -45,10 +45,11 @@ impl Activation {
                 (x * slope, slope)
             }
             Activation::Tanh => {
-                let y = x.tanh();
-                let c = x.cosh().recip();
-                // 1 - y^2 loses all digits in saturation; 1 / cosh^2 does not. Where cosh overflows both are zero.
-                (y, c * c)
+                // 1 - y^2 loses all digits in saturation; with e = e^(-2|x|) it is 4 e / (1 + e)^2.
+                let (e, m1) = (-(x.abs() + x.abs())).exp_both();
+                let y = -m1 / (one + e);
+                let slope = (e + e) / (one + e) * ((one + one) / (one + e));
+                (if x < zero { -y } else { y }, slope)
             }
             Activation::Sigmoid => {
                 let (y, complement) = sigmoids(x);
@@ -120,7 +121,7 @@ impl Activation {
 
 /// `sigmoid(x)` and `sigmoid(-x)`, neither with overflow nor by subtraction from 1.
 fn sigmoids<F: Element>(x: F) -> (F, F) {
-    let t = (-x.abs()).exp();
+    let t = (-x.abs()).exp_both().0;
     let (large, small) = (F::one() / (F::one() + t), t / (F::one() + t));
     if x >= F::zero() { (large, small) } else { (small, large) }
 }
@@ -131,9 +132,10 @@ fn tanh_difference<F: Element>(a: F, d: F) -> F {
     let (one, two) = (F::one(), F::of(2.0));
     let (a_size, x_size, size) = (a.abs(), (a + d).abs(), d.abs());
     // |d| <= |a| + |x|, so this exponent is never positive.
-    let scaled = (size - a_size - x_size).min(F::zero()).exp();
-    let sinh = -(-two * size).exp_m1() * scaled;
-    let difference = two * sinh / ((one + (-two * a_size).exp()) * (one + (-two * x_size).exp()));
+    let exponent = size - a_size - x_size;
+    let scaled = if exponent > F::zero() { one } else { exponent.exp_both().0 };
+    let sinh = -(-two * size).exp_both().1 * scaled;
+    let difference = two * sinh / ((one + (-two * a_size).exp_both().0) * (one + (-two * x_size).exp_both().0));
     if d < F::zero() { -difference } else { difference }
 }
 

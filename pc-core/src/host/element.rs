@@ -2,6 +2,8 @@
 
 use std::{cell::RefCell, fmt};
 
+use crate::host::exponential::Exponential;
+
 /// A scalar that host tensors hold: `f32` or `f64`.
 pub trait Element:
     num_traits::Float + num_traits::NumAssign + Default + Send + Sync + fmt::Debug + fmt::Display + sealed::Sealed + 'static
@@ -11,6 +13,10 @@ pub trait Element:
 
     /// Its value as `f64`.
     fn value(self) -> f64;
+
+    /// `e^x` and `e^x - 1` for `x <= 0`, in a form that vectorises.
+    #[doc(hidden)]
+    fn exp_both(self) -> (Self, Self);
 
     /// Lends this thread's working memory, at least `length` elements of unspecified contents.
     #[doc(hidden)]
@@ -36,6 +42,11 @@ macro_rules! element {
 
             fn value(self) -> f64 {
                 f64::from(self)
+            }
+
+            #[inline(always)]
+            fn exp_both(self) -> (Self, Self) {
+                Exponential::exp_both(self)
             }
 
             fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [Self]) -> R) -> R {

@@ -12,6 +12,7 @@ mod combine;
 mod conv;
 mod element;
 mod embedding;
+mod exponential;
 mod gemm;
 mod im2col;
 mod init;
