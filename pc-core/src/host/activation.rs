@@ -34,6 +34,7 @@ pub enum Activation {
 
 impl Activation {
     /// The value and the derivative at `x`.
+    #[inline(always)]
     fn evaluate<F: Element>(self, x: F) -> (F, F) {
         let (zero, one) = (F::zero(), F::one());
         match self {
@@ -69,16 +70,13 @@ impl Activation {
     }
 
     /// `f(a + d) - f(a)` without cancellation, and the derivative at `a + d`.
+    #[inline(always)]
     fn difference<F: Element>(self, a: F, d: F) -> (F, F) {
         let (zero, one) = (F::zero(), F::one());
         let x = a + d;
         match self {
             Activation::Identity => (d, one),
-            Activation::Relu => {
-                let both = if a > zero { d } else { x };
-                let below = if a > zero { -a } else { zero };
-                (if x <= zero { below } else { both }, if x > zero { one } else { zero })
-            }
+            Activation::Relu => (relu_difference(a, d), if x > zero { one } else { zero }),
             Activation::LeakyRelu(slope) => {
                 let (s, at) = (F::of(slope), if x > zero { one } else { F::of(slope) });
                 let difference = match (a > zero, x > zero) {
@@ -111,7 +109,7 @@ impl Activation {
                 } else {
                     // The sigmoid may have rounded to 1, and the logarithm's argument to 0; parts that differ this much do not cancel.
                     let tail = |x: F| (-x.abs()).exp().ln_1p();
-                    Activation::Relu.difference(a, d).0 + (tail(x) - tail(a))
+                    relu_difference(a, d) + (tail(x) - tail(a))
                 };
                 (difference, sigmoids(x).0)
             }
@@ -119,7 +117,17 @@ impl Activation {
     }
 }
 
+/// `max(a + d, 0) - max(a, 0)`, by cases. A function of its own, for a method that called itself could not be inlined into loops.
+#[inline(always)]
+fn relu_difference<F: Element>(a: F, d: F) -> F {
+    let x = a + d;
+    let both = if a > F::zero() { d } else { x };
+    let below = if a > F::zero() { -a } else { F::zero() };
+    if x <= F::zero() { below } else { both }
+}
+
 /// `sigmoid(x)` and `sigmoid(-x)`, neither with overflow nor by subtraction from 1.
+#[inline(always)]
 fn sigmoids<F: Element>(x: F) -> (F, F) {
     let t = (-x.abs()).exp_both().0;
     let (large, small) = (F::one() / (F::one() + t), t / (F::one() + t));
@@ -128,12 +136,13 @@ fn sigmoids<F: Element>(x: F) -> (F, F) {
 
 /// `tanh(a + d) - tanh(a) = sinh(d) / (cosh(a) cosh(a + d))`, with the exponentials scaled so that none overflows: with `x = a + d`,
 /// `2 (e^(d - |a| - |x|) - e^(-d - |a| - |x|)) / ((1 + e^(-2|a|)) (1 + e^(-2|x|)))`.
+#[inline(always)]
 fn tanh_difference<F: Element>(a: F, d: F) -> F {
     let (one, two) = (F::one(), F::of(2.0));
     let (a_size, x_size, size) = (a.abs(), (a + d).abs(), d.abs());
     // |d| <= |a| + |x|, so this exponent is never positive.
     let exponent = size - a_size - x_size;
-    let scaled = if exponent > F::zero() { one } else { exponent.exp_both().0 };
+    let scaled = (if exponent > F::zero() { F::zero() } else { exponent }).exp_both().0;
     let sinh = -(-two * size).exp_both().1 * scaled;
     let difference = two * sinh / ((one + (-two * a_size).exp_both().0) * (one + (-two * x_size).exp_both().0));
     if d < F::zero() { -difference } else { difference }
