@@ -4,13 +4,13 @@
 //! message that says what is wrong where it is truncated, damaged, of another kind or of another version.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::fs;
+use std::path::Path;
 
 use pc_core::host::{Element, HostTensor};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+
+use crate::{error::CommandError, output::write_whole};
 
 /// What the metadata entry `format` of a checkpoint says.
 pub const FORMAT: &str = "pc-bench checkpoint";
@@ -29,35 +29,9 @@ pub struct Checkpoint<F> {
     pub tensors: BTreeMap<String, HostTensor<F>>,
 }
 
-/// Why a checkpoint could not be written or read. The message is one complete line and names the file.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CheckpointError {
-    /// The operating system refused.
-    #[error("cannot {action} {}: {source}", path.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The file is not what it should be.
-    #[error("{}: {what}", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong, and what to do about it.
-        what: String,
-    },
-}
-
-impl CheckpointError {
-    /// `path` holds something wrong.
-    pub fn malformed(path: &Path, what: impl Into<String>) -> Self {
-        Self::Malformed { path: path.to_path_buf(), what: what.into() }
-    }
+/// `path` holds something wrong.
+fn malformed(path: &Path, what: impl std::fmt::Display) -> CommandError {
+    CommandError::input(format!("{}: {what}", path.display()))
 }
 
 /// The scalar's type in a file.
@@ -100,27 +74,27 @@ impl<F: Element> Checkpoint<F> {
     /// # std::fs::remove_file(&path)?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn write(&self, path: &Path) -> Result<(), CheckpointError> {
+    pub fn write(&self, path: &Path) -> Result<(), CommandError> {
         let bytes: BTreeMap<&str, (Vec<usize>, Vec<u8>)> =
             self.tensors.iter().map(|(name, tensor)| (name.as_str(), (tensor.dims().to_vec(), to_bytes(tensor.data())))).collect();
         let mut views = Vec::with_capacity(bytes.len());
         for (name, (shape, data)) in &bytes {
             let view = TensorView::new(dtype::<F>(), shape.clone(), data);
-            views.push((*name, view.map_err(|error| CheckpointError::malformed(path, format!("tensor `{name}`: {error}")))?));
+            views.push((*name, view.map_err(|error| malformed(path, format!("tensor `{name}`: {error}")))?));
         }
         let mut metadata: HashMap<String, String> = self.metadata.clone().into_iter().collect();
         metadata.insert("format".into(), FORMAT.into());
         metadata.insert("version".into(), VERSION.into());
         metadata.insert(SUM.into(), check_sum(bytes.iter().map(|(name, (_, data))| (*name, data.as_slice()))));
-        let file = safetensors::serialize(views, Some(metadata)).map_err(|error| CheckpointError::malformed(path, error.to_string()))?;
-        write_atomically(path, &file).map_err(|source| CheckpointError::Io { action: "write", path: path.to_path_buf(), source })
+        let file = safetensors::serialize(views, Some(metadata)).map_err(|error| malformed(path, error.to_string()))?;
+        write_whole(path, &file)
     }
 
     /// Reads a checkpoint, and checks it.
     ///
     /// # Errors
     /// A file that cannot be read, is truncated or damaged, is no checkpoint of this program, or holds numbers of another precision.
-    pub fn read(path: &Path) -> Result<Self, CheckpointError> {
+    pub fn read(path: &Path) -> Result<Self, CommandError> {
         let bytes = read_file(path)?;
         let metadata = parse_metadata(path, &bytes)?;
         let file = SafeTensors::deserialize(&bytes).map_err(|error| unreadable(path, &error))?;
@@ -128,16 +102,17 @@ impl<F: Element> Checkpoint<F> {
         views.extend(file.tensors());
         let sum = check_sum(views.iter().map(|(name, view)| (name.as_str(), view.data())));
         if metadata.get(SUM) != Some(&sum) {
-            return Err(CheckpointError::malformed(path, "the numbers do not match their check sum: the file is damaged"));
+            return Err(malformed(path, "the numbers do not match their check sum: the file is damaged"));
         }
         let mut tensors = BTreeMap::new();
         for (name, view) in views {
             if view.dtype() != dtype::<F>() {
-                let what = format!("tensor `{name}` holds {:?}, not {:?}: give the precision it was saved with", view.dtype(), dtype::<F>());
-                return Err(CheckpointError::malformed(path, what));
+                let what =
+                    format!("tensor `{name}` holds {:?}, not {:?}: give the precision it was saved with", view.dtype(), dtype::<F>());
+                return Err(malformed(path, what));
             }
             let tensor = HostTensor::new(view.shape(), from_bytes(view.data()));
-            let tensor = tensor.map_err(|error| CheckpointError::malformed(path, format!("tensor `{name}`: {error}")))?;
+            let tensor = tensor.map_err(|error| malformed(path, format!("tensor `{name}`: {error}")))?;
             tensors.insert(name, tensor);
         }
         let metadata = metadata.into_iter().filter(|(key, _)| !matches!(key.as_str(), "format" | "version" | SUM)).collect();
@@ -149,34 +124,34 @@ impl<F: Element> Checkpoint<F> {
 ///
 /// # Errors
 /// A file that cannot be read, is truncated, or is no checkpoint of this program.
-pub fn read_metadata(path: &Path) -> Result<BTreeMap<String, String>, CheckpointError> {
+pub fn read_metadata(path: &Path) -> Result<BTreeMap<String, String>, CommandError> {
     let bytes = read_file(path)?;
     // The tensors' places are checked too, so that a truncated file is found out here.
     SafeTensors::deserialize(&bytes).map_err(|error| unreadable(path, &error))?;
     parse_metadata(path, &bytes)
 }
 
-fn parse_metadata(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, String>, CheckpointError> {
+fn parse_metadata(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, String>, CommandError> {
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| unreadable(path, &error))?;
     let metadata: BTreeMap<String, String> = header.metadata().clone().unwrap_or_default().into_iter().collect();
     if metadata.get("format").map(String::as_str) != Some(FORMAT) {
-        return Err(CheckpointError::malformed(path, "it is a safetensors file, but no checkpoint: give a file that --save wrote"));
+        return Err(malformed(path, "it is a safetensors file, but no checkpoint: give a file that --save wrote"));
     }
     match metadata.get("version").map(String::as_str) {
         Some(VERSION) => Ok(metadata),
         other => {
             let what = format!("it is a checkpoint of version {}, and this program reads version {VERSION}", other.unwrap_or("unknown"));
-            Err(CheckpointError::malformed(path, what))
+            Err(malformed(path, what))
         }
     }
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, CheckpointError> {
-    fs::read(path).map_err(|source| CheckpointError::Io { action: "read", path: path.to_path_buf(), source })
+fn read_file(path: &Path) -> Result<Vec<u8>, CommandError> {
+    fs::read(path).map_err(|error| CommandError::io("read", path, &error))
 }
 
-fn unreadable(path: &Path, error: &safetensors::SafeTensorError) -> CheckpointError {
-    CheckpointError::malformed(path, format!("it is no whole safetensors file ({error}): it is damaged, truncated, or of another kind"))
+fn unreadable(path: &Path, error: &safetensors::SafeTensorError) -> CommandError {
+    malformed(path, format!("it is no whole safetensors file ({error}): it is damaged, truncated, or of another kind"))
 }
 
 /// The CRC-32 of names and numbers, in order of the names.
@@ -187,28 +162,4 @@ fn check_sum<'a>(tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
         sum.update(data);
     }
     format!("{:08x}", sum.sum())
-}
-
-/// Writes `bytes` to a new file beside `path`, then renames it to `path`: a reader sees the old file or the new, never a part.
-///
-/// # Errors
-/// What the operating system says; the new file is then removed, and `path` is as it was.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let Some(name) = path.file_name() else {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name"));
-    };
-    let mut beside = std::ffi::OsString::from(".");
-    beside.push(name);
-    beside.push(format!(".{}-{}.tmp", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
-    let beside = path.with_file_name(beside);
-    let fill = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    fill().and_then(|()| fs::rename(&beside, path)).inspect_err(|_| {
-        // The first error is the one to report; there may be nothing to remove.
-        let _ = fs::remove_file(&beside);
-    })
 }

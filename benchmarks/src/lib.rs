@@ -1,4 +1,10 @@
 //! The library behind `pc-bench`: data, models, reports and the commands.
 
+pub mod checkpoint;
+pub mod cli;
+pub mod commands;
 pub mod data;
+pub mod error;
+pub mod models;
+pub mod output;
 pub mod report;

@@ -1,2 +1,32 @@
-//! pc-bench
-fn main() {}
+//! `pc-bench`: trains, checks and times models by predictive coding, beside backprop.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use pc_bench::{
+    cli::{Cli, Command},
+    commands::{check, gradients, speed, train},
+    error::CommandError,
+};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if !matches!(error, CommandError::Closed) {
+                eprintln!("error: {error}");
+            }
+            ExitCode::from(error.status())
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), CommandError> {
+    match cli.command {
+        Command::Train(args) => train::run(*args, cli.json),
+        Command::Check(args) => check::run(&args, cli.json),
+        Command::Gradients(args) => gradients::run(&args, cli.json),
+        Command::Speed(args) => speed::run(&args, cli.json),
+    }
+}

@@ -1,0 +1,34 @@
+//! The cases of `pc-bench speed`, on one thread, in f32, at batch 64, for regression work: `cargo bench -p pc-bench --bench steps`.
+
+use std::{error::Error, hint::black_box, time::Duration};
+
+use criterion::Criterion;
+use pc_bench::{
+    commands::{
+        speed::{Gemm, Role, Runner, contenders, net},
+        train::ScheduleKind,
+    },
+    models::ModelKind,
+};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    rayon::ThreadPoolBuilder::new().num_threads(1).build_global()?;
+    let mut criterion = Criterion::default().configure_from_args();
+    let mut product = Gemm::<f32>::new();
+    product.time()?;
+    criterion.bench_function("product 512", |bencher| bencher.iter(|| black_box(product.time())));
+    for kind in [ModelKind::Mlp, ModelKind::Cnn] {
+        let mut group = criterion.benchmark_group(kind.name());
+        group.sample_size(20).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2));
+        for contender in contenders(ScheduleKind::ALL)?.into_iter().filter(|contender| contender.role == Role::Shown) {
+            let mut net = net::<f32>(kind, 64)?;
+            let mut runner = Runner::new(&net, &contender)?;
+            // What fails does so here.
+            runner.step(&mut net)?;
+            group.bench_function(contender.name, |bencher| bencher.iter(|| black_box(runner.step(&mut net))));
+        }
+        group.finish();
+    }
+    criterion.final_summary();
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! The command line, and the words that several commands share.
+
+use std::{num::NonZeroUsize, str::FromStr};
+
+use crate::{
+    commands::{
+        check::{self, CheckArgs},
+        gradients::{self, GradientsArgs},
+        speed::{self, SpeedArgs},
+        train::{Backend, TrainArgs},
+    },
+    error::CommandError,
+};
+
+const ABOUT: &str = "Trains, checks and times neural networks by predictive coding, beside backprop";
+
+const TEACH: &str = "\
+Trains, checks and times neural networks by predictive coding, beside backprop.
+
+In predictive coding (PC) every layer holds a value and predicts the next layer's; the difference is an error, and half the \
+sum of squared errors is the energy. With the output held at its target, the values first relax: step by step each moves to where its own \
+error and the errors it causes balance. Then every weight learns from the error next to it and nothing else. How values start, whether \
+predictions follow them, and when weights learn make up a schedule. `fixed-prediction` and `zil` give exactly backprop's gradients \
+(the first at rate 1; at smaller rates each layer's gradient is rescaled), `standard`, `ipc` and `epc` are learners of their own.";
+
+const EXAMPLES: &str = "\
+Examples:
+  pc-bench train    learns handwritten digits by backprop and PC, side by side
+  pc-bench train --schedule standard --rate 0.1 --steps 20 --epochs 5
+  pc-bench check    shows that the exact schedules are exact, on all models
+  pc-bench speed    times PC steps beside backprop steps, on this machine
+  pc-bench gradients --net net.safetensors --activation tanh \\
+      --schedule standard --rate 0.1 --steps 20 --output grads.safetensors
+                    gives your own net's gradients, to compare with your code
+
+`pc-bench COMMAND --help` says more about each.
+Exit status: 0 done, 1 beyond tolerance, 2 wrong input, 130 interrupted.";
+
+/// `pc-bench`'s arguments.
+#[derive(Debug, clap::Parser)]
+#[command(name = "pc-bench", version, about = ABOUT, long_about = TEACH, after_help = EXAMPLES, disable_help_subcommand = true)]
+pub struct Cli {
+    /// Print one JSON object a line instead of tables; the last one is the summary
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Train a model by PC and by backprop on real data, and compare them
+    Train(Box<TrainArgs>),
+    #[command(long_about = check::TEACH)]
+    /// Show that the exact schedules give backprop's gradients, on every kind of model
+    Check(CheckArgs),
+    #[command(long_about = gradients::TEACH)]
+    /// Compute one batch's gradients of your own net, for comparison with your own code
+    Gradients(GradientsArgs),
+    #[command(long_about = speed::TEACH)]
+    /// Time PC and backprop steps against each other and against the machine
+    Speed(SpeedArgs),
+}
+
+/// The backends that other builds have, each a Cargo feature.
+const ELSEWHERE: [&str; 4] = ["burn", "tch", "dfdx", "cuda"];
+
+/// Reads a backend's name, and tells one that this build lacks from one that nobody knows.
+///
+/// # Errors
+/// A name that is not in [`Backend::ALL`].
+pub fn backend(name: &str) -> Result<OrAll<Backend>, String> {
+    name.parse().map_err(|_| {
+        let has = Backend::ALL.iter().map(|backend| backend.name()).collect::<Vec<_>>().join(", ");
+        if ELSEWHERE.contains(&name) {
+            format!("this build lacks the backend {name}; it has {has}")
+        } else {
+            format!("no backend is called {name}; this build has {has}")
+        }
+    })
+}
+
+/// One of the choices, or `all` of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OrAll<T> {
+    /// All that there are.
+    All,
+    /// This one.
+    One(T),
+}
+
+impl<T: Copy> OrAll<T> {
+    /// The chosen among `all`.
+    pub fn among(self, all: &[T]) -> Vec<T> {
+        match self {
+            Self::All => all.to_vec(),
+            Self::One(one) => vec![one],
+        }
+    }
+}
+
+impl<T: FromStr> FromStr for OrAll<T> {
+    type Err = T::Err;
+
+    fn from_str(name: &str) -> Result<Self, T::Err> {
+        if name == "all" { Ok(Self::All) } else { name.parse().map(Self::One) }
+    }
+}
+
+/// How many threads a command may use.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Threads {
+    /// Threads to compute with [default: one for each core; speed: 1]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+}
+
+impl Threads {
+    /// Runs `work` on this many threads, or on `default` many where none are asked for (0 for one a core).
+    ///
+    /// # Errors
+    /// What `work` returns; threads that cannot be started.
+    pub fn run(self, default: usize, work: impl FnOnce() -> Result<(), CommandError> + Send) -> Result<(), CommandError> {
+        let threads = self.threads.map_or(default, NonZeroUsize::get);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        pool.map_err(|error| CommandError::input(format!("cannot start {threads} threads: {error}")))?.install(work)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_backend_that_is_missing_is_told_from_one_that_is_unknown() {
+        assert_eq!(backend("host"), Ok(OrAll::One(Backend::Host)));
+        assert_eq!(backend("all"), Ok(OrAll::All));
+        assert_eq!(backend("tch"), Err("this build lacks the backend tch; it has host".to_owned()));
+        assert!(backend("gpu").unwrap_err().starts_with("no backend is called gpu"));
+    }
+}

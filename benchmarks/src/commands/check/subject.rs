@@ -1,0 +1,145 @@
+//! What is checked: a small model of each kind, a batch of random numbers, and a loss.
+
+use pc_core::{
+    Clamps, Gradients, ParamId, Relaxation, Schedule, Status, Tensor, VertexId,
+    host::{CrossEntropy, Element, HostTensor, Init},
+};
+
+use crate::{
+    error::CommandError,
+    models::{InputShape, Model, ModelKind, Size, build, build_per_step},
+};
+
+/// Samples in a batch.
+const BATCH: usize = 3;
+const CLASSES: usize = 4;
+const SHAPE: InputShape = InputShape::Image([1, 8, 8]);
+
+/// How the outputs are driven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LossKind {
+    /// The outputs are held at random targets.
+    SquaredError,
+    /// A cross-entropy against random distributions drives them.
+    CrossEntropy,
+}
+
+impl LossKind {
+    /// Both.
+    pub(super) const ALL: [Self; 2] = [Self::SquaredError, Self::CrossEntropy];
+
+    /// Its name in JSON.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::SquaredError => "squared-error",
+            Self::CrossEntropy => "cross-entropy",
+        }
+    }
+}
+
+/// One model, one batch, one loss.
+#[derive(Debug)]
+pub(super) struct Subject<F: Element> {
+    /// The model.
+    pub(super) model: Model<F>,
+    /// What its roots are held at.
+    pub(super) inputs: Vec<(VertexId, HostTensor<F>)>,
+    /// What each output is driven to.
+    pub(super) targets: Vec<(VertexId, HostTensor<F>)>,
+    /// How.
+    pub(super) loss: LossKind,
+    seed: u64,
+}
+
+impl<F: Element> Subject<F> {
+    /// With weights, inputs and targets from a seed.
+    pub(super) fn new(kind: ModelKind, loss: LossKind, seed: u64) -> Result<Self, CommandError> {
+        let mut model = bare(kind, loss, seed)?;
+        let mut numbers = Init::new(seed ^ 0x5eed);
+        // Biases start at zero, where a mistake in how they enter would not show.
+        for parameter in model.graph.parameters_mut() {
+            if parameter.data().iter().all(|x| *x == F::zero()) {
+                *parameter = numbers.uniform(parameter.dims(), 0.3);
+            }
+        }
+        let batch = |vertex: VertexId| [&[BATCH], model.graph.shape(vertex)].concat();
+        let mut inputs: Vec<_> = model.inputs.iter().map(|v| (*v, numbers.uniform(&batch(*v), 1.0))).collect();
+        inputs.extend(model.zeros.iter().map(|v| (*v, HostTensor::zeroed(&batch(*v)))));
+        let mut targets: Vec<_> = model.outputs.iter().map(|v| (*v, numbers.uniform(&batch(*v), 1.0))).collect();
+        if loss == LossKind::CrossEntropy {
+            for (_, target) in &mut targets {
+                distribute(target, model.classes);
+            }
+        }
+        Ok(Self { model, inputs, targets, loss, seed })
+    }
+
+    /// The same with every number in another precision; exact towards the larger one.
+    pub(super) fn converted<G: Element>(&self) -> Result<Subject<G>, CommandError> {
+        let mut model = bare::<G>(self.model.kind, self.loss, self.seed)?;
+        for (to, from) in model.graph.parameters_mut().iter_mut().zip(self.model.graph.parameters()) {
+            *to = convert(from)?;
+        }
+        let all = |tensors: &[(VertexId, HostTensor<F>)]| -> Result<Vec<_>, CommandError> {
+            tensors.iter().map(|(vertex, tensor)| Ok((*vertex, convert(tensor)?))).collect()
+        };
+        Ok(Subject { model, inputs: all(&self.inputs)?, targets: all(&self.targets)?, loss: self.loss, seed: self.seed })
+    }
+
+    /// The same with identity vertices where an edge spans more than one level, for Z-IL.
+    pub(super) fn levelled(&self) -> Result<Self, CommandError> {
+        let twin = self.converted::<F>()?;
+        Ok(Self { model: twin.model.levelled()?, ..twin })
+    }
+
+    /// What is held and driven.
+    pub(super) fn clamps(&self) -> Clamps<HostTensor<F>> {
+        let held = self.inputs.iter().fold(Clamps::new(), |clamps, (vertex, value)| clamps.hold(*vertex, value.clone()));
+        self.targets.iter().fold(held, |clamps, (vertex, target)| match self.loss {
+            LossKind::SquaredError => clamps.hold(*vertex, target.clone()),
+            LossKind::CrossEntropy => clamps.drive(*vertex, CrossEntropy::new(target.clone())),
+        })
+    }
+
+    /// The gradients by a schedule; all NaN, which agrees with nothing, where it diverges.
+    pub(super) fn gradients(&mut self, schedule: Schedule) -> Result<Gradients<HostTensor<F>>, CommandError> {
+        let clamps = self.clamps();
+        let mut relaxation = Relaxation::new(&self.model.graph, schedule)?;
+        let outcome = relaxation.run(&mut self.model.graph, &clamps)?;
+        let mut gradients = relaxation.gradients().clone();
+        if outcome.status == Status::Diverged {
+            for (index, parameter) in self.model.graph.parameters().iter().enumerate() {
+                let mut nan = parameter.clone();
+                nan.fill(f64::NAN);
+                gradients.set(ParamId::new(index), nan);
+            }
+        }
+        Ok(gradients)
+    }
+
+    /// How deep the graph is.
+    pub(super) fn depth(&self) -> usize {
+        self.model.graph.topology().depth().unwrap_or(0)
+    }
+}
+
+/// The model alone. Under a cross-entropy, what goes step by step has an output at each step; else one output.
+fn bare<F: Element>(kind: ModelKind, loss: LossKind, seed: u64) -> pc_core::Result<Model<F>> {
+    let make = if loss == LossKind::CrossEntropy && kind.goes_by_step() { build_per_step } else { build };
+    make(kind, &SHAPE, CLASSES, seed, Size::Small)
+}
+
+fn convert<F: Element, G: Element>(tensor: &HostTensor<F>) -> pc_core::Result<HostTensor<G>> {
+    HostTensor::new(tensor.dims(), tensor.data().iter().map(|x| G::of(x.value())).collect())
+}
+
+/// Makes each row positive and its sum one.
+fn distribute<F: Element>(target: &mut HostTensor<F>, classes: usize) {
+    for row in target.data_mut().chunks_exact_mut(classes.max(1)) {
+        let sum = row.iter_mut().fold(F::zero(), |sum, x| {
+            *x = x.abs();
+            sum + *x
+        });
+        row.iter_mut().for_each(|x| *x /= sum);
+    }
+}

@@ -1,0 +1,195 @@
+//! The nets that are timed, and how much arithmetic a step of each takes.
+
+use std::{cell::Cell, rc::Rc, time::Instant};
+
+use pc_core::{
+    Clamps, Graph, Loss, Result, SquaredError, VertexId,
+    host::{Activation, Chain, Conv2d, Element, HostLayers, HostTensor, HostVertex, Init, MaxPool2d, Reshape},
+};
+
+use crate::models::{InputShape, ModelKind, Size, build};
+
+const CLASSES: usize = 10;
+const SEED: u64 = 7;
+
+/// A net with a batch of random numbers, its inputs and outputs held.
+#[derive(Debug)]
+pub struct Net<F: Element> {
+    /// The architecture in a few words.
+    pub description: String,
+    /// The net.
+    pub graph: Graph<HostTensor<F>>,
+    /// What is held.
+    pub clamps: Clamps<HostTensor<F>>,
+    /// The same, but for a squared error in place of held outputs, which notes when it is asked for: after every evaluation of the net.
+    pub watched: Clamps<HostTensor<F>>,
+    /// When that was last.
+    pub watch: Watch,
+    /// How much arithmetic its steps take, where that has been counted.
+    pub arithmetic: Option<Arithmetic>,
+}
+
+/// A moment that a loss notes.
+#[derive(Clone, Debug, Default)]
+pub struct Watch(Rc<Cell<Option<Instant>>>);
+
+impl Watch {
+    /// The moment; none before the first.
+    pub fn last(&self) -> Option<Instant> {
+        self.0.get()
+    }
+
+    fn note(&self) {
+        self.0.set(Some(Instant::now()));
+    }
+}
+
+/// Floating-point operations in matrix products and convolutions, two for each multiplication with its addition; what else there is (activations,
+/// pooling, state updates) is not counted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Arithmetic {
+    /// Of one pass forward, layer by layer.
+    layers: Vec<f64>,
+}
+
+impl Arithmetic {
+    fn all(&self) -> f64 {
+        self.layers.iter().sum()
+    }
+
+    /// Without the first layer, whose input is held.
+    fn inner(&self) -> f64 {
+        self.layers.iter().skip(1).sum()
+    }
+
+    /// Backprop: a pass forward, weight gradients of all layers, input gradients of all but the first.
+    pub fn backprop(&self) -> f64 {
+        2.0 * self.all() + self.inner()
+    }
+
+    /// Standard PC of so many steps: a pass forward, each step a pullback and a new prediction of all layers but the first, and
+    /// weight gradients at the end. The product with the held input counts once.
+    pub fn standard(&self, steps: usize) -> f64 {
+        2.0 * self.all() + 2.0 * steps as f64 * self.inner()
+    }
+
+    /// Fixed prediction of so many steps, simulated: as standard PC, but nothing is predicted again.
+    pub fn simulated(&self, steps: usize) -> f64 {
+        2.0 * self.all() + steps as f64 * self.inner()
+    }
+}
+
+/// The net of this kind that is timed: `mlp` 784-512-512-10, `cnn` a LeNet for 28x28 pictures, the others as `train` builds them for such pictures.
+///
+/// # Errors
+/// None, if the nets are right.
+pub fn net<F: Element>(kind: ModelKind, batch: usize) -> Result<Net<F>> {
+    match kind {
+        ModelKind::Mlp => mlp(batch),
+        ModelKind::Cnn => lenet(batch),
+        _ => {
+            let model = build::<F>(kind, &InputShape::Image([1, 28, 28]), CLASSES, SEED, Size::Standard)?;
+            Ok(finish(model.description, model.graph, [&model.inputs, &model.zeros, &model.outputs], batch, None)?)
+        }
+    }
+}
+
+fn mlp<F: Element>(batch: usize) -> Result<Net<F>> {
+    const WIDTHS: [usize; 4] = [784, 512, 512, CLASSES];
+    let mut init = Init::new(SEED);
+    let mut b = Graph::builder();
+    let x = b.input("x", &[WIDTHS[0]])?;
+    let one = b.dense("dense1", x, WIDTHS[1], Activation::Relu, &mut init)?;
+    let two = b.dense("dense2", one, WIDTHS[2], Activation::Relu, &mut init)?;
+    let y = b.dense("dense3", two, WIDTHS[3], Activation::Identity, &mut init)?;
+    let graph = b.build()?;
+    let layers = WIDTHS.windows(2).map(|pair| (2 * batch * pair[0] * pair[1]) as f64).collect();
+    finish("mlp 784-512-512-10, relu".to_owned(), graph, [&[x], &[], &[y]], batch, Some(Arithmetic { layers }))
+}
+
+fn lenet<F: Element>(batch: usize) -> Result<Net<F>> {
+    // Channels in, channels out, padding, side of the result before pooling.
+    const CONVOLUTIONS: [[usize; 4]; 2] = [[1, 6, 2, 28], [6, 16, 0, 10]];
+    const KERNEL: usize = 5;
+    const FLAT: usize = 16 * 5 * 5;
+    let mut init = Init::new(SEED);
+    let mut b = Graph::builder();
+    let mut layers = Vec::new();
+    let x = b.input("x", &[1, 28, 28])?;
+    let mut last = x;
+    for (index, [inputs, outputs, padding, side]) in CONVOLUTIONS.into_iter().enumerate() {
+        let name = format!("conv{}", index + 1);
+        let fan_in = inputs * KERNEL * KERNEL;
+        let weight = b.parameter(&format!("{name}.weight"), init.weight(&[outputs, inputs, KERNEL, KERNEL], fan_in, Activation::Relu))?;
+        let bias = b.parameter(&format!("{name}.bias"), HostTensor::zeroed(&[outputs]))?;
+        let mut links: Vec<HostVertex<F>> = vec![
+            Box::new(Conv2d { stride: 1, padding, bias: true }),
+            Box::new(pc_core::host::Activate(Activation::Relu)),
+            Box::new(MaxPool2d { size: 2, stride: 2 }),
+        ];
+        if index + 1 == CONVOLUTIONS.len() {
+            links.push(Box::new(Reshape::flatten()));
+        }
+        last = b.vertex(&name, Box::new(Chain::new(links)?), &[last], &[weight, bias])?;
+        layers.push((2 * batch * outputs * side * side * fan_in) as f64);
+    }
+    for (name, inputs, outputs, activation) in
+        [("dense1", FLAT, 120, Activation::Relu), ("dense2", 120, 84, Activation::Relu), ("dense3", 84, CLASSES, Activation::Identity)]
+    {
+        last = b.dense(name, last, outputs, activation, &mut init)?;
+        layers.push((2 * batch * inputs * outputs) as f64);
+    }
+    let graph = b.build()?;
+    let description = "LeNet 1x28x28, conv 6 and 16 of 5x5 with 2x2 max-pool, 120-84-10, relu".to_owned();
+    finish(description, graph, [&[x], &[], &[last]], batch, Some(Arithmetic { layers }))
+}
+
+/// Holds inputs at random numbers, zeros at zero, and outputs at one class for each sample.
+fn finish<F: Element>(
+    description: String,
+    graph: Graph<HostTensor<F>>,
+    [inputs, zeros, outputs]: [&[VertexId]; 3],
+    batch: usize,
+    arithmetic: Option<Arithmetic>,
+) -> Result<Net<F>> {
+    let mut numbers = Init::new(SEED + 1);
+    let shape = |vertex: VertexId| [&[batch], graph.shape(vertex)].concat();
+    let mut clamps = Clamps::new();
+    for vertex in inputs {
+        clamps = clamps.hold(*vertex, numbers.uniform(&shape(*vertex), 1.0));
+    }
+    for vertex in zeros {
+        clamps = clamps.hold(*vertex, HostTensor::zeroed(&shape(*vertex)));
+    }
+    let (mut watched, watch) = (clamps.clone(), Watch::default());
+    for vertex in outputs {
+        let mut target = HostTensor::zeroed(&shape(*vertex));
+        for (sample, row) in target.data_mut().chunks_exact_mut(CLASSES).enumerate() {
+            row[sample % CLASSES] = F::one();
+        }
+        clamps = clamps.hold(*vertex, target.clone());
+        let (mut loss, watch) = (SquaredError::new(target), watch.clone());
+        watched = watched.drive(*vertex, move |prediction: &HostTensor<F>, drive: &mut HostTensor<F>| {
+            watch.note();
+            loss.evaluate(prediction, drive)
+        });
+    }
+    Ok(Net { description, graph, clamps, watched, watch, arithmetic })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arithmetic_is_that_of_the_textbook() -> Result<()> {
+        let mlp = net::<f32>(ModelKind::Mlp, 64)?.arithmetic.unwrap();
+        let forward = 2.0 * 64.0 * (784.0 * 512.0 + 512.0 * 512.0 + 5120.0);
+        assert_eq!(mlp.backprop(), 3.0 * forward - 2.0 * 64.0 * 784.0 * 512.0);
+        // What T = 20 costs is 7.5 times that.
+        assert!((mlp.standard(20) / mlp.backprop() - 7.5).abs() < 0.01);
+        let lenet = net::<f32>(ModelKind::Cnn, 1)?.arithmetic.unwrap();
+        assert_eq!(lenet.all(), 2.0 * (117_600.0 + 240_000.0 + 48_000.0 + 10_080.0 + 840.0));
+        Ok(())
+    }
+}

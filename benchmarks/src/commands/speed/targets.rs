@@ -1,0 +1,47 @@
+//! What this library has set itself to reach on one thread, in f32, at batch 64.
+
+use super::measure::Measured;
+use crate::models::ModelKind;
+
+/// One of them, and what was reached.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) what: &'static str,
+    /// The figure to reach, at least or at most.
+    pub(super) bound: f64,
+    pub(super) at_least: bool,
+    pub(super) found: f64,
+}
+
+impl Target {
+    /// Whether it is reached; a NaN reaches nothing.
+    pub(super) fn met(&self) -> bool {
+        if self.at_least { self.found >= self.bound } else { self.found <= self.bound }
+    }
+}
+
+/// The targets that what was measured speaks of.
+pub(super) fn targets(all: &[Measured]) -> Vec<Target> {
+    let mut targets = Vec::new();
+    let mut add = |what, at_least, bound, found: Option<f64>| targets.extend(found.map(|found| Target { what, bound, at_least, found }));
+    for measured in all {
+        let closed = measured.ratio("fixed-prediction").map(|ratio| ratio.median);
+        match measured.kind {
+            ModelKind::Mlp => {
+                add("mlp: backprop's share of the product's rate", true, 0.55, measured.share("backprop").map(|share| share.median));
+                add("mlp: fixed prediction in closed form, over backprop", false, 1.10, closed);
+                let share = measured.share("standard").map(|share| share.median);
+                add("mlp: share of the product's rate of standard PC, T = 20", true, 0.70, share);
+            }
+            ModelKind::Cnn => {
+                let rate = measured.rate("backprop").map(|rate| rate.median / 1e9);
+                add("LeNet: backprop's GFLOP/s", true, 25.0, rate);
+                add("LeNet: fixed prediction in closed form, over backprop", false, 1.10, closed);
+                let step = measured.relaxation_step().map(|(_, ratio)| ratio.median);
+                add("LeNet: one relaxation step of standard PC, over backprop", false, 0.60, step);
+            }
+            _ => {}
+        }
+    }
+    targets
+}

@@ -1,0 +1,272 @@
+//! Any data set as batches for any model.
+
+use std::path::Path;
+
+use crate::data::{self, Batches, Data, Images, Sequences, Split, Text, TextBatch, seeded};
+use crate::error::CommandError;
+use crate::models::{Features, InputShape, ModelKind};
+
+/// The generator's stream that chooses samples to keep, and to measure on; epochs use the streams from 0 up.
+const CHOICE: u64 = 1 << 62;
+
+/// Names are cut to this length.
+const LONGEST_NAME: usize = 16;
+
+/// The characters of a window of text.
+const WINDOW: usize = 32;
+
+/// The training samples, and the test windows of a text, on which figures are taken after each epoch.
+pub(super) const PROBE: usize = 2000;
+
+/// One batch, with its own memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    inputs: Inputs,
+    /// The labels: one for each sample, or one for each step of each.
+    pub labels: Vec<usize>,
+    /// How many samples there are.
+    pub samples: usize,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Inputs {
+    Pixels(Vec<f32>),
+    Symbols(Vec<usize>),
+}
+
+impl Batch {
+    /// The inputs, for a model.
+    pub fn features(&self) -> Features<'_> {
+        match &self.inputs {
+            Inputs::Pixels(pixels) => Features::Pixels(pixels),
+            Inputs::Symbols(symbols) => Features::Symbols(symbols),
+        }
+    }
+}
+
+/// Training and test data in the form that one sort of model takes.
+///
+/// - Images are as their loader gives them.
+/// - Names are sequences of 16 symbols: longer ones are cut after their 16th letter; shorter ones have the **padding symbol**, one more than the
+///   alphabet has letters, *before* them, so that the last step is the last letter.
+/// - A text is windows of 32 characters. Models that go step by step predict the next character after each; the others that after the window.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    source: Source,
+    /// The shape of a sample.
+    pub shape: InputShape,
+    /// How many classes there are.
+    pub classes: usize,
+    /// Whether there is a label for each step.
+    pub per_step: bool,
+    /// In words, such as `digits, 1438 train / 359 test`.
+    pub description: String,
+}
+
+#[derive(Clone, Debug)]
+enum Source {
+    Images(Split<Images>),
+    Sequences(Split<Symbols>),
+    Text { text: Split<Text>, windows: usize },
+}
+
+/// Sequences of one length.
+#[derive(Clone, Debug)]
+struct Symbols {
+    symbols: Vec<usize>,
+    labels: Vec<usize>,
+}
+
+impl Dataset {
+    /// Loads a data set for a model, at most `samples` of its training samples.
+    ///
+    /// # Errors
+    /// Data that cannot be read; an empty set; fewer than `samples` samples.
+    pub fn load(kind: data::Kind, dir: Option<&Path>, seed: u64, model: ModelKind, samples: Option<usize>) -> Result<Self, CommandError> {
+        Self::new(&kind.to_string(), data::load(kind, dir, seed)?, seed, model, samples)
+    }
+
+    /// The same of data that is loaded already.
+    ///
+    /// # Errors
+    /// An empty set; fewer than `samples` samples.
+    pub fn new(name: &str, data: Data, seed: u64, model: ModelKind, samples: Option<usize>) -> Result<Self, CommandError> {
+        let choose = |len: usize| -> Result<Option<Vec<usize>>, CommandError> {
+            match samples {
+                Some(count) if count > len => Err(CommandError::input(format!("--samples {count} is more than the {len} that {name} has"))),
+                Some(count) => Ok(Some(choice(len, count, seed)?)),
+                None => Ok(None),
+            }
+        };
+        let dataset = match data {
+            Data::Images(mut split) => {
+                if let Some(chosen) = choose(split.train.len())? {
+                    split.train = split.train.select(&chosen)?;
+                }
+                let (shape, classes) = (InputShape::Image(split.train.shape), split.train.classes);
+                let source = Source::Images(split);
+                Self { source, shape, classes, per_step: false, description: String::new() }
+            }
+            Data::Sequences(mut split) => {
+                if let Some(chosen) = choose(split.train.len())? {
+                    split.train = split.train.select(&chosen)?;
+                }
+                let longest = split.train.longest().max(split.test.longest());
+                let length = longest.min(LONGEST_NAME);
+                let (padding, classes) = (split.train.alphabet.len(), split.train.classes);
+                let shape = InputShape::Sequence { length, vocabulary: padding + 1 };
+                let padded = |part: &Sequences| Symbols { symbols: pad(part, length, padding), labels: part.labels.clone() };
+                let source = Source::Sequences(Split { train: padded(&split.train), test: padded(&split.test) });
+                Self { source, shape, classes, per_step: false, description: String::new() }
+            }
+            Data::Text(text) => {
+                let classes = text.train.alphabet.len();
+                let all = text.train.len().saturating_sub(1) / WINDOW;
+                if samples.is_some_and(|count| count > all) || text.test.len() <= WINDOW {
+                    return Err(CommandError::input(format!("{name} is too short: its training text has {all} windows of {WINDOW}")));
+                }
+                let source = Source::Text { text, windows: samples.unwrap_or(all) };
+                let shape = InputShape::Sequence { length: WINDOW, vocabulary: classes };
+                Self { source, shape, classes, per_step: model.goes_by_step(), description: String::new() }
+            }
+        };
+        let (train, test) = (dataset.train_len(), dataset.test_len());
+        if train == 0 || test == 0 {
+            return Err(CommandError::input(format!(
+                "{name} has {train} samples to train on and {test} to test on: there must be some of both"
+            )));
+        }
+        let unit = if matches!(dataset.source, Source::Text { .. }) { " windows" } else { "" };
+        Ok(Self { description: format!("{name}, {train} train / {test} test{unit}"), ..dataset })
+    }
+
+    /// The samples of an epoch.
+    pub fn train_len(&self) -> usize {
+        match &self.source {
+            Source::Images(split) => split.train.len(),
+            Source::Sequences(split) => split.train.labels.len(),
+            Source::Text { windows, .. } => *windows,
+        }
+    }
+
+    /// The samples to test on.
+    pub fn test_len(&self) -> usize {
+        match &self.source {
+            Source::Images(split) => split.test.len(),
+            Source::Sequences(split) => split.test.labels.len(),
+            Source::Text { text, .. } => (text.test.len().saturating_sub(1) / WINDOW).min(PROBE),
+        }
+    }
+
+    /// The batches of an epoch, in the order that the seed gives it, from the `skip`th on.
+    ///
+    /// # Errors
+    /// A batch size of zero.
+    pub fn epoch(
+        &self,
+        batch: usize,
+        seed: u64,
+        epoch: u64,
+        skip: usize,
+    ) -> Result<Box<dyn Iterator<Item = Result<Batch, CommandError>> + '_>, CommandError> {
+        Ok(match &self.source {
+            Source::Images(split) => {
+                let order = Batches::new(split.train.len(), batch, seed, epoch)?;
+                Box::new(order.skip(skip).map(|chosen| pictures(&split.train, &chosen)))
+            }
+            Source::Sequences(split) => {
+                let order = Batches::new(split.train.labels.len(), batch, seed, epoch)?;
+                Box::new(order.skip(skip).map(|chosen| Ok(self.sequences(&split.train, &chosen))))
+            }
+            Source::Text { text, windows } => {
+                let whole = text.train.windows(batch, WINDOW, seeded(seed, epoch))?;
+                let count = windows.div_ceil(batch);
+                Box::new(whole.take(count).skip(skip).map(|item| Ok(self.windows(item))))
+            }
+        })
+    }
+
+    /// The batches of an epoch.
+    pub fn batches(&self, batch: usize) -> usize {
+        self.train_len().div_ceil(batch.max(1))
+    }
+
+    /// The test samples in their own order.
+    ///
+    /// # Errors
+    /// A batch size of zero.
+    pub fn test(&self, batch: usize) -> Result<Box<dyn Iterator<Item = Result<Batch, CommandError>> + '_>, CommandError> {
+        Ok(match &self.source {
+            Source::Images(split) => Box::new(Batches::in_order(split.test.len(), batch)?.map(|chosen| pictures(&split.test, &chosen))),
+            Source::Sequences(split) => {
+                let order = Batches::in_order(split.test.labels.len(), batch)?;
+                Box::new(order.map(|chosen| Ok(self.sequences(&split.test, &chosen))))
+            }
+            Source::Text { text, .. } => {
+                let whole = text.test.sweep(batch, WINDOW)?;
+                Box::new(whole.take(self.test_len().div_ceil(batch)).map(|item| Ok(self.windows(item))))
+            }
+        })
+    }
+
+    /// A fixed choice of at most `count` training samples, in batches: the same for every epoch and every run of this seed.
+    ///
+    /// # Errors
+    /// A batch size of zero.
+    pub fn probe(&self, count: usize, batch: usize, seed: u64) -> Result<Vec<Batch>, CommandError> {
+        if let Source::Text { text, .. } = &self.source {
+            let windows = text.train.windows(batch, WINDOW, seeded(seed, CHOICE))?;
+            return Ok(windows.take(count.min(self.train_len()).div_ceil(batch)).map(|item| self.windows(item)).collect());
+        }
+        let chosen = choice(self.train_len(), count, seed)?;
+        let parts = chosen.chunks(batch.max(1));
+        parts
+            .map(|chosen| match &self.source {
+                Source::Images(split) => pictures(&split.train, chosen),
+                Source::Sequences(split) => Ok(self.sequences(&split.train, chosen)),
+                Source::Text { text, .. } => Err(CommandError::input(format!("{} characters are no list of samples", text.train.len()))),
+            })
+            .collect()
+    }
+
+    fn sequences(&self, part: &Symbols, chosen: &[usize]) -> Batch {
+        let [length, _] = self.shape.steps();
+        let row = |index: &usize| part.symbols.iter().skip(index * length).take(length).copied();
+        Batch {
+            inputs: Inputs::Symbols(chosen.iter().flat_map(row).collect()),
+            labels: chosen.iter().filter_map(|index| part.labels.get(*index).copied()).collect(),
+            samples: chosen.len(),
+        }
+    }
+
+    fn windows(&self, item: TextBatch) -> Batch {
+        let labels = if self.per_step {
+            item.targets
+        } else {
+            item.targets.chunks(item.length).filter_map(|targets| targets.last().copied()).collect()
+        };
+        Batch { inputs: Inputs::Symbols(item.inputs), labels, samples: item.batch }
+    }
+}
+
+fn pictures(images: &Images, chosen: &[usize]) -> Result<Batch, CommandError> {
+    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+    images.gather(chosen, &mut pixels, &mut labels)?;
+    Ok(Batch { inputs: Inputs::Pixels(pixels), labels, samples: chosen.len() })
+}
+
+/// At most `count` of `len`, chosen by the seed.
+fn choice(len: usize, count: usize, seed: u64) -> Result<Vec<usize>, CommandError> {
+    Ok(Batches::new(len, count.max(1), seed, CHOICE)?.next().unwrap_or_default())
+}
+
+/// Every sequence, cut or padded to `length`.
+fn pad(part: &Sequences, length: usize, padding: usize) -> Vec<usize> {
+    let mut symbols = Vec::with_capacity(part.len() * length);
+    for sample in &part.samples {
+        let kept = &sample[..sample.len().min(length)];
+        symbols.extend(std::iter::repeat_n(padding, length - kept.len()));
+        symbols.extend_from_slice(kept);
+    }
+    symbols
+}

@@ -1,0 +1,192 @@
+//! One run: a model, a schedule and an optimiser, advanced epoch by epoch.
+
+use std::time::Instant;
+
+use pc_core::{
+    Graph, Relaxation, Status,
+    host::{Element, HostTensor},
+};
+
+use super::{
+    choices::ScheduleKind,
+    dataset::{Batch, Dataset, PROBE},
+    optimiser::Optimiser,
+    settings::RunSettings,
+};
+use crate::{
+    error::CommandError,
+    models::{self, Model, OutputLoss, Predictor, Score, Size},
+    report::Epoch,
+};
+
+/// Samples in a batch where nothing learns.
+const FORWARD_BATCH: usize = 256;
+
+/// Beyond so many times the loss of guessing a run counts as diverged.
+const RUN_AWAY: f64 = 10.0;
+
+/// Trains one model by one schedule, and can be saved between any two batches.
+///
+/// # Example
+/// ```
+/// use pc_bench::commands::train::{Dataset, Learner, Plan, Step, TrainArgs};
+/// let args = TrainArgs { model: Some(pc_bench::models::ModelKind::Mlp), samples: Some(64), ..TrainArgs::default() };
+/// let settings = Plan::new(&args)?.runs[0].clone();
+/// let data = Dataset::load(settings.data, None, settings.seed, settings.model, settings.samples)?;
+/// let mut learner = Learner::<f32>::new(&settings, &data)?;
+/// let Step::Finished(epoch) = learner.epoch(&data, &mut |_| true)? else { unreachable!() };
+/// assert!(epoch.train_loss.is_finite());
+/// # Ok::<(), pc_bench::error::CommandError>(())
+/// ```
+#[derive(Debug)]
+pub struct Learner<F: Element> {
+    pub(super) settings: RunSettings,
+    pub(super) model: Model<F>,
+    relaxation: Relaxation<Graph<HostTensor<F>>>,
+    pub(super) optimiser: Optimiser<F>,
+    predictor: Predictor<F>,
+    pub(super) progress: Progress,
+}
+
+/// How far a run has come.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// The epochs that are finished.
+    pub epoch: usize,
+    /// The batches done of the epoch after them.
+    pub batch: usize,
+    /// The energies of those batches, summed.
+    pub energy: f64,
+    /// Their samples.
+    pub samples: usize,
+    /// The seconds they took.
+    pub seconds: f64,
+    /// The figures of the finished epochs.
+    pub history: Vec<Epoch>,
+}
+
+/// How [`Learner::epoch`] ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// All batches are done; these are the epoch's figures.
+    Finished(Epoch),
+    /// The watcher said to stop; the run can be saved, and gone on with.
+    Stopped,
+    /// A number stopped being finite; the run is of no more use.
+    Diverged(String),
+}
+
+impl<F: Element> Learner<F> {
+    /// A run at its beginning.
+    ///
+    /// # Errors
+    /// A model that does not fit the data; settings that make no sense.
+    pub fn new(settings: &RunSettings, data: &Dataset) -> Result<Self, CommandError> {
+        let build = if data.per_step { models::build_per_step::<F> } else { models::build::<F> };
+        let misfit =
+            |error: pc_core::Error| CommandError::input(format!("--model {} does not fit {}: {error}", settings.model, settings.data));
+        let mut model = build(settings.model, &data.shape, data.classes, settings.seed, Size::Standard).map_err(misfit)?;
+        if settings.schedule == ScheduleKind::Zil {
+            model = model.levelled()?;
+        }
+        Ok(Self {
+            relaxation: Relaxation::new(&model.graph, settings.schedule()?)?,
+            optimiser: Optimiser::new(settings.optimiser, settings.learning_rate)?,
+            predictor: Predictor::new(&model.graph),
+            progress: Progress::default(),
+            settings: settings.clone(),
+            model,
+        })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model<F> {
+        &self.model
+    }
+
+    /// How far it has come.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &RunSettings {
+        &self.settings
+    }
+
+    /// Learns from one batch, and returns the energy at the end of its relaxation, summed over the batch; not finite where it diverged.
+    ///
+    /// # Errors
+    /// A batch that does not fit the model.
+    pub fn learn(&mut self, batch: &Batch) -> Result<f64, CommandError> {
+        let clamps = self.model.clamps(batch.features(), &batch.labels, OutputLoss::CrossEntropy)?;
+        let optimiser = &mut self.optimiser;
+        let outcome =
+            self.relaxation.train(&mut self.model.graph, &clamps, |graph, gradients| optimiser.step(graph.parameters_mut(), gradients))?;
+        Ok(if outcome.status == Status::Diverged { f64::NAN } else { outcome.energy.total() })
+    }
+
+    /// Goes to the end of the current epoch. `watch` is called after each batch with the number done, and says whether to go on.
+    ///
+    /// # Errors
+    /// Data that does not fit the model.
+    pub fn epoch(&mut self, data: &Dataset, watch: &mut dyn FnMut(usize) -> bool) -> Result<Step, CommandError> {
+        let number = self.progress.epoch;
+        let RunSettings { batch: size, seed, .. } = self.settings;
+        for batch in data.epoch(size, seed, number as u64, self.progress.batch)? {
+            let batch = batch?;
+            let start = Instant::now();
+            let energy = self.learn(&batch)?;
+            self.progress.seconds += start.elapsed().as_secs_f64();
+            self.progress.batch += 1;
+            self.progress.energy += energy;
+            self.progress.samples += batch.samples;
+            if !energy.is_finite() {
+                let place = format!("batch {}", self.progress.batch);
+                return Ok(Step::Diverged(self.diverged(&place, "a number is no longer finite")));
+            }
+            if !watch(self.progress.batch) {
+                return Ok(Step::Stopped);
+            }
+        }
+        let train = self.score(data.probe(PROBE, FORWARD_BATCH, seed)?.into_iter().map(Ok))?;
+        let test = self.score(data.test(FORWARD_BATCH)?)?;
+        // A run may also run away without ever leaving the finite numbers.
+        let most = RUN_AWAY * (self.model.classes.max(2) as f64).ln();
+        if !(train.mean_loss() <= most && test.mean_loss().is_finite()) {
+            return Ok(Step::Diverged(self.diverged("its end", &format!("the loss is {:.4}, over {RUN_AWAY} times that of guessing", train.mean_loss()))));
+        }
+        let relaxes = self.settings.schedule != ScheduleKind::Backprop;
+        let epoch = Epoch {
+            epoch: number + 1,
+            train_loss: train.mean_loss(),
+            train_accuracy: Some(train.accuracy()),
+            test_loss: test.mean_loss(),
+            test_accuracy: Some(test.accuracy()),
+            energy: relaxes.then(|| self.progress.energy / self.progress.samples.max(1) as f64),
+            seconds: self.progress.seconds,
+        };
+        let mut history = std::mem::take(&mut self.progress.history);
+        history.push(epoch);
+        self.progress = Progress { epoch: number + 1, history, ..Progress::default() };
+        Ok(Step::Finished(epoch))
+    }
+
+    fn diverged(&self, place: &str, what: &str) -> String {
+        let RunSettings { schedule, rate, learning_rate, .. } = &self.settings;
+        let rates = if schedule.takes_rate() { format!("--rate (now {rate}) or --learning-rate") } else { "--learning-rate".to_owned() };
+        format!(
+            "{schedule} diverged in epoch {}, at {place}: {what}; lower {rates} (now {learning_rate})",
+            self.progress.epoch + 1
+        )
+    }
+
+    fn score(&mut self, batches: impl Iterator<Item = Result<Batch, CommandError>>) -> Result<Score, CommandError> {
+        let mut total = Score::default();
+        for batch in batches {
+            let batch = batch?;
+            total += self.predictor.score(&mut self.model, batch.features(), &batch.labels)?;
+        }
+        Ok(total)
+    }
+}

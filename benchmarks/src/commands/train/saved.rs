@@ -1,0 +1,101 @@
+//! A run as a checkpoint.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use pc_core::host::Element;
+use serde_json::{Value, json};
+
+use super::{
+    learner::{Learner, Progress},
+    settings::{RunSettings, entry},
+};
+use crate::{checkpoint::Checkpoint, error::CommandError, report::Epoch};
+
+impl<F: Element> Learner<F> {
+    /// Everything that a later run needs to come to the same bits.
+    ///
+    /// Parameters have their own names, the optimiser's tensors `optimiser.PARAMETER.WHAT`. The metadata has the settings, the place in the data
+    /// (`epoch` finished epochs and `step` batches of the next) and the figures so far.
+    pub fn checkpoint(&self) -> Checkpoint<F> {
+        let Progress { epoch, batch, energy, samples, seconds, history } = &self.progress;
+        let mut tensors = BTreeMap::new();
+        for (name, parameter) in self.model.graph.named_parameters() {
+            tensors.insert(name.to_owned(), parameter.clone());
+        }
+        let counts = self.optimiser.save(&self.model.graph, &mut tensors);
+        let mut metadata = self.settings.to_metadata();
+        metadata.insert("epoch".into(), epoch.to_string());
+        metadata.insert("step".into(), batch.to_string());
+        metadata.insert("counts".into(), json!(counts).to_string());
+        metadata.insert("figures".into(), json!({"energy": energy, "samples": samples, "seconds": seconds, "epochs": history}).to_string());
+        Checkpoint { metadata, tensors }
+    }
+
+    /// Puts the run where a checkpoint left it.
+    ///
+    /// # Errors
+    /// A checkpoint of other settings or of another architecture; one that is not complete.
+    pub fn restore(&mut self, path: &Path, saved: Checkpoint<F>) -> Result<(), CommandError> {
+        let wrong = |what: String| CommandError::input(format!("{}: {what}", path.display()));
+        let Checkpoint { metadata, mut tensors } = saved;
+        if RunSettings::from_metadata(path, &metadata)? != self.settings {
+            return Err(wrong("the checkpoint is of a run with other settings".to_owned()));
+        }
+        let counts: BTreeMap<String, i32> = serde_json::from_str(&entry::<String>(path, &metadata, "counts")?)
+            .map_err(|error| wrong(format!("its step counts: {error}")))?;
+        self.optimiser.restore(&self.model.graph, &mut tensors, &counts).map_err(wrong)?;
+        let names = self.model.graph.topology().parameter_names().to_vec();
+        for name in names {
+            let tensor = tensors.remove(&name).ok_or_else(|| wrong(format!("the checkpoint has no parameter `{name}`")))?;
+            let id = self.model.graph.parameter(&name)?;
+            self.model.graph.set_parameter(id, tensor).map_err(|error| wrong(error.to_string()))?;
+        }
+        if let Some(name) = tensors.keys().next() {
+            return Err(wrong(format!("the checkpoint has a tensor `{name}`, which this model has not")));
+        }
+        let figures: Value =
+            serde_json::from_str(&entry::<String>(path, &metadata, "figures")?).map_err(|error| wrong(format!("its figures: {error}")))?;
+        let number = |key: &str| figures.get(key).and_then(Value::as_f64).unwrap_or(0.0);
+        self.progress = Progress {
+            epoch: entry(path, &metadata, "epoch")?,
+            batch: entry(path, &metadata, "step")?,
+            energy: number("energy"),
+            samples: number("samples") as usize,
+            seconds: number("seconds"),
+            history: figures.get("epochs").and_then(Value::as_array).into_iter().flatten().map(epoch).collect(),
+        };
+        Ok(())
+    }
+
+    /// Saves the run to `path`.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), CommandError> {
+        self.checkpoint().write(path)
+    }
+
+    /// Reads what [`Learner::save`] wrote.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read`] and [`Learner::restore`].
+    pub fn resume(&mut self, path: &Path) -> Result<(), CommandError> {
+        self.restore(path, Checkpoint::read(path)?)
+    }
+}
+
+/// The figures of one epoch, as a report writes them.
+fn epoch(value: &Value) -> Epoch {
+    let optional = |key: &str| value.get(key).and_then(Value::as_f64);
+    let number = |key: &str| optional(key).unwrap_or(f64::NAN);
+    Epoch {
+        epoch: value.get("epoch").and_then(Value::as_u64).unwrap_or(0) as usize,
+        train_loss: number("train_loss"),
+        train_accuracy: optional("train_accuracy"),
+        test_loss: number("test_loss"),
+        test_accuracy: optional("test_accuracy"),
+        energy: optional("energy"),
+        seconds: number("seconds"),
+    }
+}

@@ -1,0 +1,175 @@
+//! The end of a comparison: the report's contents, and one JSON object.
+
+use std::path::PathBuf;
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    choices::ScheduleKind,
+    dataset::Dataset,
+    learner::Progress,
+    measure::Measured,
+    settings::{Plan, RunSettings},
+};
+use crate::report::{Report, Run};
+
+/// One run as it ended.
+#[derive(Clone, Debug)]
+pub(super) struct Ended {
+    pub(super) settings: RunSettings,
+    pub(super) progress: Progress,
+    pub(super) measured: Measured,
+    /// Why it is of no use, where it diverged.
+    pub(super) diverged: Option<String>,
+    /// Where it was saved.
+    pub(super) saved: Option<PathBuf>,
+}
+
+impl Ended {
+    /// What a reader needs to know of this run.
+    fn note(&self) -> String {
+        if let Some(why) = &self.diverged {
+            return format!("Stopped: {why}.");
+        }
+        let RunSettings { schedule, rate, steps, learning_rate, .. } = &self.settings;
+        match schedule {
+            ScheduleKind::FixedPrediction => format!(
+                "On a chain fixed prediction is backprop with each depth's gradient rescaled: k edges from the output by \
+                 P[Binomial({steps}, {rate}) >= k]. So its cosines are 1 there and its norm ratios are not; on other graphs each path is rescaled so."
+            ),
+            ScheduleKind::Zil => {
+                "Z-IL gives backprop's gradients; edges that span several levels have identity vertices for it.".to_owned()
+            }
+            ScheduleKind::Ipc => format!(
+                "Weights move at each of the {steps} steps, at learning rate {learning_rate}; its gradients beside backprop's are summed over the \
+                 steps, with the weights held."
+            ),
+            ScheduleKind::Backprop | ScheduleKind::Standard | ScheduleKind::Epc => String::new(),
+        }
+    }
+
+    fn seconds(&self) -> f64 {
+        self.progress.history.iter().map(|epoch| epoch.seconds).sum::<f64>() + self.progress.seconds
+    }
+
+    fn to_run(&self, data: &Dataset) -> Run {
+        let last = self.progress.history.last().filter(|_| self.diverged.is_none());
+        let seconds = self.seconds();
+        let samples = self.progress.history.len() * data.train_len() + self.progress.samples;
+        Run {
+            schedule: self.settings.schedule().map_or_else(|_| self.settings.schedule.to_string(), |schedule| schedule.to_string()),
+            note: self.note(),
+            curve: self.progress.history.clone(),
+            energy_trace: self.measured.trace.clone(),
+            layers: self.measured.layers.clone(),
+            test_accuracy: last.and_then(|epoch| epoch.test_accuracy),
+            test_loss: last.map_or(f64::NAN, |epoch| epoch.test_loss),
+            seconds,
+            min_cosine: self.measured.min_cosine(),
+            samples_per_second: samples as f64 / seconds,
+        }
+    }
+}
+
+/// The report.
+pub(super) fn report(plan: &Plan, data: &Dataset, model: &str, ended: &[Ended]) -> Report {
+    let first = &plan.runs[0];
+    let mut notes = vec![
+        "All runs start from the same weights and see the same batches.".to_owned(),
+        format!(
+            "Gradients beside backprop's: on the same {} training samples, at each run's own final weights.",
+            first.batch.min(data.train_len())
+        ),
+        "Training figures are of up to 2,000 training samples; energies are a sample's; seconds are of training alone.".to_owned(),
+    ];
+    if data.test_len() == super::dataset::PROBE && data.description.ends_with("windows") {
+        notes.push("Test figures are of the test text's first 2,000 windows.".to_owned());
+    }
+    Report {
+        title: "Predictive coding beside backprop".to_owned(),
+        model: model.to_owned(),
+        data: data.description.clone(),
+        backend: format!("host, {}", first.precision),
+        seed: first.seed,
+        threads: threads(),
+        batch: first.batch,
+        epochs: plan.epochs,
+        notes,
+        command: plan.command(),
+        runs: ended.iter().map(|run| run.to_run(data)).collect(),
+    }
+}
+
+/// Threads that compute.
+pub(super) fn threads() -> usize {
+    rayon::current_num_threads()
+}
+
+/// The notes on single runs, for people, in lines of at most 80 characters.
+pub(super) fn notes(ended: &[Ended]) -> String {
+    let mut text = String::new();
+    for run in ended.iter().filter(|run| !run.note().is_empty()) {
+        let mut line = format!("{}:", run.settings.schedule);
+        for word in run.note().split_whitespace() {
+            if line.chars().count() + 1 + word.chars().count() > 80 {
+                text += &line;
+                text.push('\n');
+                line = " ".to_owned();
+            }
+            line.push(' ');
+            line += word;
+        }
+        text += &line;
+        text.push('\n');
+    }
+    text
+}
+
+/// What the last line of `--json` says, but for its `event`.
+pub(super) fn summary(report: &Report, ended: &[Ended], files: &[PathBuf]) -> Value {
+    let backprop = ended.iter().zip(&report.runs).find(|(ended, _)| ended.settings.schedule == ScheduleKind::Backprop);
+    let backprop_accuracy = backprop.and_then(|(_, run)| run.test_accuracy);
+    let mut runs = Map::new();
+    for (ended, run) in ended.iter().zip(&report.runs) {
+        let settings = &ended.settings;
+        let relaxes = settings.schedule.takes_rate();
+        let fields = json!({
+            "schedule": run.schedule,
+            "status": if ended.diverged.is_some() { "diverged" } else { "finished" },
+            "test_accuracy": run.test_accuracy,
+            "backprop_test_accuracy": backprop_accuracy,
+            "min_cosine": run.min_cosine,
+            "seconds": run.seconds,
+            "energy": run.curve.last().and_then(|epoch| epoch.energy),
+            "test_loss": run.test_loss,
+            "train_accuracy": run.curve.last().and_then(|epoch| epoch.train_accuracy),
+            "train_loss": run.curve.last().map(|epoch| epoch.train_loss),
+            "samples_per_second": run.samples_per_second,
+            "rate": relaxes.then_some(settings.rate),
+            "steps": relaxes.then_some(settings.steps),
+            "learning_rate": settings.learning_rate,
+            "layers": run.layers,
+            "note": run.note,
+            "saved": ended.saved,
+        });
+        runs.insert(settings.schedule.to_string(), fields);
+    }
+    let shown = ended.iter().find(|run| run.settings.schedule != ScheduleKind::Backprop).or(ended.first());
+    let shown = shown.and_then(|run| runs.get(run.settings.schedule.name())).cloned().unwrap_or_default();
+    json!({
+        "model": report.model,
+        "data": report.data,
+        "backend": report.backend,
+        "seed": report.seed,
+        "threads": report.threads,
+        "batch": report.batch,
+        "epochs": report.epochs,
+        "test_accuracy": shown["test_accuracy"],
+        "backprop_test_accuracy": backprop_accuracy,
+        "min_cosine": shown["min_cosine"],
+        "seconds": shown["seconds"],
+        "runs": runs,
+        "report": files,
+        "command": report.command,
+    })
+}

@@ -1,0 +1,110 @@
+//! Forward passes, and how good their logits are.
+
+use pc_core::{
+    Error, ErrorKind, Forward, Graph, GraphLinearisation, Loss, Network, Result, Settings,
+    host::{CrossEntropy, Element, HostTensor},
+};
+
+use super::{Features, Model};
+
+/// Runs a model forward, in the same memory each time.
+#[derive(Debug)]
+pub struct Predictor<F: Element> {
+    values: Vec<HostTensor<F>>,
+    at: GraphLinearisation<HostTensor<F>>,
+    follows: Vec<bool>,
+}
+
+/// What a set of predictions is worth.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Score {
+    /// The cross-entropy, summed.
+    pub loss: f64,
+    /// How many largest logits were at the label.
+    pub correct: usize,
+    /// How many predictions there were.
+    pub count: usize,
+}
+
+impl Score {
+    /// The mean loss; NaN of nothing.
+    pub fn mean_loss(&self) -> f64 {
+        self.loss / self.count as f64
+    }
+
+    /// The share that is correct; NaN of nothing.
+    pub fn accuracy(&self) -> f64 {
+        self.correct as f64 / self.count as f64
+    }
+}
+
+impl std::ops::AddAssign for Score {
+    fn add_assign(&mut self, other: Self) {
+        self.loss += other.loss;
+        self.correct += other.correct;
+        self.count += other.count;
+    }
+}
+
+impl<F: Element> Predictor<F> {
+    /// For models with this graph.
+    pub fn new(graph: &Graph<HostTensor<F>>) -> Self {
+        let topology = graph.topology();
+        let follows = topology.vertices().map(|vertex| !topology.is_root(vertex)).collect();
+        Self { values: Vec::new(), at: graph.linearisation(), follows }
+    }
+
+    /// The logits of every output for a batch of inputs, each `[batch, classes]`.
+    ///
+    /// # Errors
+    /// Inputs that do not fit.
+    pub fn logits(&mut self, model: &mut Model<F>, features: Features<'_>) -> Result<Vec<&HostTensor<F>>> {
+        let clamps = model.feed(features)?;
+        model.graph.prepare(&clamps, &mut self.values)?;
+        for (vertex, clamp) in clamps.iter() {
+            if let pc_core::Clamp::Held(held) = clamp {
+                self.values[vertex.index()].clone_from(held);
+            }
+        }
+        let pass = Forward { values: &mut self.values, follows: &self.follows, offsets: &[], settings: Settings::default() };
+        model.graph.forward(pass, &mut self.at)?;
+        let logits = model.outputs.iter().map(|vertex| self.values.get(vertex.index()));
+        logits.map(|tensor| tensor.ok_or_else(|| Error::new(ErrorKind::Graph, "an output is not in this graph"))).collect()
+    }
+
+    /// How good the logits are for these labels, [`Model::labels_per_sample`] for each sample.
+    ///
+    /// # Errors
+    /// Inputs or labels that do not fit.
+    pub fn score(&mut self, model: &mut Model<F>, features: Features<'_>, labels: &[usize]) -> Result<Score> {
+        let samples = model.samples(features)?;
+        let outputs = 0..model.outputs.len();
+        let wanted = outputs.map(|output| Ok((model.target(samples, output, labels)?, model.labels_of(output, labels))));
+        let wanted = wanted.collect::<Result<Vec<_>>>()?;
+        let classes = model.classes;
+        let mut score = Score::default();
+        for (logits, (target, labels)) in self.logits(model, features)?.into_iter().zip(wanted) {
+            let mut drive = HostTensor::zeroed(logits.dims());
+            score.loss += CrossEntropy::new(target).evaluate(logits, &mut drive)?;
+            for (row, label) in logits.data().chunks_exact(classes).zip(labels) {
+                score.correct += usize::from(largest(row) == Some(label));
+                score.count += 1;
+            }
+        }
+        Ok(score)
+    }
+}
+
+/// Where the largest number is; none where one is not a number.
+fn largest<F: Element>(row: &[F]) -> Option<usize> {
+    let mut best: Option<(usize, F)> = None;
+    for (index, x) in row.iter().enumerate() {
+        if x.is_nan() {
+            return None;
+        }
+        if best.is_none_or(|(_, most)| *x > most) {
+            best = Some((index, *x));
+        }
+    }
+    best.map(|(index, _)| index)
+}
