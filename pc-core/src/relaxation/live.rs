@@ -81,7 +81,9 @@ impl<N: Network> Relaxation<N> {
             self.drive_losses(network)?;
         }
         let adaptive = matches!(self.schedule.rule, StepRule::Adaptive { .. });
-        if (self.watched() || adaptive || self.run.step >= self.run.steps) && self.note_energy(network) {
+        let measured = self.watched() || adaptive || self.run.step >= self.run.steps;
+        // Where weights learn at their level, levels that have learned may go where they will: each level's gradients are looked at instead.
+        if measured && self.note_energy(network) && self.schedule.learning != Learning::AtLevel {
             return Ok(false);
         }
         if let StepRule::Adaptive { shrink, growth } = self.schedule.rule {
@@ -252,7 +254,7 @@ impl<N: Network> Relaxation<N> {
         }
         let want = Want { predictions: &self.predictions.pull, forces: &[] };
         network.pull(&self.state, cotangents, want, Some(&mut self.partial), &mut self.at)?;
-        if last && !self.partial.is_finite() {
+        if !self.partial.is_finite() {
             return Ok(self.diverge());
         }
         self.run.phase = if last { Phase::Done } else { Phase::Move };

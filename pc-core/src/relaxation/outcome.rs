@@ -34,7 +34,8 @@ pub struct Outcome {
     pub status: Status,
     /// The steps taken.
     pub steps: usize,
-    /// The energy at the end. Of a frozen relaxation it is that of the frozen, linear problem.
+    /// The energy at the end. Of a frozen relaxation it is that of the frozen, linear problem. In Z-IL simulated whole, levels that have learned
+    /// go on moving at rate 1, so that there it may be anything, even without bound; the gradients were read before.
     pub energy: Energy,
     /// The norm of the energy's gradient in the free states, where it was measured (a tolerance was set).
     pub residual: Option<f64>,
