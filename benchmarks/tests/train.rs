@@ -1,5 +1,8 @@
 //! Training: every model by every schedule, checkpoints, reproducibility, and what is refused.
 
+// Helpers outside `#[test]` functions too: in a test a panic is the report.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::path::{Path, PathBuf};
 
 use pc_bench::{

@@ -59,8 +59,8 @@ fn a_warm_relaxation_allocates_nothing() {
     let mut init = Init::new(1);
     let mut b = Graph::<HostTensor<f32>>::builder();
     let x = b.input("x", &[1, 12, 12]).unwrap();
-    let c = b.conv_layer("c", x, &ConvLayer::new(4, 3).padding(1).activation(Activation::Relu).max_pool(2, 2), &mut init).unwrap();
-    let d = b.conv_layer("d", c, &ConvLayer::new(8, 3).padding(1).activation(Activation::Tanh).max_pool(2, 2), &mut init).unwrap();
+    let c = b.conv("c", x, &ConvLayer::new(4, 3).padding(1).activation(Activation::Relu).max_pool(2, 2), &mut init).unwrap();
+    let d = b.conv("d", c, &ConvLayer::new(8, 3).padding(1).activation(Activation::Tanh).max_pool(2, 2), &mut init).unwrap();
     let flat = b.flatten("flat", d).unwrap();
     let h = b.dense("h", flat, 32, Activation::Tanh, &mut init).unwrap();
     let k = b.dense("k", h, 32, Activation::Sigmoid, &mut init).unwrap();

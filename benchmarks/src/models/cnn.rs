@@ -34,7 +34,7 @@ impl<F: Element> Parts<F> {
         for (layer, (channels, padding)) in channels.into_iter().zip(paddings).enumerate() {
             let conv = ConvLayer::new(channels, kernel).padding(padding).activation(Activation::Relu);
             let conv = if large || layer == 1 { conv.max_pool(2, 2) } else { conv };
-            last = self.b.conv_layer(&format!("conv{}", layer + 1), last, &conv, &mut self.init)?;
+            last = self.b.conv(&format!("conv{}", layer + 1), last, &conv, &mut self.init)?;
         }
         last = self.dense_flat("dense1", last, dense[0], Activation::Relu)?;
         last = self.b.dense("dense2", last, dense[1], Activation::Relu, &mut self.init)?;

@@ -27,7 +27,7 @@ impl<F: Element> Parts<F> {
                 let x = self.input(Layout::Picture)?;
                 let stem = conv.activation(Activation::Relu);
                 let stem = if height.min(wide) >= LARGE { stem.max_pool(2, 2) } else { stem };
-                self.b.conv_layer("stem", x, &stem, &mut self.init)?
+                self.b.conv("stem", x, &stem, &mut self.init)?
             }
             None => {
                 let x = self.input(Layout::Flat)?;
@@ -57,8 +57,8 @@ impl<F: Element> Parts<F> {
         let (first, second) = (format!("block{block}.f"), format!("block{block}.g"));
         let g = match conv {
             Some(conv) => {
-                let f = self.b.conv_layer(&first, parent, &conv.activation(Activation::Relu), &mut self.init)?;
-                self.b.conv_layer(&second, f, &conv, &mut self.init)?
+                let f = self.b.conv(&first, parent, &conv.activation(Activation::Relu), &mut self.init)?;
+                self.b.conv(&second, f, &conv, &mut self.init)?
             }
             None => {
                 let f = self.b.dense(&first, parent, width, Activation::Relu, &mut self.init)?;

@@ -26,7 +26,7 @@ pub enum Pool {
     ),
 }
 
-/// A convolution, the activation and the pooling after it, all of it one prediction: what [`HostLayers::conv_layer`] adds.
+/// A convolution, the activation and the pooling after it, all of it one prediction: what [`HostLayers::conv`] adds.
 ///
 /// # Example
 /// ```
@@ -34,7 +34,7 @@ pub enum Pool {
 /// let mut init = Init::new(0);
 /// let mut b = Graph::<HostTensor<f32>>::builder();
 /// let x = b.input("x", &[1, 28, 28])?;
-/// let c1 = b.conv_layer("c1", x, &ConvLayer::new(6, 5).padding(2).activation(Activation::Relu).max_pool(2, 2), &mut init)?;
+/// let c1 = b.conv("c1", x, &ConvLayer::new(6, 5).padding(2).activation(Activation::Relu).max_pool(2, 2), &mut init)?;
 /// assert_eq!(b.shape(c1)?, [6, 14, 14]);
 /// # Ok::<(), pc_core::Error>(())
 /// ```
@@ -199,27 +199,8 @@ pub trait HostLayers<F: Element> {
         self.builder().vertex(name, Box::new(Activate(activation)), &[parent], &[])
     }
 
-    /// A convolution by a square kernel, an activation and, with `pool`, the maximum over windows of that side, as one vertex; on images
-    /// `[channels, height, width]`. [`HostLayers::conv_layer`] has more to choose from.
-    #[allow(clippy::too_many_arguments)]
-    fn conv(
-        &mut self,
-        name: &str,
-        parent: VertexId,
-        channels: usize,
-        kernel: usize,
-        stride: usize,
-        padding: usize,
-        activation: Activation,
-        pool: Option<usize>,
-        init: &mut Init,
-    ) -> Result<VertexId> {
-        let layer = ConvLayer::new(channels, kernel).stride(stride).padding(padding).activation(activation);
-        self.conv_layer(name, parent, &pool.map_or(layer, |side| layer.max_pool(side, side)), init)
-    }
-
     /// A convolution, activation and pooling as one vertex, with the weight `[out, channels, kernel, kernel]`.
-    fn conv_layer(&mut self, name: &str, parent: VertexId, layer: &ConvLayer, init: &mut Init) -> Result<VertexId> {
+    fn conv(&mut self, name: &str, parent: VertexId, layer: &ConvLayer, init: &mut Init) -> Result<VertexId> {
         let Some(channels) = self.builder().shape(parent)?.first().copied() else {
             return Err(Error::shape("a conv2d vertex takes a parent [channels, height, width], not a scalar").at(name));
         };

@@ -1,6 +1,6 @@
 //! Z-IL: zero-divergence inference learning.
 
-use crate::{Learning, Result, Schedule, schedule::Steps};
+use crate::{Learning, Schedule, schedule::Steps};
 
 impl Schedule {
     /// Z-IL: live predictions, rate 1, forward start, outputs held from the start; the weights into a vertex `l` levels from the output learn after `l`
@@ -10,15 +10,12 @@ impl Schedule {
     /// The errors of each level are read at its step, when the values it depends on have not moved yet.
     /// [`crate::Evaluation::Simulate`] runs every vertex at every step; any other evaluation only the level that learns and the one that moves.
     ///
-    /// # Errors
-    /// None today.
-    ///
     /// # Example
     /// ```
-    /// let zil = pc_core::Schedule::zil()?;
-    /// # Ok::<(), pc_core::Error>(())
+    /// let zil = pc_core::Schedule::zil();
+    /// assert_eq!(zil.learning(), pc_core::Learning::AtLevel);
     /// ```
-    pub fn zil() -> Result<Self> {
-        Ok(Self { learning: Learning::AtLevel, ..Self::base("Z-IL", 1.0, Steps::Depth)? })
+    pub fn zil() -> Self {
+        Self { learning: Learning::AtLevel, ..Self::unchecked("Z-IL", 1.0, Steps::Depth) }
     }
 }

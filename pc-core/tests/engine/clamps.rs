@@ -49,7 +49,7 @@ fn a_driven_squared_error_is_what_holding_does() {
     for schedule in [
         Schedule::backprop(),
         Schedule::fixed_prediction(0.3, 7).unwrap(),
-        Schedule::zil().unwrap(),
+        Schedule::zil(),
         Schedule::standard(0.1, 20).unwrap(),
         Schedule::epc(0.1, 20).unwrap(),
     ] {

@@ -175,7 +175,7 @@ fn exact<F: Element>(dag: &Dag, tolerance: f64) -> Result<(), TestCaseError> {
     }
     let mut levelled = graph.levelled().unwrap();
     for evaluation in [Evaluation::Simulate, Evaluation::Auto] {
-        let found = gradients_of(&mut levelled, &clamps, Schedule::zil().unwrap().evaluated_by(evaluation));
+        let found = gradients_of(&mut levelled, &clamps, Schedule::zil().evaluated_by(evaluation));
         let off = difference(&found, &expected);
         prop_assert!(off <= tolerance, "Z-IL, {evaluation:?}: off by {off:e}");
     }
@@ -221,10 +221,10 @@ fn unlevelled_zil_is_refused_and_wrong() {
         seed: 3,
     };
     let (mut graph, clamps) = dag.graph::<f64>();
-    let error = Relaxation::new(&graph, Schedule::zil().unwrap()).unwrap_err();
+    let error = Relaxation::new(&graph, Schedule::zil()).unwrap_err();
     assert_eq!(error.vertex(), Some("v0"), "{error}");
     assert!(error.to_string().contains("levelled"), "{error}");
-    let found = gradients_of(&mut graph, &clamps, Schedule::zil().unwrap().even_unlevelled());
+    let found = gradients_of(&mut graph, &clamps, Schedule::zil().even_unlevelled());
     assert!(difference(&found, &dag.backprop()) > 0.01, "without levels Z-IL is not backprop");
 }
 
@@ -240,7 +240,7 @@ fn zil_hands_out_each_weight_once_at_its_level() {
     };
     let (mut graph, clamps) = dag.graph::<f64>();
     for evaluation in [Evaluation::Simulate, Evaluation::Auto] {
-        let mut relaxation = Relaxation::new(&graph, Schedule::zil().unwrap().evaluated_by(evaluation)).unwrap();
+        let mut relaxation = Relaxation::new(&graph, Schedule::zil().evaluated_by(evaluation)).unwrap();
         relaxation.begin(&mut graph, &clamps).unwrap();
         let mut order = Vec::new();
         let mut found = vec![Vec::new(); 3];

@@ -141,10 +141,9 @@ fn a_small_convolutional_net() {
     let mut init = Init::new(7);
     let mut b = Graph::<Wide>::builder();
     let x = b.input("x", &[1, 8, 8]).unwrap();
-    let c1 = b.conv("c1", x, 3, 3, 1, 1, Activation::Tanh, Some(2), &mut init).unwrap();
-    let c2 = b
-        .conv_layer("c2", c1, &ConvLayer::new(4, 3).stride(1).without_bias().activation(Activation::Sigmoid).avg_pool(2, 1), &mut init)
-        .unwrap();
+    let c1 = b.conv("c1", x, &ConvLayer::new(3, 3).padding(1).activation(Activation::Tanh).max_pool(2, 2), &mut init).unwrap();
+    let c2 =
+        b.conv("c2", c1, &ConvLayer::new(4, 3).stride(1).without_bias().activation(Activation::Sigmoid).avg_pool(2, 1), &mut init).unwrap();
     assert_eq!(b.shape(c1).unwrap(), [3, 4, 4]);
     assert_eq!(b.shape(c2).unwrap(), [4, 1, 1]);
     let flat = b.flatten("flat", c2).unwrap();

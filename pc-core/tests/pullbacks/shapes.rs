@@ -3,8 +3,8 @@
 use pc_core::{
     ErrorKind, Graph, Tensor, Vertex,
     host::{
-        Activation, AddParameter, AvgPool2d, Concat, Conv2d, Embedding, Gated, HostLayers, HostTensor, HostVertex, Init, LayerNorm, Linear,
-        LinearMany, MatMul, MaxPool2d, Probe, Product, Reshape, Scale, Softmax, Split, Sum, SumOfProducts, SwapAxes,
+        Activation, AddParameter, AvgPool2d, Concat, Conv2d, ConvLayer, Embedding, Gated, HostLayers, HostTensor, HostVertex, Init,
+        LayerNorm, Linear, LinearMany, MatMul, MaxPool2d, Probe, Product, Reshape, Scale, Softmax, Split, Sum, SumOfProducts, SwapAxes,
     },
 };
 
@@ -113,8 +113,8 @@ fn layers_name_their_vertex() {
     let flat = b.input("flat", &[6]).unwrap();
     let scalar = b.input("scalar", &[]).unwrap();
     let errors = [
-        b.conv("layer", flat, 4, 3, 1, 1, Activation::Relu, Some(2), &mut init).unwrap_err(),
-        b.conv("layer", scalar, 4, 3, 1, 1, Activation::Relu, None, &mut init).unwrap_err(),
+        b.conv("layer", flat, &ConvLayer::new(4, 3).padding(1).max_pool(2, 2), &mut init).unwrap_err(),
+        b.conv("layer", scalar, &ConvLayer::new(4, 3).padding(1), &mut init).unwrap_err(),
         b.dense("layer", scalar, 4, Activation::Relu, &mut init).unwrap_err(),
         b.layer_norm("layer", scalar).unwrap_err(),
         b.sum("layer", &[flat, scalar]).unwrap_err(),

@@ -125,7 +125,7 @@ impl<F: Element> Checker<F> {
     fn zil(&mut self) -> Result<(), CommandError> {
         let mut levelled = self.subject.levelled()?;
         for (evaluation, name) in [(Evaluation::Simulate, "simulation, levelled"), (Evaluation::Front, "level by level")] {
-            let found = lists(&levelled.gradients(Schedule::zil()?.evaluated_by(evaluation))?, &self.sizes);
+            let found = lists(&levelled.gradients(Schedule::zil().evaluated_by(evaluation))?, &self.sizes);
             let case = self.case(ScheduleKind::Zil, name, 1.0, levelled.depth());
             self.against(case.clone(), Oracle::ReverseSweep, &found, &self.sweep.clone());
             self.against_independent(case, &found);

@@ -140,7 +140,7 @@ impl Plan {
                 let evaluation = if args.evaluation == Evaluation::Auto { Evaluation::Simulate } else { args.evaluation };
                 // Its states move as standard PC's at rate 1 do; only when weights learn is its own.
                 let watched = with_steps(Schedule::standard, 1.0, steps)?.traced();
-                Ok(Self { gradients: Schedule::zil()?.evaluated_by(evaluation), watched: Some(watched) })
+                Ok(Self { gradients: Schedule::zil().evaluated_by(evaluation), watched: Some(watched) })
             }
             ScheduleKind::Standard => alone(with_steps(Schedule::standard, args.need_rate()?, args.need_steps()?)?.traced()),
             ScheduleKind::Epc => alone(with_steps(Schedule::epc, args.need_rate()?, args.need_steps()?)?.traced()),

@@ -72,7 +72,7 @@ pub fn contenders(rules: &[ScheduleKind]) -> Result<Vec<Contender>> {
                 add(rule, "fixed-prediction, simulated", STEPS, simulated(STEPS)?, Role::Shown);
                 add(rule, "fixed-prediction, simulated", STEPS / 2, simulated(STEPS / 2)?, Role::Half);
             }
-            ScheduleKind::Zil => add(rule, "zil", 0, Schedule::zil()?, Role::Shown),
+            ScheduleKind::Zil => add(rule, "zil", 0, Schedule::zil(), Role::Shown),
             ScheduleKind::Standard => {
                 let schedule = Schedule::standard(RATE, STEPS)?;
                 add(rule, "standard", STEPS, schedule.clone(), Role::Shown);

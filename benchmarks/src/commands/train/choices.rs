@@ -123,7 +123,7 @@ impl ScheduleKind {
         let schedule = match self {
             Self::Backprop => Schedule::backprop(),
             Self::FixedPrediction => Schedule::fixed_prediction(rate, steps)?,
-            Self::Zil => Schedule::zil()?,
+            Self::Zil => Schedule::zil(),
             Self::Standard => Schedule::standard(rate, steps)?,
             Self::Ipc => Schedule::ipc(rate, steps)?,
             Self::Epc => Schedule::epc(rate, steps)?,

@@ -154,7 +154,9 @@ impl<F: Element> Learner<F> {
         // A run may also run away without ever leaving the finite numbers.
         let most = RUN_AWAY * (self.model.classes.max(2) as f64).ln();
         if !(train.mean_loss() <= most && test.mean_loss().is_finite()) {
-            return Ok(Step::Diverged(self.diverged("its end", &format!("the loss is {:.4}, over {RUN_AWAY} times that of guessing", train.mean_loss()))));
+            return Ok(Step::Diverged(
+                self.diverged("its end", &format!("the loss is {:.4}, over {RUN_AWAY} times that of guessing", train.mean_loss())),
+            ));
         }
         let relaxes = self.settings.schedule != ScheduleKind::Backprop;
         let epoch = Epoch {
@@ -175,10 +177,7 @@ impl<F: Element> Learner<F> {
     fn diverged(&self, place: &str, what: &str) -> String {
         let RunSettings { schedule, rate, learning_rate, .. } = &self.settings;
         let rates = if schedule.takes_rate() { format!("--rate (now {rate}) or --learning-rate") } else { "--learning-rate".to_owned() };
-        format!(
-            "{schedule} diverged in epoch {}, at {place}: {what}; lower {rates} (now {learning_rate})",
-            self.progress.epoch + 1
-        )
+        format!("{schedule} diverged in epoch {}, at {place}: {what}; lower {rates} (now {learning_rate})", self.progress.epoch + 1)
     }
 
     fn score(&mut self, batches: impl Iterator<Item = Result<Batch, CommandError>>) -> Result<Score, CommandError> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use pc_core::host::Element;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     learner::{Learner, Progress},
@@ -28,7 +28,9 @@ impl<F: Element> Learner<F> {
         metadata.insert("epoch".into(), epoch.to_string());
         metadata.insert("step".into(), batch.to_string());
         metadata.insert("counts".into(), json!(counts).to_string());
-        metadata.insert("figures".into(), json!({"energy": energy, "samples": samples, "seconds": seconds, "epochs": history}).to_string());
+        // Words that are read back to the same bits, which JSON's numbers need not be.
+        metadata.insert("current".into(), format!("{energy} {samples} {seconds}"));
+        metadata.insert("figures".into(), history.iter().map(words).collect::<Vec<_>>().join("\n"));
         Checkpoint { metadata, tensors }
     }
 
@@ -54,16 +56,19 @@ impl<F: Element> Learner<F> {
         if let Some(name) = tensors.keys().next() {
             return Err(wrong(format!("the checkpoint has a tensor `{name}`, which this model has not")));
         }
-        let figures: Value =
-            serde_json::from_str(&entry::<String>(path, &metadata, "figures")?).map_err(|error| wrong(format!("its figures: {error}")))?;
-        let number = |key: &str| figures.get(key).and_then(Value::as_f64).unwrap_or(0.0);
+        let current: String = entry(path, &metadata, "current")?;
+        let figures: String = entry(path, &metadata, "figures")?;
+        let history: Option<Vec<Epoch>> = figures.lines().map(epoch).collect();
+        let (Some([energy, samples, seconds]), Some(history)) = (numbers(&current), history) else {
+            return Err(wrong("the checkpoint's figures cannot be read".to_owned()));
+        };
         self.progress = Progress {
             epoch: entry(path, &metadata, "epoch")?,
             batch: entry(path, &metadata, "step")?,
-            energy: number("energy"),
-            samples: number("samples") as usize,
-            seconds: number("seconds"),
-            history: figures.get("epochs").and_then(Value::as_array).into_iter().flatten().map(epoch).collect(),
+            energy,
+            samples: samples as usize,
+            seconds,
+            history,
         };
         Ok(())
     }
@@ -85,17 +90,21 @@ impl<F: Element> Learner<F> {
     }
 }
 
-/// The figures of one epoch, as a report writes them.
-fn epoch(value: &Value) -> Epoch {
-    let optional = |key: &str| value.get(key).and_then(Value::as_f64);
-    let number = |key: &str| optional(key).unwrap_or(f64::NAN);
-    Epoch {
-        epoch: value.get("epoch").and_then(Value::as_u64).unwrap_or(0) as usize,
-        train_loss: number("train_loss"),
-        train_accuracy: optional("train_accuracy"),
-        test_loss: number("test_loss"),
-        test_accuracy: optional("test_accuracy"),
-        energy: optional("energy"),
-        seconds: number("seconds"),
-    }
+/// The figures of one epoch in words; NaN for none.
+fn words(epoch: &Epoch) -> String {
+    let Epoch { epoch, train_loss, train_accuracy, test_loss, test_accuracy, energy, seconds } = epoch;
+    let [train_accuracy, test_accuracy, energy] = [train_accuracy, test_accuracy, energy].map(|figure| figure.unwrap_or(f64::NAN));
+    format!("{epoch} {train_loss} {train_accuracy} {test_loss} {test_accuracy} {energy} {seconds}")
+}
+
+fn epoch(words: &str) -> Option<Epoch> {
+    let [epoch, train_loss, train_accuracy, test_loss, test_accuracy, energy, seconds] = numbers(words)?;
+    let [train_accuracy, test_accuracy, energy] =
+        [train_accuracy, test_accuracy, energy].map(|figure| Some(figure).filter(|figure| !figure.is_nan()));
+    Some(Epoch { epoch: epoch as usize, train_loss, train_accuracy, test_loss, test_accuracy, energy, seconds })
+}
+
+fn numbers<const N: usize>(words: &str) -> Option<[f64; N]> {
+    let numbers: Option<Vec<f64>> = words.split_whitespace().map(|word| word.parse().ok()).collect();
+    numbers?.try_into().ok()
 }
