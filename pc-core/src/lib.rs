@@ -34,3 +34,8 @@ pub use schedule::{Coordinates, Evaluation, Learning, Linearise, Reduction, Sche
 pub use tensor::{NodeJob, StateStep, Tensor};
 pub use topology::{ParamId, Prediction, PredictionId, Topology, VertexId};
 pub use vertex::{Cache, Inputs, Pulled, Vertex};
+
+/// The programs in the README compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct ReadmeExamples;
