@@ -18,10 +18,38 @@ pub trait Element:
     #[doc(hidden)]
     fn exp_both(self) -> (Self, Self);
 
+    /// The product `gemm` that suits this machine.
+    #[doc(hidden)]
+    fn gemm_function() -> GemmFunction<Self>;
+
     /// Lends this thread's working memory, at least `length` elements of unspecified contents.
     #[doc(hidden)]
     fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [Self]) -> R) -> R;
 }
+
+/// `dst <- alpha dst + beta lhs rhs` as the `gemm` crates have it: sizes `m, n, k`; then each matrix as a pointer with its column and row stride, `dst`
+/// with whether it is read; the factors; three conjugations that mean nothing here; threads.
+pub(crate) type GemmFunction<F> = unsafe fn(
+    usize,
+    usize,
+    usize,
+    *mut F,
+    isize,
+    isize,
+    bool,
+    *const F,
+    isize,
+    isize,
+    *const F,
+    isize,
+    isize,
+    F,
+    F,
+    bool,
+    bool,
+    bool,
+    gemm_common::Parallelism,
+);
 
 mod sealed {
     pub trait Sealed {}
@@ -30,7 +58,7 @@ mod sealed {
 }
 
 macro_rules! element {
-    ($scalar:ty, $scratch:ident) => {
+    ($scalar:ty, $scratch:ident, $gemm:path) => {
         thread_local! {
             static $scratch: RefCell<Vec<$scalar>> = const { RefCell::new(Vec::new()) };
         }
@@ -49,6 +77,10 @@ macro_rules! element {
                 Exponential::exp_both(self)
             }
 
+            fn gemm_function() -> GemmFunction<Self> {
+                $gemm()
+            }
+
             fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [Self]) -> R) -> R {
                 // Taken out while in use, so that a job stolen by this thread meanwhile finds an empty one rather than a locked one.
                 let mut buffer = $scratch.take();
@@ -63,5 +95,5 @@ macro_rules! element {
     };
 }
 
-element!(f32, SCRATCH_F32);
-element!(f64, SCRATCH_F64);
+element!(f32, SCRATCH_F32, gemm_f32::gemm::f32::get_gemm_fn);
+element!(f64, SCRATCH_F64, gemm_f64::gemm::f64::get_gemm_fn);

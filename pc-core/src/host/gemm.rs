@@ -1,4 +1,4 @@
-//! Matrix products, by the `gemm` crate.
+//! Matrix products, by the `gemm` crates.
 
 use std::cell::Cell;
 
@@ -52,8 +52,8 @@ pub(crate) fn gemm<F: Element>(alpha: F, a: Matrix<'_, F>, b: Matrix<'_, F>, bet
     assert!(last(&a) < a.data.len() && last(&b) < b.data.len(), "a matrix reaches past its slice");
     let threads = match threads {
         // Below this many multiplications threads cost more than they save.
-        Threads::All if m * n * k >= 1 << 18 && rayon::current_num_threads() > 1 => gemm::Parallelism::Rayon(0),
-        _ => gemm::Parallelism::None,
+        Threads::All if m * n * k >= 1 << 18 && rayon::current_num_threads() > 1 => gemm_common::Parallelism::Rayon(0),
+        _ => gemm_common::Parallelism::None,
     };
     let _guard = InProduct::enter();
     let stride = |x: usize| isize::try_from(x).unwrap_or(isize::MAX);
@@ -61,7 +61,7 @@ pub(crate) fn gemm<F: Element>(alpha: F, a: Matrix<'_, F>, b: Matrix<'_, F>, bet
     // borrowed mutably, so it overlaps neither.
     #[allow(unsafe_code)]
     unsafe {
-        gemm::gemm(
+        F::gemm_function()(
             m,
             n,
             k,

@@ -1,5 +1,6 @@
 //! The host tensor.
 
+#[cfg(feature = "ndarray")]
 use ndarray::{ArrayD, ArrayViewD, IxDyn};
 use rand::{SeedableRng, rngs::ChaCha8Rng};
 use rand_distr::{Distribution, Normal};
@@ -22,7 +23,7 @@ pub type HostVertex<F> = Box<dyn Vertex<HostTensor<F>> + Send + Sync>;
 /// ```
 /// use pc_core::host::HostTensor;
 /// let t = HostTensor::<f32>::new(&[2, 3], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0])?;
-/// assert_eq!(t.view().sum(), 21.0);
+/// assert_eq!(t.data().iter().sum::<f32>(), 21.0);
 /// assert!(HostTensor::<f32>::new(&[2, 3], vec![1.0]).is_err());
 /// # Ok::<(), pc_core::Error>(())
 /// ```
@@ -65,13 +66,24 @@ impl<F: Element> HostTensor<F> {
     }
 
     /// A view as an `ndarray`.
-    pub fn view(&self) -> ArrayViewD<'_, F> {
-        // The length always is the product of the dimensions.
-        ArrayViewD::from_shape(IxDyn(&self.shape), &self.data)
-            .unwrap_or_else(|_| ArrayViewD::from_shape(IxDyn(&[0]), &[]).unwrap_or_else(|_| unreachable!()))
+    ///
+    /// # Errors
+    /// None that a well-formed tensor can meet; `ndarray` checks the shape against the length.
+    ///
+    /// # Example
+    /// ```
+    /// use pc_core::host::HostTensor;
+    /// let t = HostTensor::<f32>::new(&[2, 3], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0])?;
+    /// assert_eq!(t.view()?.sum(), 21.0);
+    /// # Ok::<(), pc_core::Error>(())
+    /// ```
+    #[cfg(feature = "ndarray")]
+    pub fn view(&self) -> Result<ArrayViewD<'_, F>> {
+        ArrayViewD::from_shape(IxDyn(&self.shape), &self.data).map_err(|error| Error::shape(error.to_string()))
     }
 }
 
+#[cfg(feature = "ndarray")]
 impl<F: Element> From<ArrayD<F>> for HostTensor<F> {
     fn from(array: ArrayD<F>) -> Self {
         Self { shape: array.shape().to_vec(), data: array.iter().copied().collect() }
