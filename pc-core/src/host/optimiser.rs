@@ -81,6 +81,15 @@ impl<F: Element> Sgd<F> {
         Ok(Self { rate: positive("weights' rate", rate)?, momentum: 0.0, decay: 0.0, velocity: Vec::new() })
     }
 
+    /// Another rate from here on, for a rate that falls.
+    ///
+    /// # Errors
+    /// A rate that is not a positive number.
+    pub fn set_rate(&mut self, rate: f64) -> Result<()> {
+        self.rate = positive("weights' rate", rate)?;
+        Ok(())
+    }
+
     /// With momentum `m`.
     ///
     /// # Errors
@@ -163,6 +172,15 @@ impl<F: Element> Adam<F> {
             second: Vec::new(),
             counts: Vec::new(),
         })
+    }
+
+    /// Another rate from here on, for a rate that falls.
+    ///
+    /// # Errors
+    /// A rate that is not a positive number.
+    pub fn set_rate(&mut self, rate: f64) -> Result<()> {
+        self.rate = positive("weights' rate", rate)?;
+        Ok(())
     }
 
     /// With other averages.

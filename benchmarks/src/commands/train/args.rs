@@ -35,7 +35,7 @@ pub struct TrainArgs {
     #[arg(long, value_enum, value_delimiter = ',', value_name = "NAMES")]
     pub schedule: Vec<ScheduleKind>,
 
-    /// Gamma, the states' step [default: 0.1; 0.02 for epc]
+    /// Gamma, the states' step [default: 0.1, with attention 0.02; for epc 0.02 with mlp and cnn, else 0.002]
     #[arg(long, value_name = "G", allow_negative_numbers = true)]
     pub rate: Option<f64>,
 
@@ -43,7 +43,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "T")]
     pub steps: Option<usize>,
 
-    /// Passes over the training data, in all (a resumed run does those that are left) [default: 12 for digits and names, else 3]
+    /// Passes over the training data, in all (a resumed run does those that are left) [default: 12 for digits, 6 for names, else 3]
     #[arg(long, value_name = "N")]
     pub epochs: Option<usize>,
 
@@ -58,6 +58,10 @@ pub struct TrainArgs {
     /// The weights' rate [default: 0.002 for digits and 0.001 else with adam and adamw, 0.02 with sgd; for ipc that over T]
     #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
     pub learning_rate: Option<f64>,
+
+    /// What the weights' rate is multiplied by after each epoch [default: 0.9 for digits, else 1]
+    #[arg(long, value_name = "D", allow_negative_numbers = true)]
+    pub decay: Option<f64>,
 
     /// What moves the weights; sgd has momentum 0.9, adamw a weight decay of 0.01 [default: adam]
     #[arg(long, value_enum, value_name = "NAME")]
@@ -101,28 +105,40 @@ pub struct TrainArgs {
     pub resume: Option<PathBuf>,
 }
 
+// Lines of at most 78 characters, so that terminals do not break them again.
 const TEACHES: &str = "\
 What a schedule is:
-  Predictive coding gives every layer's output a value of its own and relaxes those values for T steps, at rate gamma, so that each
-  fits what its parents predict and what its children need; then every weight learns from the error next to it. The schedules differ in
-  what stands still meanwhile:
+  Predictive coding gives every layer's output a value of its own. For each
+  batch it relaxes those values for T steps at rate gamma, so that each fits
+  what its parents predict and what its children need; then every weight
+  learns from the error next to it. Schedules differ in what stands still
+  meanwhile:
   backprop          no relaxation: the baseline
-  fixed-prediction  predictions stay at the forward pass. On a chain this is backprop with each depth's gradient rescaled; at --rate 1, and T at
-                    least the depth, it is backprop
-  zil               Z-IL: each layer learns at its own step; backprop's gradients exactly (takes no rate and no steps)
-  standard          predictions follow the values, weights learn at the end: another learner than backprop
-  ipc               as standard, but weights learn at every step, so they move T times a batch
-  epc               error-based PC: relaxes the errors instead of the values; standard PC's equilibrium in few steps
+  fixed-prediction  predictions stay at the forward pass. On a chain this is
+                    backprop with each depth's gradient rescaled; at --rate 1
+                    with T at least the depth it is backprop itself
+  zil               Z-IL: each level learns at its own step, which gives
+                    backprop's gradients exactly (takes no rate, no steps)
+  standard          predictions follow the values, weights learn at the end:
+                    another learner than backprop
+  ipc               as standard, but the weights move at every step too
+  epc               error-based PC: relaxes errors instead of values; the
+                    equilibrium of standard PC in few steps
 
 Good rates:
-  standard and ipc want 0.05 to 0.1 with 10 to 40 steps; fewer steps leave the first layers without much of an error, and above about 0.2 deep nets
-  stop learning or diverge (the run then stops and says so). epc wants 0.01 to 0.05, as its step is as much larger as the net's Jacobians
-  are: too large a rate works for a while and then runs away. The rates of epc and of the others are not comparable.
+  standard and ipc want 0.05 to 0.1 with 10 to 40 steps (attention 0.02).
+  Fewer steps leave the first layers without much of an error; above about
+  0.2 deep nets stop learning or diverge (a run then stops and says so).
+  epc's step grows with the net's Jacobians, so it wants less: 0.01 to 0.05
+  with mlp and cnn. Recurrent nets and attention learn badly by it, unless
+  the rate is so small that it is backprop: they learn to be easily moved
+  instead. Rates of epc and of the others are not comparable.
 
 Examples:
   pc-bench train
-  pc-bench train --model lstm --data names --data-dir data --schedule zil --compare-backprop
-  pc-bench train --schedule standard,ipc,epc --epochs 6 --save run.safetensors
+  pc-bench train --model lstm --data names --data-dir data \\
+      --schedule zil --compare-backprop
+  pc-bench train --schedule standard,ipc --epochs 6 --save run.safetensors
   pc-bench train --resume run.standard.safetensors --epochs 12
 
-Exit status: 0 when done, 1 when a run diverged, 2 when something given is wrong, 130 after Ctrl-C.";
+Exit status: 0 done, 1 a run diverged, 2 wrong input, 130 after Ctrl-C.";

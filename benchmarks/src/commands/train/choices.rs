@@ -4,6 +4,8 @@ use std::fmt;
 
 use pc_core::{Result, Schedule};
 
+use crate::models::ModelKind;
+
 /// Gives an enum its names on the command line in `Display` and `FromStr` too.
 macro_rules! named {
     ($kind:ident, $what:literal, [$($variant:ident = $name:literal),+ $(,)?]) => {
@@ -101,12 +103,15 @@ impl ScheduleKind {
         !matches!(self, Self::Backprop | Self::Zil)
     }
 
-    /// The rate where none is given.
-    pub const fn default_rate(self) -> f64 {
-        match self {
-            Self::Backprop | Self::Zil => 1.0,
-            Self::FixedPrediction | Self::Standard | Self::Ipc => 0.1,
-            Self::Epc => 0.02,
+    /// The rate where none is given. Attention's layer norms and the skips and shared weights of other nets make their Jacobians larger, which
+    /// asks for smaller steps.
+    pub const fn default_rate(self, model: ModelKind) -> f64 {
+        match (self, model) {
+            (Self::Backprop | Self::Zil, _) => 1.0,
+            (Self::Standard | Self::Ipc, ModelKind::Attention) => 0.02,
+            (Self::FixedPrediction | Self::Standard | Self::Ipc, _) => 0.1,
+            (Self::Epc, ModelKind::Mlp | ModelKind::Cnn) => 0.02,
+            (Self::Epc, _) => 0.002,
         }
     }
 

@@ -132,7 +132,9 @@ impl<F: Element> Learner<F> {
     /// Data that does not fit the model.
     pub fn epoch(&mut self, data: &Dataset, watch: &mut dyn FnMut(usize) -> bool) -> Result<Step, CommandError> {
         let number = self.progress.epoch;
-        let RunSettings { batch: size, seed, .. } = self.settings;
+        let RunSettings { batch: size, seed, learning_rate, decay, .. } = self.settings;
+        // So many multiplications, so that a resumed run comes to the same bits.
+        self.optimiser.set_rate((0..number).fold(learning_rate, |rate, _| rate * decay))?;
         for batch in data.epoch(size, seed, number as u64, self.progress.batch)? {
             let batch = batch?;
             let start = Instant::now();

@@ -31,6 +31,14 @@ impl<F: Element> Optimiser<F> {
         })
     }
 
+    /// Another rate from here on.
+    pub(super) fn set_rate(&mut self, rate: f64) -> Result<()> {
+        match self {
+            Self::Adam(adam) => adam.set_rate(rate),
+            Self::Sgd(sgd) => sgd.set_rate(rate),
+        }
+    }
+
     pub(super) fn step(&mut self, parameters: &mut [HostTensor<F>], gradients: &Gradients<HostTensor<F>>) -> Result<()> {
         match self {
             Self::Adam(adam) => adam.step(parameters, gradients),

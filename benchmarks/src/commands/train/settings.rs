@@ -31,6 +31,8 @@ pub struct RunSettings {
     pub optimiser: OptimiserKind,
     /// How far.
     pub learning_rate: f64,
+    /// What the learning rate is multiplied by after each epoch.
+    pub decay: f64,
     /// The numbers' precision.
     pub precision: Precision,
     /// How many training samples at most.
@@ -59,6 +61,7 @@ impl RunSettings {
         put("batch", self.batch.to_string());
         put("optimiser", self.optimiser.to_string());
         put("learning-rate", self.learning_rate.to_string());
+        put("decay", self.decay.to_string());
         put("precision", self.precision.to_string());
         if let Some(samples) = self.samples {
             put("samples", samples.to_string());
@@ -81,6 +84,7 @@ impl RunSettings {
             batch: entry(path, entries, "batch")?,
             optimiser: entry(path, entries, "optimiser")?,
             learning_rate: entry(path, entries, "learning-rate")?,
+            decay: entry(path, entries, "decay")?,
             precision: entry(path, entries, "precision")?,
             samples: if entries.contains_key("samples") { Some(entry(path, entries, "samples")?) } else { None },
         };
@@ -98,6 +102,9 @@ impl RunSettings {
         }
         if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
             return Err(CommandError::input(format!("the learning rate must be a positive number, not {}", self.learning_rate)));
+        }
+        if !(self.decay > 0.0 && self.decay <= 1.0) {
+            return Err(CommandError::input(format!("--decay must be above 0 and at most 1, not {}", self.decay)));
         }
         Ok(())
     }
@@ -154,7 +161,8 @@ impl Plan {
         }
         let data = runs[0].data;
         let epochs = args.epochs.unwrap_or(match data {
-            data::Kind::Digits | data::Kind::Names => 12,
+            data::Kind::Digits => 12,
+            data::Kind::Names => 6,
             _ => 3,
         });
         if epochs == 0 {
@@ -164,8 +172,10 @@ impl Plan {
             return Err(CommandError::input("--threads 0 could compute nothing: give at least 1"));
         }
         let report = (!args.no_report).then(|| args.report.clone());
-        if let Some(dir) = report.as_ref().filter(|dir| dir.exists() && !dir.is_dir()) {
-            return Err(CommandError::input(format!("the report cannot go to {}: it is a file, and a folder is needed", dir.display())));
+        // Folders that are missing are made at the end; a file in their place is better found now.
+        let there = report.iter().flat_map(|dir| dir.ancestors()).find(|place| place.exists());
+        if let Some(file) = there.filter(|place| !place.is_dir()) {
+            return Err(CommandError::input(format!("the report cannot go there: {} is a file, and a folder is needed", file.display())));
         }
         if let Some(path) = &args.save {
             check_place(path)?;
@@ -200,14 +210,15 @@ impl Plan {
             return Err(CommandError::input(format!("--rate and --steps are for schedules that relax freely; {names} takes neither")));
         }
         let optimiser = args.optimiser.unwrap_or_default();
+        let model = args.model.unwrap_or(if text { ModelKind::Lstm } else { ModelKind::Cnn });
         Ok(schedules
             .into_iter()
             .map(|schedule| {
-                let rate = if schedule.takes_rate() { args.rate } else { None }.unwrap_or(schedule.default_rate());
+                let rate = if schedule.takes_rate() { args.rate } else { None }.unwrap_or(schedule.default_rate(model));
                 let steps = if schedule.takes_rate() { args.steps } else { None }.unwrap_or(schedule.default_steps());
                 let learning_rate = args.learning_rate.unwrap_or_else(|| default_learning_rate(optimiser, digits, schedule, steps));
                 RunSettings {
-                    model: args.model.unwrap_or(if text { ModelKind::Lstm } else { ModelKind::Cnn }),
+                    model,
                     data,
                     schedule,
                     rate,
@@ -216,6 +227,7 @@ impl Plan {
                     batch: args.batch.unwrap_or(if digits { 32 } else { 64 }),
                     optimiser,
                     learning_rate,
+                    decay: args.decay.unwrap_or(if digits { 0.9 } else { 1.0 }),
                     precision: args.precision.unwrap_or_default(),
                     samples: args.samples,
                 }
@@ -248,6 +260,7 @@ impl Plan {
         same(path, "batch", &args.batch, &saved.batch)?;
         same(path, "optimiser", &args.optimiser, &saved.optimiser)?;
         same(path, "learning-rate", &args.learning_rate, &saved.learning_rate)?;
+        same(path, "decay", &args.decay, &saved.decay)?;
         same(path, "precision", &args.precision, &saved.precision)?;
         if args.samples.is_some() && args.samples != saved.samples {
             let held = saved.samples.map_or("all".to_owned(), |samples| samples.to_string());
@@ -286,11 +299,11 @@ impl Plan {
             let _ = write!(line, " --{flag} {value}");
         };
         if let Some(dir) = &self.data_dir {
-            add("data-dir", &dir.display());
+            add("data-dir", &shell_word(&dir.display().to_string()));
         }
         let relaxed: Vec<&RunSettings> = self.runs.iter().filter(|run| run.schedule.takes_rate()).collect();
         if let Some(first) = relaxed.first() {
-            if relaxed.iter().all(|run| run.rate == first.rate) && first.rate != first.schedule.default_rate() {
+            if relaxed.iter().all(|run| run.rate == first.rate) && first.rate != first.schedule.default_rate(first.model) {
                 add("rate", &first.rate);
             }
             if relaxed.iter().all(|run| run.steps == first.steps) && first.steps != first.schedule.default_steps() {
@@ -304,6 +317,7 @@ impl Plan {
         if self.runs.iter().all(|other| other.learning_rate == run.learning_rate) {
             add("learning-rate", &run.learning_rate);
         }
+        add("decay", &run.decay);
         add("precision", &run.precision);
         if let Some(samples) = run.samples {
             add("samples", &samples);
@@ -323,6 +337,12 @@ fn default_learning_rate(optimiser: OptimiserKind, digits: bool, schedule: Sched
     };
     // These weights move at every step.
     if schedule == ScheduleKind::Ipc { rate / steps.max(1) as f64 } else { rate }
+}
+
+/// A word as a shell wants it.
+fn shell_word(word: &str) -> String {
+    let plain = word.chars().all(|c| c.is_alphanumeric() || "-_./".contains(c));
+    if plain && !word.is_empty() { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }
 
 /// Whether a file can be put there, as far as can be known before.
