@@ -57,24 +57,25 @@ pub(crate) fn gemm<F: Element>(alpha: F, a: Matrix<'_, F>, b: Matrix<'_, F>, bet
     };
     let _guard = InProduct::enter();
     let stride = |x: usize| isize::try_from(x).unwrap_or(isize::MAX);
+    // The kernels want columns of the result in one piece, and ours are rows: so c^T = b^T a^T.
     // SAFETY: `last` bounds every element of `a` and `b` that is read, `c` holds exactly m * n elements in rows of n, and `c` is
     // borrowed mutably, so it overlaps neither.
     #[allow(unsafe_code)]
     unsafe {
         F::gemm_function()(
-            m,
             n,
+            m,
             k,
             c.as_mut_ptr(),
-            1,
             stride(n),
+            1,
             beta != F::zero(),
-            a.data.as_ptr(),
-            stride(a.column_stride),
-            stride(a.row_stride),
             b.data.as_ptr(),
-            stride(b.column_stride),
             stride(b.row_stride),
+            stride(b.column_stride),
+            a.data.as_ptr(),
+            stride(a.row_stride),
+            stride(a.column_stride),
             beta,
             alpha,
             false,
