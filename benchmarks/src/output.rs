@@ -5,6 +5,7 @@ use std::{
     fs::{self, OpenOptions},
     io::{self, Write},
     path::Path,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use comfy_table::{Cell, CellAlignment, LineStyle, Table, TableStyle};
@@ -101,22 +102,28 @@ pub fn small(value: Option<f64>) -> String {
 /// # Errors
 /// Where the folder cannot be written to; the message names the file.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), CommandError> {
-    let Some(name) = path.file_name() else {
+    if path.file_name().is_none() {
         return Err(CommandError::input(format!("cannot write {}: it names no file", path.display())));
-    };
+    }
+    replace(path, bytes).map_err(|error| CommandError::io("write", path, &error))
+}
+
+/// Writes `bytes` to a new file beside `path`, then renames it to `path`; where that fails nothing is left behind.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // Two writers of one process must not share the file beside.
+    static COUNT: AtomicU64 = AtomicU64::new(0);
     let mut beside = OsString::from(".");
-    beside.push(name);
-    beside.push(format!(".{}.tmp", std::process::id()));
+    beside.push(path.file_name().unwrap_or_default());
+    beside.push(format!(".{}-{}.tmp", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
     let beside = path.with_file_name(beside);
     let fill = || -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&beside)?;
         file.write_all(bytes)?;
         file.sync_all()
     };
-    fill().and_then(|()| fs::rename(&beside, path)).map_err(|error| {
+    fill().and_then(|()| fs::rename(&beside, path)).inspect_err(|_| {
         // The first error is the one to report; there may be nothing to remove.
         let _ = fs::remove_file(&beside);
-        CommandError::io("write", path, &error)
     })
 }
 

@@ -5,7 +5,7 @@ use crate::{
     clamp::Clamps,
     gradients::Gradients,
     tensor::Tensor,
-    topology::{Topology, VertexId},
+    topology::{Prediction, Topology, VertexId},
 };
 
 pub use crate::graph::{GraphFrame, NodeState};
@@ -153,6 +153,13 @@ pub struct Settings {
     pub live: bool,
     /// Parameters may move between the reference and a later linearisation.
     pub plastic: bool,
+}
+
+impl Settings {
+    /// Whether a prediction may differ from what it was at the reference: a parent has moved, or its parameters may have.
+    pub fn may_change(self, prediction: &Prediction, moved: &[bool]) -> bool {
+        (self.plastic && !prediction.parameters.is_empty()) || prediction.parents.iter().any(|parent| moved[parent.index()])
+    }
 }
 
 /// The states of a relaxation: `value = reference + displacement`, vertex by vertex.

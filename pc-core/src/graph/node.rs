@@ -73,12 +73,6 @@ impl<'a, T: Tensor> GraphFrame<'a, T> {
     pub(super) fn name(&self, index: usize) -> &str {
         self.graph.topology.name(self.graph.topology.predictions()[index].of)
     }
-
-    /// Whether prediction `index` may differ from its value at the reference.
-    fn changed(&self, index: usize) -> bool {
-        let prediction = &self.graph.topology.predictions()[index];
-        (self.settings.plastic && !prediction.parameters.is_empty()) || prediction.parents.iter().any(|parent| self.moved[parent.index()])
-    }
 }
 
 impl<T: Tensor> NodeState<T> {
@@ -106,9 +100,10 @@ impl<T: Tensor> NodeState<T> {
     }
 
     pub(super) fn change(&mut self, index: usize, error: &mut T, frame: &GraphFrame<'_, T>) -> Result<()> {
-        let of = frame.graph.topology.predictions()[index].of.index();
+        let prediction = &frame.graph.topology.predictions()[index];
+        let of = prediction.of.index();
         let displacement = frame.moved[of].then(|| &frame.displacements[of]);
-        let changed = frame.changed(index);
+        let changed = frame.settings.may_change(prediction, frame.moved);
         if !changed && displacement.is_none() {
             return Ok(());
         }

@@ -40,13 +40,13 @@ impl<N: Network> Relaxation<N> {
             if let Some(tolerance) = self.schedule.stop.tolerance {
                 self.weigh_errors(network);
                 network.forget_pulls(&mut self.at);
-                let cotangents = if self.predictions.uniform { &self.predictions.errors } else { &self.predictions.weighted };
+                let cotangents = self.predictions.cotangents();
                 let want = Want { predictions: &self.predictions.counts, forces: &self.free };
                 network.pull(&self.state, cotangents, want, None, &mut self.at)?;
                 self.run.pulled = true;
                 let residual = self.measure_residual(network);
                 self.run.residual = Some(residual);
-                converged = residual <= tolerance * if self.run.drive > 0.0 { self.run.drive } else { 1.0 };
+                converged = residual <= tolerance * self.run.scale();
             }
             if last || converged {
                 if converged {
@@ -104,7 +104,7 @@ impl<N: Network> Relaxation<N> {
     /// `e_i += gamma (-pi_i e_i + delta_i)` for every free vertex, with `delta` from one reverse traversal.
     fn move_errors(&mut self, network: &N) {
         let rate = self.run.rate;
-        let momentum = if let StepRule::Momentum(momentum) = self.schedule.rule { momentum } else { 0.0 };
+        let momentum = self.schedule.rule.momentum();
         for vertex in network.topology().vertices().filter(|v| self.free[v.index()] && self.follows[v.index()]) {
             let precision =
                 network.topology().predictions_of(vertex).first().map_or(1.0, |id| network.topology().prediction(*id).precision);
@@ -134,7 +134,7 @@ impl<N: Network> Relaxation<N> {
             self.predictions.pull[index] = !self.free[prediction.of.index()];
         }
         self.weigh_errors(network);
-        let cotangents = if self.predictions.uniform { &self.predictions.errors } else { &self.predictions.weighted };
+        let cotangents = self.predictions.cotangents();
         let drives = Drives { cotangents, driven: &self.predictions.pull, forces: &self.free, weights: &[] };
         self.run.pulled = true;
         network.reverse(&self.state, drives, None, &mut self.at)

@@ -4,7 +4,6 @@ use crate::{
     Error, Result,
     network::{Drives, Network, Want},
     relaxation::{Phase, Plan, Predictions, Relaxation, Role, Status},
-    schedule::StepRule,
     tensor::Tensor,
     topology::{Topology, VertexId},
 };
@@ -57,7 +56,7 @@ impl<N: Network> Relaxation<N> {
             }
             self.renew(network)?;
             self.weigh_errors(network);
-            let cotangents = if self.predictions.uniform { &self.predictions.errors } else { &self.predictions.weighted };
+            let cotangents = self.predictions.cotangents();
             let which = if front { &self.predictions.changed } else { &self.predictions.counts };
             let still = front && !which.contains(&true);
             if !still {
@@ -67,7 +66,7 @@ impl<N: Network> Relaxation<N> {
             if let Some(tolerance) = tolerance {
                 let residual = self.measure_residual(network);
                 self.run.residual = Some(residual);
-                if residual <= tolerance * if self.run.drive > 0.0 { self.run.drive } else { 1.0 } {
+                if residual <= tolerance * self.run.scale() {
                     self.run.status = Status::Converged;
                     return Ok(());
                 }
@@ -84,7 +83,7 @@ impl<N: Network> Relaxation<N> {
     fn step_errors(&mut self, network: &N, front: bool) {
         let topology = network.topology();
         let rate = self.run.rate;
-        let momentum = if let StepRule::Momentum(momentum) = self.schedule.rule { momentum } else { 0.0 };
+        let momentum = self.schedule.rule.momentum();
         // Held errors are constant: only what moved below can have changed by the next step.
         let mut reached = std::mem::take(&mut self.predictions.pull);
         reached.fill(false);
@@ -141,7 +140,7 @@ impl<N: Network> Relaxation<N> {
         }
         self.weigh_errors(network);
         self.gradients.clear();
-        let cotangents = if self.predictions.uniform { &self.predictions.errors } else { &self.predictions.weighted };
+        let cotangents = self.predictions.cotangents();
         let drives = Drives { cotangents, driven: &self.predictions.pull, forces: &self.free, weights: &self.predictions.weights };
         network.reverse(&self.state, drives, Some(&mut self.gradients), &mut self.at)?;
         let topology = network.topology();

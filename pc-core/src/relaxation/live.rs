@@ -127,9 +127,7 @@ impl<N: Network> Relaxation<N> {
         for (index, prediction) in topology.predictions().iter().enumerate() {
             let of = prediction.of.index();
             let Role::Driven { loss, lambda, value } = &mut self.vertices[of].role else { continue };
-            let changed = !edges
-                || (self.settings.plastic && !prediction.parameters.is_empty())
-                || prediction.parents.iter().any(|parent| self.state.moved[parent.index()]);
+            let changed = !edges || self.settings.may_change(prediction, &self.state.moved);
             if changed {
                 // Linearising has written 0 + 0 - change, as nothing else was said of this vertex.
                 let error = &mut self.predictions.errors[index];
@@ -146,7 +144,7 @@ impl<N: Network> Relaxation<N> {
     /// Pulls the errors that may differ from zero back to the free vertices.
     fn pull_forces(&mut self, network: &mut N) -> Result<()> {
         self.weigh_errors(network);
-        let cotangents = if self.predictions.uniform { &self.predictions.errors } else { &self.predictions.weighted };
+        let cotangents = self.predictions.cotangents();
         let want = Want { predictions: &self.predictions.active, forces: &self.free };
         self.run.pulled = true;
         network.pull(&self.state, cotangents, want, None, &mut self.at)
@@ -180,7 +178,7 @@ impl<N: Network> Relaxation<N> {
         if let Some(tolerance) = self.schedule.stop.tolerance {
             let residual = self.measure_residual(network);
             self.run.residual = Some(residual);
-            converged = residual <= tolerance * if self.run.drive > 0.0 { self.run.drive } else { 1.0 };
+            converged = residual <= tolerance * self.run.scale();
         }
         if !(last || converged) {
             self.run.phase = Phase::Move;
@@ -203,7 +201,7 @@ impl<N: Network> Relaxation<N> {
         self.renew(network)?;
         self.weigh_errors(network);
         self.gradients.clear();
-        let cotangents = if self.predictions.uniform { &self.predictions.errors } else { &self.predictions.weighted };
+        let cotangents = self.predictions.cotangents();
         let want = Want { predictions: &self.predictions.active, forces: &[] };
         self.run.pulled = true;
         network.pull(&self.state, cotangents, want, Some(&mut self.gradients), &mut self.at)
@@ -218,7 +216,7 @@ impl<N: Network> Relaxation<N> {
         self.renew(network)?;
         self.weigh_errors(network);
         self.gradients.clear();
-        let cotangents = if self.predictions.uniform { &self.predictions.errors } else { &self.predictions.weighted };
+        let cotangents = self.predictions.cotangents();
         let want = Want { predictions: &self.predictions.active, forces: &self.free };
         self.run.pulled = true;
         network.pull(&self.state, cotangents, want, Some(&mut self.gradients), &mut self.at)?;
@@ -239,13 +237,12 @@ impl<N: Network> Relaxation<N> {
             self.predictions.pull[index] = self.predictions.active[index] && (!by_level || at_level(index));
         }
         self.weigh_errors(network);
-        let cotangents = if self.predictions.uniform { &self.predictions.errors } else { &self.predictions.weighted };
         if !last {
             if by_level {
                 network.forget_pulls(&mut self.at);
             }
             let want = Want { predictions: &self.predictions.pull, forces: &self.free };
-            network.pull(&self.state, cotangents, want, None, &mut self.at)?;
+            network.pull(&self.state, self.predictions.cotangents(), want, None, &mut self.at)?;
         }
         let topology = network.topology();
         let at_level = |index: usize| topology.level(topology.predictions()[index].of) == Some(step);
@@ -253,7 +250,7 @@ impl<N: Network> Relaxation<N> {
             self.predictions.pull[index] = self.predictions.active[index] && at_level(index);
         }
         let want = Want { predictions: &self.predictions.pull, forces: &[] };
-        network.pull(&self.state, cotangents, want, Some(&mut self.partial), &mut self.at)?;
+        network.pull(&self.state, self.predictions.cotangents(), want, Some(&mut self.partial), &mut self.at)?;
         if !self.partial.is_finite() {
             return Ok(self.diverge());
         }
@@ -284,10 +281,7 @@ impl<N: Network> Relaxation<N> {
     fn move_states(&mut self, network: &N) {
         let by_level = self.plan == Plan::LiveLevels;
         let (rate, step) = (self.run.rate, self.run.step);
-        let momentum = match self.schedule.rule {
-            StepRule::Momentum(momentum) => momentum,
-            StepRule::Plain | StepRule::Adaptive { .. } => 0.0,
-        };
+        let momentum = self.schedule.rule.momentum();
         for vertex in network.topology().vertices() {
             if !self.free[vertex.index()] {
                 continue;
@@ -349,9 +343,8 @@ impl<N: Network> Relaxation<N> {
         let edges = network.abilities().edges;
         for (index, prediction) in network.topology().predictions().iter().enumerate() {
             if self.predictions.counts[index] && !self.predictions.active[index] {
-                let plastic = self.settings.plastic && !prediction.parameters.is_empty();
-                let moved = |vertex: &crate::VertexId| self.state.moved[vertex.index()];
-                self.predictions.active[index] = !edges || plastic || moved(&prediction.of) || prediction.parents.iter().any(moved);
+                let moved = &self.state.moved;
+                self.predictions.active[index] = !edges || moved[prediction.of.index()] || self.settings.may_change(prediction, moved);
             }
         }
     }

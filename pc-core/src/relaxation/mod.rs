@@ -134,6 +134,13 @@ struct Predictions<T> {
     uniform: bool,
 }
 
+impl<T> Predictions<T> {
+    /// `pi e`, which is what is pulled back; [`Relaxation::weigh_errors`] has brought it up to date.
+    fn cotangents(&self) -> &[T] {
+        if self.uniform { &self.errors } else { &self.weighted }
+    }
+}
+
 /// Where a relaxation stands.
 #[derive(Debug)]
 struct Run {
@@ -152,6 +159,13 @@ struct Run {
     merge: bool,
     /// Whether the linearisation has been pulled, which some networks allow once only.
     pulled: bool,
+}
+
+impl Run {
+    /// What a tolerance is relative to: the norm of the drive, where there is one.
+    fn scale(&self) -> f64 {
+        if self.drive > 0.0 { self.drive } else { 1.0 }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

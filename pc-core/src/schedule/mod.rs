@@ -105,6 +105,13 @@ pub enum StepRule {
     },
 }
 
+impl StepRule {
+    /// The momentum of the rule, 0 where it has none.
+    pub(crate) fn momentum(self) -> f64 {
+        if let StepRule::Momentum(momentum) = self { momentum } else { 0.0 }
+    }
+}
+
 /// When weights learn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Learning {
