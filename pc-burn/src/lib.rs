@@ -1,0 +1,1 @@
+//! Burn models train by predictive coding.
