@@ -153,6 +153,9 @@ pub struct Settings {
     pub live: bool,
     /// Parameters may move between the reference and a later linearisation.
     pub plastic: bool,
+    /// Parameter gradients will be asked of the linearisation that is being made. A hint, given as far as it is known: it lets a network whose
+    /// linearisations differ with and without gradients (a framework's tape) make the right one at once.
+    pub learns: bool,
 }
 
 impl Settings {
@@ -202,6 +205,9 @@ pub struct Forward<'a, T> {
     pub offsets: &'a [T],
     /// How the linearisation will be used.
     pub settings: Settings,
+    /// Where one [`Network::reverse`] is all that follows: its weights, empty for 1. A hint, which lets a network whose forward and backward passes
+    /// are one call of a user's program make do with one.
+    pub sweep: Option<&'a [f64]>,
 }
 
 /// What [`Network::pull`] is asked for.

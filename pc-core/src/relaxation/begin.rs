@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::{
     Error, Result,
     clamp::{Clamp, Clamps},
-    network::{Forward, Network},
+    network::{Forward, Network, Settings},
     relaxation::{Energy, Phase, Relaxation, Role, Status},
     schedule::{Coordinates, Start, StepRule, Steps},
     tensor::Tensor,
@@ -54,7 +54,7 @@ impl<N: Network> Relaxation<N> {
         if self.schedule.coordinates == Coordinates::Errors {
             if clamps.iter().any(|(_, clamp)| matches!(clamp, Clamp::Nudged { .. })) {
                 network.forward(
-                    Forward { values: &mut self.state.values, follows: &self.follows, offsets: &[], settings: self.settings },
+                    Forward { values: &mut self.state.values, follows: &self.follows, offsets: &[], settings: self.settings, sweep: None },
                     &mut self.at,
                 )?;
                 self.settle_clamped(network, clamps)?;
@@ -64,10 +64,16 @@ impl<N: Network> Relaxation<N> {
             }
         } else {
             if forward {
-                network.forward(
-                    Forward { values: &mut self.state.values, follows: &self.follows, offsets: &[], settings: self.settings },
-                    &mut self.at,
-                )?;
+                let sweeps = self.sweeps(network)?;
+                let settings = Settings { learns: sweeps || self.learns_here(), ..self.settings };
+                let pass = Forward {
+                    values: &mut self.state.values,
+                    follows: &self.follows,
+                    offsets: &[],
+                    settings,
+                    sweep: sweeps.then_some(&self.predictions.weights),
+                };
+                network.forward(pass, &mut self.at)?;
                 self.settle_clamped(network, clamps)?;
             }
             if self.settings.live {
@@ -272,10 +278,16 @@ impl<N: Network> Relaxation<N> {
             again |= !network.topology().children(vertex).is_empty();
         }
         if again {
-            network.forward(
-                Forward { values: &mut self.state.values, follows: &self.follows, offsets: &[], settings: self.settings },
-                &mut self.at,
-            )?;
+            let sweeps = self.sweeps(network)?;
+            let settings = Settings { learns: sweeps || self.learns_here(), ..self.settings };
+            let pass = Forward {
+                values: &mut self.state.values,
+                follows: &self.follows,
+                offsets: &[],
+                settings,
+                sweep: sweeps.then_some(&self.predictions.weights),
+            };
+            network.forward(pass, &mut self.at)?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     Result,
-    network::{Drives, Forward, Network, Want},
+    network::{Drives, Forward, Network, Settings, Want},
     relaxation::{Phase, Relaxation, Role, Status, begin},
     schedule::StepRule,
     tensor::Tensor,
@@ -67,10 +67,15 @@ impl<N: Network> Relaxation<N> {
 
     /// Forward with the errors as offsets; then the errors of held and driven vertices follow from where it arrives.
     fn evaluate_errors(&mut self, network: &mut N) -> Result<()> {
-        network.forward(
-            Forward { values: &mut self.state.values, follows: &self.follows, offsets: &self.state.displacements, settings: self.settings },
-            &mut self.at,
-        )?;
+        let learns = self.learns_here();
+        let pass = Forward {
+            values: &mut self.state.values,
+            follows: &self.follows,
+            offsets: &self.state.displacements,
+            settings: Settings { learns, ..self.settings },
+            sweep: (!learns && self.schedule.stop.tolerance.is_none()).then_some(&[]),
+        };
+        network.forward(pass, &mut self.at)?;
         self.run.pulled = false;
         let topology = network.topology();
         let first = self.run.step == 0;

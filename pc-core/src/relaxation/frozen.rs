@@ -11,14 +11,7 @@ use crate::{
 impl<N: Network> Relaxation<N> {
     /// Runs to the learning event (true) or to the end (false).
     pub(super) fn advance_frozen(&mut self, network: &mut N) -> Result<bool> {
-        let form = match self.plan {
-            Plan::Sweep => {
-                self.predictions.weights.fill(1.0);
-                Form::Sweep
-            }
-            Plan::Layers { required } => self.closed_form(network, required)?,
-            _ => Form::None,
-        };
+        let form = self.form(network)?;
         match form {
             Form::Sweep => self.sweep(network)?,
             Form::Layers => self.layers(network)?,
@@ -33,6 +26,23 @@ impl<N: Network> Relaxation<N> {
         }
         self.run.phase = Phase::Done;
         Ok(true)
+    }
+
+    /// What the plan comes to with these clamps, and the weights of its sweep, if it is one.
+    fn form(&mut self, network: &N) -> Result<Form> {
+        match self.plan {
+            Plan::Sweep => {
+                self.predictions.weights.fill(1.0);
+                Ok(Form::Sweep)
+            }
+            Plan::Layers { required } => self.closed_form(network, required),
+            _ => Ok(Form::None),
+        }
+    }
+
+    /// Whether one reverse sweep is all that follows the forward pass.
+    pub(super) fn sweeps(&mut self, network: &N) -> Result<bool> {
+        Ok(self.form(network)? == Form::Sweep)
     }
 
     /// The energy at the end, where a trace has not brought it already.

@@ -2,7 +2,7 @@
 
 use crate::{
     Result,
-    network::{Forward, FusedSteps, Network, Residuals, Want},
+    network::{Forward, FusedSteps, Network, Residuals, Settings, Want},
     relaxation::{Phase, Plan, Relaxation, Role, Status, VertexPlan, begin},
     schedule::{Coordinates, Learning, StepRule},
     tensor::{StateStep, Tensor},
@@ -76,7 +76,8 @@ impl<N: Network> Relaxation<N> {
     fn evaluate_live(&mut self, network: &mut N) -> Result<bool> {
         if self.run.step > 0 && self.plan != Plan::LiveLevels {
             let residuals = Residuals { tensors: &self.predictions.residuals, nonzero: &self.predictions.residual };
-            network.linearise(&self.state, self.settings, residuals, &mut self.predictions.errors, &mut self.at)?;
+            let settings = Settings { learns: self.learns_here(), ..self.settings };
+            network.linearise(&self.state, settings, residuals, &mut self.predictions.errors, &mut self.at)?;
             self.run.pulled = false;
             self.drive_losses(network)?;
         }
@@ -90,6 +91,16 @@ impl<N: Network> Relaxation<N> {
             self.adapt(network, shrink, growth)?;
         }
         Ok(true)
+    }
+
+    /// Whether the first thing asked of the linearisation at this step is known to be parameter gradients.
+    pub(super) fn learns_here(&self) -> bool {
+        let last = self.run.step >= self.run.steps;
+        match self.schedule.learning {
+            Learning::AtEnd => last && self.schedule.stop.tolerance.is_none(),
+            Learning::EveryStep => !last,
+            Learning::AtLevel => false,
+        }
     }
 
     /// Where the last step did not lower the energy, takes part of it back (each time spending a step); else lets the rate grow.
@@ -158,7 +169,8 @@ impl<N: Network> Relaxation<N> {
         self.run.pulled = false;
         if self.schedule.coordinates == Coordinates::Errors {
             let offsets = &self.state.displacements;
-            let pass = Forward { values: &mut self.state.values, follows: &self.follows, offsets, settings: self.settings };
+            let settings = Settings { learns: true, ..self.settings };
+            let pass = Forward { values: &mut self.state.values, follows: &self.follows, offsets, settings, sweep: None };
             network.forward(pass, &mut self.at)
         } else if self.settings.live && self.run.step > 0 {
             // The errors it writes are those there are, but for driven vertices, whose losses are taken anew.

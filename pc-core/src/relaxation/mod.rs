@@ -193,6 +193,7 @@ impl<N: Network> Relaxation<N> {
             settings: Settings {
                 live: schedule.linearisation == Linearise::Live && schedule.coordinates == Coordinates::States,
                 plastic: schedule.learning == Learning::EveryStep && schedule.coordinates == Coordinates::States,
+                learns: false,
             },
             plan,
             at: network.linearisation(),
