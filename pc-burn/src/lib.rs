@@ -1,1 +1,5 @@
 //! Burn models train by predictive coding.
+
+mod tensor;
+
+pub use tensor::BurnTensor;
