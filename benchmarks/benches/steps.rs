@@ -4,8 +4,9 @@ use std::{error::Error, hint::black_box, time::Duration};
 
 use criterion::Criterion;
 use pc_bench::{
+    backends::Backend,
     commands::{
-        speed::{Gemm, Role, Runner, contenders, net},
+        speed::{Gemm, Role},
         train::ScheduleKind,
     },
     models::ModelKind,
@@ -20,12 +21,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     for kind in [ModelKind::Mlp, ModelKind::Cnn] {
         let mut group = criterion.benchmark_group(kind.name());
         group.sample_size(20).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2));
-        for contender in contenders(ScheduleKind::ALL)?.into_iter().filter(|contender| contender.role == Role::Shown) {
-            let mut net = net::<f32>(kind, 64)?;
-            let mut runner = Runner::new(&net, &contender)?;
+        let mut net = Backend::Host.timed::<f32>(kind, 64, ScheduleKind::ALL)?;
+        for (index, contender) in net.contenders().into_iter().enumerate().filter(|(_, contender)| contender.role == Role::Shown) {
             // What fails does so here.
-            runner.step(&mut net)?;
-            group.bench_function(contender.name, |bencher| bencher.iter(|| black_box(runner.step(&mut net))));
+            net.step(index)?;
+            group.bench_function(contender.name, |bencher| bencher.iter(|| black_box(net.step(index).is_ok())));
         }
         group.finish();
     }

@@ -7,7 +7,7 @@ use crate::{
         check::{self, CheckArgs},
         gradients::{self, GradientsArgs},
         speed::{self, SpeedArgs},
-        train::{Backend, TrainArgs},
+        train::TrainArgs,
     },
     error::CommandError,
 };
@@ -62,24 +62,6 @@ pub enum Command {
     #[command(long_about = speed::TEACH)]
     /// Time PC and backprop steps against each other and against the machine
     Speed(SpeedArgs),
-}
-
-/// The backends that other builds have, each a Cargo feature.
-const ELSEWHERE: [&str; 4] = ["burn", "tch", "dfdx", "cuda"];
-
-/// Reads a backend's name, and tells one that this build lacks from one that nobody knows.
-///
-/// # Errors
-/// A name that is not in [`Backend::ALL`].
-pub fn backend(name: &str) -> Result<OrAll<Backend>, String> {
-    name.parse().map_err(|_| {
-        let has = Backend::ALL.iter().map(|backend| backend.name()).collect::<Vec<_>>().join(", ");
-        if ELSEWHERE.contains(&name) {
-            format!("this build lacks the backend {name}; it has {has}")
-        } else {
-            format!("no backend is called {name}; this build has {has}")
-        }
-    })
 }
 
 /// One of the choices, or `all` of them.
@@ -138,13 +120,5 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn a_backend_that_is_missing_is_told_from_one_that_is_unknown() {
-        assert_eq!(backend("host"), Ok(OrAll::One(Backend::Host)));
-        assert_eq!(backend("all"), Ok(OrAll::All));
-        assert_eq!(backend("tch"), Err("this build lacks the backend tch; it has host".to_owned()));
-        assert!(backend("gpu").unwrap_err().starts_with("no backend is called gpu"));
     }
 }

@@ -1,5 +1,6 @@
 //! The library behind `pc-bench`: data, models, reports and the commands.
 
+pub mod backends;
 pub mod checkpoint;
 pub mod cli;
 pub mod commands;

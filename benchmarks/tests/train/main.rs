@@ -38,8 +38,8 @@ fn finish<F: Element>(learner: &mut Learner<F>, data: &Dataset, epochs: usize) {
 }
 
 fn bits<F: Element>(learner: &Learner<F>) -> Vec<u64> {
-    let parameters = learner.model().graph.parameters();
-    parameters.iter().flat_map(|parameter| parameter.data().iter().map(|x| x.value().to_bits())).collect()
+    let parameters = learner.trainee().parameters().unwrap();
+    parameters.iter().flat_map(|(_, parameter)| parameter.data().iter().map(|x| x.value().to_bits())).collect()
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn damaged_and_foreign_checkpoints_are_refused() {
     flipped[last] ^= 1;
     refused(&flipped, "check sum");
     let changed = |change: &dyn Fn(&mut Checkpoint<f32>)| {
-        let mut saved = learner.checkpoint();
+        let mut saved = learner.checkpoint().unwrap();
         change(&mut saved);
         let path = folder.path().join("changed.safetensors");
         saved.write(&path).unwrap();

@@ -1,9 +1,6 @@
 //! Which ways to the gradients are checked, and against what.
 
-use pc_core::{
-    Evaluation, Gradients, Schedule, Tensor,
-    host::{Element, HostTensor},
-};
+use pc_core::{Evaluation, Schedule, host::Element};
 
 use super::{
     comparison::{Case, Comparison, Lists, Oracle},
@@ -11,6 +8,7 @@ use super::{
     subject::{LossKind, Subject},
 };
 use crate::{
+    backends::{Backend, Checked},
     commands::train::{Precision, ScheduleKind},
     error::CommandError,
     models::ModelKind,
@@ -32,10 +30,10 @@ pub(super) fn tolerance(precision: Precision) -> f64 {
 
 /// A subject with everything it is compared with.
 struct Checker<F: Element> {
-    subject: Subject<F>,
+    model: Box<dyn Checked<F>>,
+    loss: LossKind,
     precision: Precision,
     names: Vec<String>,
-    sizes: Vec<usize>,
     /// Gradients that are zero but for rounding, by parameter.
     vanishing: Vec<bool>,
     sweep: Lists,
@@ -51,12 +49,13 @@ enum Independent {
 
 /// Checks these rules on one model.
 pub(super) fn check<F: Element>(
+    backend: Backend,
     kind: ModelKind,
     loss: LossKind,
     precision: Precision,
     rules: &[ScheduleKind],
 ) -> Result<Vec<Comparison>, CommandError> {
-    let mut checker = Checker::<F>::new(kind, loss, precision)?;
+    let mut checker = Checker::<F>::new(backend, kind, loss, precision)?;
     for rule in rules {
         match rule {
             ScheduleKind::Backprop => checker.backprop(),
@@ -69,13 +68,12 @@ pub(super) fn check<F: Element>(
 }
 
 impl<F: Element> Checker<F> {
-    fn new(kind: ModelKind, loss: LossKind, precision: Precision) -> Result<Self, CommandError> {
-        let mut subject = Subject::<F>::new(kind, loss, SEED)?;
+    fn new(backend: Backend, kind: ModelKind, loss: LossKind, precision: Precision) -> Result<Self, CommandError> {
+        let subject = Subject::<F>::new(kind, loss, SEED)?;
         let mut double = subject.converted::<f64>()?;
-        let graph = &subject.model.graph;
-        let names = graph.topology().parameter_names().to_vec();
-        let sizes: Vec<usize> = graph.parameters().iter().map(|parameter| parameter.data().len()).collect();
-        let exact = lists(&double.gradients(Schedule::backprop())?, &sizes);
+        let names = subject.model.graph.topology().parameter_names().to_vec();
+        // The host's sweep in f64 is the oracle on every backend; finite differences, which know no pullbacks, are above it.
+        let exact = Backend::Host.checked(&double)?.gradients(Schedule::backprop())?;
         let largest = |list: &[f64]| list.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
         let net = exact.iter().map(|list| largest(list)).fold(0.0, f64::max);
         let vanishing = exact.iter().map(|list| largest(list) < VANISHING * net).collect();
@@ -87,46 +85,51 @@ impl<F: Element> Checker<F> {
                 Independent::Differences { entries, derivatives }
             }
         };
-        let sweep = lists(&subject.gradients(Schedule::backprop())?, &sizes);
-        Ok(Self { subject, precision, names, sizes, vanishing, sweep, independent, found: Vec::new() })
+        let mut model = backend.checked(&subject)?;
+        let sweep = model.gradients(Schedule::backprop())?;
+        Ok(Self { model, loss, precision, names, vanishing, sweep, independent, found: Vec::new() })
     }
 
     fn backprop(&mut self) {
         let sweep = self.sweep.clone();
-        let case = self.case(ScheduleKind::Backprop, "reverse sweep", 1.0, self.subject.depth());
+        let case = self.case(ScheduleKind::Backprop, "reverse sweep", 1.0, self.model.depth());
         self.against_independent(case, &sweep);
     }
 
     fn fixed_prediction(&mut self) -> Result<(), CommandError> {
-        let depth = self.subject.depth().max(1);
+        let depth = self.model.depth().max(1);
+        let has = self.model.evaluations(ScheduleKind::FixedPrediction);
         let exact = Schedule::fixed_prediction(1.0, depth)?;
-        for (evaluation, name) in
-            [(Evaluation::Simulate, "simulation"), (Evaluation::Front, "front"), (Evaluation::ClosedForm, "closed form")]
-        {
-            let found = lists(&self.subject.gradients(exact.clone().evaluated_by(evaluation))?, &self.sizes);
-            let case = self.case(ScheduleKind::FixedPrediction, name, 1.0, depth);
+        for evaluation in has.iter().copied() {
+            let found = self.model.gradients(exact.clone().evaluated_by(evaluation))?;
+            let case = self.case(ScheduleKind::FixedPrediction, named(evaluation), 1.0, depth);
             // At rate 1 the closed form is the sweep itself, so that one says nothing about it.
             if evaluation != Evaluation::ClosedForm {
                 self.against(case.clone(), Oracle::ReverseSweep, &found, &self.sweep.clone());
             }
             self.against_independent(case, &found);
         }
+        if !has.contains(&Evaluation::Simulate) {
+            return Ok(());
+        }
         for (rate, steps) in [(0.1, 20), (0.37, depth), (0.75, depth + 3), (1.0, depth.div_ceil(2))] {
             let schedule = Schedule::fixed_prediction(rate, steps)?;
-            let plain = lists(&self.subject.gradients(schedule.clone().evaluated_by(Evaluation::Simulate))?, &self.sizes);
+            let plain = self.model.gradients(schedule.clone().evaluated_by(Evaluation::Simulate))?;
             for (evaluation, name) in [(Evaluation::Front, "front, other rates"), (Evaluation::ClosedForm, "closed form, other rates")] {
-                let found = lists(&self.subject.gradients(schedule.clone().evaluated_by(evaluation))?, &self.sizes);
-                self.against(self.case(ScheduleKind::FixedPrediction, name, rate, steps), Oracle::Simulation, &found, &plain);
+                if has.contains(&evaluation) {
+                    let found = self.model.gradients(schedule.clone().evaluated_by(evaluation))?;
+                    self.against(self.case(ScheduleKind::FixedPrediction, name, rate, steps), Oracle::Simulation, &found, &plain);
+                }
             }
         }
         Ok(())
     }
 
     fn zil(&mut self) -> Result<(), CommandError> {
-        let mut levelled = self.subject.levelled()?;
-        for (evaluation, name) in [(Evaluation::Simulate, "simulation, levelled"), (Evaluation::Front, "level by level")] {
-            let found = lists(&levelled.gradients(Schedule::zil().evaluated_by(evaluation))?, &self.sizes);
-            let case = self.case(ScheduleKind::Zil, name, 1.0, levelled.depth());
+        for evaluation in self.model.evaluations(ScheduleKind::Zil) {
+            let name = if evaluation == Evaluation::Front { "level by level" } else { "simulation, levelled" };
+            let found = self.model.gradients(Schedule::zil().evaluated_by(evaluation))?;
+            let case = self.case(ScheduleKind::Zil, name, 1.0, self.model.depth());
             self.against(case.clone(), Oracle::ReverseSweep, &found, &self.sweep.clone());
             self.against_independent(case, &found);
         }
@@ -134,7 +137,7 @@ impl<F: Element> Checker<F> {
     }
 
     fn case(&self, rule: ScheduleKind, evaluation: &'static str, rate: f64, steps: usize) -> Case {
-        Case { schedule: rule.name(), evaluation, rate, steps, precision: self.precision.name(), loss: self.subject.loss.name() }
+        Case { schedule: rule.name(), evaluation, rate, steps, precision: self.precision.name(), loss: self.loss.name() }
     }
 
     fn against(&mut self, case: Case, oracle: Oracle, found: &Lists, reference: &Lists) {
@@ -153,8 +156,12 @@ impl<F: Element> Checker<F> {
     }
 }
 
-/// The gradients as numbers; zeros where no error has arrived.
-fn lists<F: Element>(gradients: &Gradients<HostTensor<F>>, sizes: &[usize]) -> Lists {
-    let each = gradients.iter().zip(sizes);
-    each.map(|((_, gradient), size)| gradient.map_or_else(|| vec![0.0; *size], Tensor::to_vec)).collect()
+/// What a way to evaluate fixed prediction is called.
+fn named(evaluation: Evaluation) -> &'static str {
+    match evaluation {
+        Evaluation::Auto => "chosen by itself",
+        Evaluation::Simulate => "simulation",
+        Evaluation::Front => "front",
+        Evaluation::ClosedForm => "closed form",
+    }
 }

@@ -5,15 +5,17 @@ mod comparison;
 mod differences;
 mod subject;
 
+use std::str::FromStr;
+
 use serde_json::json;
 
-use self::{
-    comparison::{Comparison, Oracle, by_size},
-    subject::{LossKind, Subject},
-};
+pub use self::subject::{LossKind, Subject};
+
+use self::comparison::{Comparison, Oracle, by_size};
 use crate::{
-    cli::{OrAll, Threads, backend},
-    commands::train::{Backend, Precision, ScheduleKind},
+    backends::Backend,
+    cli::{OrAll, Threads},
+    commands::train::{Precision, ScheduleKind},
     error::CommandError,
     models::ModelKind,
     output::{Output, small, table},
@@ -45,7 +47,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct CheckArgs {
     /// What computes: a backend of this build, or all
-    #[arg(long, value_name = "NAME", default_value = "all", value_parser = backend)]
+    #[arg(long, value_name = "NAME", default_value = "all", value_parser = OrAll::<Backend>::from_str)]
     pub backend: OrAll<Backend>,
     /// mlp, cnn, rnn, lstm, residual, attention, or all
     #[arg(long, value_name = "NAME", default_value = "all")]
@@ -96,9 +98,12 @@ pub fn run(args: &CheckArgs, json: bool) -> Result<(), CommandError> {
 
 fn check(args: &CheckArgs, output: Output) -> Result<(), CommandError> {
     let (mut count, mut failed, mut worst) = (0, 0, Vec::new());
-    for backend in args.backend.among(Backend::ALL) {
-        for kind in args.model.among(&ModelKind::ALL) {
-            let found = check_model(kind, args)?;
+    for backend in Backend::chosen(args.backend)? {
+        let has = backend.support();
+        let rules = backend.among("--schedule", args.schedule, &EXACT, has.rules)?;
+        let precisions = backend.among("--precision", args.precision, &[Precision::F64, Precision::F32], has.precisions)?;
+        for kind in backend.among("--model", args.model, &ModelKind::ALL, has.models)? {
+            let found = check_model(backend, kind, &rules, &precisions)?;
             for comparison in &found {
                 output.event("comparison", comparison.to_json(backend.name(), kind.name(), args.verbose))?;
                 if !comparison.passed() {
@@ -123,14 +128,18 @@ fn check(args: &CheckArgs, output: Output) -> Result<(), CommandError> {
     }
 }
 
-fn check_model(kind: ModelKind, args: &CheckArgs) -> Result<Vec<Comparison>, CommandError> {
-    let rules = args.schedule.among(&EXACT);
+fn check_model(
+    backend: Backend,
+    kind: ModelKind,
+    rules: &[ScheduleKind],
+    precisions: &[Precision],
+) -> Result<Vec<Comparison>, CommandError> {
     let mut found = Vec::new();
-    for precision in args.precision.among(&[Precision::F64, Precision::F32]) {
+    for precision in precisions {
         for loss in LossKind::ALL {
             found.extend(match precision {
-                Precision::F64 => cases::check::<f64>(kind, loss, precision, &rules)?,
-                Precision::F32 => cases::check::<f32>(kind, loss, precision, &rules)?,
+                Precision::F64 => cases::check::<f64>(backend, kind, loss, *precision, rules)?,
+                Precision::F32 => cases::check::<f32>(backend, kind, loss, *precision, rules)?,
             });
         }
     }
@@ -138,17 +147,9 @@ fn check_model(kind: ModelKind, args: &CheckArgs) -> Result<Vec<Comparison>, Com
 }
 
 fn title(backend: Backend, kind: ModelKind) -> Result<String, CommandError> {
-    let subject = Subject::<f64>::new(kind, LossKind::SquaredError, 0)?;
-    let graph = &subject.model.graph;
-    Ok(format!(
-        "{} on {backend}: {} vertices ({} levelled), {} numbers in {} parameters, depth {}",
-        subject.model.description,
-        graph.topology().len(),
-        subject.levelled()?.model.graph.topology().len(),
-        graph.parameter_count(),
-        graph.parameters().len(),
-        subject.depth()
-    ))
+    // In f32, which every backend has.
+    let subject = Subject::<f32>::new(kind, LossKind::SquaredError, 0)?;
+    Ok(format!("{} on {backend}: {}", subject.model.description, backend.checked(&subject)?.structure()?))
 }
 
 fn describe(kind: ModelKind, comparison: &Comparison) -> String {

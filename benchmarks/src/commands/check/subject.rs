@@ -1,7 +1,7 @@
 //! What is checked: a small model of each kind, a batch of random numbers, and a loss.
 
 use pc_core::{
-    Clamps, Gradients, ParamId, Relaxation, Schedule, Status, Tensor, VertexId,
+    Clamps, VertexId,
     host::{CrossEntropy, Element, HostTensor, Init},
 };
 
@@ -17,7 +17,7 @@ const SHAPE: InputShape = InputShape::Image([1, 8, 8]);
 
 /// How the outputs are driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LossKind {
+pub enum LossKind {
     /// The outputs are held at random targets.
     SquaredError,
     /// A cross-entropy against random distributions drives them.
@@ -26,10 +26,10 @@ pub(super) enum LossKind {
 
 impl LossKind {
     /// Both.
-    pub(super) const ALL: [Self; 2] = [Self::SquaredError, Self::CrossEntropy];
+    pub const ALL: [Self; 2] = [Self::SquaredError, Self::CrossEntropy];
 
     /// Its name in JSON.
-    pub(super) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::SquaredError => "squared-error",
             Self::CrossEntropy => "cross-entropy",
@@ -37,23 +37,27 @@ impl LossKind {
     }
 }
 
-/// One model, one batch, one loss.
+/// One model, one batch, one loss. The graph is the host's: it says to every backend which parameters there are and what they hold.
 #[derive(Debug)]
-pub(super) struct Subject<F: Element> {
+pub struct Subject<F: Element> {
     /// The model.
-    pub(super) model: Model<F>,
+    pub model: Model<F>,
     /// What its roots are held at.
-    pub(super) inputs: Vec<(VertexId, HostTensor<F>)>,
+    pub inputs: Vec<(VertexId, HostTensor<F>)>,
     /// What each output is driven to.
-    pub(super) targets: Vec<(VertexId, HostTensor<F>)>,
+    pub targets: Vec<(VertexId, HostTensor<F>)>,
     /// How.
-    pub(super) loss: LossKind,
-    seed: u64,
+    pub loss: LossKind,
+    /// Of the weights.
+    pub seed: u64,
 }
 
 impl<F: Element> Subject<F> {
     /// With weights, inputs and targets from a seed.
-    pub(super) fn new(kind: ModelKind, loss: LossKind, seed: u64) -> Result<Self, CommandError> {
+    ///
+    /// # Errors
+    /// None, if the models are right.
+    pub fn new(kind: ModelKind, loss: LossKind, seed: u64) -> Result<Self, CommandError> {
         let mut model = bare(kind, loss, seed)?;
         let mut numbers = Init::new(seed ^ 0x5eed);
         // Biases start at zero, where a mistake in how they enter would not show.
@@ -75,7 +79,10 @@ impl<F: Element> Subject<F> {
     }
 
     /// The same with every number in another precision; exact towards the larger one.
-    pub(super) fn converted<G: Element>(&self) -> Result<Subject<G>, CommandError> {
+    ///
+    /// # Errors
+    /// None, if the models are right.
+    pub fn converted<G: Element>(&self) -> Result<Subject<G>, CommandError> {
         let mut model = bare::<G>(self.model.kind, self.loss, self.seed)?;
         for (to, from) in model.graph.parameters_mut().iter_mut().zip(self.model.graph.parameters()) {
             *to = convert(from)?;
@@ -86,14 +93,8 @@ impl<F: Element> Subject<F> {
         Ok(Subject { model, inputs: all(&self.inputs)?, targets: all(&self.targets)?, loss: self.loss, seed: self.seed })
     }
 
-    /// The same with identity vertices where an edge spans more than one level, for Z-IL.
-    pub(super) fn levelled(&self) -> Result<Self, CommandError> {
-        let twin = self.converted::<F>()?;
-        Ok(Self { model: twin.model.levelled()?, ..twin })
-    }
-
-    /// What is held and driven.
-    pub(super) fn clamps(&self) -> Clamps<HostTensor<F>> {
+    /// What is held and driven in the graph.
+    pub fn clamps(&self) -> Clamps<HostTensor<F>> {
         let held = self.inputs.iter().fold(Clamps::new(), |clamps, (vertex, value)| clamps.hold(*vertex, value.clone()));
         self.targets.iter().fold(held, |clamps, (vertex, target)| match self.loss {
             LossKind::SquaredError => clamps.hold(*vertex, target.clone()),
@@ -101,24 +102,8 @@ impl<F: Element> Subject<F> {
         })
     }
 
-    /// The gradients by a schedule; all NaN, which agrees with nothing, where it diverges.
-    pub(super) fn gradients(&mut self, schedule: Schedule) -> Result<Gradients<HostTensor<F>>, CommandError> {
-        let clamps = self.clamps();
-        let mut relaxation = Relaxation::new(&self.model.graph, schedule)?;
-        let outcome = relaxation.run(&mut self.model.graph, &clamps)?;
-        let mut gradients = relaxation.gradients().clone();
-        if outcome.status == Status::Diverged {
-            for (index, parameter) in self.model.graph.parameters().iter().enumerate() {
-                let mut nan = parameter.clone();
-                nan.fill(f64::NAN);
-                gradients.set(ParamId::new(index), nan);
-            }
-        }
-        Ok(gradients)
-    }
-
     /// How deep the graph is.
-    pub(super) fn depth(&self) -> usize {
+    pub fn depth(&self) -> usize {
         self.model.graph.topology().depth().unwrap_or(0)
     }
 }

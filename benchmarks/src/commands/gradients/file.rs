@@ -11,7 +11,7 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use crate::error::CommandError;
 
 /// A scalar of a safetensors file.
-pub(super) trait Number: Element {
+pub trait Number: Element {
     /// Its type there.
     const DTYPE: Dtype;
     /// Its bytes there.
@@ -43,15 +43,15 @@ number!(f64, Dtype::F64);
 
 /// A chain of layers and the batch it is shown.
 #[derive(Debug)]
-pub(super) struct Net<F> {
+pub struct Net<F> {
     /// Weight `[out, in]` and bias `[out]` of each layer.
-    pub(super) layers: Vec<(HostTensor<F>, HostTensor<F>)>,
+    pub layers: Vec<(HostTensor<F>, HostTensor<F>)>,
     /// The inputs, `[batch, in]`.
-    pub(super) x: HostTensor<F>,
+    pub x: HostTensor<F>,
     /// The targets, `[batch, out]`.
-    pub(super) y: HostTensor<F>,
+    pub y: HostTensor<F>,
     /// Tensors in the file that are none of the above, and are not used.
-    pub(super) ignored: Vec<String>,
+    pub ignored: Vec<String>,
 }
 
 /// A file that has been read, with its header checked.

@@ -1,7 +1,7 @@
 //! `pc-bench gradients`: one batch's gradients of a net from a file, for comparison with anyone's own code.
 
-mod compute;
 mod file;
+mod ways;
 
 use std::{fs, path::PathBuf, str::FromStr};
 
@@ -12,11 +12,18 @@ use pc_core::{
 use safetensors::Dtype;
 use serde_json::json;
 
-use self::file::{NetFile, Number};
+pub use self::{
+    file::{Net, Number},
+    ways::{Findings, Ways},
+};
+
+use self::file::NetFile;
 use crate::{
+    backends::Backend,
     cli::Threads,
-    commands::train::ScheduleKind,
+    commands::train::{Precision, ScheduleKind},
     error::CommandError,
+    models::ModelKind,
     output::{Output, table, write_whole},
 };
 
@@ -60,6 +67,9 @@ Example:
 #[derive(Debug, clap::Args)]
 #[command(after_help = SCHEDULES)]
 pub struct GradientsArgs {
+    /// What computes; `host` is this program's own CPU backend, others are Cargo features
+    #[arg(long, value_name = "NAME", default_value = "host", value_parser = Backend::from_str)]
+    pub backend: Backend,
     /// The net and its batch, a safetensors file
     #[arg(long, value_name = "FILE")]
     pub net: PathBuf,
@@ -149,6 +159,7 @@ impl GradientsArgs {
 /// A file that cannot be read, or does not hold a net and a batch that fit; a schedule that is refused or diverges. No output file is
 /// left then.
 pub fn run(args: &GradientsArgs, json: bool) -> Result<(), CommandError> {
+    args.backend.ready()?;
     let same = fs::canonicalize(&args.net).and_then(|net| Ok(net == fs::canonicalize(&args.output)?));
     if same.unwrap_or(false) {
         return Err(CommandError::input(format!("--output {} is the net itself; choose another name", args.output.display())));
@@ -171,7 +182,9 @@ fn run_in<F: Number>(file: &NetFile<'_>, args: &GradientsArgs, json: bool) -> Re
     let batch = net.x.dims()[0];
     let mut widths = vec![net.x.dims()[1].to_string()];
     widths.extend(net.layers.iter().map(|(weight, _)| weight.dims()[0].to_string()));
-    let found = compute::compute(net, args)?;
+    args.backend.require(ModelKind::Mlp, args.schedule, if F::DTYPE == Dtype::F64 { Precision::F64 } else { Precision::F32 })?;
+    let ways = Ways::new(args, net.layers.len() - 1)?;
+    let found = args.backend.gradients(net, &ways)?;
     let energy = HostTensor::new(&[found.energy.len()], found.energy.iter().map(|energy| F::of(*energy)).collect())?;
 
     let mut tensors = vec![("energy".to_owned(), energy)];
@@ -202,7 +215,7 @@ fn run_in<F: Number>(file: &NetFile<'_>, args: &GradientsArgs, json: bool) -> Re
     output.event(
         "summary",
         json!({
-            "command": "gradients", "schedule": args.schedule.name(), "evaluated_as": found.schedule, "rate": args.rate,
+            "command": "gradients", "backend": args.backend.name(), "schedule": args.schedule.name(), "evaluated_as": found.schedule, "rate": args.rate,
             "steps": found.energy.len().saturating_sub(1), "activation": activation, "precision": precision, "batch": batch,
             "layers": rows.len(), "energy_first": first, "energy_last": last, "output": args.output.display().to_string(),
         }),

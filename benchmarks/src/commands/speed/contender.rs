@@ -1,13 +1,13 @@
-//! The schedules that are timed, and how they are timed.
+//! What is timed, and what by.
 
 use std::time::Instant;
 
 use pc_core::{
-    Clamps, Evaluation, Event, Graph, Relaxation, Result, Schedule, Status,
-    host::{Element, HostTensor, matrix_product},
+    Result, Schedule,
+    host::{Element, matrix_product},
 };
 
-use super::net::{Arithmetic, Net, Watch};
+use super::arithmetic::Arithmetic;
 use crate::commands::train::ScheduleKind;
 
 /// Gamma of all schedules that take one.
@@ -55,41 +55,6 @@ impl Contender {
     }
 }
 
-/// Backprop first, then the chosen rules, each followed by the twin that shows where its time goes; standard PC is timed at T = 0 too.
-///
-/// # Errors
-/// None, if the figures above are sensible.
-pub fn contenders(rules: &[ScheduleKind]) -> Result<Vec<Contender>> {
-    let mut all = Vec::new();
-    let mut add = |rule, name, steps, schedule, role| all.push(Contender { rule, name, schedule, steps, role });
-    add(ScheduleKind::Backprop, "backprop", 0, Schedule::backprop(), Role::Shown);
-    for &rule in rules {
-        match rule {
-            ScheduleKind::Backprop => {}
-            ScheduleKind::FixedPrediction => {
-                let simulated = |steps| Ok(Schedule::fixed_prediction(RATE, steps)?.evaluated_by(Evaluation::Simulate));
-                add(rule, "fixed-prediction", STEPS, Schedule::fixed_prediction(RATE, STEPS)?, Role::Shown);
-                add(rule, "fixed-prediction, simulated", STEPS, simulated(STEPS)?, Role::Shown);
-                add(rule, "fixed-prediction, simulated", STEPS / 2, simulated(STEPS / 2)?, Role::Half);
-            }
-            ScheduleKind::Zil => add(rule, "zil", 0, Schedule::zil(), Role::Shown),
-            ScheduleKind::Standard => {
-                let schedule = Schedule::standard(RATE, STEPS)?;
-                add(rule, "standard", STEPS, schedule.clone(), Role::Shown);
-                add(rule, "standard", STEPS, schedule.clone(), Role::Watched);
-                add(rule, "standard T=0", 0, schedule.unrelaxed(), Role::Shown);
-            }
-            ScheduleKind::Ipc => add(rule, "ipc", STEPS, Schedule::ipc(RATE, STEPS)?, Role::Shown),
-            ScheduleKind::Epc => {
-                let schedule = Schedule::epc(RATE, STEPS)?;
-                add(rule, "epc", STEPS, schedule.clone(), Role::Shown);
-                add(rule, "epc", STEPS, schedule, Role::Watched);
-            }
-        }
-    }
-    Ok(all)
-}
-
 /// The seconds of one step: gradients of one batch, without an optimiser.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Seconds {
@@ -99,51 +64,6 @@ pub struct Seconds {
     pub relaxed: Option<f64>,
     /// All of it.
     pub total: f64,
-}
-
-/// A contender at its net.
-#[derive(Debug)]
-pub struct Runner<F: Element> {
-    relaxation: Relaxation<Graph<HostTensor<F>>>,
-    clamps: Clamps<HostTensor<F>>,
-    watch: Option<Watch>,
-}
-
-impl<F: Element> Runner<F> {
-    /// Prepares it.
-    ///
-    /// # Errors
-    /// A schedule that the net does not suit.
-    pub fn new(net: &Net<F>, contender: &Contender) -> Result<Self> {
-        let watched = contender.role == Role::Watched;
-        Ok(Self {
-            relaxation: Relaxation::new(&net.graph, contender.schedule.clone())?,
-            clamps: if watched { net.watched.clone() } else { net.clamps.clone() },
-            watch: watched.then(|| net.watch.clone()),
-        })
-    }
-
-    /// Runs and times one step. Schedules whose weights learn while states move find every gradient too, but no weight is moved.
-    ///
-    /// # Errors
-    /// A relaxation that diverges; what the graph reports.
-    pub fn step(&mut self, net: &mut Net<F>) -> Result<Seconds> {
-        let start = Instant::now();
-        self.relaxation.begin(&mut net.graph, &self.clamps)?;
-        let forward = start.elapsed().as_secs_f64();
-        let outcome = loop {
-            if let Event::Finished(outcome) = self.relaxation.advance(&mut net.graph)? {
-                break outcome;
-            }
-        };
-        let total = start.elapsed().as_secs_f64();
-        if outcome.status == Status::Diverged {
-            let what = format!("{} diverged, so its time means nothing", self.relaxation.schedule());
-            return Err(pc_core::Error::new(pc_core::ErrorKind::NotFinite, what));
-        }
-        let relaxed = self.watch.as_ref().and_then(Watch::last).map(|last| last.duration_since(start).as_secs_f64());
-        Ok(Seconds { forward, relaxed, total })
-    }
 }
 
 /// The product that the machine is measured by.

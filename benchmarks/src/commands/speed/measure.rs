@@ -1,22 +1,24 @@
 //! One run: every contender and the product once a round, so that what slows the machine down slows all of them.
 
-use pc_core::{Result, host::Element};
+use pc_core::host::Element;
 
 use super::{
-    contender::{Contender, Gemm, Role, Runner, Seconds, contenders},
-    net::{Arithmetic, Net, net},
+    arithmetic::Arithmetic,
+    contender::{Contender, Gemm, Role, Seconds},
     statistics::Median,
 };
-use crate::{commands::train::ScheduleKind, models::ModelKind};
+use crate::{backends::Backend, commands::train::ScheduleKind, error::CommandError, models::ModelKind};
 
 /// Rounds before the first that counts.
 const WARM_UP: usize = 3;
 
 /// What was measured of one net.
 #[derive(Debug)]
-pub(super) struct Measured {
-    pub(super) kind: ModelKind,
-    pub(super) description: String,
+pub struct Measured {
+    /// The net's kind.
+    pub kind: ModelKind,
+    /// The architecture in a few words.
+    pub description: String,
     arithmetic: Option<Arithmetic>,
     /// Seconds of the product, by round.
     gemm: Vec<f64>,
@@ -26,32 +28,28 @@ pub(super) struct Measured {
 
 /// Where a contender's time goes, in seconds.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Parts {
-    pub(super) forward: f64,
+pub struct Parts {
+    /// Setting up and the pass forward.
+    pub forward: f64,
     /// Moving states; with learning where the two cannot be told apart.
-    pub(super) relax: Option<f64>,
-    pub(super) learn: Option<f64>,
+    pub relax: Option<f64>,
+    /// Weight gradients.
+    pub learn: Option<f64>,
 }
 
 /// Runs the rounds.
-pub(super) fn measure<F: Element>(kind: ModelKind, batch: usize, rules: &[ScheduleKind], rounds: usize) -> Result<Measured> {
-    let contenders = contenders(rules)?;
-    let mut plain = net::<F>(kind, batch)?;
-    // Z-IL wants every edge to span one level.
-    let mut levelled = None;
-    if plain.graph.topology().unlevelled_edge().is_some() && rules.contains(&ScheduleKind::Zil) {
-        let twin = net::<F>(kind, batch)?;
-        levelled = Some(Net { graph: twin.graph.levelled()?, ..twin });
-    }
-    let mut runners = Vec::with_capacity(contenders.len());
-    for contender in &contenders {
-        let net = levelled.as_ref().filter(|_| contender.rule == ScheduleKind::Zil).unwrap_or(&plain);
-        runners.push(Runner::new(net, contender)?);
-    }
+pub(super) fn measure<F: Element>(
+    backend: Backend,
+    kind: ModelKind,
+    batch: usize,
+    rules: &[ScheduleKind],
+    rounds: usize,
+) -> Result<Measured, CommandError> {
+    let mut net = backend.timed::<F>(kind, batch, rules)?;
     let mut product = Gemm::<F>::new();
     let mut gemm = Vec::with_capacity(rounds);
-    let mut timed: Vec<(Contender, Vec<Seconds>)> = contenders.into_iter().map(|c| (c, Vec::with_capacity(rounds))).collect();
-    let turns = runners.len() + 1;
+    let mut timed: Vec<(Contender, Vec<Seconds>)> = net.contenders().into_iter().map(|c| (c, Vec::with_capacity(rounds))).collect();
+    let turns = timed.len() + 1;
     for round in 0..rounds + WARM_UP {
         let counts = round >= WARM_UP;
         // Each round begins with another one, so that what comes at regular times falls on all alike.
@@ -63,20 +61,18 @@ pub(super) fn measure<F: Element>(kind: ModelKind, batch: usize, rules: &[Schedu
                 }
                 continue;
             };
-            let (contender, times) = &mut timed[index];
-            let net = levelled.as_mut().filter(|_| contender.rule == ScheduleKind::Zil).unwrap_or(&mut plain);
-            let seconds = runners[index].step(net)?;
+            let seconds = net.step(index)?;
             if counts {
-                times.push(seconds);
+                timed[index].1.push(seconds);
             }
         }
     }
-    Ok(Measured { kind, description: plain.description, arithmetic: plain.arithmetic, gemm, timed })
+    Ok(Measured { kind, description: net.description(), arithmetic: net.arithmetic(), gemm, timed })
 }
 
 impl Measured {
     /// The contenders that are shown.
-    pub(super) fn shown(&self) -> impl Iterator<Item = &Contender> {
+    pub fn shown(&self) -> impl Iterator<Item = &Contender> {
         self.timed.iter().map(|(contender, _)| contender).filter(|contender| contender.role == Role::Shown)
     }
 
@@ -89,17 +85,17 @@ impl Measured {
     }
 
     /// Seconds of the product.
-    pub(super) fn gemm_seconds(&self) -> Median {
+    pub fn gemm_seconds(&self) -> Median {
         Median::of(self.gemm.iter().copied())
     }
 
     /// Floating-point operations a second of the product.
-    pub(super) fn gemm_rate(&self) -> Median {
+    pub fn gemm_rate(&self) -> Median {
         Median::of(self.gemm.iter().map(|seconds| Gemm::<f32>::FLOP / seconds))
     }
 
     /// Whether the product took so unequally long that the machine must have been busy with something else.
-    pub(super) fn disturbed(&self) -> bool {
+    pub fn disturbed(&self) -> bool {
         let mut sorted = self.gemm.clone();
         sorted.sort_by(f64::total_cmp);
         let at = |share: f64| sorted.get((share * sorted.len() as f64) as usize).copied();
@@ -107,12 +103,12 @@ impl Measured {
     }
 
     /// Seconds of a contender.
-    pub(super) fn seconds(&self, name: &str) -> Option<Median> {
+    pub fn seconds(&self, name: &str) -> Option<Median> {
         self.times(name).map(|times| Median::of(times.iter().map(|seconds| seconds.total)))
     }
 
     /// Its time over backprop's, round by round.
-    pub(super) fn ratio(&self, name: &str) -> Option<Median> {
+    pub fn ratio(&self, name: &str) -> Option<Median> {
         let (own, backprop) = (self.times(name)?, self.times("backprop")?);
         Some(Median::of(own.iter().zip(backprop).map(|(own, backprop)| own.total / backprop.total)))
     }
@@ -123,19 +119,19 @@ impl Measured {
     }
 
     /// Its floating-point operations a second.
-    pub(super) fn rate(&self, name: &str) -> Option<Median> {
+    pub fn rate(&self, name: &str) -> Option<Median> {
         let flop = self.flop(name)?;
         self.times(name).map(|times| Median::of(times.iter().map(|seconds| flop / seconds.total)))
     }
 
     /// That over the product's, round by round.
-    pub(super) fn share(&self, name: &str) -> Option<Median> {
+    pub fn share(&self, name: &str) -> Option<Median> {
         let (flop, times) = (self.flop(name)?, self.times(name)?);
         Some(Median::of(times.iter().zip(&self.gemm).map(|(own, gemm)| (flop / own.total) / (Gemm::<f32>::FLOP / gemm))))
     }
 
     /// One relaxation step of standard PC, `(t at T - t at 0) / T`: in seconds, and over a backprop step, round by round.
-    pub(super) fn relaxation_step(&self) -> Option<(Median, Median)> {
+    pub fn relaxation_step(&self) -> Option<(Median, Median)> {
         let (long, none, backprop) = (self.times("standard")?, self.times("standard T=0")?, self.times("backprop")?);
         let steps = self.find("standard", Role::Shown)?.0.steps as f64;
         let each: Vec<f64> = long.iter().zip(none).map(|(long, none)| (long.total - none.total) / steps).collect();
@@ -145,7 +141,7 @@ impl Measured {
 
     /// Where its time goes. Learning is what a watched twin does after it last evaluated the net; or relaxing is twice what a twin of half
     /// the steps saves. The other is what is left.
-    pub(super) fn parts(&self, name: &str) -> Option<Parts> {
+    pub fn parts(&self, name: &str) -> Option<Parts> {
         let times = self.times(name)?;
         let median = |figures: &mut dyn Iterator<Item = f64>| Median::of(figures).median;
         let forward = median(&mut times.iter().map(|seconds| seconds.forward));

@@ -1,23 +1,25 @@
 //! `pc-bench speed`: what PC steps cost beside backprop steps, and beside what the machine can do.
 
+mod arithmetic;
 mod contender;
 mod measure;
-mod net;
 mod statistics;
-mod targets;
+mod target;
 
 use std::str::FromStr;
 
 use serde_json::json;
 
-pub use contender::{Contender, GEMM_SIDE, Gemm, RATE, Role, Runner, STEPS, Seconds, contenders};
-pub use net::{Arithmetic, Net, Watch, net};
+pub use arithmetic::Arithmetic;
+pub use contender::{Contender, GEMM_SIDE, Gemm, RATE, Role, STEPS, Seconds};
+pub use measure::{Measured, Parts};
 pub use statistics::Median;
+pub use target::Target;
 
-use self::{measure::Measured, targets::Target};
 use crate::{
-    cli::{OrAll, Threads, backend},
-    commands::train::{Backend, Precision, ScheduleKind},
+    backends::Backend,
+    cli::{OrAll, Threads},
+    commands::train::{Precision, ScheduleKind},
     error::CommandError,
     models::ModelKind,
     output::{Output, table},
@@ -52,7 +54,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct SpeedArgs {
     /// What computes: a backend of this build, or all
-    #[arg(long, value_name = "NAME", default_value = "all", value_parser = backend)]
+    #[arg(long, value_name = "NAME", default_value = "all", value_parser = OrAll::<Backend>::from_str)]
     pub backend: OrAll<Backend>,
     /// mlp, cnn, rnn, lstm, residual, attention, or all [default: mlp and cnn]
     #[arg(long, value_name = "NAME")]
@@ -94,25 +96,36 @@ fn time(args: &SpeedArgs, output: Output) -> Result<(), CommandError> {
     let threads = rayon::current_num_threads();
     let precision = args.precision.name();
     let kinds = args.model.map_or_else(|| vec![ModelKind::Mlp, ModelKind::Cnn], |model| model.among(&ModelKind::ALL));
-    let rules = args.schedule.among(ScheduleKind::ALL);
-    let mut all = Vec::new();
-    for backend in args.backend.among(Backend::ALL) {
+    let named = matches!(args.model, Some(OrAll::One(_)));
+    let fair = threads == 1 && args.precision == Precision::F32 && args.batch == 64;
+    let (mut all, mut targets) = (Vec::new(), Vec::new());
+    for backend in Backend::chosen(args.backend)? {
+        let has = backend.support();
+        let rules = backend.among("--schedule", args.schedule, ScheduleKind::ALL, has.rules)?;
+        backend.among("--precision", OrAll::One(args.precision), Precision::ALL, has.precisions)?;
         output.text(&format!(
             "on {backend} in {precision}, threads {threads}, batch {}, {} rounds in turn; gradients only, no optimiser\n",
             args.batch, args.repeats
         ))?;
+        let mut own = Vec::new();
         for kind in &kinds {
+            if !named && !has.models.contains(kind) {
+                continue;
+            }
+            backend.among("--model", OrAll::One(*kind), &ModelKind::ALL, has.models)?;
             let measured = match args.precision {
-                Precision::F32 => measure::measure::<f32>(*kind, args.batch, &rules, args.repeats)?,
-                Precision::F64 => measure::measure::<f64>(*kind, args.batch, &rules, args.repeats)?,
+                Precision::F32 => measure::measure::<f32>(backend, *kind, args.batch, &rules, args.repeats)?,
+                Precision::F64 => measure::measure::<f64>(backend, *kind, args.batch, &rules, args.repeats)?,
             };
             show(&measured, output)?;
             events(&measured, backend, output)?;
-            all.push(measured);
+            own.push(measured);
         }
+        if fair {
+            targets.extend(backend.targets(&own));
+        }
+        all.extend(own);
     }
-    let fair = threads == 1 && args.precision == Precision::F32 && args.batch == 64;
-    let targets = if fair { targets::targets(&all) } else { Vec::new() };
     show_targets(&targets, fair, output)?;
     for target in &targets {
         let Target { what, bound, at_least, found } = target;

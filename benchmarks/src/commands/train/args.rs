@@ -1,9 +1,9 @@
 //! The command line of `train`.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, str::FromStr};
 
-use super::choices::{Backend, OptimiserKind, Precision, ScheduleKind};
-use crate::{data, models::ModelKind};
+use super::choices::{OptimiserKind, Precision, ScheduleKind};
+use crate::{backends::Backend, data, models::ModelKind};
 
 /// Trains a model by predictive coding, beside backprop from the same weights on the same batches.
 ///
@@ -13,8 +13,8 @@ use crate::{data, models::ModelKind};
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(after_long_help = TEACHES)]
 pub struct TrainArgs {
-    /// What computes; `host` is this program's own CPU backend
-    #[arg(long, value_enum, value_name = "NAME")]
+    /// What computes; `host` is this program's own CPU backend, others are Cargo features [default: host]
+    #[arg(long, value_parser = Backend::from_str, value_name = "NAME")]
     pub backend: Option<Backend>,
 
     /// The architecture [default: cnn for images, else lstm]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use pc_core::{Result, Schedule};
+use pc_core::{Result, Schedule, host::Element};
 
 use crate::models::ModelKind;
 
@@ -38,14 +38,6 @@ macro_rules! named {
             }
         }
     };
-}
-
-/// What computes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Backend {
-    /// The CPU backend of pc-core.
-    #[default]
-    Host,
 }
 
 /// A rule to train by.
@@ -88,7 +80,6 @@ pub enum Precision {
     F64,
 }
 
-named!(Backend, "backend", [Host = "host"]);
 named!(
     ScheduleKind,
     "schedule",
@@ -96,6 +87,13 @@ named!(
 );
 named!(OptimiserKind, "optimiser", [Adam = "adam", AdamW = "adamw", Sgd = "sgd"]);
 named!(Precision, "precision", [F32 = "f32", F64 = "f64"]);
+
+impl Precision {
+    /// That of a scalar.
+    pub const fn of<F: Element>() -> Self {
+        if size_of::<F>() == 4 { Self::F32 } else { Self::F64 }
+    }
+}
 
 impl ScheduleKind {
     /// Whether it takes a rate and a number of steps.

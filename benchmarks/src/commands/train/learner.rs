@@ -2,20 +2,17 @@
 
 use std::time::Instant;
 
-use pc_core::{
-    Graph, Relaxation, Status,
-    host::{Element, HostTensor},
-};
+use pc_core::host::Element;
 
 use super::{
     choices::ScheduleKind,
     dataset::{Batch, Dataset, PROBE},
-    optimiser::Optimiser,
     settings::RunSettings,
 };
 use crate::{
+    backends::{Task, Trainee},
     error::CommandError,
-    models::{self, Model, OutputLoss, Predictor, Score, Size},
+    models::Score,
     report::Epoch,
 };
 
@@ -38,14 +35,11 @@ const RUN_AWAY: f64 = 10.0;
 /// assert!(epoch.train_loss.is_finite());
 /// # Ok::<(), pc_bench::error::CommandError>(())
 /// ```
-#[derive(Debug)]
 pub struct Learner<F: Element> {
     pub(super) settings: RunSettings,
-    pub(super) model: Model<F>,
-    relaxation: Relaxation<Graph<HostTensor<F>>>,
-    pub(super) optimiser: Optimiser<F>,
-    predictor: Predictor<F>,
+    pub(super) trainee: Box<dyn Trainee<F>>,
     pub(super) progress: Progress,
+    classes: usize,
 }
 
 /// How far a run has come.
@@ -76,32 +70,26 @@ pub enum Step {
     Diverged(String),
 }
 
+impl<F: Element> std::fmt::Debug for Learner<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Learner").field("settings", &self.settings).field("progress", &self.progress).finish_non_exhaustive()
+    }
+}
+
 impl<F: Element> Learner<F> {
     /// A run at its beginning.
     ///
     /// # Errors
     /// A model that does not fit the data; settings that make no sense.
     pub fn new(settings: &RunSettings, data: &Dataset) -> Result<Self, CommandError> {
-        let build = if data.per_step { models::build_per_step::<F> } else { models::build::<F> };
-        let misfit =
-            |error: pc_core::Error| CommandError::input(format!("--model {} does not fit {}: {error}", settings.model, settings.data));
-        let mut model = build(settings.model, &data.shape, data.classes, settings.seed, Size::Standard).map_err(misfit)?;
-        if settings.schedule == ScheduleKind::Zil {
-            model = model.levelled()?;
-        }
-        Ok(Self {
-            relaxation: Relaxation::new(&model.graph, settings.schedule()?)?,
-            optimiser: Optimiser::new(settings.optimiser, settings.learning_rate)?,
-            predictor: Predictor::new(&model.graph),
-            progress: Progress::default(),
-            settings: settings.clone(),
-            model,
-        })
+        let task = Task { settings, shape: data.shape, classes: data.classes, per_step: data.per_step };
+        let trainee = settings.backend.trainee(&task)?;
+        Ok(Self { settings: settings.clone(), trainee, progress: Progress::default(), classes: data.classes })
     }
 
-    /// The model.
-    pub fn model(&self) -> &Model<F> {
-        &self.model
+    /// What learns.
+    pub fn trainee(&self) -> &dyn Trainee<F> {
+        self.trainee.as_ref()
     }
 
     /// How far it has come.
@@ -119,11 +107,7 @@ impl<F: Element> Learner<F> {
     /// # Errors
     /// A batch that does not fit the model.
     pub fn learn(&mut self, batch: &Batch) -> Result<f64, CommandError> {
-        let clamps = self.model.clamps(batch.features(), &batch.labels, OutputLoss::CrossEntropy)?;
-        let optimiser = &mut self.optimiser;
-        let outcome =
-            self.relaxation.train(&mut self.model.graph, &clamps, |graph, gradients| optimiser.step(graph.parameters_mut(), gradients))?;
-        Ok(if outcome.status == Status::Diverged { f64::NAN } else { outcome.energy.total() })
+        self.trainee.learn(batch)
     }
 
     /// Goes to the end of the current epoch. `watch` is called after each batch with the number done, and says whether to go on.
@@ -134,7 +118,7 @@ impl<F: Element> Learner<F> {
         let number = self.progress.epoch;
         let RunSettings { batch: size, seed, learning_rate, decay, .. } = self.settings;
         // So many multiplications, so that a resumed run comes to the same bits.
-        self.optimiser.set_rate((0..number).fold(learning_rate, |rate, _| rate * decay))?;
+        self.trainee.set_learning_rate((0..number).fold(learning_rate, |rate, _| rate * decay))?;
         for batch in data.epoch(size, seed, number as u64, self.progress.batch)? {
             let batch = batch?;
             let start = Instant::now();
@@ -154,7 +138,7 @@ impl<F: Element> Learner<F> {
         let train = self.score(data.probe(PROBE, FORWARD_BATCH, seed)?.into_iter().map(Ok))?;
         let test = self.score(data.test(FORWARD_BATCH)?)?;
         // A run may also run away without ever leaving the finite numbers.
-        let most = RUN_AWAY * (self.model.classes.max(2) as f64).ln();
+        let most = RUN_AWAY * (self.classes.max(2) as f64).ln();
         if !(train.mean_loss() <= most && test.mean_loss().is_finite()) {
             return Ok(Step::Diverged(
                 self.diverged("its end", &format!("the loss is {:.4}, over {RUN_AWAY} times that of guessing", train.mean_loss())),
@@ -185,8 +169,7 @@ impl<F: Element> Learner<F> {
     fn score(&mut self, batches: impl Iterator<Item = Result<Batch, CommandError>>) -> Result<Score, CommandError> {
         let mut total = Score::default();
         for batch in batches {
-            let batch = batch?;
-            total += self.predictor.score(&mut self.model, batch.features(), &batch.labels)?;
+            total += self.trainee.score(&batch?)?;
         }
         Ok(total)
     }

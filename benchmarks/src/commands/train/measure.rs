@@ -1,12 +1,9 @@
 //! Figures on one fixed batch, at a run's final weights.
 
-use pc_core::{
-    Agreement, Clamps, Graph, Relaxation, Schedule,
-    host::{Element, HostTensor},
-};
+use pc_core::{Agreement, host::Element};
 
 use super::{choices::ScheduleKind, dataset::Batch, learner::Learner};
-use crate::{error::CommandError, models::OutputLoss, report::Layer};
+use crate::{error::CommandError, report::Layer};
 
 /// What a schedule does with one batch.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,12 +31,11 @@ impl<F: Element> Learner<F> {
         if self.settings.schedule == ScheduleKind::Backprop {
             return Ok(Measured::default());
         }
-        let clamps = self.model.clamps(batch.features(), &batch.labels, OutputLoss::CrossEntropy)?;
-        let graph = &mut self.model.graph;
-        let (ours, _) = gradients(graph, &clamps, self.settings.schedule()?)?;
-        let (backprop, _) = gradients(graph, &clamps, ScheduleKind::Backprop.schedule(1.0, 1)?)?;
+        let ours = self.trainee.gradients(batch, self.settings.schedule()?)?.gradients;
+        let backprop = self.trainee.gradients(batch, ScheduleKind::Backprop.schedule(1.0, 1)?)?.gradients;
+        let names = self.trainee.parameters()?.into_iter().map(|(name, _)| name);
         let mut layers: Vec<(String, Vec<f64>, Vec<f64>)> = Vec::new();
-        for ((name, ours), theirs) in graph.topology().parameter_names().iter().zip(ours).zip(backprop) {
+        for ((name, ours), theirs) in names.zip(ours).zip(backprop) {
             let layer = name.rsplit_once('.').map_or(name.as_str(), |(layer, _)| layer);
             match layers.iter_mut().find(|(known, ..)| known == layer) {
                 Some((_, a, b)) => {
@@ -53,28 +49,10 @@ impl<F: Element> Learner<F> {
             let agreement = Agreement::of_slices(&ours, &theirs);
             Layer { name, cosine: agreement.cosine, norm_ratio: agreement.norm_ratio }
         };
-        let (_, trace) = gradients(graph, &clamps, self.settings.schedule()?.traced())?;
+        let trace = self.trainee.gradients(batch, self.settings.schedule()?.traced())?.energy;
         Ok(Measured {
             layers: layers.into_iter().map(agree).collect(),
             trace: trace.into_iter().map(|energy| energy / batch.samples.max(1) as f64).collect(),
         })
     }
-}
-
-/// Every parameter's gradient, summed over the learning events, and the trace.
-fn gradients<F: Element>(
-    graph: &mut Graph<HostTensor<F>>,
-    clamps: &Clamps<HostTensor<F>>,
-    schedule: Schedule,
-) -> Result<(Vec<Vec<f64>>, Vec<f64>), CommandError> {
-    let mut sums: Vec<Vec<f64>> = graph.parameters().iter().map(|parameter| vec![0.0; parameter.data().len()]).collect();
-    let outcome = Relaxation::new(graph, schedule)?.train(graph, clamps, |_, gradients| {
-        for ((_, gradient), sum) in gradients.iter().zip(&mut sums) {
-            for (s, g) in sum.iter_mut().zip(gradient.map(HostTensor::data).unwrap_or_default()) {
-                *s += g.value();
-            }
-        }
-        Ok(())
-    })?;
-    Ok((sums, outcome.trace))
 }

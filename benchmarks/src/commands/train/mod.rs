@@ -9,7 +9,6 @@ mod dataset;
 mod interrupt;
 mod learner;
 mod measure;
-mod optimiser;
 mod saved;
 mod settings;
 mod show;
@@ -21,7 +20,7 @@ use pc_core::host::Element;
 use serde_json::json;
 
 pub use args::TrainArgs;
-pub use choices::{Backend, OptimiserKind, Precision, ScheduleKind};
+pub use choices::{OptimiserKind, Precision, ScheduleKind};
 pub use dataset::{Batch, Dataset};
 pub use learner::{Learner, Progress, Step};
 pub use measure::Measured;
@@ -65,7 +64,7 @@ fn compare<F: Element>(plan: &Plan, output: Output) -> Result<(), CommandError> 
             }
         }
     }
-    let model = learners[0].model().description.clone();
+    let model = learners[0].trainee().description();
     let mut ended = Vec::with_capacity(learners.len());
     for learner in learners {
         ended.push(train(plan, &data, learner, output)?);

@@ -10,20 +10,24 @@ use super::{
     learner::{Learner, Progress},
     settings::{RunSettings, entry},
 };
-use crate::{checkpoint::Checkpoint, error::CommandError, report::Epoch};
+use crate::{backends::OptimiserState, checkpoint::Checkpoint, error::CommandError, report::Epoch};
+
+/// What the names of the optimiser's tensors begin with.
+const OPTIMISER: &str = "optimiser.";
 
 impl<F: Element> Learner<F> {
     /// Everything that a later run needs to come to the same bits.
     ///
     /// Parameters have their own names, the optimiser's tensors `optimiser.PARAMETER.WHAT`. The metadata has the settings, the place in the data
     /// (`epoch` finished epochs and `step` batches of the next) and the figures so far.
-    pub fn checkpoint(&self) -> Checkpoint<F> {
+    ///
+    /// # Errors
+    /// What the backend reports.
+    pub fn checkpoint(&self) -> Result<Checkpoint<F>, CommandError> {
         let Progress { epoch, batch, energy, samples, seconds, history } = &self.progress;
-        let mut tensors = BTreeMap::new();
-        for (name, parameter) in self.model.graph.named_parameters() {
-            tensors.insert(name.to_owned(), parameter.clone());
-        }
-        let counts = self.optimiser.save(&self.model.graph, &mut tensors);
+        let mut tensors: BTreeMap<_, _> = self.trainee.parameters()?.into_iter().collect();
+        let OptimiserState { tensors: state, counts } = self.trainee.optimiser()?;
+        tensors.extend(state.into_iter().map(|(name, tensor)| (format!("{OPTIMISER}{name}"), tensor)));
         let mut metadata = self.settings.to_metadata();
         metadata.insert("epoch".into(), epoch.to_string());
         metadata.insert("step".into(), batch.to_string());
@@ -31,7 +35,7 @@ impl<F: Element> Learner<F> {
         // Words that are read back to the same bits, which JSON's numbers need not be.
         metadata.insert("current".into(), format!("{energy} {samples} {seconds}"));
         metadata.insert("figures".into(), history.iter().map(words).collect::<Vec<_>>().join("\n"));
-        Checkpoint { metadata, tensors }
+        Ok(Checkpoint { metadata, tensors })
     }
 
     /// Puts the run where a checkpoint left it.
@@ -40,18 +44,18 @@ impl<F: Element> Learner<F> {
     /// A checkpoint of other settings or of another architecture; one that is not complete.
     pub fn restore(&mut self, path: &Path, saved: Checkpoint<F>) -> Result<(), CommandError> {
         let wrong = |what: String| CommandError::input(format!("{}: {what}", path.display()));
-        let Checkpoint { metadata, mut tensors } = saved;
+        let Checkpoint { metadata, tensors } = saved;
         if RunSettings::from_metadata(path, &metadata)? != self.settings {
             return Err(wrong("the checkpoint is of a run with other settings".to_owned()));
         }
         let counts: BTreeMap<String, i32> = serde_json::from_str(&entry::<String>(path, &metadata, "counts")?)
             .map_err(|error| wrong(format!("its step counts: {error}")))?;
-        self.optimiser.restore(&self.model.graph, &mut tensors, &counts).map_err(wrong)?;
-        let names = self.model.graph.topology().parameter_names().to_vec();
-        for name in names {
+        let (state, mut tensors): (BTreeMap<_, _>, BTreeMap<_, _>) = tensors.into_iter().partition(|(name, _)| name.starts_with(OPTIMISER));
+        let state = state.into_iter().map(|(name, tensor)| (name[OPTIMISER.len()..].to_owned(), tensor)).collect();
+        self.trainee.set_optimiser(OptimiserState { tensors: state, counts }).map_err(wrong)?;
+        for (name, _) in self.trainee.parameters()? {
             let tensor = tensors.remove(&name).ok_or_else(|| wrong(format!("the checkpoint has no parameter `{name}`")))?;
-            let id = self.model.graph.parameter(&name)?;
-            self.model.graph.set_parameter(id, tensor).map_err(|error| wrong(error.to_string()))?;
+            self.trainee.set_parameter(&name, tensor).map_err(|error| wrong(error.to_string()))?;
         }
         if let Some(name) = tensors.keys().next() {
             return Err(wrong(format!("the checkpoint has a tensor `{name}`, which this model has not")));
@@ -78,7 +82,7 @@ impl<F: Element> Learner<F> {
     /// # Errors
     /// Where the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), CommandError> {
-        self.checkpoint().write(path)
+        self.checkpoint()?.write(path)
     }
 
     /// Reads what [`Learner::save`] wrote.

@@ -8,11 +8,13 @@ use pc_core::Schedule;
 
 use super::args::TrainArgs;
 use super::choices::{OptimiserKind, Precision, ScheduleKind};
-use crate::{checkpoint, data, error::CommandError, models::ModelKind};
+use crate::{backends::Backend, checkpoint, data, error::CommandError, models::ModelKind};
 
 /// Everything that decides the bits of one run, but for the number of threads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunSettings {
+    /// What computes.
+    pub backend: Backend,
     /// The architecture.
     pub model: ModelKind,
     /// What it learns.
@@ -52,6 +54,10 @@ impl RunSettings {
     pub fn to_metadata(&self) -> BTreeMap<String, String> {
         let mut entries = BTreeMap::new();
         let mut put = |key: &str, value: String| entries.insert(key.to_owned(), value);
+        // Where nothing is said, it is the host.
+        if self.backend != Backend::Host {
+            put("backend", self.backend.to_string());
+        }
         put("model", self.model.to_string());
         put("data", self.data.to_string());
         put("schedule", self.schedule.to_string());
@@ -75,6 +81,7 @@ impl RunSettings {
     /// An entry that is missing or makes no sense.
     pub fn from_metadata(path: &Path, entries: &BTreeMap<String, String>) -> Result<Self, CommandError> {
         let settings = Self {
+            backend: if entries.contains_key("backend") { entry(path, entries, "backend")? } else { Backend::Host },
             model: entry(path, entries, "model")?,
             data: entry(path, entries, "data")?,
             schedule: entry(path, entries, "schedule")?,
@@ -93,6 +100,8 @@ impl RunSettings {
     }
 
     fn check(&self) -> Result<(), CommandError> {
+        self.backend.ready()?;
+        self.backend.require(self.model, self.schedule, self.precision)?;
         self.schedule()?;
         if self.batch == 0 {
             return Err(CommandError::input("--batch 0 would learn from nothing: give a batch size of at least 1"));
@@ -178,6 +187,10 @@ impl Plan {
             return Err(CommandError::input(format!("the report cannot go there: {} is a file, and a folder is needed", file.display())));
         }
         if let Some(path) = &args.save {
+            let backend = runs[0].backend;
+            if !backend.support().checkpoints {
+                return Err(CommandError::input(format!("--save: the backend {backend} cannot save its runs")));
+            }
             check_place(path)?;
         }
         Ok(Self {
@@ -218,6 +231,7 @@ impl Plan {
                 let steps = if schedule.takes_rate() { args.steps } else { None }.unwrap_or(schedule.default_steps());
                 let learning_rate = args.learning_rate.unwrap_or_else(|| default_learning_rate(optimiser, digits, schedule, steps));
                 RunSettings {
+                    backend: args.backend.unwrap_or_default(),
                     model,
                     data,
                     schedule,
@@ -252,6 +266,7 @@ impl Plan {
             )));
         }
         same(path, "schedule", &args.schedule.first().copied(), &saved.schedule)?;
+        same(path, "backend", &args.backend, &saved.backend)?;
         same(path, "model", &args.model, &saved.model)?;
         same(path, "data", &args.data, &saved.data)?;
         same(path, "rate", &args.rate, &saved.rate)?;
@@ -298,6 +313,9 @@ impl Plan {
             // Writing to a string does not fail.
             let _ = write!(line, " --{flag} {value}");
         };
+        if run.backend != Backend::Host {
+            add("backend", &run.backend);
+        }
         if let Some(dir) = &self.data_dir {
             add("data-dir", &shell_word(&dir.display().to_string()));
         }

@@ -89,7 +89,7 @@ pub(super) fn report(plan: &Plan, data: &Dataset, model: &str, ended: &[Ended]) 
         title: "Predictive coding beside backprop".to_owned(),
         model: model.to_owned(),
         data: data.description.clone(),
-        backend: format!("host, {}", first.precision),
+        backend: format!("{}, {}", first.backend, first.precision),
         seed: first.seed,
         threads: threads(),
         batch: first.batch,

@@ -7,7 +7,7 @@ use pc_core::{
     host::{Adam, Element, HostTensor, Sgd},
 };
 
-use super::choices::OptimiserKind;
+use crate::commands::train::OptimiserKind;
 
 /// Momentum of `sgd`.
 const MOMENTUM: f64 = 0.9;
@@ -46,21 +46,21 @@ impl<F: Element> Optimiser<F> {
         }
     }
 
-    /// The running tensors as `optimiser.PARAMETER.first` and so on, and the step counts by parameter.
+    /// The running tensors as `PARAMETER.first` and so on, and the step counts by parameter.
     pub(super) fn save(&self, graph: &Graph<HostTensor<F>>, tensors: &mut BTreeMap<String, HostTensor<F>>) -> BTreeMap<String, i32> {
         let names = graph.topology().parameter_names();
         let mut counts = BTreeMap::new();
         match self {
             Self::Adam(adam) => {
                 for (index, first, second, count) in adam.state() {
-                    tensors.insert(format!("optimiser.{}.first", names[index]), first.clone());
-                    tensors.insert(format!("optimiser.{}.second", names[index]), second.clone());
+                    tensors.insert(format!("{}.first", names[index]), first.clone());
+                    tensors.insert(format!("{}.second", names[index]), second.clone());
                     counts.insert(names[index].clone(), count);
                 }
             }
             Self::Sgd(sgd) => {
                 for (index, velocity) in sgd.state() {
-                    tensors.insert(format!("optimiser.{}.velocity", names[index]), velocity.clone());
+                    tensors.insert(format!("{}.velocity", names[index]), velocity.clone());
                 }
             }
         }
@@ -78,7 +78,7 @@ impl<F: Element> Optimiser<F> {
         counts: &BTreeMap<String, i32>,
     ) -> Result<(), String> {
         for (index, (name, parameter)) in graph.named_parameters().enumerate() {
-            let mut take = |part: &str| match tensors.remove(&format!("optimiser.{name}.{part}")) {
+            let mut take = |part: &str| match tensors.remove(&format!("{name}.{part}")) {
                 Some(tensor) if tensor.dims() != parameter.dims() => {
                     Err(format!("the optimiser's state for `{name}` has shape {:?}, not {:?}", tensor.dims(), parameter.dims()))
                 }

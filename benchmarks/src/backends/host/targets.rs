@@ -1,24 +1,9 @@
 //! What this library has set itself to reach on one thread, in f32, at batch 64.
 
-use super::measure::Measured;
-use crate::models::ModelKind;
-
-/// One of them, and what was reached.
-#[derive(Clone, Debug)]
-pub(super) struct Target {
-    pub(super) what: &'static str,
-    /// The figure to reach, at least or at most.
-    pub(super) bound: f64,
-    pub(super) at_least: bool,
-    pub(super) found: f64,
-}
-
-impl Target {
-    /// Whether it is reached; a NaN reaches nothing.
-    pub(super) fn met(&self) -> bool {
-        if self.at_least { self.found >= self.bound } else { self.found <= self.bound }
-    }
-}
+use crate::{
+    commands::speed::{Measured, Target},
+    models::ModelKind,
+};
 
 /// The targets that what was measured speaks of.
 pub(super) fn targets(all: &[Measured]) -> Vec<Target> {

@@ -7,35 +7,38 @@ use pc_core::{
     host::{Activation, Chain, Conv2d, Element, HostLayers, HostTensor, HostVertex, Init, MaxPool2d, Reshape},
 };
 
-use crate::models::{InputShape, ModelKind, Size, build};
+use crate::{
+    commands::speed::Arithmetic,
+    models::{InputShape, ModelKind, Size, build},
+};
 
 const CLASSES: usize = 10;
 const SEED: u64 = 7;
 
 /// A net with a batch of random numbers, its inputs and outputs held.
 #[derive(Debug)]
-pub struct Net<F: Element> {
+pub(super) struct Net<F: Element> {
     /// The architecture in a few words.
-    pub description: String,
+    pub(super) description: String,
     /// The net.
-    pub graph: Graph<HostTensor<F>>,
+    pub(super) graph: Graph<HostTensor<F>>,
     /// What is held.
-    pub clamps: Clamps<HostTensor<F>>,
+    pub(super) clamps: Clamps<HostTensor<F>>,
     /// The same, but for a squared error in place of held outputs, which notes when it is asked for: after every evaluation of the net.
-    pub watched: Clamps<HostTensor<F>>,
+    pub(super) watched: Clamps<HostTensor<F>>,
     /// When that was last.
-    pub watch: Watch,
+    pub(super) watch: Watch,
     /// How much arithmetic its steps take, where that has been counted.
-    pub arithmetic: Option<Arithmetic>,
+    pub(super) arithmetic: Option<Arithmetic>,
 }
 
 /// A moment that a loss notes.
 #[derive(Clone, Debug, Default)]
-pub struct Watch(Rc<Cell<Option<Instant>>>);
+pub(super) struct Watch(Rc<Cell<Option<Instant>>>);
 
 impl Watch {
     /// The moment; none before the first.
-    pub fn last(&self) -> Option<Instant> {
+    pub(super) fn last(&self) -> Option<Instant> {
         self.0.get()
     }
 
@@ -44,46 +47,11 @@ impl Watch {
     }
 }
 
-/// Floating-point operations in matrix products and convolutions, two for each multiplication with its addition; what else there is (activations,
-/// pooling, state updates) is not counted.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Arithmetic {
-    /// Of one pass forward, layer by layer.
-    layers: Vec<f64>,
-}
-
-impl Arithmetic {
-    fn all(&self) -> f64 {
-        self.layers.iter().sum()
-    }
-
-    /// Without the first layer, whose input is held.
-    fn inner(&self) -> f64 {
-        self.layers.iter().skip(1).sum()
-    }
-
-    /// Backprop: a pass forward, weight gradients of all layers, input gradients of all but the first.
-    pub fn backprop(&self) -> f64 {
-        2.0 * self.all() + self.inner()
-    }
-
-    /// Standard PC of so many steps: a pass forward, each step a pullback and a new prediction of all layers but the first, and
-    /// weight gradients at the end. The product with the held input counts once.
-    pub fn standard(&self, steps: usize) -> f64 {
-        2.0 * self.all() + 2.0 * steps as f64 * self.inner()
-    }
-
-    /// Fixed prediction of so many steps, simulated: as standard PC, but nothing is predicted again.
-    pub fn simulated(&self, steps: usize) -> f64 {
-        2.0 * self.all() + steps as f64 * self.inner()
-    }
-}
-
 /// The net of this kind that is timed: `mlp` 784-512-512-10, `cnn` a LeNet for 28x28 pictures, the others as `train` builds them for such pictures.
 ///
 /// # Errors
 /// None, if the nets are right.
-pub fn net<F: Element>(kind: ModelKind, batch: usize) -> Result<Net<F>> {
+pub(super) fn net<F: Element>(kind: ModelKind, batch: usize) -> Result<Net<F>> {
     match kind {
         ModelKind::Mlp => mlp(batch),
         ModelKind::Cnn => lenet(batch),
@@ -104,7 +72,7 @@ fn mlp<F: Element>(batch: usize) -> Result<Net<F>> {
     let y = b.dense("dense3", two, WIDTHS[3], Activation::Identity, &mut init)?;
     let graph = b.build()?;
     let layers = WIDTHS.windows(2).map(|pair| (2 * batch * pair[0] * pair[1]) as f64).collect();
-    finish("mlp 784-512-512-10, relu".to_owned(), graph, [&[x], &[], &[y]], batch, Some(Arithmetic { layers }))
+    finish("mlp 784-512-512-10, relu".to_owned(), graph, [&[x], &[], &[y]], batch, Some(Arithmetic::new(layers)))
 }
 
 fn lenet<F: Element>(batch: usize) -> Result<Net<F>> {
@@ -141,7 +109,7 @@ fn lenet<F: Element>(batch: usize) -> Result<Net<F>> {
     }
     let graph = b.build()?;
     let description = "LeNet 1x28x28, conv 6 and 16 of 5x5 with 2x2 max-pool, 120-84-10, relu".to_owned();
-    finish(description, graph, [&[x], &[], &[last]], batch, Some(Arithmetic { layers }))
+    finish(description, graph, [&[x], &[], &[last]], batch, Some(Arithmetic::new(layers)))
 }
 
 /// Holds inputs at random numbers, zeros at zero, and outputs at one class for each sample.
@@ -189,7 +157,7 @@ mod tests {
         // What T = 20 costs is 7.5 times that.
         assert!((mlp.standard(20) / mlp.backprop() - 7.5).abs() < 0.01);
         let lenet = net::<f32>(ModelKind::Cnn, 1)?.arithmetic.unwrap();
-        assert_eq!(lenet.all(), 2.0 * (117_600.0 + 240_000.0 + 48_000.0 + 10_080.0 + 840.0));
+        assert_eq!(lenet.forward(), 2.0 * (117_600.0 + 240_000.0 + 48_000.0 + 10_080.0 + 840.0));
         Ok(())
     }
 }

@@ -1,0 +1,146 @@
+//! Relaxations of host graphs, timed.
+
+use std::time::Instant;
+
+use pc_core::{
+    Clamps, Evaluation, Event, Graph, Relaxation, Result, Schedule, Status,
+    host::{Element, HostTensor},
+};
+
+use super::net::{Net, Watch, net};
+use crate::{
+    backends::Timed,
+    commands::{
+        speed::{Arithmetic, Contender, RATE, Role, STEPS, Seconds},
+        train::ScheduleKind,
+    },
+    error::CommandError,
+    models::ModelKind,
+};
+
+/// A net and its contenders.
+pub(super) struct Host<F: Element> {
+    plain: Net<F>,
+    /// Z-IL wants every edge to span one level.
+    levelled: Option<Net<F>>,
+    contenders: Vec<Contender>,
+    runners: Vec<Runner<F>>,
+}
+
+impl<F: Element> Host<F> {
+    pub(super) fn new(kind: ModelKind, batch: usize, rules: &[ScheduleKind]) -> Result<Self> {
+        let contenders = contenders(rules)?;
+        let plain = net::<F>(kind, batch)?;
+        let mut levelled = None;
+        if plain.graph.topology().unlevelled_edge().is_some() && rules.contains(&ScheduleKind::Zil) {
+            let twin = net::<F>(kind, batch)?;
+            levelled = Some(Net { graph: twin.graph.levelled()?, ..twin });
+        }
+        let mut runners = Vec::with_capacity(contenders.len());
+        for contender in &contenders {
+            let net = levelled.as_ref().filter(|_| contender.rule == ScheduleKind::Zil).unwrap_or(&plain);
+            runners.push(Runner::new(net, contender)?);
+        }
+        Ok(Self { plain, levelled, contenders, runners })
+    }
+}
+
+impl<F: Element> Timed for Host<F> {
+    fn description(&self) -> String {
+        self.plain.description.clone()
+    }
+
+    fn arithmetic(&self) -> Option<Arithmetic> {
+        self.plain.arithmetic.clone()
+    }
+
+    fn contenders(&self) -> Vec<Contender> {
+        self.contenders.clone()
+    }
+
+    fn step(&mut self, contender: usize) -> Result<Seconds, CommandError> {
+        let levels = self.contenders[contender].rule == ScheduleKind::Zil;
+        let net = self.levelled.as_mut().filter(|_| levels).unwrap_or(&mut self.plain);
+        Ok(self.runners[contender].step(net)?)
+    }
+}
+
+/// Backprop first, then the chosen rules, each followed by the twin that shows where its time goes; standard PC is timed at T = 0 too.
+///
+/// # Errors
+/// None, if the figures above are sensible.
+fn contenders(rules: &[ScheduleKind]) -> Result<Vec<Contender>> {
+    let mut all = Vec::new();
+    let mut add = |rule, name, steps, schedule, role| all.push(Contender { rule, name, schedule, steps, role });
+    add(ScheduleKind::Backprop, "backprop", 0, Schedule::backprop(), Role::Shown);
+    for &rule in rules {
+        match rule {
+            ScheduleKind::Backprop => {}
+            ScheduleKind::FixedPrediction => {
+                let simulated = |steps| Ok(Schedule::fixed_prediction(RATE, steps)?.evaluated_by(Evaluation::Simulate));
+                add(rule, "fixed-prediction", STEPS, Schedule::fixed_prediction(RATE, STEPS)?, Role::Shown);
+                add(rule, "fixed-prediction, simulated", STEPS, simulated(STEPS)?, Role::Shown);
+                add(rule, "fixed-prediction, simulated", STEPS / 2, simulated(STEPS / 2)?, Role::Half);
+            }
+            ScheduleKind::Zil => add(rule, "zil", 0, Schedule::zil(), Role::Shown),
+            ScheduleKind::Standard => {
+                let schedule = Schedule::standard(RATE, STEPS)?;
+                add(rule, "standard", STEPS, schedule.clone(), Role::Shown);
+                add(rule, "standard", STEPS, schedule.clone(), Role::Watched);
+                add(rule, "standard T=0", 0, schedule.unrelaxed(), Role::Shown);
+            }
+            ScheduleKind::Ipc => add(rule, "ipc", STEPS, Schedule::ipc(RATE, STEPS)?, Role::Shown),
+            ScheduleKind::Epc => {
+                let schedule = Schedule::epc(RATE, STEPS)?;
+                add(rule, "epc", STEPS, schedule.clone(), Role::Shown);
+                add(rule, "epc", STEPS, schedule, Role::Watched);
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// A contender at its net.
+#[derive(Debug)]
+struct Runner<F: Element> {
+    relaxation: Relaxation<Graph<HostTensor<F>>>,
+    clamps: Clamps<HostTensor<F>>,
+    watch: Option<Watch>,
+}
+
+impl<F: Element> Runner<F> {
+    /// Prepares it.
+    ///
+    /// # Errors
+    /// A schedule that the net does not suit.
+    fn new(net: &Net<F>, contender: &Contender) -> Result<Self> {
+        let watched = contender.role == Role::Watched;
+        Ok(Self {
+            relaxation: Relaxation::new(&net.graph, contender.schedule.clone())?,
+            clamps: if watched { net.watched.clone() } else { net.clamps.clone() },
+            watch: watched.then(|| net.watch.clone()),
+        })
+    }
+
+    /// Runs and times one step. Schedules whose weights learn while states move find every gradient too, but no weight is moved.
+    ///
+    /// # Errors
+    /// A relaxation that diverges; what the graph reports.
+    fn step(&mut self, net: &mut Net<F>) -> Result<Seconds> {
+        let start = Instant::now();
+        self.relaxation.begin(&mut net.graph, &self.clamps)?;
+        let forward = start.elapsed().as_secs_f64();
+        let outcome = loop {
+            if let Event::Finished(outcome) = self.relaxation.advance(&mut net.graph)? {
+                break outcome;
+            }
+        };
+        let total = start.elapsed().as_secs_f64();
+        if outcome.status == Status::Diverged {
+            let what = format!("{} diverged, so its time means nothing", self.relaxation.schedule());
+            return Err(pc_core::Error::new(pc_core::ErrorKind::NotFinite, what));
+        }
+        let relaxed = self.watch.as_ref().and_then(Watch::last).map(|last| last.duration_since(start).as_secs_f64());
+        Ok(Seconds { forward, relaxed, total })
+    }
+}

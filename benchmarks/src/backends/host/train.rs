@@ -1,0 +1,115 @@
+//! A model that learns: a graph, its relaxation and an optimiser.
+
+use std::collections::BTreeMap;
+
+use pc_core::{
+    Graph, Relaxation, Schedule, Status,
+    host::{Element, HostTensor},
+};
+
+use super::optimiser::Optimiser;
+use crate::{
+    backends::{OptimiserState, Task, Traced, Trainee},
+    commands::train::{Batch, RunSettings, ScheduleKind},
+    error::CommandError,
+    models::{self, Model, OutputLoss, Predictor, Score, Size},
+};
+
+/// One model of one run.
+pub(super) struct Host<F: Element> {
+    model: Model<F>,
+    relaxation: Relaxation<Graph<HostTensor<F>>>,
+    optimiser: Optimiser<F>,
+    predictor: Predictor<F>,
+}
+
+impl<F: Element> Host<F> {
+    pub(super) fn new(task: &Task<'_>) -> Result<Self, CommandError> {
+        let RunSettings { schedule, optimiser, learning_rate, .. } = *task.settings;
+        let mut model = task.model::<F>()?;
+        if schedule == ScheduleKind::Zil {
+            model = model.levelled()?;
+        }
+        Ok(Self {
+            relaxation: Relaxation::new(&model.graph, task.settings.schedule()?)?,
+            optimiser: Optimiser::new(optimiser, learning_rate)?,
+            predictor: Predictor::new(&model.graph),
+            model,
+        })
+    }
+}
+
+impl Task<'_> {
+    /// The model as the host backend builds it: on every backend this says what the parameters are called, how they are laid out and what they start at.
+    ///
+    /// # Errors
+    /// A model that does not fit the data.
+    pub fn model<F: Element>(&self) -> Result<Model<F>, CommandError> {
+        let RunSettings { model, data, seed, .. } = *self.settings;
+        let build = if self.per_step { models::build_per_step::<F> } else { models::build::<F> };
+        let misfit = |error: pc_core::Error| CommandError::input(format!("--model {model} does not fit {data}: {error}"));
+        build(model, &self.shape, self.classes, seed, Size::Standard).map_err(misfit)
+    }
+}
+
+impl<F: Element> Trainee<F> for Host<F> {
+    fn description(&self) -> String {
+        self.model.description.clone()
+    }
+
+    fn learn(&mut self, batch: &Batch) -> Result<f64, CommandError> {
+        let clamps = self.model.clamps(batch.features(), &batch.labels, OutputLoss::CrossEntropy)?;
+        let optimiser = &mut self.optimiser;
+        let outcome =
+            self.relaxation.train(&mut self.model.graph, &clamps, |graph, gradients| optimiser.step(graph.parameters_mut(), gradients))?;
+        Ok(if outcome.status == Status::Diverged { f64::NAN } else { outcome.energy.total() })
+    }
+
+    fn set_learning_rate(&mut self, rate: f64) -> Result<(), CommandError> {
+        Ok(self.optimiser.set_rate(rate)?)
+    }
+
+    fn score(&mut self, batch: &Batch) -> Result<Score, CommandError> {
+        Ok(self.predictor.score(&mut self.model, batch.features(), &batch.labels)?)
+    }
+
+    fn gradients(&mut self, batch: &Batch, schedule: Schedule) -> Result<Traced, CommandError> {
+        let clamps = self.model.clamps(batch.features(), &batch.labels, OutputLoss::CrossEntropy)?;
+        let graph = &mut self.model.graph;
+        let mut sums: Vec<Vec<f64>> = graph.parameters().iter().map(|parameter| vec![0.0; parameter.data().len()]).collect();
+        let outcome = Relaxation::new(graph, schedule)?.train(graph, &clamps, |_, gradients| {
+            for ((_, gradient), sum) in gradients.iter().zip(&mut sums) {
+                for (s, g) in sum.iter_mut().zip(gradient.map(HostTensor::data).unwrap_or_default()) {
+                    *s += g.value();
+                }
+            }
+            Ok(())
+        })?;
+        Ok(Traced { gradients: sums, energy: outcome.trace })
+    }
+
+    fn parameters(&self) -> Result<Vec<(String, HostTensor<F>)>, CommandError> {
+        Ok(self.model.graph.named_parameters().map(|(name, parameter)| (name.to_owned(), parameter.clone())).collect())
+    }
+
+    fn set_parameter(&mut self, name: &str, value: HostTensor<F>) -> Result<(), CommandError> {
+        let id = self.model.graph.parameter(name)?;
+        Ok(self.model.graph.set_parameter(id, value)?)
+    }
+
+    fn optimiser(&self) -> Result<OptimiserState<F>, CommandError> {
+        let mut tensors = BTreeMap::new();
+        let counts = self.optimiser.save(&self.model.graph, &mut tensors);
+        Ok(OptimiserState { tensors, counts })
+    }
+
+    fn set_optimiser(&mut self, state: OptimiserState<F>) -> Result<(), String> {
+        let OptimiserState { mut tensors, counts } = state;
+        self.optimiser.restore(&self.model.graph, &mut tensors, &counts)?;
+        // What is left is of no parameter that this model has.
+        match tensors.keys().next() {
+            Some(name) => Err(format!("the checkpoint has a tensor `optimiser.{name}`, which this model has not")),
+            None => Ok(()),
+        }
+    }
+}
