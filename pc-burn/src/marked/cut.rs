@@ -1,0 +1,174 @@
+//! The two custom operations that marks are made of, and the slot through which their backward passes report.
+
+use std::{
+    any::Any,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use burn::backend::{
+    Autodiff, AutodiffBackend, Backend, Dispatch, DispatchTensor,
+    autodiff::{
+        checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+        grads::Gradients,
+        ops::{Backward, Ops, OpsKind},
+    },
+    backend_extension,
+    ops::FloatTensorOps,
+    tensor::FloatTensor,
+};
+
+use crate::BurnTensor;
+
+/// Where the backward pass of one mark leaves the cotangent that arrived at it. It belongs to one pass of one relaxation, so that relaxations on
+/// several threads share nothing.
+#[derive(Clone, Default)]
+pub(crate) struct Slot(Arc<Mutex<Option<Box<dyn Any + Send>>>>);
+
+impl Slot {
+    fn put(&self, cotangent: Box<dyn Any + Send>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(cotangent);
+    }
+
+    fn take(&self) -> Option<Box<dyn Any + Send>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn is_filled(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Slot").field(&self.is_filled()).finish()
+    }
+}
+
+/// The operations of a mark, for every backend of Burn. Users never call them.
+#[backend_extension(Flex: cfg(feature = "flex"), Cube: cfg(any(feature = "wgpu", feature = "cuda")), Autodiff)]
+pub(crate) trait MarkOps: Backend {
+    /// Forward: `value`. Backward: leaves the cotangent in `slot`, and sends `seed` to what was `predicted`.
+    fn pc_cut(predicted: FloatTensor<Self>, value: FloatTensor<Self>, seed: FloatTensor<Self>, slot: Slot) -> FloatTensor<Self> {
+        let _ = (predicted, seed, slot);
+        value
+    }
+
+    /// Forward: `value`. Backward: leaves the cotangent in `slot`, and sends `factor` times it to what was `predicted`.
+    fn pc_pass(predicted: FloatTensor<Self>, value: FloatTensor<Self>, factor: f64, slot: Slot) -> FloatTensor<Self> {
+        let _ = (predicted, factor, slot);
+        value
+    }
+
+    /// The cotangent that a backward pass has left in `slot`; `like` where it left none.
+    fn pc_take(like: FloatTensor<Self>, slot: Slot) -> FloatTensor<Self>
+    where
+        FloatTensor<Self>: 'static,
+    {
+        match slot.take().map(|left| left.downcast::<FloatTensor<Self>>()) {
+            Some(Ok(left)) => *left,
+            _ => like,
+        }
+    }
+}
+
+#[cfg(feature = "flex")]
+impl MarkOps for burn::backend::Flex {}
+
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+impl<R: burn::backend::cubecl::CubeRuntime> MarkOps for burn::backend::CubeBackend<R> {}
+
+impl<B: MarkOps, C: CheckpointStrategy> MarkOps for Autodiff<B, C> {
+    fn pc_cut(predicted: FloatTensor<Self>, value: FloatTensor<Self>, seed: FloatTensor<Self>, slot: Slot) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Cut;
+        impl<B: MarkOps> Backward<B, 2> for Cut {
+            type State = (Slot, FloatTensor<B>);
+
+            fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let cotangent = grads.consume::<B>(&ops.node);
+                let (slot, seed) = ops.state;
+                slot.put(Box::new(cotangent));
+                let [predicted, _] = ops.parents;
+                if let Some(predicted) = predicted {
+                    grads.register::<B>(predicted.id, seed);
+                }
+            }
+        }
+        let (predicted, predicted_node) = predicted.into_parts();
+        let (value, value_node) = value.into_parts();
+        match Cut.prepare::<C>([predicted_node, value_node]).compute_bound().stateful() {
+            OpsKind::Tracked(prepared) => {
+                let seed = seed.into_primitive();
+                let out = B::pc_cut(predicted, value, seed.clone(), slot.clone());
+                prepared.finish((slot, seed), out)
+            }
+            OpsKind::UnTracked(prepared) => prepared.finish(value),
+        }
+    }
+
+    fn pc_pass(predicted: FloatTensor<Self>, value: FloatTensor<Self>, factor: f64, slot: Slot) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Pass;
+        impl<B: MarkOps> Backward<B, 2> for Pass {
+            type State = (Slot, f64);
+
+            fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let cotangent = grads.consume::<B>(&ops.node);
+                let (slot, factor) = ops.state;
+                let [predicted, _] = ops.parents;
+                if let Some(predicted) = predicted {
+                    let sent = if factor == 1.0 { cotangent.clone() } else { B::float_mul_scalar(cotangent.clone(), factor.into()) };
+                    grads.register::<B>(predicted.id, sent);
+                }
+                slot.put(Box::new(cotangent));
+            }
+        }
+        let (predicted, predicted_node) = predicted.into_parts();
+        let (value, value_node) = value.into_parts();
+        match Pass.prepare::<C>([predicted_node, value_node]).compute_bound().stateful() {
+            OpsKind::Tracked(prepared) => {
+                let out = B::pc_pass(predicted, value, factor, slot.clone());
+                prepared.finish((slot, factor), out)
+            }
+            OpsKind::UnTracked(prepared) => prepared.finish(value),
+        }
+    }
+}
+
+/// What a mark does to the graph behind it.
+#[derive(Clone, Debug)]
+pub(super) enum Link {
+    /// Nothing comes from behind: what was predicted is forgotten.
+    Severed,
+    /// This cotangent goes on to what was predicted.
+    Seeded(BurnTensor),
+    /// What arrives goes on, times a factor.
+    Passing(f64),
+}
+
+/// Puts `value` in the place of `predicted`, and says where its cotangent will be left.
+pub(super) fn link(predicted: DispatchTensor, value: &BurnTensor, link: Link) -> (DispatchTensor, Slot) {
+    // The caller's gradient checkpointing strategy is kept.
+    let strategy = predicted.autodiff;
+    let lift = |tensor: &BurnTensor| {
+        let mut tensor = Dispatch::from_inner(tensor.as_dispatch().clone());
+        tensor.autodiff = strategy;
+        tensor
+    };
+    // A leaf that wants its gradient keeps the output tracked where nothing before it is.
+    let leaf = Dispatch::float_set_require_grad(lift(value), true);
+    let slot = Slot::default();
+    let linked = match link {
+        Link::Severed => Dispatch::pc_pass(lift(value), leaf, 1.0, slot.clone()),
+        Link::Seeded(seed) => Dispatch::pc_cut(predicted, leaf, lift(&seed), slot.clone()),
+        Link::Passing(factor) => Dispatch::pc_pass(predicted, leaf, factor, slot.clone()),
+    };
+    (linked, slot)
+}
+
+/// The cotangent that the backward pass left, where it came by.
+pub(super) fn arrived(slot: &Slot, like: &BurnTensor) -> Option<BurnTensor> {
+    slot.is_filled().then(|| BurnTensor::wrap(Dispatch::pc_take(like.as_dispatch().clone(), slot.clone())))
+}
+

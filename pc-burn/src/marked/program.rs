@@ -1,0 +1,37 @@
+//! A user's program, as a relaxation runs it.
+
+use burn::{
+    module::Module,
+    optim::GradientsParams,
+    tensor::Tensor,
+};
+
+/// A forward pass to a loss, and a whole step: forward and backward.
+pub(crate) trait Program<M: Module> {
+    /// What a step gives besides gradients.
+    type Output;
+
+    /// The loss alone.
+    fn forward(&mut self, model: &M) -> Tensor<1>;
+
+    /// Forward and backward: the gradients of the model's parameters, the loss, and what else there is.
+    fn step(&mut self, model: &M) -> (GradientsParams, Tensor<1>, Self::Output);
+}
+
+/// A closure that returns the loss.
+#[derive(Debug)]
+pub(crate) struct Forward<F>(pub(crate) F);
+
+impl<M: Module, F: FnMut(&M) -> Tensor<1>> Program<M> for Forward<F> {
+    type Output = ();
+
+    fn forward(&mut self, model: &M) -> Tensor<1> {
+        (self.0)(model)
+    }
+
+    fn step(&mut self, model: &M) -> (GradientsParams, Tensor<1>, ()) {
+        let loss = (self.0)(model);
+        let gradients = if loss.is_tracked() { GradientsParams::from_grads(loss.backward(), model) } else { GradientsParams::new() };
+        (gradients, loss, ())
+    }
+}

@@ -1,0 +1,244 @@
+//! Training steps by predictive coding, for any Burn program.
+
+use burn::{module::Module, optim::GradientsParams, tensor::Tensor};
+use pc_core::{Agreement, Clamps, Error, ErrorKind, Event, Outcome, Reduction, Relaxation, Result, Schedule, Status, Tensor as _};
+
+use crate::{
+    BurnTensor,
+    marked::{Forward, Layouts, Marked, Program},
+};
+
+/// What the program's loss has been reduced by: drives are per sample, so a mean is undone on the drive and applied again to the gradients.
+///
+/// Burn's losses are means unless told otherwise. To name the wrong one is harmless to exact schedules and makes another rule of the others: a mean that
+/// is called a sum drives the output `n` times too weakly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LossReduction {
+    /// The sum over samples.
+    Sum,
+    /// The mean over samples, which are the first dimension of the first vertex.
+    Mean,
+    /// The mean over this many: over tokens, say, or where the batch is not the first dimension.
+    MeanOver(usize),
+}
+
+/// Predictive coding in place of `loss.backward()`: a schedule, and what is known of the programs it has met.
+///
+/// # Example
+/// A Burn program changes one line:
+/// ```
+/// use burn::{module::Module, nn::{Linear, LinearConfig, loss::MseLoss, loss::Reduction}, optim::{GradientsParams, SgdConfig}, tensor::{Device, Tensor, activation}};
+/// use pc_burn::{LossReduction, PredictiveCoding, vertex};
+/// use pc_core::Schedule;
+///
+/// #[derive(Module, Debug)]
+/// struct Mlp { hidden: Linear, output: Linear }
+///
+/// impl Mlp {
+///     fn loss(&self, x: Tensor<2>, y: Tensor<2>) -> Tensor<1> {
+///         let h = vertex(activation::tanh(self.hidden.forward(x)));
+///         MseLoss::new().forward(vertex(self.output.forward(h)), y, Reduction::Mean)
+///     }
+/// }
+///
+/// let device = Device::flex().autodiff();
+/// let mut model = Mlp { hidden: LinearConfig::new(3, 8).init(&device), output: LinearConfig::new(8, 1).init(&device) };
+/// let mut optimiser = SgdConfig::new().init();
+/// let (x, y) = (Tensor::<2>::ones([16, 3], &device), Tensor::<2>::zeros([16, 1], &device));
+///
+/// let mut pc = PredictiveCoding::new(Schedule::standard(0.1, 20)?, LossReduction::Mean);
+/// for _ in 0..3 {
+///     // Backprop: let gradients = GradientsParams::from_grads(model.loss(x.clone(), y.clone()).backward(), &model);
+///     let gradients = pc.learn(&model, |model| model.loss(x.clone(), y.clone()))?.gradients;
+///     model = optimiser.step(0.1, model, gradients);
+/// }
+/// # Ok::<(), pc_core::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct PredictiveCoding {
+    schedule: Schedule,
+    reduction: LossReduction,
+    weight: f64,
+    compare_every: Option<usize>,
+    steps: usize,
+    layouts: Layouts,
+}
+
+/// What one step of training found.
+#[derive(Debug)]
+pub struct Learned {
+    /// The gradients, for any of Burn's optimisers: the last ones, where weights have moved during relaxation. Empty where the relaxation diverged.
+    pub gradients: GradientsParams,
+    /// The program's own loss in its first, feed-forward pass.
+    pub loss: f64,
+    /// How the relaxation went.
+    pub outcome: Outcome,
+    /// How many times the program ran forward and backward.
+    pub passes: usize,
+    /// How each parameter's gradient agrees with backprop's, by its path in the module, where the comparison was asked for
+    /// ([`PredictiveCoding::compared_every`]).
+    pub agreement: Option<Vec<(String, Agreement)>>,
+}
+
+impl PredictiveCoding {
+    /// Predictive coding by a schedule, for programs whose loss is reduced like this.
+    ///
+    /// The reduction named here counts, not the schedule's own.
+    pub fn new(schedule: Schedule, reduction: LossReduction) -> Self {
+        Self {
+            schedule: schedule.reduced_by(Reduction::Sum),
+            reduction,
+            weight: 1.0,
+            compare_every: None,
+            steps: 0,
+            layouts: Layouts::default(),
+        }
+    }
+
+    /// Weighs the loss by `lambda`, in the energy and in the drive: a weak loss nears backprop in direction.
+    ///
+    /// # Errors
+    /// A weight that is not a positive number.
+    pub fn with_weak_loss(mut self, lambda: f64) -> Result<Self> {
+        if !(lambda > 0.0 && lambda.is_finite()) {
+            return Err(Error::new(ErrorKind::Clamp, format!("the strength of a loss must be a positive number, not {lambda}")));
+        }
+        self.weight = lambda;
+        Ok(self)
+    }
+
+    /// Compares the gradients with backprop's at every `steps`-th step, the first among them, at the cost of one more forward and backward pass there.
+    /// Zero for never.
+    #[must_use]
+    pub fn compared_every(mut self, steps: usize) -> Self {
+        self.compare_every = (steps > 0).then_some(steps);
+        self
+    }
+
+    /// The schedule.
+    pub fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// Relaxes the vertices marked in `forward`, a function from the model to its loss, and gives the gradients of the model's parameters.
+    ///
+    /// `forward` runs once for every step of a simulation (exact and closed-form schedules: once in all), and must use the model that it is given, not
+    /// one it has captured. The first batch of each shape is surveyed first, by one forward pass for each vertex.
+    /// Running statistics move in the one pass that learns; random numbers (dropout) are the same in all passes.
+    ///
+    /// # Errors
+    /// A schedule whose weights move during relaxation ([`PredictiveCoding::train`] takes it); vertices that change in number, order or shape from one pass
+    /// to the next; a loss that is not one number.
+    pub fn learn<M: Module>(&mut self, model: &M, forward: impl FnMut(&M) -> Tensor<1>) -> Result<Learned> {
+        self.step(model.clone(), Forward(forward)).map(|(learned, ())| learned)
+    }
+
+    /// A whole step of training: relaxes, and calls `optimise` with the model and its gradients at every learning event of the schedule: once in most, at every
+    /// step in incremental PC.
+    ///
+    /// # Errors
+    /// As [`PredictiveCoding::learn`]. The model then has made the steps made so far.
+    pub fn train<M: Module>(
+        &mut self,
+        model: &mut M,
+        forward: impl FnMut(&M) -> Tensor<1>,
+        mut optimise: impl FnMut(M, GradientsParams) -> M,
+    ) -> Result<Learned> {
+        let mut program = Forward(forward);
+        let (marked, learned) = self.relax(model.clone(), &mut program, |marked, gradients| {
+            let gradients = marked.gradients_params(gradients)?;
+            marked.replace_model(|own| {
+                *model = optimise(own, gradients);
+                model.clone()
+            });
+            Ok(())
+        })?;
+        drop(marked);
+        Ok(learned)
+    }
+
+    /// As [`PredictiveCoding::learn`], for a program that brings an output of its own, which is that of the first, feed-forward pass.
+    pub(crate) fn step<M: Module, P: Program<M>>(&mut self, model: M, mut program: P) -> Result<(Learned, P::Output)> {
+        if self.schedule.learning() == pc_core::Learning::EveryStep {
+            return Err(Error::new(
+                ErrorKind::Schedule,
+                format!("{} moves weights at every step, so it needs an optimiser: use `PredictiveCoding::train`", self.schedule.name()),
+            ));
+        }
+        let (marked, learned) = self.relax(model, &mut program, |_, _| Ok(()))?;
+        let output = marked.into_output().ok_or_else(|| Error::new(ErrorKind::Misuse, "the program never ran"))?;
+        Ok((learned, output))
+    }
+
+    /// Relaxes, with `event` at every learning event.
+    fn relax<'a, M: Module, P: Program<M>>(
+        &mut self,
+        model: M,
+        program: &'a mut P,
+        mut event: impl FnMut(&mut Marked<'a, M, P>, &pc_core::Gradients<BurnTensor>) -> Result<()>,
+    ) -> Result<(Marked<'a, M, P>, Learned)> {
+        let samples = match self.reduction {
+            LossReduction::Sum => Some(1.0),
+            LossReduction::Mean => None,
+            LossReduction::MeanOver(0) => return Err(Error::new(ErrorKind::Misuse, "a mean over no samples")),
+            LossReduction::MeanOver(samples) => Some(samples as f64),
+        };
+        let mut marked = Marked::new(model, program, &mut self.layouts, samples, self.weight)?;
+        let mut relaxation = match self.begin(&mut marked) {
+            // The marks are others than last time: another batch size, most likely.
+            Err(_) if marked.is_stale() => {
+                marked.survey(&mut self.layouts)?;
+                self.begin(&mut marked)?
+            }
+            begun => begun?,
+        };
+        let every = self.schedule.learning() == pc_core::Learning::EveryStep;
+        let at_level = self.schedule.learning() == pc_core::Learning::AtLevel;
+        let mut gradients = pc_core::Gradients::empty(0);
+        let outcome = loop {
+            match relaxation.advance(&mut marked)? {
+                Event::Learn => {
+                    if at_level && !gradients.is_empty() {
+                        // Z-IL hands out the weights of one level after the other.
+                        for (id, gradient) in relaxation.gradients().iter() {
+                            if let Some(gradient) = gradient {
+                                gradients.set(id, gradient.clone());
+                            }
+                        }
+                    } else {
+                        gradients = relaxation.gradients().clone();
+                    }
+                    if every {
+                        event(&mut marked, &gradients)?;
+                    }
+                }
+                Event::Finished(outcome) => break outcome,
+            }
+        };
+        let diverged = outcome.status == Status::Diverged;
+        if diverged {
+            gradients = pc_core::Gradients::empty(0);
+        }
+        let compare = self.compare_every.is_some_and(|every| self.steps.is_multiple_of(every)) && !diverged;
+        self.steps += 1;
+        let agreement = if compare { Some(marked.agreement(&gradients)?) } else { None };
+        if !every && !diverged {
+            event(&mut marked, &gradients)?;
+        }
+        let gradients = marked.gradients_params(&gradients)?;
+        let learned = Learned { gradients, loss: marked.loss(), outcome, passes: marked.passes(), agreement };
+        Ok((marked, learned))
+    }
+
+    fn begin<'a, M: Module, P: Program<M>>(&self, marked: &mut Marked<'a, M, P>) -> Result<Relaxation<Marked<'a, M, P>>> {
+        let samples = marked.samples();
+        let drive = move |loss: &BurnTensor, drive: &mut BurnTensor| {
+            drive.fill(-samples);
+            Ok(loss.to_vec().first().copied().unwrap_or(f64::NAN) * samples)
+        };
+        let clamps = Clamps::new().weak_loss(marked.loss_vertex(), drive, self.weight);
+        let mut relaxation = Relaxation::new(marked, self.schedule.clone())?;
+        relaxation.begin(marked, &clamps)?;
+        Ok(relaxation)
+    }
+}

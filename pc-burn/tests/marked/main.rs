@@ -1,0 +1,5 @@
+//! Marked programs against Burn's own backward pass, against the laws of the schedules, and against the host backend.
+
+mod exact;
+mod measure;
+mod models;
