@@ -108,6 +108,12 @@ pub trait Network {
         at: &mut Self::Linearisation,
     ) -> Result<()>;
 
+    /// The norm of the drive, which tolerances are relative to, where the network knows it better than the errors of driven and held vertices tell:
+    /// where the loss is a vertex itself, and its error a constant.
+    fn drive_norm(&self) -> Option<f64> {
+        None
+    }
+
     /// An empty set of gradients for the parameters.
     fn gradients(&self) -> Gradients<Self::Tensor>;
 

@@ -171,4 +171,3 @@ pub(super) fn link(predicted: DispatchTensor, value: &BurnTensor, link: Link) ->
 pub(super) fn arrived(slot: &Slot, like: &BurnTensor) -> Option<BurnTensor> {
     slot.is_filled().then(|| BurnTensor::wrap(Dispatch::pc_take(like.as_dispatch().clone(), slot.clone())))
 }
-

@@ -53,6 +53,11 @@ impl Layout {
         self.places.iter().enumerate().filter(|(_, place)| matches!(place, Place::Vertex(_))).map(|(mark, _)| mark)
     }
 
+    /// The marks that feed the loss and nothing else.
+    pub(super) fn outputs(&self) -> impl Iterator<Item = usize> + '_ {
+        self.places.iter().enumerate().filter(|(_, place)| matches!(place, Place::Output)).map(|(mark, _)| mark)
+    }
+
     /// The number of samples: the first dimension of the first mark.
     pub(super) fn samples(&self) -> usize {
         self.shapes.first().and_then(|shape| shape.first()).copied().unwrap_or(1).max(1)
@@ -64,11 +69,14 @@ impl Layout {
     /// A mark that was not there before, or has another name or shape.
     pub(super) fn place(&self, index: usize, name: Option<&'static str>, shape: &[usize]) -> Result<Place> {
         let Some(place) = self.places.get(index) else {
-            return Err(changed(format!("the program marks more vertices than before, which were {}", self.places.len())).at(&label(index, name)));
+            return Err(
+                changed(format!("the program marks more vertices than before, which were {}", self.places.len())).at(&label(index, name))
+            );
         };
         if self.names[index] != name {
             let before = label(index, self.names[index]);
-            return Err(changed(format!("the program marked `{before}` in its place before: vertices must come in one order")).at(&label(index, name)));
+            return Err(changed(format!("the program marked `{before}` in its place before: vertices must come in one order"))
+                .at(&label(index, name)));
         }
         if self.shapes[index] != shape {
             return Err(changed(format!("its shape is {shape:?}, and was {:?} before", self.shapes[index])).at(&label(index, name)));

@@ -39,6 +39,8 @@ pub(crate) struct Marked<'a, M: Module, P: Program<M>> {
     /// The first pass's loss and output.
     first: Option<(f64, P::Output)>,
     passes: usize,
+    /// The norm of the loss's derivative at the outputs, in the first pass.
+    drive: Option<f64>,
     /// Whether the program's marks were not those of the layout.
     stale: bool,
 }
@@ -94,6 +96,7 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
             counted: false,
             first: None,
             passes: 0,
+            drive: None,
             stale: false,
         })
     }
@@ -180,7 +183,8 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
             _ => None,
         };
         let unit = self.unit();
-        let plan = Plan::Run { layout: Arc::clone(&self.layout), values, links, unit };
+        let passed = self.passed(&links);
+        let plan = Plan::Run { layout: Arc::clone(&self.layout), values, links, passed, unit };
         let first = self.first.is_none();
         let model = if !learns {
             &*self.silent.get_or_insert_with(|| self.model.valid().train().no_grad())
@@ -209,6 +213,11 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
             self.first = Some((value, output));
         }
         let layout = Arc::clone(&self.layout);
+        if first {
+            let at_outputs: Vec<f64> =
+                layout.outputs().filter_map(|mark| pass.sights[mark].cotangent()).map(|cotangent| cotangent.norm_squared()).collect();
+            self.drive = (!at_outputs.is_empty()).then(|| unit * at_outputs.iter().sum::<f64>().sqrt());
+        }
         let count = layout.vertices();
         at.predictions = Vec::with_capacity(count + 1);
         at.forces = Vec::with_capacity(count + 1);
@@ -229,6 +238,21 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
         at.forces.push(None);
         at.gradients = learns.then_some(gradients);
         Ok(errors)
+    }
+
+    /// By vertex: whether something before it is pulled, so that the backward pass must get there, also where the vertex itself sends nothing.
+    fn passed(&self, links: &Links) -> Vec<bool> {
+        let seeded = |vertex: usize| match links {
+            Links::Errors(errors) => errors[vertex].is_some(),
+            Links::Deltas(deltas) => deltas[vertex].is_some(),
+            Links::Gaps | Links::Passing(_) => true,
+        };
+        let mut passed = vec![false; self.layout.vertices()];
+        for vertex in 0..passed.len() {
+            let parents = &self.layout.topology.predictions()[vertex].parents;
+            passed[vertex] = parents.iter().any(|parent| seeded(parent.index()) || passed[parent.index()]);
+        }
+        passed
     }
 
     /// Moves the gradients of a pass to the engine's, adding to what is there.
@@ -451,6 +475,10 @@ impl<M: Module, P: Program<M>> Network for Marked<'_, M, P> {
         self.pass(Request { values, links: Links::Passing(factors), learns: gradients.is_some() }, at)?;
         at.predictions = predictions;
         self.hand_out(at, gradients)
+    }
+
+    fn drive_norm(&self) -> Option<f64> {
+        self.drive
     }
 
     fn gradients(&self) -> Gradients<BurnTensor> {

@@ -26,6 +26,8 @@ pub(super) enum Plan {
         layout: Arc<Layout>,
         values: Values,
         links: Links,
+        /// By vertex: whether the backward pass must get through, to something before it.
+        passed: Vec<bool>,
         /// The drive's factor, `n lambda`: errors are sent as `-e / unit`, so that the program's own loss brings parameter gradients to scale.
         unit: f64,
     },
@@ -135,15 +137,23 @@ impl Pass {
                 let leaf = Dispatch::float_set_require_grad(inner, true);
                 (Sight { leaf: Some(leaf.clone()), ..sight(x) }, leaf)
             }
-            Plan::Run { layout, values, links, unit } => match layout.place(index, name, &shape) {
+            Plan::Run { layout, values, links, passed, unit } => match layout.place(index, name, &shape) {
                 Err(error) => {
                     self.problem.get_or_insert(error);
                     (sight(Dispatch::inner(x.clone())), x)
                 }
-                Ok(Place::Output) => (sight(Dispatch::inner(x.clone())), x),
+                Ok(Place::Output) => {
+                    let prediction = BurnTensor::wrap(x.clone());
+                    let (out, slot) = link(x, &prediction, Link::Passing(1.0));
+                    (Sight { slot: Some(slot), ..sight(prediction.into_dispatch()) }, out)
+                }
                 Ok(Place::Vertex(vertex)) => {
                     let prediction = BurnTensor::wrap(x.clone());
                     let (value, error, how) = at_vertex(vertex, &prediction, values, links, *unit);
+                    let how = match how {
+                        Link::Severed if passed[vertex] => Link::Seeded(prediction.zeros(&prediction.shape())),
+                        how => how,
+                    };
                     let (out, slot) = link(x, &value, how);
                     (Sight { error, slot: Some(slot), ..sight(prediction.into_dispatch()) }, out)
                 }
@@ -169,13 +179,7 @@ impl Pass {
 }
 
 /// The value that a vertex takes, its error where the pass finds it, and what its mark does.
-fn at_vertex(
-    vertex: usize,
-    prediction: &BurnTensor,
-    values: &Values,
-    links: &Links,
-    unit: f64,
-) -> (BurnTensor, Option<BurnTensor>, Link) {
+fn at_vertex(vertex: usize, prediction: &BurnTensor, values: &Values, links: &Links, unit: f64) -> (BurnTensor, Option<BurnTensor>, Link) {
     let value = match values {
         Values::Predicted => prediction.clone(),
         Values::Offset(offsets) => {

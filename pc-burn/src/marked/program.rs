@@ -1,10 +1,6 @@
 //! A user's program, as a relaxation runs it.
 
-use burn::{
-    module::Module,
-    optim::GradientsParams,
-    tensor::Tensor,
-};
+use burn::{module::Module, optim::GradientsParams, tensor::Tensor};
 
 /// A forward pass to a loss, and a whole step: forward and backward.
 pub(crate) trait Program<M: Module> {

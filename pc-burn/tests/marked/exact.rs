@@ -24,11 +24,9 @@ fn learn<M: Module>(schedule: Schedule, model: &M, loss: impl Fn(&M) -> Tensor<1
 fn exact<M: Module>(name: &str, model: &M, depth: usize, loss: impl Fn(&M) -> Tensor<1>) {
     let backprop = GradientsParams::from_grads(loss(model).backward(), model);
     let sweep = Schedule::fixed_prediction(1.0, depth).unwrap();
-    for (way, schedule) in [
-        ("sweep", Schedule::backprop()),
-        ("closed form", sweep.clone()),
-        ("simulation", sweep.clone().evaluated_by(Evaluation::Simulate)),
-    ] {
+    for (way, schedule) in
+        [("sweep", Schedule::backprop()), ("closed form", sweep.clone()), ("simulation", sweep.clone().evaluated_by(Evaluation::Simulate))]
+    {
         let learned = learn(schedule, model, &loss);
         let worst = compare(model, &learned.gradients, &backprop).iter().map(|a| a.relative_norm).fold(0.0, f64::max);
         println!("{name}, {way}: off by {worst:.1e} in {} passes", learned.passes);
@@ -39,10 +37,10 @@ fn exact<M: Module>(name: &str, model: &M, depth: usize, loss: impl Fn(&M) -> Te
         let passes = if way == "simulation" { depth + 1 } else { 1 };
         assert_eq!(learned.passes, passes, "{name}, {way}");
     }
-    // One step less, and the first vertices have learned nothing.
-    let short = learn(Schedule::fixed_prediction(1.0, depth - 1).unwrap().evaluated_by(Evaluation::Simulate), model, &loss);
+    // Half the steps, and the first vertices have learned little or nothing.
+    let short = learn(Schedule::fixed_prediction(1.0, depth / 2).unwrap().evaluated_by(Evaluation::Simulate), model, &loss);
     assert!(short.outcome.shallow, "{name}");
-    assert!(compare(model, &short.gradients, &backprop).iter().any(|a| !(a.relative_norm <= 1e-5)), "{name}");
+    assert!(compare(model, &short.gradients, &backprop).iter().any(|a| !(a.relative_norm <= 1e-2)), "{name}");
 }
 
 #[test]

@@ -328,7 +328,7 @@ impl<N: Network> Relaxation<N> {
                 drive += prediction.precision * prediction.precision * self.predictions.errors[index].norm_squared();
             }
         }
-        self.run.drive = drive.sqrt();
+        self.run.drive = network.drive_norm().unwrap_or_else(|| drive.sqrt());
         Ok(())
     }
 }

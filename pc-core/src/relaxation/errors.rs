@@ -101,7 +101,7 @@ impl<N: Network> Relaxation<N> {
             }
         }
         if first {
-            self.run.drive = drive.sqrt();
+            self.run.drive = network.drive_norm().unwrap_or_else(|| drive.sqrt());
         }
         Ok(())
     }
