@@ -1,9 +1,13 @@
 //! Burn models train by predictive coding.
 
+#[cfg(feature = "train")]
+mod learner;
 mod marked;
 mod predictive;
 mod tensor;
 
+#[cfg(feature = "train")]
+pub use learner::{AgreementMetric, EnergyMetric, HasLoss, PassesMetric, PcModel, PcOutput, RelaxationInput, Relaxed, ResidualMetric};
 pub use marked::{named_vertex, vertex};
 pub use predictive::{Learned, LossReduction, PredictiveCoding};
 pub use tensor::BurnTensor;

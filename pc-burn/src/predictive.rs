@@ -157,6 +157,20 @@ impl PredictiveCoding {
         Ok(learned)
     }
 
+    /// A copy for one step of one worker, which then counts as made.
+    #[cfg(feature = "train")]
+    pub(crate) fn for_one_step(&mut self) -> Self {
+        let copy = self.clone();
+        self.steps += 1;
+        copy
+    }
+
+    /// Takes over the shapes of programs that a copy has met.
+    #[cfg(feature = "train")]
+    pub(crate) fn learn_from(&mut self, copy: Self) {
+        self.layouts = copy.layouts;
+    }
+
     /// As [`PredictiveCoding::learn`], for a program that brings an output of its own, which is that of the first, feed-forward pass.
     pub(crate) fn step<M: Module, P: Program<M>>(&mut self, model: M, mut program: P) -> Result<(Learned, P::Output)> {
         if self.schedule.learning() == pc_core::Learning::EveryStep {
