@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use burn::{
     backend::{AutodiffBackend, Dispatch},
-    module::{Module, ModuleVisitor, Param, ParamId},
-    tensor::Tensor,
+    module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId},
+    tensor::{GradientCheckpointingStrategy, Tensor},
 };
 use pc_core::{Error, ErrorKind, Prediction, Result, Tensor as _, Topology, VertexId};
 
@@ -101,7 +101,7 @@ impl Layout {
     /// Finds what depends on what: one forward pass for the loss, and one for every mark, each pulled back to the marks before it.
     fn find<M: Module, P: Program<M>>(model: &M, program: &mut P) -> Result<Self> {
         // A copy of its own running statistics, so that a survey leaves no trace.
-        let copy = model.valid().train();
+        let copy = apart(model);
         let parameters = parameters_of(&copy);
         let (loss, random, sights) = survey(&copy, program)?;
         let feeds = if loss.is_tracked() {
@@ -220,7 +220,7 @@ impl Layouts {
         let known = if self.0.is_empty() {
             None
         } else {
-            let (_loss, _, sights) = survey(&model.valid().train(), program)?;
+            let (_loss, _, sights) = survey(&apart(model), program)?;
             self.0.iter().position(|layout| layout.is_of(&sights))
         };
         let layout = match known {
@@ -245,6 +245,31 @@ fn survey<M: Module, P: Program<M>>(model: &M, program: &mut P) -> Result<(Tenso
 fn parents(sights: &[Sight], grads: &Tape, end: usize) -> Vec<usize> {
     let reached = |sight: &Sight| sight.leaf.as_ref().is_some_and(|leaf| Dispatch::grad(leaf, grads).is_some());
     (0..end).filter(|&index| reached(&sights[index])).collect()
+}
+
+/// A training copy of a model with running statistics of its own, and the model's gradient checkpointing.
+pub(super) fn apart<M: Module>(model: &M) -> M {
+    struct Kept(Vec<(ParamId, GradientCheckpointingStrategy)>);
+    impl ModuleVisitor for Kept {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(strategy) = param.val().gradient_checkpointing_strategy() {
+                self.0.push((param.id, strategy));
+            }
+        }
+    }
+    impl ModuleMapper for Kept {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            match self.0.iter().find(|(id, _)| *id == param.id) {
+                Some((_, strategy)) => param.map(|tensor| tensor.with_gradient_checkpointing_strategy(*strategy)),
+                None => param,
+            }
+        }
+    }
+    let mut kept = Kept(Vec::new());
+    model.visit(&mut kept);
+    // Going to validation and back leaves the strategy behind.
+    let copy = model.valid().train();
+    if kept.0.iter().all(|(_, strategy)| *strategy == GradientCheckpointingStrategy::default()) { copy } else { copy.map(&mut kept) }
 }
 
 /// The parameters that learn, with their paths in the module.

@@ -15,6 +15,9 @@ use burn::tensor::Tensor;
 
 /// Says that `x` is a vertex: a value of the predictive-coding graph. Everything between two marks is one vertex's prediction function.
 ///
+/// Mark the output too. The last marks, those that feed the loss and no other vertex, are held at the loss's drive, `e = -dL/dmu`; what comes after them
+/// counts as part of the loss. A vertex that feeds both the loss and other vertices stays free, and the loss pulls at it.
+///
 /// Outside of a relaxation, and on tensors without autodiff, it is the identity and costs nothing.
 ///
 /// # Example

@@ -13,7 +13,7 @@ use pc_core::{
 };
 
 use super::{
-    layout::{Layout, Layouts, parameters_of},
+    layout::{Layout, Layouts, apart, parameters_of},
     pass::{self, Delta, Links, Plan, Values},
     program::Program,
     random::Draws,
@@ -164,7 +164,7 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
 
     /// How gradients agree with backprop's, by parameter; for one more pass.
     pub(crate) fn agreement(&mut self, gradients: &Gradients<BurnTensor>) -> Result<Vec<(String, Agreement)>> {
-        let model = self.learning.get_or_insert_with(|| self.model.valid().train());
+        let model = self.learning.get_or_insert_with(|| apart(&self.model));
         let turn = self.draws.as_ref().map(Draws::rewind);
         let (found, _, _) = self.program.step(model);
         drop(turn);
@@ -187,9 +187,9 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
         let plan = Plan::Run { layout: Arc::clone(&self.layout), values, links, passed, unit };
         let first = self.first.is_none();
         let model = if !learns {
-            &*self.silent.get_or_insert_with(|| self.model.valid().train().no_grad())
+            &*self.silent.get_or_insert_with(|| apart(&self.model).no_grad())
         } else if self.counted {
-            &*self.learning.get_or_insert_with(|| self.model.valid().train())
+            &*self.learning.get_or_insert_with(|| apart(&self.model))
         } else {
             self.counted = true;
             &self.model
