@@ -1,7 +1,9 @@
 //! Training steps by predictive coding, for any Burn program.
 
 use burn::{module::Module, optim::GradientsParams, tensor::Tensor};
-use pc_core::{Agreement, Clamps, Error, ErrorKind, Event, Outcome, Reduction, Relaxation, Result, Schedule, Status, Tensor as _};
+use pc_core::{
+    Agreement, Clamps, Error, ErrorKind, Event, Gradients, Learning, Outcome, Reduction, Relaxation, Result, Schedule, Status, Tensor as _,
+};
 
 use crate::{
     BurnTensor,
@@ -173,7 +175,7 @@ impl PredictiveCoding {
 
     /// As [`PredictiveCoding::learn`], for a program that brings an output of its own, which is that of the first, feed-forward pass.
     pub(crate) fn step<M: Module, P: Program<M>>(&mut self, model: M, mut program: P) -> Result<(Learned, P::Output)> {
-        if self.schedule.learning() == pc_core::Learning::EveryStep {
+        if self.schedule.learning() == Learning::EveryStep {
             return Err(Error::new(
                 ErrorKind::Schedule,
                 format!("{} moves weights at every step, so it needs an optimiser: use `PredictiveCoding::train`", self.schedule.name()),
@@ -189,7 +191,7 @@ impl PredictiveCoding {
         &mut self,
         model: M,
         program: &'a mut P,
-        mut event: impl FnMut(&mut Marked<'a, M, P>, &pc_core::Gradients<BurnTensor>) -> Result<()>,
+        mut event: impl FnMut(&mut Marked<'a, M, P>, &Gradients<BurnTensor>) -> Result<()>,
     ) -> Result<(Marked<'a, M, P>, Learned)> {
         let samples = match self.reduction {
             LossReduction::Sum => Some(1.0),
@@ -198,41 +200,22 @@ impl PredictiveCoding {
             LossReduction::MeanOver(samples) => Some(samples as f64),
         };
         let mut marked = Marked::new(model, program, &mut self.layouts, samples, self.weight)?;
-        let mut relaxation = match self.begin(&mut marked) {
-            // The marks are others than last time: another batch size, most likely.
-            Err(_) if marked.is_stale() => {
-                marked.survey(&mut self.layouts)?;
-                self.begin(&mut marked)?
-            }
-            begun => begun?,
-        };
-        let every = self.schedule.learning() == pc_core::Learning::EveryStep;
-        let at_level = self.schedule.learning() == pc_core::Learning::AtLevel;
-        let mut gradients = pc_core::Gradients::empty(0);
-        let outcome = loop {
-            match relaxation.advance(&mut marked)? {
-                Event::Learn => {
-                    if at_level && !gradients.is_empty() {
-                        // Z-IL hands out the weights of one level after the other.
-                        for (id, gradient) in relaxation.gradients().iter() {
-                            if let Some(gradient) = gradient {
-                                gradients.set(id, gradient.clone());
-                            }
-                        }
-                    } else {
-                        gradients = relaxation.gradients().clone();
-                    }
-                    if every {
-                        event(&mut marked, &gradients)?;
-                    }
+        let mut attempts = 0;
+        let (outcome, mut gradients) = loop {
+            match self.run(&mut marked, &mut event) {
+                // Weights that have moved cannot be moved back.
+                Err(_) if marked.is_disturbed() && self.schedule.learning() != Learning::EveryStep && attempts < 3 => {
+                    attempts += 1;
+                    marked.restart();
                 }
-                Event::Finished(outcome) => break outcome,
+                ran => break ran?,
             }
         };
         let diverged = outcome.status == Status::Diverged;
         if diverged {
-            gradients = pc_core::Gradients::empty(0);
+            gradients = Gradients::empty(0);
         }
+        let every = self.schedule.learning() == Learning::EveryStep;
         let compare = self.compare_every.is_some_and(|every| self.steps.is_multiple_of(every)) && !diverged;
         self.steps += 1;
         let agreement = if compare { Some(marked.agreement(&gradients)?) } else { None };
@@ -242,6 +225,42 @@ impl PredictiveCoding {
         let gradients = marked.gradients_params(&gradients)?;
         let learned = Learned { gradients, loss: marked.loss(), outcome, passes: marked.passes(), agreement };
         Ok((marked, learned))
+    }
+
+    /// Relaxes once, and gathers the gradients of all learning events.
+    fn run<'a, M: Module, P: Program<M>>(
+        &mut self,
+        marked: &mut Marked<'a, M, P>,
+        event: &mut impl FnMut(&mut Marked<'a, M, P>, &Gradients<BurnTensor>) -> Result<()>,
+    ) -> Result<(Outcome, Gradients<BurnTensor>)> {
+        let mut relaxation = match self.begin(marked) {
+            // The marks are others than last time: another batch size, most likely.
+            Err(_) if marked.is_stale() => {
+                marked.survey(&mut self.layouts)?;
+                self.begin(marked)?
+            }
+            begun => begun?,
+        };
+        let mut gradients = Gradients::empty(0);
+        loop {
+            match relaxation.advance(marked)? {
+                Event::Learn if self.schedule.learning() == Learning::AtLevel && !gradients.is_empty() => {
+                    // Z-IL hands out the weights of one level after the other.
+                    for (id, gradient) in relaxation.gradients().iter() {
+                        if let Some(gradient) = gradient {
+                            gradients.set(id, gradient.clone());
+                        }
+                    }
+                }
+                Event::Learn => {
+                    gradients = relaxation.gradients().clone();
+                    if self.schedule.learning() == Learning::EveryStep {
+                        event(marked, &gradients)?;
+                    }
+                }
+                Event::Finished(outcome) => return Ok((outcome, gradients)),
+            }
+        }
     }
 
     fn begin<'a, M: Module, P: Program<M>>(&self, marked: &mut Marked<'a, M, P>) -> Result<Relaxation<Marked<'a, M, P>>> {

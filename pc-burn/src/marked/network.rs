@@ -43,7 +43,12 @@ pub(crate) struct Marked<'a, M: Module, P: Program<M>> {
     drive: Option<f64>,
     /// Whether the program's marks were not those of the layout.
     stale: bool,
+    /// Whether other random numbers came in another pass.
+    disturbed: bool,
 }
+
+/// How often a pass is tried whose random numbers were disturbed.
+const ATTEMPTS: usize = 4;
 
 /// What the last pass left.
 #[derive(Debug, Default)]
@@ -98,12 +103,27 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
             passes: 0,
             drive: None,
             stale: false,
+            disturbed: false,
         })
     }
 
     /// Whether the program's marks were others than expected, and an attempt with new ones may do.
     pub(crate) fn is_stale(&self) -> bool {
         self.stale
+    }
+
+    /// Whether the program's random numbers were disturbed, and a fresh start may do.
+    pub(crate) fn is_disturbed(&self) -> bool {
+        self.disturbed
+    }
+
+    /// Starts again, with random numbers as they now come.
+    pub(crate) fn restart(&mut self) {
+        if let Some(draws) = &mut self.draws {
+            draws.forget();
+        }
+        self.disturbed = false;
+        self.first = None;
     }
 
     /// Looks at the program's marks again.
@@ -165,10 +185,21 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
     /// How gradients agree with backprop's, by parameter; for one more pass.
     pub(crate) fn agreement(&mut self, gradients: &Gradients<BurnTensor>) -> Result<Vec<(String, Agreement)>> {
         let model = self.learning.get_or_insert_with(|| apart(&self.model));
-        let turn = self.draws.as_ref().map(Draws::rewind);
-        let (found, _, _) = self.program.step(model);
-        drop(turn);
-        self.passes += 1;
+        let mut attempts = 0;
+        let found = loop {
+            let turn = self.draws.as_ref().map(Draws::rewind);
+            let (found, _, _) = self.program.step(model);
+            let undisturbed = self.draws.as_mut().is_none_or(Draws::undisturbed);
+            drop(turn);
+            self.passes += 1;
+            attempts += 1;
+            if undisturbed {
+                break found;
+            }
+            if attempts == ATTEMPTS {
+                return Err(disturbed());
+            }
+        };
         let mut backprop = Gradients::empty(self.parameters.len());
         self.collect(found, &mut backprop)?;
         let names = self.parameters.iter().map(|(_, name)| name.clone());
@@ -194,11 +225,23 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
             self.counted = true;
             &self.model
         };
-        let turn = self.draws.as_ref().map(Draws::rewind);
         let program = &mut *self.program;
-        let ((gradients, loss, output), mut pass) = pass::run(plan, || program.step(model));
-        drop(turn);
-        self.passes += 1;
+        let mut attempts = 0;
+        let ((gradients, loss, output), mut pass) = loop {
+            let turn = self.draws.as_ref().map(Draws::rewind);
+            let ran = pass::run(plan.clone(), || program.step(model));
+            let undisturbed = self.draws.as_mut().is_none_or(Draws::undisturbed);
+            drop(turn);
+            self.passes += 1;
+            attempts += 1;
+            if undisturbed {
+                break ran;
+            }
+            if attempts == ATTEMPTS {
+                self.disturbed = true;
+                return Err(disturbed());
+            }
+        };
         if let Err(error) = pass.check() {
             self.stale = true;
             return Err(error);
@@ -523,6 +566,12 @@ impl<M: Module, P: Program<M>> Marked<'_, M, P> {
         }
         Ok(())
     }
+}
+
+fn disturbed() -> Error {
+    let message =
+        "the program's random numbers (dropout) were not the same in all passes: another thread draws from the device's generator";
+    Error::new(ErrorKind::Backend, message)
 }
 
 /// Flags for the loss alone.

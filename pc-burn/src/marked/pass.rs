@@ -17,7 +17,7 @@ thread_local! {
 }
 
 /// What a pass does at its marks.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Plan {
     /// Every mark is a leaf, so that what depends on it directly can be seen.
     Survey,
@@ -34,7 +34,7 @@ pub(super) enum Plan {
 }
 
 /// The value that a vertex takes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Values {
     /// Its prediction.
     Predicted,
@@ -45,7 +45,7 @@ pub(super) enum Values {
 }
 
 /// What goes on to the predictions behind the marks, by vertex.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Links {
     /// These errors; nothing where there is none.
     Errors(Vec<Option<BurnTensor>>),
@@ -58,7 +58,7 @@ pub(super) enum Links {
 }
 
 /// The parts of one error.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Delta {
     pub(super) residual: Option<BurnTensor>,
     pub(super) displacement: Option<BurnTensor>,

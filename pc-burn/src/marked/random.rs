@@ -12,22 +12,36 @@ static TURN: Mutex<()> = Mutex::new(());
 pub(super) struct Draws {
     devices: Vec<Device>,
     seed: u64,
+    /// What the generators give after the program, by device, as the first pass found it.
+    after: Option<Vec<u64>>,
 }
 
 impl Draws {
     /// Draws the seed of a step.
     pub(super) fn new(devices: &[Device]) -> Self {
         let _turn = turn();
-        Self { devices: devices.to_vec(), seed: seed_from(devices) }
+        Self { devices: devices.to_vec(), seed: seed_from(devices), after: None }
     }
 
-    /// Sets the generators to the beginning of the step; nobody else may while the guard lives.
+    /// Sets the generators to the beginning of the step; no other relaxation does while the guard lives.
     pub(super) fn rewind(&self) -> MutexGuard<'static, ()> {
         let turn = turn();
         for device in &self.devices {
             device.seed(self.seed);
         }
         turn
+    }
+
+    /// Whether the program, which has just run, drew what it drew in the first pass. It did not where someone else drew from the same
+    /// generators meanwhile, on another thread.
+    pub(super) fn undisturbed(&mut self) -> bool {
+        let now: Vec<u64> = self.devices.iter().map(next).collect();
+        *self.after.get_or_insert_with(|| now.clone()) == now
+    }
+
+    /// Begins again with the same seed.
+    pub(super) fn forget(&mut self) {
+        self.after = None;
     }
 }
 

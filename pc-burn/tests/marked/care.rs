@@ -56,35 +56,6 @@ fn running_statistics_move_once_a_step() {
 }
 
 #[test]
-fn dropout_draws_one_mask_a_step() {
-    let device = device();
-    let (x, y) = (normal([16, 20], &device), targets(16, &device));
-    let model = Residual::new(&device, 0.5);
-    let loss = |m: &Residual| cross_entropy(m.forward(x.clone()), y.clone());
-    // The simulation runs the program five times, the sweep once: only with the same mask throughout do they agree.
-    let mut simulated = pc(Schedule::fixed_prediction(1.0, 4).unwrap().evaluated_by(Evaluation::Simulate));
-    let mut swept = pc(Schedule::backprop());
-    // Both have seen the program once: what a survey draws is drawn.
-    simulated.learn(&model, loss).unwrap();
-    swept.learn(&model, loss).unwrap();
-    let mut masks = Vec::new();
-    for seed in [1, 2] {
-        device.seed(seed);
-        let simulated = simulated.learn(&model, loss).unwrap();
-        device.seed(seed);
-        let swept = swept.learn(&model, loss).unwrap();
-        assert_eq!(simulated.passes, 5);
-        for agreement in compare(&model, &simulated.gradients, &swept.gradients) {
-            assert!(agreement.relative_norm <= 1e-5, "{agreement:?}");
-        }
-        masks.push(swept.loss);
-    }
-    assert_ne!(masks[0], masks[1], "every step draws another mask");
-    let next = swept.learn(&model, loss).unwrap();
-    assert_ne!(masks[1], next.loss, "and goes on drawing without being seeded");
-}
-
-#[test]
 fn parameters_that_are_not_there_yet_are_made_first() {
     let device = device();
     let model = Mlp::new(&device);

@@ -7,14 +7,14 @@ use burn::{
 };
 use pc_burn::{LossReduction, PredictiveCoding};
 use pc_core::{
-    Agreement, Clamps, Graph, Network as _, Reduction, Relaxation, Schedule, Start, Tensor as _,
+    Agreement, Clamps, Graph, Reduction, Relaxation, Schedule, Start, Tensor as _,
     host::{Activation, CrossEntropy, HostLayers, HostTensor, Init, Sgd},
 };
 
 use crate::{measure::read, models::*};
 
 /// The numbers of all parameters, in order.
-pub fn weights<M: Module>(model: &M) -> Vec<Vec<f64>> {
+pub(crate) fn weights<M: Module>(model: &M) -> Vec<Vec<f64>> {
     struct Weights(Vec<Vec<f64>>);
     impl ModuleVisitor for Weights {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {

@@ -21,13 +21,13 @@ impl ModuleVisitor for Read<'_> {
 }
 
 /// By parameter that learns, in the module's order.
-pub fn read<M: Module>(model: &M, gradients: &GradientsParams) -> Vec<Option<Vec<f64>>> {
+pub(crate) fn read<M: Module>(model: &M, gradients: &GradientsParams) -> Vec<Option<Vec<f64>>> {
     let mut read = Read { gradients, found: Vec::new() };
     model.visit(&mut read);
     read.found
 }
 
-pub fn compare<M: Module>(model: &M, ours: &GradientsParams, theirs: &GradientsParams) -> Vec<Agreement> {
+pub(crate) fn compare<M: Module>(model: &M, ours: &GradientsParams, theirs: &GradientsParams) -> Vec<Agreement> {
     let (ours, theirs) = (read(model, ours), read(model, theirs));
     assert!(!theirs.is_empty());
     ours.iter()
@@ -40,7 +40,7 @@ pub fn compare<M: Module>(model: &M, ours: &GradientsParams, theirs: &GradientsP
 }
 
 /// `P[Binomial(steps, rate) >= k]`.
-pub fn tail(steps: usize, rate: f64, k: usize) -> f64 {
+pub(crate) fn tail(steps: usize, rate: f64, k: usize) -> f64 {
     let choose = |n: usize| (0..n).fold(1.0, |c, i| c * (steps - i) as f64 / (i + 1) as f64);
     (k..=steps).map(|n| choose(n) * rate.powi(n as i32) * (1.0 - rate).powi((steps - n) as i32)).sum()
 }

@@ -14,14 +14,14 @@ use pc_burn::{named_vertex, vertex};
 
 /// 20 inputs, 5 classes, a chain.
 #[derive(Module, Debug)]
-pub struct Mlp {
-    pub first: Linear,
-    pub second: Linear,
-    pub third: Linear,
+pub(crate) struct Mlp {
+    pub(crate) first: Linear,
+    pub(crate) second: Linear,
+    pub(crate) third: Linear,
 }
 
 impl Mlp {
-    pub fn new(device: &Device) -> Self {
+    pub(crate) fn new(device: &Device) -> Self {
         Self {
             first: LinearConfig::new(20, 32).init(device),
             second: LinearConfig::new(32, 24).init(device),
@@ -29,7 +29,7 @@ impl Mlp {
         }
     }
 
-    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+    pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         let x = named_vertex("first", activation::tanh(self.first.forward(x)));
         let x = named_vertex("second", activation::tanh(self.second.forward(x)));
         named_vertex("third", self.third.forward(x))
@@ -38,16 +38,16 @@ impl Mlp {
 
 /// Batch norm, a skip, pooling.
 #[derive(Module, Debug)]
-pub struct Cnn {
+pub(crate) struct Cnn {
     first: Conv2d,
-    pub norm: BatchNorm,
+    pub(crate) norm: BatchNorm,
     second: Conv2d,
     pool: MaxPool2d,
     out: Linear,
 }
 
 impl Cnn {
-    pub fn new(device: &Device) -> Self {
+    pub(crate) fn new(device: &Device) -> Self {
         let conv = |from, to| Conv2dConfig::new([from, to], [3, 3]).with_padding(PaddingConfig2d::Same).init(device);
         Self {
             first: conv(1, 6),
@@ -58,7 +58,7 @@ impl Cnn {
         }
     }
 
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
+    pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<2> {
         let x = vertex(activation::relu(self.norm.forward(self.first.forward(x))));
         let x = vertex(activation::relu(self.second.forward(x.clone()) + x));
         let x: Tensor<2> = vertex(self.pool.forward(x).flatten(1, 3));
@@ -68,7 +68,7 @@ impl Cnn {
 
 /// A skip over a vertex, a tied layer, dropout, and an output that is a concatenation: paths of several lengths.
 #[derive(Module, Debug)]
-pub struct Residual {
+pub(crate) struct Residual {
     first: Linear,
     tied: Linear,
     out: Linear,
@@ -76,7 +76,7 @@ pub struct Residual {
 }
 
 impl Residual {
-    pub fn new(device: &Device, dropout: f64) -> Self {
+    pub(crate) fn new(device: &Device, dropout: f64) -> Self {
         Self {
             first: LinearConfig::new(20, 16).init(device),
             tied: LinearConfig::new(16, 16).init(device),
@@ -85,7 +85,7 @@ impl Residual {
         }
     }
 
-    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+    pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         let a = vertex(activation::tanh(self.first.forward(x)));
         let b = vertex(self.dropout.forward(activation::tanh(self.tied.forward(a.clone()))));
         let c = vertex(activation::tanh(self.tied.forward(b.clone() + a.clone())));
@@ -95,7 +95,7 @@ impl Residual {
 
 /// An LSTM over 6 steps whose gates are vertices of their own.
 #[derive(Module, Debug)]
-pub struct Lstm {
+pub(crate) struct Lstm {
     embedding: Embedding,
     input: Linear,
     recurrent: Linear,
@@ -103,9 +103,9 @@ pub struct Lstm {
 }
 
 impl Lstm {
-    pub const HIDDEN: usize = 10;
+    pub(crate) const HIDDEN: usize = 10;
 
-    pub fn new(device: &Device) -> Self {
+    pub(crate) fn new(device: &Device) -> Self {
         Self {
             embedding: EmbeddingConfig::new(12, 8).init(device),
             input: LinearConfig::new(8, 4 * Self::HIDDEN).init(device),
@@ -114,7 +114,7 @@ impl Lstm {
         }
     }
 
-    pub fn forward(&self, x: Tensor<2, Int>) -> Tensor<2> {
+    pub(crate) fn forward(&self, x: Tensor<2, Int>) -> Tensor<2> {
         let [batch, steps] = x.dims();
         let embedded = vertex(self.embedding.forward(x));
         let device = embedded.device();
@@ -137,7 +137,7 @@ impl Lstm {
 
 /// Single-head self-attention with a skip.
 #[derive(Module, Debug)]
-pub struct Attention {
+pub(crate) struct Attention {
     query: Linear,
     key: Linear,
     value: Linear,
@@ -145,14 +145,14 @@ pub struct Attention {
 }
 
 impl Attention {
-    pub fn new(device: &Device) -> Self {
+    pub(crate) fn new(device: &Device) -> Self {
         let linear = || LinearConfig::new(8, 8).init(device);
         // A key's bias has no gradient: softmax does not see it.
         let key = LinearConfig::new(8, 8).with_bias(false).init(device);
         Self { query: linear(), key, value: linear(), out: LinearConfig::new(8, 5).init(device) }
     }
 
-    pub fn forward(&self, x: Tensor<3>) -> Tensor<2> {
+    pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<2> {
         let q = named_vertex("query", self.query.forward(x.clone()));
         let k = named_vertex("key", self.key.forward(x.clone()));
         let v = named_vertex("value", self.value.forward(x.clone()));
@@ -164,19 +164,19 @@ impl Attention {
     }
 }
 
-pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+pub(crate) fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
     CrossEntropyLossConfig::new().init(&logits.device()).forward(logits, targets)
 }
 
-pub fn targets(batch: usize, device: &Device) -> Tensor<1, Int> {
+pub(crate) fn targets(batch: usize, device: &Device) -> Tensor<1, Int> {
     Tensor::arange(0..batch as i64, device) % 5
 }
 
-pub fn normal<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
+pub(crate) fn normal<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::random(shape, Distribution::Normal(0.0, 1.0), device)
 }
 
 /// Tokens of a vocabulary of 12.
-pub fn tokens(batch: usize, steps: usize, device: &Device) -> Tensor<2, Int> {
+pub(crate) fn tokens(batch: usize, steps: usize, device: &Device) -> Tensor<2, Int> {
     (Tensor::<1, Int>::arange(0..(batch * steps) as i64, device) * 7 % 12).reshape([batch, steps])
 }
