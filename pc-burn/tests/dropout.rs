@@ -1,5 +1,7 @@
 //! Dropout under relaxation. Burn's generator belongs to the process, so this is one test in a process of its own.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[allow(dead_code)]
 #[path = "marked/measure.rs"]
 mod measure;
