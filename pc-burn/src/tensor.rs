@@ -2,10 +2,13 @@
 
 mod fused;
 mod identity;
-mod slices;
+pub(crate) mod slices;
 
 use burn::{
-    backend::{AutodiffBackend, Dispatch, DispatchAutodiffContext, DispatchDevice, DispatchTensor, TensorMetadata, ops::FloatTensorOps},
+    backend::{
+        AutodiffBackend, Dispatch, DispatchAutodiffContext, DispatchDevice, DispatchTensor, TensorMetadata,
+        ops::{FloatTensorOps, IntTensorOps},
+    },
     tensor::{DType, Device, Shape, Tensor, TensorData, try_read_sync},
 };
 use pc_core::{Error, ErrorKind, Result, StateStep, Vertex, host::HostTensor};
@@ -370,4 +373,32 @@ impl BurnTensor {
     fn update(&mut self, operation: impl FnOnce(DispatchTensor) -> DispatchTensor) {
         self.inner = operation(self.inner.clone());
     }
+
+    /// `self <- a * b`, element by element.
+    pub(crate) fn set_product(&mut self, a: &Self, b: &Self) {
+        if !fused::set_product(self, a, b) {
+            self.inner = Dispatch::float_mul(a.inner.clone(), b.inner.clone());
+        }
+    }
+
+    /// A tensor of integers in the same wrapper, for a vertex's own cache: the engine never sees it.
+    pub(crate) fn integers(tensor: DispatchTensor) -> Self {
+        Self { inner: tensor }
+    }
+
+    /// A tensor of integers in another shape.
+    pub(crate) fn integers_shaped(&self, shape: &[usize]) -> Self {
+        Self { inner: Dispatch::int_reshape(self.inner.clone(), Shape::from(shape.to_vec())) }
+    }
+
+    /// The same numbers row by row, where the backend holds a view in this process's memory.
+    pub(crate) fn laid_out(self) -> Self {
+        slices::laid_out(self)
+    }
+}
+
+/// Runs `work` as on a device whose numbers do not lie in this process's memory: by Burn's operations alone. For tests and measurements.
+#[doc(hidden)]
+pub fn with_operations_only<R>(work: impl FnOnce() -> R) -> R {
+    slices::hidden_during(work)
 }
