@@ -132,22 +132,6 @@ impl BurnTensor {
         Device::new(self.inner.device())
     }
 
-    /// Whether operations on the two together make sense: the same precision, on the same device.
-    ///
-    /// # Errors
-    /// Where they are not, with both named.
-    pub fn check_like(&self, other: &Self) -> Result<()> {
-        let (own, theirs) = (self.dtype(), other.dtype());
-        if own != theirs {
-            return Err(Error::new(ErrorKind::Backend, format!("a tensor of {own:?} meets one of {theirs:?}")));
-        }
-        let (own, theirs) = (self.inner.device(), other.inner.device());
-        if own != theirs {
-            return Err(Error::new(ErrorKind::Backend, format!("a tensor on {own:?} meets one on {theirs:?}")));
-        }
-        Ok(())
-    }
-
     /// The one number of a tensor that holds one; NaN where it cannot be read.
     fn number(tensor: DispatchTensor) -> f64 {
         let data = try_read_sync(Dispatch::float_into_data(tensor)).and_then(std::result::Result::ok);
@@ -200,6 +184,18 @@ impl pc_core::Tensor for BurnTensor {
 
     fn batch(&self) -> usize {
         self.inner.shape().first().copied().unwrap_or(0)
+    }
+
+    fn check_like(&self, other: &Self) -> Result<()> {
+        let (own, theirs) = (self.dtype(), other.dtype());
+        if own != theirs {
+            return Err(Error::new(ErrorKind::Backend, format!("a tensor of {theirs:?} meets one of {own:?}")));
+        }
+        let (own, theirs) = (self.inner.device(), other.inner.device());
+        if own != theirs {
+            return Err(Error::new(ErrorKind::Backend, format!("a tensor on {theirs:?} meets one on {own:?}")));
+        }
+        Ok(())
     }
 
     fn zeros(&self, shape: &[usize]) -> Self {

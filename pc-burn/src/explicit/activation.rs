@@ -140,7 +140,7 @@ fn sinh(x: &BurnTensor) -> BurnTensor {
 }
 
 /// `e^x - 1 = 2 sinh(x / 2) e^(x / 2)`.
-fn exp_m1(x: &BurnTensor) -> BurnTensor {
+pub(super) fn exp_m1(x: &BurnTensor) -> BurnTensor {
     let half = x.scaled(0.5);
     sinh(&half).times(&half.exponential()).scaled(2.0)
 }

@@ -5,7 +5,7 @@ use burn::{
         Dispatch, DispatchTensor, TensorMetadata,
         ops::{FloatTensorOps, ModuleOps},
     },
-    tensor::{BoolDType, IndexingUpdateOp, Shape, Slice},
+    tensor::{BoolDType, Shape, Slice},
 };
 use pc_core::{Result, Tensor};
 
@@ -123,11 +123,6 @@ impl BurnTensor {
     /// The elements along `dimension` that `indices`, a tensor of integers in a wrapper, names.
     pub(crate) fn gathered(&self, dimension: usize, indices: &BurnTensor) -> Self {
         Self::wrap(Dispatch::float_gather(dimension, self.raw(), indices.raw()))
-    }
-
-    /// Adds `value` to the elements along `dimension` that `indices` names.
-    pub(crate) fn scattered(&self, dimension: usize, indices: &BurnTensor, value: &BurnTensor) -> Self {
-        Self::wrap(Dispatch::float_scatter(dimension, self.raw(), indices.raw(), value.raw(), IndexingUpdateOp::Add))
     }
 
     /// `x W + b` over the last axis, with `W [in, out]`.
