@@ -32,7 +32,8 @@ pub type BurnVertex = Box<dyn Vertex<BurnTensor> + Send>;
 ///     output: Linear,
 /// }
 ///
-/// let device = Device::flex();
+/// // Optimisers move modules that live where autodiff is.
+/// let device = Device::flex().autodiff();
 /// let mut model = Mlp { hidden: LinearConfig::new(2, 8).init(&device), output: LinearConfig::new(8, 1).init(&device) };
 /// let mut b = ModuleGraph::new();
 /// let x = b.input("x", &[2])?;

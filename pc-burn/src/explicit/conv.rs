@@ -9,7 +9,7 @@ use pc_core::{Result, Tensor, Vertex};
 
 use super::{
     At, Kept, Pulls,
-    ops::{accumulate, agree},
+    ops::{accumulate, agree, weighed},
     parts::{image, positions, shape},
 };
 use crate::BurnTensor;
@@ -146,18 +146,17 @@ impl Vertex<BurnTensor> for Conv2d {
 
     fn pull(&self, at: &At<'_>, _cache: &mut Kept, cotangent: &BurnTensor, pulled: &mut Pulls<'_>) -> Result<()> {
         let (weight, x) = (at.parameter(0), at.value(0));
-        let options = self.options(x, weight);
         if let Some(force) = pulled.force(0) {
-            force.set(BurnTensor::wrap(Dispatch::conv2d_x_backward(x.raw(), weight.raw(), cotangent.raw(), options.clone())));
+            let options = self.options(x, weight);
+            force.set(BurnTensor::wrap(Dispatch::conv2d_x_backward(x.raw(), weight.raw(), cotangent.raw(), options)));
         }
-        let scale = pulled.scale();
-        accumulate(pulled.gradient_or_fresh(0), scale, || {
-            BurnTensor::wrap(Dispatch::conv2d_weight_backward(x.raw(), weight.raw(), cotangent.raw(), options))
+        let u = weighed(cotangent, pulled);
+        accumulate(pulled.gradient_or_fresh(0), || {
+            let options = self.options(x, weight);
+            BurnTensor::wrap(Dispatch::conv2d_weight_backward(x.raw(), weight.raw(), u.raw(), options))
         });
         if let Some(bias) = self.own_bias(at) {
-            accumulate(pulled.gradient_or_fresh(1), scale, || {
-                BurnTensor::wrap(Dispatch::conv2d_bias_backward(x.raw(), bias.raw(), cotangent.raw()))
-            });
+            accumulate(pulled.gradient_or_fresh(1), || BurnTensor::wrap(Dispatch::conv2d_bias_backward(x.raw(), bias.raw(), u.raw())));
         }
         Ok(())
     }

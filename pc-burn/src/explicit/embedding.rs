@@ -11,7 +11,7 @@ use pc_core::{Result, Tensor, Vertex};
 
 use super::{
     At, Kept, Pulls,
-    ops::{accumulate, agree},
+    ops::{accumulate, agree, weighed},
     parts::{graph, shape, single, with_batch},
 };
 use crate::BurnTensor;
@@ -84,12 +84,12 @@ impl Vertex<BurnTensor> for Embedding {
         if let Some(force) = pulled.force(0) {
             force.fill(0.0);
         }
-        let (weight, scale) = (at.parameter(0), pulled.scale());
+        let (weight, u) = (at.parameter(0), weighed(cotangent, pulled));
         let rows = cache.get(ROWS)?;
         let width = weight.shape()[1];
         let flat = with_batch(cotangent.batch(), &[rows.shape()[1], width]);
-        accumulate(pulled.gradient_or_fresh(0), scale, || {
-            BurnTensor::wrap(Dispatch::embedding_backward(weight.raw(), cotangent.shaped(&flat).raw(), rows.raw()))
+        accumulate(pulled.gradient_or_fresh(0), || {
+            BurnTensor::wrap(Dispatch::embedding_backward(weight.raw(), u.shaped(&flat).raw(), rows.raw()))
         });
         Ok(())
     }

@@ -5,7 +5,7 @@ use pc_core::{Result, Tensor, Vertex};
 
 use super::{
     At, Kept, Pulls,
-    ops::{accumulate, agree},
+    ops::{accumulate, agree, weighed},
     parts::{graph, shape},
 };
 use crate::BurnTensor;
@@ -20,8 +20,13 @@ pub struct Linear {
     transposed: bool,
 }
 
-// Slots of the cache: for moving parameters the old ones, from 0 on; then what products with the transposed weights read.
+// Slots of the cache: for moving parameters the old ones, from 0 on; after them, by parent, the transposed weight.
 const OLD: usize = 0;
+
+/// The lists of indices, by parent: whether the weights may move, and how often a product with the transposed weight was asked for since the last
+/// prediction.
+const MOVING: usize = 0;
+const ASKED: usize = 1;
 
 impl Linear {
     /// One parent, with a bias.
@@ -53,6 +58,29 @@ impl Linear {
 
     fn map(&self, x: &BurnTensor, weight: &BurnTensor, bias: Option<&BurnTensor>) -> BurnTensor {
         if self.transposed { x.linear(&weight.transposed(), bias) } else { x.linear(weight, bias) }
+    }
+
+    /// `x W^T` with the weight of parent `k` as it lies. Products with a transposed view pack it anew each time, which costs more than the product of a
+    /// small batch; so from the second on the transpose is made once and kept, unless weights move.
+    fn times_transposed(&self, x: &BurnTensor, weight: &BurnTensor, k: usize, cache: &mut Kept) -> BurnTensor {
+        let list = cache.indices(k);
+        let again = list.get(MOVING) == Some(&0) && list[ASKED] > 0;
+        if let Some(asked) = list.get_mut(ASKED) {
+            *asked = 1;
+        }
+        if !again {
+            return x.linear(&weight.transposed(), None);
+        }
+        let slot = OLD + self.first(self.biases.len()) + k;
+        match cache.get(slot) {
+            Ok(turned) if turned.rank() == 2 => x.linear(turned, None),
+            _ => {
+                let turned = weight.swapped(0, 1);
+                let product = x.linear(&turned, None);
+                cache.put(slot, turned);
+                product
+            }
+        }
     }
 }
 
@@ -117,8 +145,17 @@ impl Vertex<BurnTensor> for Linear {
             let bias = self.biases[k].then(|| at.parameter(p + 1));
             add(output, &mut first, self.map(at.value(k), at.parameter(p), bias));
         }
+        let count = at.parameter_count();
+        for k in 0..at.len() {
+            *cache.indices(k) = vec![u32::from(at.plastic()), 0];
+            // The weight may be another than at the last prediction; what is kept of it goes, as a tensor of rank 1.
+            if cache.has(OLD + count + k) {
+                let empty = output.zeros(&[1]);
+                cache.put(OLD + count + k, empty);
+            }
+        }
         if at.plastic() {
-            for k in 0..at.parameter_count() {
+            for k in 0..count {
                 cache.put(OLD + k, at.parameter(k).clone());
             }
         }
@@ -136,7 +173,10 @@ impl Vertex<BurnTensor> for Linear {
                 add(output, &mut first, self.map(at.reference(k), &weight, bias.as_ref()));
             }
             if let Some(displacement) = at.displacement(k) {
-                add(output, &mut first, self.map(displacement, at.parameter(p), None));
+                let weight = at.parameter(p);
+                let term =
+                    if self.transposed { self.times_transposed(displacement, weight, k, cache) } else { displacement.linear(weight, None) };
+                add(output, &mut first, term);
             }
         }
         if first {
@@ -145,8 +185,8 @@ impl Vertex<BurnTensor> for Linear {
         Ok(())
     }
 
-    fn pull(&self, at: &At<'_>, _cache: &mut Kept, cotangent: &BurnTensor, pulled: &mut Pulls<'_>) -> Result<()> {
-        let scale = pulled.scale();
+    fn pull(&self, at: &At<'_>, cache: &mut Kept, cotangent: &BurnTensor, pulled: &mut Pulls<'_>) -> Result<()> {
+        let u = weighed(cotangent, pulled);
         for k in 0..at.len() {
             let p = self.first(k);
             if let Some(force) = pulled.force(k) {
@@ -154,15 +194,15 @@ impl Vertex<BurnTensor> for Linear {
                 force.set(if self.transposed {
                     cotangent.linear(weight, None)
                 } else {
-                    BurnTensor::wrap(Dispatch::linear_x_backward(weight.raw(), cotangent.raw()))
+                    self.times_transposed(cotangent, weight, k, cache)
                 });
             }
-            accumulate(pulled.gradient_or_fresh(p), scale, || {
-                let (left, right) = if self.transposed { (cotangent, at.value(k)) } else { (at.value(k), cotangent) };
+            accumulate(pulled.gradient_or_fresh(p), || {
+                let (left, right) = if self.transposed { (&u, at.value(k)) } else { (at.value(k), &u) };
                 BurnTensor::wrap(Dispatch::linear_weight_backward(left.raw(), right.raw()))
             });
             if self.biases[k] {
-                accumulate(pulled.gradient_or_fresh(p + 1), scale, || BurnTensor::wrap(Dispatch::linear_bias_backward(cotangent.raw())));
+                accumulate(pulled.gradient_or_fresh(p + 1), || BurnTensor::wrap(Dispatch::linear_bias_backward(u.raw())));
             }
         }
         Ok(())

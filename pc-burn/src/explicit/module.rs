@@ -195,8 +195,9 @@ where
             module.visit(&mut collect);
             let scale = pulled.scale();
             for (k, gradient) in collect.found.into_iter().enumerate() {
-                if let Some(gradient) = gradient {
-                    accumulate(pulled.gradient_or_fresh(k), scale, || gradient);
+                if let Some(mut gradient) = gradient {
+                    gradient.scale(scale);
+                    accumulate(pulled.gradient_or_fresh(k), || gradient);
                 }
             }
         }

@@ -5,7 +5,7 @@ use pc_core::{Result, Tensor, Vertex};
 
 use super::{
     At, Kept, Pulls,
-    ops::{accumulate, agree},
+    ops::{accumulate, agree, weighed},
     parts::{graph, shape, single},
 };
 use crate::BurnTensor;
@@ -149,13 +149,13 @@ impl Norm {
     }
 
     fn gradients(&self, at: &At<'_>, cotangent: &BurnTensor, normal: &BurnTensor, pulled: &mut Pulls<'_>) {
-        let scale = pulled.scale();
+        let u = weighed(cotangent, pulled);
         let place = if self.batch { 1 } else { cotangent.rank() - 1 };
         let others: Vec<usize> = (0..cotangent.rank()).filter(|k| *k != place).collect();
         let length = at.parameter(0).shape();
-        accumulate(pulled.gradient_or_fresh(0), scale, || cotangent.times(normal).sum_over(&others).shaped(&length));
+        accumulate(pulled.gradient_or_fresh(0), || u.times(normal).sum_over(&others).shaped(&length));
         if self.bias {
-            accumulate(pulled.gradient_or_fresh(1), scale, || cotangent.sum_over(&others).shaped(&length));
+            accumulate(pulled.gradient_or_fresh(1), || u.sum_over(&others).shaped(&length));
         }
     }
 }

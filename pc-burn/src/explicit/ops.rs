@@ -136,17 +136,18 @@ impl BurnTensor {
     }
 }
 
+/// What parameter gradients are made of: the cotangent times the weight on them. It is smaller than the gradients of large weights, so it and not they
+/// take the factor.
+pub(crate) fn weighed(cotangent: &BurnTensor, pulled: &super::Pulls<'_>) -> BurnTensor {
+    if pulled.wants_gradients() && pulled.scale() != 1.0 { cotangent.scaled(pulled.scale()) } else { cotangent.clone() }
+}
+
 /// Adds a term to a parameter's gradient, or writes it where the contents are stale.
-pub(crate) fn accumulate(slot: Option<(&mut BurnTensor, bool)>, scale: f64, term: impl FnOnce() -> BurnTensor) {
-    let Some((gradient, fresh)) = slot else { return };
-    let mut term = term();
-    if fresh {
-        if scale != 1.0 {
-            term.scale(scale);
-        }
-        gradient.set(term);
-    } else {
-        gradient.axpy(scale, &term);
+pub(crate) fn accumulate(slot: Option<(&mut BurnTensor, bool)>, term: impl FnOnce() -> BurnTensor) {
+    match slot {
+        Some((gradient, true)) => gradient.set(term()),
+        Some((gradient, false)) => gradient.axpy(1.0, &term()),
+        None => {}
     }
 }
 
