@@ -1,5 +1,6 @@
 //! Burn models train by predictive coding.
 
+pub mod explicit;
 #[cfg(feature = "train")]
 mod learner;
 mod marked;
@@ -11,3 +12,5 @@ pub use learner::{AgreementMetric, EnergyMetric, HasLoss, PassesMetric, PcModel,
 pub use marked::{named_vertex, vertex};
 pub use predictive::{Learned, LossReduction, PredictiveCoding};
 pub use tensor::BurnTensor;
+#[doc(hidden)]
+pub use tensor::with_operations_only;

@@ -2,10 +2,13 @@
 
 mod fused;
 mod identity;
-mod slices;
+pub(crate) mod slices;
 
 use burn::{
-    backend::{AutodiffBackend, Dispatch, DispatchAutodiffContext, DispatchDevice, DispatchTensor, TensorMetadata, ops::FloatTensorOps},
+    backend::{
+        AutodiffBackend, Dispatch, DispatchAutodiffContext, DispatchDevice, DispatchTensor, TensorMetadata,
+        ops::{FloatTensorOps, IntTensorOps},
+    },
     tensor::{DType, Device, Shape, Tensor, TensorData, try_read_sync},
 };
 use pc_core::{Error, ErrorKind, Result, StateStep, Vertex, host::HostTensor};
@@ -129,22 +132,6 @@ impl BurnTensor {
         Device::new(self.inner.device())
     }
 
-    /// Whether operations on the two together make sense: the same precision, on the same device.
-    ///
-    /// # Errors
-    /// Where they are not, with both named.
-    pub fn check_like(&self, other: &Self) -> Result<()> {
-        let (own, theirs) = (self.dtype(), other.dtype());
-        if own != theirs {
-            return Err(Error::new(ErrorKind::Backend, format!("a tensor of {own:?} meets one of {theirs:?}")));
-        }
-        let (own, theirs) = (self.inner.device(), other.inner.device());
-        if own != theirs {
-            return Err(Error::new(ErrorKind::Backend, format!("a tensor on {own:?} meets one on {theirs:?}")));
-        }
-        Ok(())
-    }
-
     /// The one number of a tensor that holds one; NaN where it cannot be read.
     fn number(tensor: DispatchTensor) -> f64 {
         let data = try_read_sync(Dispatch::float_into_data(tensor)).and_then(std::result::Result::ok);
@@ -197,6 +184,18 @@ impl pc_core::Tensor for BurnTensor {
 
     fn batch(&self) -> usize {
         self.inner.shape().first().copied().unwrap_or(0)
+    }
+
+    fn check_like(&self, other: &Self) -> Result<()> {
+        let (own, theirs) = (self.dtype(), other.dtype());
+        if own != theirs {
+            return Err(Error::new(ErrorKind::Backend, format!("a tensor of {theirs:?} meets one of {own:?}")));
+        }
+        let (own, theirs) = (self.inner.device(), other.inner.device());
+        if own != theirs {
+            return Err(Error::new(ErrorKind::Backend, format!("a tensor on {theirs:?} meets one on {own:?}")));
+        }
+        Ok(())
     }
 
     fn zeros(&self, shape: &[usize]) -> Self {
@@ -370,4 +369,32 @@ impl BurnTensor {
     fn update(&mut self, operation: impl FnOnce(DispatchTensor) -> DispatchTensor) {
         self.inner = operation(self.inner.clone());
     }
+
+    /// `self <- a * b`, element by element.
+    pub(crate) fn set_product(&mut self, a: &Self, b: &Self) {
+        if !fused::set_product(self, a, b) {
+            self.inner = Dispatch::float_mul(a.inner.clone(), b.inner.clone());
+        }
+    }
+
+    /// A tensor of integers in the same wrapper, for a vertex's own cache: the engine never sees it.
+    pub(crate) fn integers(tensor: DispatchTensor) -> Self {
+        Self { inner: tensor }
+    }
+
+    /// A tensor of integers in another shape.
+    pub(crate) fn integers_shaped(&self, shape: &[usize]) -> Self {
+        Self { inner: Dispatch::int_reshape(self.inner.clone(), Shape::from(shape.to_vec())) }
+    }
+
+    /// The same numbers row by row, where the backend holds a view in this process's memory.
+    pub(crate) fn laid_out(self) -> Self {
+        slices::laid_out(self)
+    }
+}
+
+/// Runs `work` as on a device whose numbers do not lie in this process's memory: by Burn's operations alone. For tests and measurements.
+#[doc(hidden)]
+pub fn with_operations_only<R>(work: impl FnOnce() -> R) -> R {
+    slices::hidden_during(work)
 }

@@ -7,6 +7,7 @@
 //!
 //! Start with [`Graph`] for a worked example, and [`Schedule`] for the rules.
 
+mod chain;
 mod clamp;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -23,6 +24,7 @@ mod vertex;
 
 pub mod host;
 
+pub use chain::Chain;
 pub use clamp::{Clamp, Clamps, SharedLoss};
 pub use error::{Error, ErrorKind, Result};
 pub use gradients::{Agreement, Gradients};

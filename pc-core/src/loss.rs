@@ -61,6 +61,7 @@ impl<T: Tensor> Loss<T> for SquaredError<T> {
                 prediction.shape()
             )));
         }
+        prediction.check_like(&self.target)?;
         drive.set_difference(&self.target, prediction);
         Ok(0.5 * drive.norm_squared())
     }

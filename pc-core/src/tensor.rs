@@ -1,6 +1,7 @@
 //! What the engine asks of a framework's tensor: the few operations that move states, and no more.
 
 use crate::{
+    Result,
     network::{GraphFrame, NodeState},
     vertex::Vertex,
 };
@@ -38,6 +39,14 @@ pub trait Tensor: Clone + Sized {
     /// The first dimension.
     fn batch(&self) -> usize {
         self.shape().first().copied().unwrap_or(0)
+    }
+
+    /// Whether the two can meet in one operation: of one precision and on one device, where the backend has several.
+    ///
+    /// # Errors
+    /// Where they cannot, with what differs.
+    fn check_like(&self, _other: &Self) -> Result<()> {
+        Ok(())
     }
 
     /// Zeros of the given shape, on the device of `self`.

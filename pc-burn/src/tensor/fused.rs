@@ -47,6 +47,14 @@ pub(super) fn multiply(y: &mut BurnTensor, x: &BurnTensor) -> bool {
     false
 }
 
+pub(super) fn set_product(y: &mut BurnTensor, a: &BurnTensor, b: &BurnTensor) -> bool {
+    on_slices!(change [] overwrite [y] read [a, b] perhaps [], <F> {
+        y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (a, b))| *y = *a * *b);
+        true
+    });
+    false
+}
+
 pub(super) fn dot(x: &BurnTensor, y: &BurnTensor) -> Option<f64> {
     on_slices!(change [] overwrite [] read [x, y] perhaps [], <F> Some(sum_of(x, y, |x, y| x * y)));
     None

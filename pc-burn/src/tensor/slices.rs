@@ -2,6 +2,8 @@
 //!
 //! Everywhere else there are none, and the callers take Burn's operations.
 
+use std::cell::Cell;
+
 use pc_core::host::Element;
 
 use crate::BurnTensor;
@@ -26,6 +28,31 @@ pub(crate) trait Float: Element {
     }
 }
 
+thread_local! {
+    static HIDDEN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `work` as if no numbers lay in this process's memory.
+pub(super) fn hidden_during<R>(work: impl FnOnce() -> R) -> R {
+    /// Puts things back also where `work` panics.
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            HIDDEN.set(self.0);
+        }
+    }
+    let _restore = Restore(HIDDEN.replace(true));
+    work()
+}
+
+#[cfg(feature = "flex")]
+pub(super) use flex::laid_out;
+
+#[cfg(not(feature = "flex"))]
+pub(super) fn laid_out(tensor: BurnTensor) -> BurnTensor {
+    tensor
+}
+
 #[cfg(feature = "flex")]
 mod flex {
     use burn::backend::{BackendTensor, DispatchTensorKind, flex::FlexTensor};
@@ -33,7 +60,21 @@ mod flex {
 
     use super::{BurnTensor, Float};
 
+    /// The same numbers row by row.
+    pub(in crate::tensor) fn laid_out(mut tensor: BurnTensor) -> BurnTensor {
+        #[allow(irrefutable_let_patterns)]
+        if let DispatchTensorKind::Flex(BackendTensor::Float(tensor)) = &mut tensor.inner.kind
+            && !tensor.is_contiguous()
+        {
+            *tensor = tensor.to_contiguous();
+        }
+        tensor
+    }
+
     fn tensor(tensor: &BurnTensor) -> Option<&FlexTensor> {
+        if super::HIDDEN.get() {
+            return None;
+        }
         // Other kinds exist where other backends are compiled in.
         #[allow(unreachable_patterns)]
         match &tensor.inner.kind {
@@ -44,6 +85,9 @@ mod flex {
 
     /// The tensor to be written: row by row, and with a buffer that is exactly its own.
     fn tensor_mut<F: BurnElement>(tensor: &mut BurnTensor, keep: bool) -> Option<&mut FlexTensor> {
+        if super::HIDDEN.get() {
+            return None;
+        }
         #[allow(unreachable_patterns)]
         let tensor = match &mut tensor.inner.kind {
             DispatchTensorKind::Flex(BackendTensor::Float(tensor)) => tensor,

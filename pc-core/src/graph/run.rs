@@ -97,12 +97,16 @@ impl<T: Tensor> Network for Graph<T> {
 
     fn prepare(&mut self, clamps: &Clamps<T>, values: &mut Vec<T>) -> Result<bool> {
         let batch = clamps.batch(&self.topology)?;
+        let like = self.parameters.first().or_else(|| clamps.iter().find_map(|(_, clamp)| clamp.tensors().next()));
         for (vertex, clamp) in clamps.iter() {
             let shape = self.shapes.get(vertex.index());
             let shape = shape.ok_or_else(|| Error::clamp(format!("vertex {} is clamped but not in this graph", vertex.index())))?;
             if let Some(tensor) = clamp.tensors().find(|tensor| !tensor.has_batch_shape(batch, shape)) {
                 return Err(Error::shape(format!("its clamp has shape {:?}, not {:?}", tensor.shape(), batch_shape(batch, shape)))
                     .at(self.topology.name(vertex)));
+            }
+            if let Some(like) = like {
+                clamp.tensors().try_for_each(|tensor| like.check_like(tensor)).map_err(|error| error.at(self.topology.name(vertex)))?;
             }
         }
         let fits =

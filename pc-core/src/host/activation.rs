@@ -115,6 +115,29 @@ impl Activation {
             }
         }
     }
+
+    /// Number by number: `output <- f(a)`, or `output <- f(a + d) - f(a)` without cancellation where there is a `d`; and `derivative <- f'` at `a`
+    /// or `a + d`. For backends whose numbers lie in memory; the slices are of one length.
+    pub fn evaluate_slices<F: Element>(self, a: &[F], d: Option<&[F]>, derivative: &mut [F], output: &mut [F]) {
+        // With the match outside the loop each loop can vectorise.
+        macro_rules! run {
+            ($f:expr) => {{
+                let f = $f;
+                let outputs = output.iter_mut().zip(derivative);
+                match d {
+                    None => outputs.zip(a).for_each(|((y, g), x)| (*y, *g) = f.evaluate(*x)),
+                    Some(d) => outputs.zip(a.iter().zip(d)).for_each(|((y, g), (x, d))| (*y, *g) = f.difference(*x, *d)),
+                }
+            }};
+        }
+        match self {
+            Activation::Identity => run!(Activation::Identity),
+            Activation::Relu => run!(Activation::Relu),
+            Activation::Tanh => run!(Activation::Tanh),
+            Activation::Sigmoid => run!(Activation::Sigmoid),
+            other => run!(other),
+        }
+    }
 }
 
 /// `max(a + d, 0) - max(a, 0)`, by cases. A function of its own, for a method that called itself could not be inlined into loops.
@@ -183,29 +206,6 @@ pub struct Activate(
 /// The slot of the derivative at the current point.
 const DERIVATIVE: usize = 0;
 
-impl Activate {
-    /// `output <- value(f)`, `derivative <- f'`, with the match outside the loop so that each loop can vectorise.
-    fn each<F: Element>(self, x: &[F], d: Option<&[F]>, derivative: &mut [F], output: &mut [F]) {
-        macro_rules! run {
-            ($f:expr) => {{
-                let f = $f;
-                let outputs = output.iter_mut().zip(derivative);
-                match d {
-                    None => outputs.zip(x).for_each(|((y, g), x)| (*y, *g) = f.evaluate(*x)),
-                    Some(d) => outputs.zip(x.iter().zip(d)).for_each(|((y, g), (x, d))| (*y, *g) = f.difference(*x, *d)),
-                }
-            }};
-        }
-        match self.0 {
-            Activation::Identity => run!(Activation::Identity),
-            Activation::Relu => run!(Activation::Relu),
-            Activation::Tanh => run!(Activation::Tanh),
-            Activation::Sigmoid => run!(Activation::Sigmoid),
-            other => run!(other),
-        }
-    }
-}
-
 impl<F: Element> Vertex<HostTensor<F>> for Activate {
     fn kind(&self) -> &str {
         "activation"
@@ -221,7 +221,7 @@ impl<F: Element> Vertex<HostTensor<F>> for Activate {
     fn predict(&self, at: &Inputs<'_, HostTensor<F>>, cache: &mut Cache<HostTensor<F>>, output: &mut HostTensor<F>) -> Result<()> {
         let x = at.value(0);
         let derivative = cache.slot(DERIVATIVE, x.dims(), x);
-        self.each(x.data(), None, derivative.data_mut(), output.data_mut());
+        self.0.evaluate_slices(x.data(), None, derivative.data_mut(), output.data_mut());
         Ok(())
     }
 
@@ -234,7 +234,7 @@ impl<F: Element> Vertex<HostTensor<F>> for Activate {
     ) -> Result<()> {
         let a = at.reference(0);
         match at.displacement(0) {
-            Some(d) => self.each(a.data(), Some(d.data()), cache.slot(DERIVATIVE, a.dims(), a).data_mut(), output.data_mut()),
+            Some(d) => self.0.evaluate_slices(a.data(), Some(d.data()), cache.slot(DERIVATIVE, a.dims(), a).data_mut(), output.data_mut()),
             None => output.fill(0.0),
         }
         Ok(())

@@ -7,7 +7,6 @@
 mod activation;
 mod arrange;
 mod attention;
-mod chain;
 mod combine;
 mod conv;
 mod element;
@@ -34,7 +33,6 @@ mod tensor;
 pub use activation::{Activate, Activation};
 pub use arrange::{Concat, Reshape, Split, SwapAxes};
 pub use attention::Attention;
-pub use chain::Chain;
 pub use combine::{AddParameter, Scale, Sum};
 pub use conv::Conv2d;
 pub use element::Element;
@@ -54,3 +52,6 @@ pub use product::{Gated, Product, SumOfProducts};
 pub use recurrent::{GateParameters, LstmCell, LstmParameters};
 pub use softmax::Softmax;
 pub use tensor::{HostTensor, HostVertex};
+
+/// Several host vertices' functions as one vertex.
+pub type Chain<F> = crate::Chain<HostTensor<F>>;

@@ -2,7 +2,6 @@
 
 use crate::{
     Error, Result,
-    host::{Element, HostTensor, HostVertex},
     tensor::Tensor,
     vertex::{Cache, Inputs, Pulled, Vertex},
 };
@@ -11,12 +10,12 @@ use crate::{
 /// a vertex with a state: what counts as one vertex changes every rule but backprop.
 ///
 /// The first link may have several parents. Parameters are shared out in order.
-pub struct Chain<F: Element> {
-    links: Vec<HostVertex<F>>,
+pub struct Chain<T: Tensor> {
+    links: Vec<T::Vertex>,
     kind: String,
 }
 
-impl<F: Element> std::fmt::Debug for Chain<F> {
+impl<T: Tensor> std::fmt::Debug for Chain<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Chain({})", self.kind)
     }
@@ -30,12 +29,12 @@ const DISPLACEMENT: usize = 1;
 const COTANGENT: usize = 2;
 const VALUE: usize = 3;
 
-impl<F: Element> Chain<F> {
+impl<T: Tensor> Chain<T> {
     /// A chain of these links.
     ///
     /// # Errors
     /// Without any.
-    pub fn new(links: Vec<HostVertex<F>>) -> Result<Self> {
+    pub fn new(links: Vec<T::Vertex>) -> Result<Self> {
         if links.is_empty() {
             return Err(Error::graph("a chain needs at least one link"));
         }
@@ -53,14 +52,16 @@ impl<F: Element> Chain<F> {
     }
 
     /// Makes the slots between the links, where the batch is new.
-    fn prepare(&self, at: &Inputs<'_, HostTensor<F>>, cache: &mut Cache<HostTensor<F>>) -> Result<()> {
+    fn prepare(&self, at: &Inputs<'_, T>, cache: &mut Cache<T>) -> Result<()> {
         let batch = at.value(0).batch();
         let fits = (0..self.last()).all(|k| cache.get(SLOTS * k + REFERENCE).is_ok_and(|held| held.batch() == batch));
         if fits {
             return Ok(());
         }
-        let mut shapes: Vec<Vec<usize>> = (0..at.len()).map(|k| at.value(k).dims()[1..].to_vec()).collect();
-        let parameters: Vec<&[usize]> = (0..at.parameter_count()).map(|k| at.parameter(k).dims()).collect();
+        let like = at.value(0);
+        let mut shapes: Vec<Vec<usize>> = (0..at.len()).map(|k| at.value(k).shape().split_off(1)).collect();
+        let parameters: Vec<Vec<usize>> = (0..at.parameter_count()).map(|k| at.parameter(k).shape()).collect();
+        let parameters: Vec<&[usize]> = parameters.iter().map(Vec::as_slice).collect();
         let mut first = 0;
         for (k, link) in self.links.iter().enumerate().take(self.last()) {
             let parents: Vec<&[usize]> = shapes.iter().map(Vec::as_slice).collect();
@@ -69,10 +70,10 @@ impl<F: Element> Chain<F> {
             first += count;
             let full: Vec<usize> = std::iter::once(batch).chain(shape.iter().copied()).collect();
             for slot in [REFERENCE, DISPLACEMENT, COTANGENT] {
-                cache.put(SLOTS * k + slot, HostTensor::zeroed(&full));
+                cache.put(SLOTS * k + slot, like.zeros(&full));
             }
             if self.needs_value(k + 1) {
-                cache.put(SLOTS * k + VALUE, HostTensor::zeroed(&full));
+                cache.put(SLOTS * k + VALUE, like.zeros(&full));
             }
             shapes = vec![shape];
         }
@@ -80,12 +81,12 @@ impl<F: Element> Chain<F> {
     }
 
     /// Takes a slot out; [`Chain::prepare`] has made it.
-    fn take(cache: &mut Cache<HostTensor<F>>, slot: usize) -> Result<HostTensor<F>> {
+    fn take(cache: &mut Cache<T>, slot: usize) -> Result<T> {
         cache.take_out(slot)
     }
 }
 
-impl<F: Element> Vertex<HostTensor<F>> for Chain<F> {
+impl<T: Tensor> Vertex<T> for Chain<T> {
     fn kind(&self) -> &str {
         &self.kind
     }
@@ -112,10 +113,10 @@ impl<F: Element> Vertex<HostTensor<F>> for Chain<F> {
         self.links[0].reads_values()
     }
 
-    fn predict(&self, at: &Inputs<'_, HostTensor<F>>, cache: &mut Cache<HostTensor<F>>, output: &mut HostTensor<F>) -> Result<()> {
+    fn predict(&self, at: &Inputs<'_, T>, cache: &mut Cache<T>, output: &mut T) -> Result<()> {
         self.prepare(at, cache)?;
         let mut first = 0;
-        let mut input: Option<HostTensor<F>> = None;
+        let mut input: Option<T> = None;
         for (k, link) in self.links.iter().enumerate() {
             let count = link.parameters();
             let mut own = if k < self.last() { Some(Self::take(cache, SLOTS * k + REFERENCE)?) } else { None };
@@ -138,13 +139,7 @@ impl<F: Element> Vertex<HostTensor<F>> for Chain<F> {
         Ok(())
     }
 
-    fn change(
-        &self,
-        at: &Inputs<'_, HostTensor<F>>,
-        cache: &mut Cache<HostTensor<F>>,
-        predicted: &HostTensor<F>,
-        output: &mut HostTensor<F>,
-    ) -> Result<()> {
+    fn change(&self, at: &Inputs<'_, T>, cache: &mut Cache<T>, predicted: &T, output: &mut T) -> Result<()> {
         let mut first = 0;
         for (k, link) in self.links.iter().enumerate() {
             let count = link.parameters();
@@ -179,15 +174,9 @@ impl<F: Element> Vertex<HostTensor<F>> for Chain<F> {
         Ok(())
     }
 
-    fn pull(
-        &self,
-        at: &Inputs<'_, HostTensor<F>>,
-        cache: &mut Cache<HostTensor<F>>,
-        cotangent: &HostTensor<F>,
-        pulled: &mut Pulled<'_, HostTensor<F>>,
-    ) -> Result<()> {
+    fn pull(&self, at: &Inputs<'_, T>, cache: &mut Cache<T>, cotangent: &T, pulled: &mut Pulled<'_, T>) -> Result<()> {
         let mut first = self.parameters();
-        let mut arrived: Option<HostTensor<F>> = None;
+        let mut arrived: Option<T> = None;
         for (k, link) in self.links.iter().enumerate().rev() {
             let count = link.parameters();
             first -= count;

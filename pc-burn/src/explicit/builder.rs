@@ -1,0 +1,192 @@
+//! Building a graph from Burn's modules, and the way back into them.
+
+use std::ops::{Deref, DerefMut};
+
+use burn::{
+    module::{Module, ModuleVisitor, Param, ParamId as BurnId},
+    optim::GradientsParams,
+    tensor::Tensor as BurnTensorOf,
+};
+use pc_core::{Gradients, Graph, GraphBuilder, ParamId, Result, Tensor, Vertex, VertexId};
+
+use super::parts::{graph, shape};
+use crate::BurnTensor;
+
+/// How this crate owns a vertex of an explicit graph.
+pub type BurnVertex = Box<dyn Vertex<BurnTensor> + Send>;
+
+/// Builds a graph whose vertices are Burn modules: a [`GraphBuilder`] that also remembers which of Burn's parameters is which of the graph's.
+///
+/// The graph takes the modules' numbers over. [`Parameters`], which [`ModuleGraph::build`] returns beside the graph, turns its gradients into
+/// Burn's [`GradientsParams`] for any optimiser, and puts the optimised module back into it.
+///
+/// # Example
+/// ```
+/// use burn::{module::Module, nn::{Linear, LinearConfig}, optim::SgdConfig, tensor::{DType, Device}};
+/// use pc_burn::{BurnTensor, explicit::ModuleGraph};
+/// use pc_core::{Clamps, Relaxation, Schedule, host::Activation};
+///
+/// #[derive(Module, Debug)]
+/// struct Mlp {
+///     hidden: Linear,
+///     output: Linear,
+/// }
+///
+/// // Optimisers move modules that live where autodiff is.
+/// let device = Device::flex().autodiff();
+/// let mut model = Mlp { hidden: LinearConfig::new(2, 8).init(&device), output: LinearConfig::new(8, 1).init(&device) };
+/// let mut b = ModuleGraph::new();
+/// let x = b.input("x", &[2])?;
+/// let h = b.linear("h", x, &model.hidden, Activation::Tanh)?;
+/// let y = b.linear("y", h, &model.output, Activation::Identity)?;
+/// let (mut graph, parameters) = b.build()?;
+///
+/// let clamps = Clamps::new()
+///     .hold(x, BurnTensor::from_values(&[1, 2], &[0.5, -1.0], &device, DType::F32)?)
+///     .hold(y, BurnTensor::from_values(&[1, 1], &[1.0], &device, DType::F32)?);
+/// let mut relaxation = Relaxation::new(&graph, Schedule::standard(0.1, 20)?)?;
+/// let mut optimiser = SgdConfig::new().init();
+/// for _ in 0..3 {
+///     relaxation.run(&mut graph, &clamps)?;
+///     let gradients = parameters.gradients(relaxation.gradients())?;
+///     model = optimiser.step(0.05, model, gradients);
+///     parameters.load(&mut graph, &model)?;
+/// }
+/// # Ok::<(), pc_core::Error>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct ModuleGraph {
+    builder: GraphBuilder<BurnTensor>,
+    parameters: Parameters,
+}
+
+impl ModuleGraph {
+    /// An empty graph.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The graph's parameter that is this one of Burn's: the one that an earlier vertex uses, or a new one called `name`.
+    ///
+    /// # Errors
+    /// A name that is taken by another parameter; numbers that are not finite.
+    pub fn param<const D: usize>(&mut self, name: &str, parameter: &Param<BurnTensorOf<D>>) -> Result<ParamId> {
+        if let Some(known) = self.parameters.of(parameter.id) {
+            return Ok(known);
+        }
+        let id = self.builder.parameter(name, BurnTensor::new(parameter.val())?)?;
+        self.parameters.known.push((parameter.id, id));
+        Ok(id)
+    }
+
+    /// The weight, and the bias where there is one, under the names `name.weight` and `name.bias`.
+    pub(super) fn weight_and_bias<const D: usize>(
+        &mut self,
+        name: &str,
+        weight: &Param<BurnTensorOf<D>>,
+        bias: Option<&Param<BurnTensorOf<1>>>,
+    ) -> Result<Vec<ParamId>> {
+        let mut own = vec![self.param(&format!("{name}.weight"), weight)?];
+        if let Some(bias) = bias {
+            own.push(self.param(&format!("{name}.bias"), bias)?);
+        }
+        Ok(own)
+    }
+
+    /// Adds a vertex.
+    pub(super) fn add(&mut self, name: &str, vertex: BurnVertex, parents: &[VertexId], parameters: &[ParamId]) -> Result<VertexId> {
+        self.builder.vertex(name, vertex, parents, parameters)
+    }
+
+    /// Checks the whole and makes the graph, and the way between its parameters and Burn's.
+    ///
+    /// # Errors
+    /// As [`GraphBuilder::build`].
+    pub fn build(self) -> Result<(Graph<BurnTensor>, Parameters)> {
+        Ok((self.builder.build()?, self.parameters))
+    }
+}
+
+/// Everything that a graph of any backend can be built with: inputs, further predictions, precisions, outputs.
+impl Deref for ModuleGraph {
+    type Target = GraphBuilder<BurnTensor>;
+
+    fn deref(&self) -> &GraphBuilder<BurnTensor> {
+        &self.builder
+    }
+}
+
+impl DerefMut for ModuleGraph {
+    fn deref_mut(&mut self) -> &mut GraphBuilder<BurnTensor> {
+        &mut self.builder
+    }
+}
+
+/// Which of Burn's parameters is which of a graph's.
+#[derive(Clone, Debug, Default)]
+pub struct Parameters {
+    known: Vec<(BurnId, ParamId)>,
+}
+
+impl Parameters {
+    /// The graph's parameter that is this one of Burn's.
+    pub fn of(&self, parameter: BurnId) -> Option<ParamId> {
+        self.known.iter().find(|(burn, _)| *burn == parameter).map(|(_, own)| *own)
+    }
+
+    /// A relaxation's gradients as any of Burn's optimisers takes them. A parameter that no error reached has none, and the optimiser leaves it
+    /// alone.
+    ///
+    /// # Errors
+    /// A parameter of a rank beyond 6.
+    pub fn gradients(&self, gradients: &Gradients<BurnTensor>) -> Result<GradientsParams> {
+        let mut all = GradientsParams::new();
+        for (burn, own) in &self.known {
+            let Some(gradient) = gradients.get(*own) else { continue };
+            match gradient.rank() {
+                1 => all.register(*burn, gradient.to_tensor::<1>()?),
+                2 => all.register(*burn, gradient.to_tensor::<2>()?),
+                3 => all.register(*burn, gradient.to_tensor::<3>()?),
+                4 => all.register(*burn, gradient.to_tensor::<4>()?),
+                5 => all.register(*burn, gradient.to_tensor::<5>()?),
+                6 => all.register(*burn, gradient.to_tensor::<6>()?),
+                rank => return Err(shape(format!("a parameter of rank {rank} cannot be handed to an optimiser"))),
+            }
+        }
+        Ok(all)
+    }
+
+    /// Puts the numbers of a module, which an optimiser has moved or a record has brought, into the graph. Parameters of the module that the graph
+    /// does not use are passed over; parameters of the graph that the module has not stay as they are, so that several modules can be loaded one
+    /// after the other.
+    ///
+    /// # Errors
+    /// A module that has none of the graph's parameters; other shapes; numbers that are not finite.
+    pub fn load<M: Module>(&self, to: &mut Graph<BurnTensor>, module: &M) -> Result<()> {
+        struct Load<'a> {
+            parameters: &'a Parameters,
+            graph: &'a mut Graph<BurnTensor>,
+            loaded: usize,
+            outcome: Result<()>,
+        }
+        impl ModuleVisitor for Load<'_> {
+            fn visit_float<const D: usize>(&mut self, parameter: &Param<BurnTensorOf<D>>) {
+                let Some(own) = self.parameters.of(parameter.id) else { return };
+                self.loaded += 1;
+                if self.outcome.is_ok() {
+                    self.outcome = BurnTensor::new(parameter.val()).and_then(|value| {
+                        self.graph.parameters()[own.index()].check_like(&value)?;
+                        self.graph.set_parameter(own, value)
+                    });
+                }
+            }
+        }
+        let mut load = Load { parameters: self, graph: to, loaded: 0, outcome: Ok(()) };
+        module.visit(&mut load);
+        load.outcome?;
+        if load.loaded == 0 && !self.known.is_empty() {
+            return Err(graph("none of the module's parameters is one of the graph's: was the graph built from another module?"));
+        }
+        Ok(())
+    }
+}
