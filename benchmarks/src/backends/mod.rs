@@ -7,7 +7,7 @@
 //!
 //! # To add a backend
 //! 1. A folder `backends/NAME/` with a type that implements [`Adapter`], and a Cargo feature `NAME` that brings its crates.
-//! 2. `#[cfg(feature = "NAME")] mod NAME;` and one line in the table `backends!` below. The command line, the messages and `all` follow from it.
+//! 2. `#[cfg(feature = "NAME")] mod NAME;` here and one line in the table of `registry.rs`. The command line, the messages and `all` follow from it.
 //! 3. [`Adapter::support`] says which models, rules and precisions it has; what is not in it is refused before anything runs, with a message that names
 //!    what there is. What only a model can know (an evaluation that needs a chain) is refused by the adapter's own error.
 //! 4. [`Adapter::ready`] says why the machine cannot run it, where it cannot (no GPU).
