@@ -112,6 +112,8 @@ backends! {
     /// This program's own CPU backend, of pc-core.
     #[default]
     Host = "host" by Host;
+    /// Burn's modules with marked vertices, on its CPU backend.
+    Burn = "burn" by super::burn::Burn where feature = "burn";
 }
 
 impl fmt::Display for Backend {
