@@ -7,12 +7,14 @@
 //!
 //! # To add a backend
 //! 1. A folder `backends/NAME/` with a type that implements [`Adapter`], and a Cargo feature `NAME` that brings its crates.
-//! 2. `#[cfg(feature = "NAME")] mod NAME;` and one line in the table `backends!` below. The command line, the messages and `all` follow from it.
+//! 2. `#[cfg(feature = "NAME")] mod NAME;` here and one line in the table of `registry.rs`. The command line, the messages and `all` follow from it.
 //! 3. [`Adapter::support`] says which models, rules and precisions it has; what is not in it is refused before anything runs, with a message that names
 //!    what there is. What only a model can know (an evaluation that needs a chain) is refused by the adapter's own error.
 //! 4. [`Adapter::ready`] says why the machine cannot run it, where it cannot (no GPU).
 //! 5. Tests of the command line behind the same feature.
 
+#[cfg(feature = "burn")]
+mod burn;
 mod host;
 mod registry;
 
@@ -189,6 +191,16 @@ pub trait Checked<F: Element> {
 
     /// The ways in which a rule that is exact can be evaluated on this model.
     fn evaluations(&self, rule: ScheduleKind) -> Vec<Evaluation>;
+
+    /// Why the rule cannot be run on this model, where it cannot.
+    fn refuses(&mut self, _rule: ScheduleKind) -> Option<String> {
+        None
+    }
+
+    /// Whether its vertices are those of the host's graph, so that schedules which are not exact come to the same numbers too.
+    fn has_the_hosts_vertices(&self) -> bool {
+        false
+    }
 
     /// Every parameter's gradient by a schedule, in the subject's order, summed over the batch; zeros where no error has arrived, all NaN where it diverged. Z-IL is
     /// run on the model levelled. [`Schedule::backprop`] is the framework's own backward, by another path than PC's.

@@ -20,13 +20,13 @@ use crate::{
 /// All names, whether this build has them or not.
 const KNOWN: [&str; 5] = ["host", "burn", "tch", "dfdx", "cuda"];
 
-/// Makes the enum, and hands every call on to the chosen one's adapter.
+/// Makes the enum, and hands every call on to the chosen one's adapter. A line is `/// What it is. Variant = "name" by Adapter where feature = "name";`.
 macro_rules! backends {
-    ($($(#[cfg($cfg:meta)])? $variant:ident = $name:literal by $adapter:ty, $about:literal;)+) => {
+    ($($(#[$meta:meta])* $variant:ident = $name:literal by $adapter:ty $(where $cfg:meta)?;)+) => {
         /// What computes.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
         pub enum Backend {
-            $($(#[cfg($cfg)])? #[doc = $about] $variant,)+
+            $($(#[cfg($cfg)])? $(#[$meta])* $variant,)+
         }
 
         impl Backend {
@@ -109,13 +109,11 @@ macro_rules! backends {
 }
 
 backends! {
-    Host = "host" by Host, "This program's own CPU backend, of pc-core.";
-}
-
-impl Default for Backend {
-    fn default() -> Self {
-        Self::Host
-    }
+    /// This program's own CPU backend, of pc-core.
+    #[default]
+    Host = "host" by Host;
+    /// Burn's modules with marked vertices, on its CPU backend.
+    Burn = "burn" by super::burn::Burn where feature = "burn";
 }
 
 impl fmt::Display for Backend {

@@ -1,7 +1,7 @@
 //! From a batch of data to clamps.
 
 use pc_core::{
-    Clamps, Error, ErrorKind, Loss, Result, SquaredError, VertexId,
+    Clamp, Clamps, Error, ErrorKind, Loss, Result, SquaredError, VertexId,
     host::{CrossEntropy, Element, HostTensor},
 };
 
@@ -100,6 +100,20 @@ impl<F: Element> Model<F> {
         Ok(clamps)
     }
 
+    /// The inputs of a batch as one tensor, for backends that hold them so: `[samples, features]` for what reads rows of numbers, `[samples, channels,
+    /// height, width]` for what reads pictures, else `[samples, steps, features]`.
+    ///
+    /// # Errors
+    /// As [`Model::feed`].
+    pub fn input(&self, features: Features<'_>) -> Result<HostTensor<F>> {
+        let clamps = self.feed(features)?;
+        let held = self.inputs.iter().map(|vertex| match clamps.get(*vertex) {
+            Some(Clamp::Held(value)) => Ok(value),
+            _ => Err(mismatch("an input is not held")),
+        });
+        one_for_all(held.collect::<Result<Vec<_>>>()?)
+    }
+
     /// What is held, and what drives the outputs, for a batch: inputs held, a loss on every output. `labels` has
     /// [`Model::labels_per_sample`] entries for each sample, one sample after another.
     ///
@@ -178,6 +192,24 @@ impl<F: Element> Model<F> {
         }
         Ok(())
     }
+}
+
+/// One tensor of those of all steps, each `[samples, width]`: `[samples, steps, width]`. A single tensor is left as it is.
+///
+/// # Errors
+/// No tensors; tensors of unequal shapes.
+pub fn one_for_all<F: Element>(steps: Vec<&HostTensor<F>>) -> Result<HostTensor<F>> {
+    let (first, unequal) = match steps.as_slice() {
+        [] => return Err(mismatch("there are no tensors to put together")),
+        [only] => return Ok((*only).clone()),
+        [first, rest @ ..] => (first, rest.iter().any(|other| other.dims() != first.dims())),
+    };
+    let [samples, width] = *first.dims() else { return Err(mismatch("a step must have rows")) };
+    if unequal {
+        return Err(mismatch("the steps have unequal shapes"));
+    }
+    let rows = (0..samples).flat_map(|sample| steps.iter().map(move |step| &step.data()[sample * width..(sample + 1) * width]));
+    HostTensor::new(&[samples, steps.len(), width], rows.flatten().copied().collect())
 }
 
 fn drive<F: Element>(clamps: Clamps<HostTensor<F>>, vertex: VertexId, loss: impl Loss<HostTensor<F>> + 'static) -> Clamps<HostTensor<F>> {

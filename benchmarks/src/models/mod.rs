@@ -18,7 +18,7 @@ use pc_core::{
     host::{Activate, Activation, Chain, Element, HostLayers, HostTensor, HostVertex, Init, Linear, Reshape},
 };
 
-pub use feed::{Features, OutputLoss};
+pub use feed::{Features, OutputLoss, one_for_all};
 pub use kind::{InputShape, ModelKind, Size};
 pub use predict::{Predictor, Score};
 

@@ -27,6 +27,26 @@ pub struct Score {
 }
 
 impl Score {
+    /// Of logits in rows of `classes`, one row for each label in the order of the labels: sample by sample, and in each step by step.
+    ///
+    /// # Errors
+    /// Rows that are not as many as the labels; a label that is no class.
+    pub fn of_rows(logits: &[f64], labels: &[usize], classes: usize) -> Result<Self> {
+        if classes == 0 || logits.len() != labels.len() * classes {
+            let message = format!("{} logits are no {} rows of {classes}", logits.len(), labels.len());
+            return Err(Error::new(ErrorKind::Shape, message));
+        }
+        let mut score = Self { count: labels.len(), ..Self::default() };
+        for (row, label) in logits.chunks_exact(classes).zip(labels) {
+            let held = row.get(*label).ok_or_else(|| Error::new(ErrorKind::Shape, format!("there is no class {label}")))?;
+            // Shifted by the largest, so that no exponential overflows.
+            let most = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            score.loss += row.iter().map(|x| (x - most).exp()).sum::<f64>().ln() + most - held;
+            score.correct += usize::from(largest(row) == Some(*label));
+        }
+        Ok(score)
+    }
+
     /// The mean loss; NaN of nothing.
     pub fn mean_loss(&self) -> f64 {
         self.loss / self.count as f64
@@ -66,7 +86,7 @@ impl<F: Element> Predictor<F> {
                 self.values[vertex.index()].clone_from(held);
             }
         }
-        let pass = Forward { values: &mut self.values, follows: &self.follows, offsets: &[], settings: Settings::default() };
+        let pass = Forward { values: &mut self.values, follows: &self.follows, offsets: &[], settings: Settings::default(), sweep: None };
         model.graph.forward(pass, &mut self.at)?;
         let logits = model.outputs.iter().map(|vertex| self.values.get(vertex.index()));
         logits.map(|tensor| tensor.ok_or_else(|| Error::new(ErrorKind::Graph, "an output is not in this graph"))).collect()
@@ -107,4 +127,20 @@ fn largest<F: Element>(row: &[F]) -> Option<usize> {
         }
     }
     best.map(|(index, _)| index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_score_as_the_losses_say() {
+        let score = Score::of_rows(&[1.0, 2.0, 3.0, 1000.0, 0.0, -1000.0], &[2, 1], 3).unwrap();
+        let log_sum = (1f64.exp() + 2f64.exp() + 3f64.exp()).ln();
+        assert!((score.loss - (log_sum - 3.0 + 1000.0)).abs() < 1e-12, "{score:?}");
+        assert_eq!((score.correct, score.count), (1, 2));
+        assert!(Score::of_rows(&[1.0, f64::NAN], &[1], 2).unwrap().loss.is_nan());
+        assert!(Score::of_rows(&[1.0, 2.0], &[2], 2).is_err());
+        assert!(Score::of_rows(&[1.0], &[0], 2).is_err());
+    }
 }

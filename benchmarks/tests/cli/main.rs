@@ -3,6 +3,8 @@
 // Clippy knows tests, but not what they share.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[cfg(feature = "burn")]
+mod burn;
 mod check;
 mod common;
 mod gradients;

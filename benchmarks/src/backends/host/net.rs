@@ -150,6 +150,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_counted_is_what_is_built() -> Result<()> {
+        for kind in ModelKind::ALL {
+            assert_eq!(net::<f32>(kind, 3)?.arithmetic, Arithmetic::of(kind, 3), "{kind}");
+        }
+        Ok(())
+    }
+
+    #[test]
     fn the_arithmetic_is_that_of_the_textbook() -> Result<()> {
         let mlp = net::<f32>(ModelKind::Mlp, 64)?.arithmetic.unwrap();
         let forward = 2.0 * 64.0 * (784.0 * 512.0 + 512.0 * 512.0 + 5120.0);

@@ -141,6 +141,6 @@ impl<F: Element> Runner<F> {
             return Err(pc_core::Error::new(pc_core::ErrorKind::NotFinite, what));
         }
         let relaxed = self.watch.as_ref().and_then(Watch::last).map(|last| last.duration_since(start).as_secs_f64());
-        Ok(Seconds { forward, relaxed, total })
+        Ok(Seconds { forward: Some(forward), relaxed, total })
     }
 }

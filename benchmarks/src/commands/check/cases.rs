@@ -31,6 +31,8 @@ pub(super) fn tolerance(precision: Precision) -> f64 {
 /// A subject with everything it is compared with.
 struct Checker<F: Element> {
     model: Box<dyn Checked<F>>,
+    /// The host's in f64, where it has the same vertices.
+    twin: Option<Box<dyn Checked<f64>>>,
     loss: LossKind,
     precision: Precision,
     names: Vec<String>,
@@ -54,9 +56,14 @@ pub(super) fn check<F: Element>(
     loss: LossKind,
     precision: Precision,
     rules: &[ScheduleKind],
-) -> Result<Vec<Comparison>, CommandError> {
+) -> Result<Found, CommandError> {
     let mut checker = Checker::<F>::new(backend, kind, loss, precision)?;
+    let mut refused = Vec::new();
     for rule in rules {
+        if let Some(why) = checker.model.refuses(*rule) {
+            refused.push((*rule, why));
+            continue;
+        }
         match rule {
             ScheduleKind::Backprop => checker.backprop(),
             ScheduleKind::FixedPrediction => checker.fixed_prediction()?,
@@ -64,7 +71,15 @@ pub(super) fn check<F: Element>(
             ScheduleKind::Standard | ScheduleKind::Ipc | ScheduleKind::Epc => {}
         }
     }
-    Ok(checker.found)
+    Ok(Found { comparisons: checker.found, refused })
+}
+
+/// What was found of one model.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) comparisons: Vec<Comparison>,
+    /// Rules that the model cannot be run by, and why.
+    pub(super) refused: Vec<(ScheduleKind, String)>,
 }
 
 impl<F: Element> Checker<F> {
@@ -87,7 +102,8 @@ impl<F: Element> Checker<F> {
         };
         let mut model = backend.checked(&subject)?;
         let sweep = model.gradients(Schedule::backprop())?;
-        Ok(Self { model, loss, precision, names, vanishing, sweep, independent, found: Vec::new() })
+        let twin = if backend != Backend::Host && model.has_the_hosts_vertices() { Some(Backend::Host.checked(&double)?) } else { None };
+        Ok(Self { model, twin, loss, precision, names, vanishing, sweep, independent, found: Vec::new() })
     }
 
     fn backprop(&mut self) {
@@ -115,12 +131,24 @@ impl<F: Element> Checker<F> {
         for (rate, steps) in [(0.1, 20), (0.37, depth), (0.75, depth + 3), (1.0, depth.div_ceil(2))] {
             let schedule = Schedule::fixed_prediction(rate, steps)?;
             let plain = self.model.gradients(schedule.clone().evaluated_by(Evaluation::Simulate))?;
+            if let Some(twin) = &mut self.twin {
+                let theirs = twin.gradients(schedule.clone().evaluated_by(Evaluation::Simulate))?;
+                let case = self.case(ScheduleKind::FixedPrediction, "simulation, other rates", rate, steps);
+                self.against(case, Oracle::HostSimulation, &plain, &theirs);
+            }
             for (evaluation, name) in [(Evaluation::Front, "front, other rates"), (Evaluation::ClosedForm, "closed form, other rates")] {
                 if has.contains(&evaluation) {
                     let found = self.model.gradients(schedule.clone().evaluated_by(evaluation))?;
                     self.against(self.case(ScheduleKind::FixedPrediction, name, rate, steps), Oracle::Simulation, &found, &plain);
                 }
             }
+        }
+        // In f64 only: live errors cancel in f32 where a backend cannot take differences of predictions without it.
+        if let (Some(twin), Precision::F64) = (&mut self.twin, self.precision) {
+            let schedule = Schedule::standard(0.1, 20)?;
+            let theirs = twin.gradients(schedule.clone())?;
+            let found = self.model.gradients(schedule)?;
+            self.against(self.case(ScheduleKind::Standard, "simulation", 0.1, 20), Oracle::HostSimulation, &found, &theirs);
         }
         Ok(())
     }

@@ -16,6 +16,8 @@ pub(super) enum Oracle {
     DoubleSweep,
     /// The plain step-by-step simulation of the same rate and steps.
     Simulation,
+    /// The host's step-by-step simulation, in f64, of the same schedule on the same vertices.
+    HostSimulation,
 }
 
 impl Oracle {
@@ -26,6 +28,7 @@ impl Oracle {
             Self::Differences => "finite-differences",
             Self::DoubleSweep => "reverse-sweep-f64",
             Self::Simulation => "simulation",
+            Self::HostSimulation => "host-simulation-f64",
         }
     }
 }

@@ -11,7 +11,10 @@ use serde_json::json;
 
 pub use self::subject::{LossKind, Subject};
 
-use self::comparison::{Comparison, Oracle, by_size};
+use self::{
+    cases::Found,
+    comparison::{Comparison, Oracle, by_size},
+};
 use crate::{
     backends::Backend,
     cli::{OrAll, Threads},
@@ -103,7 +106,10 @@ fn check(args: &CheckArgs, output: Output) -> Result<(), CommandError> {
         let rules = backend.among("--schedule", args.schedule, &EXACT, has.rules)?;
         let precisions = backend.among("--precision", args.precision, &[Precision::F64, Precision::F32], has.precisions)?;
         for kind in backend.among("--model", args.model, &ModelKind::ALL, has.models)? {
-            let found = check_model(backend, kind, &rules, &precisions)?;
+            let Found { comparisons: found, refused } = check_model(backend, kind, &rules, &precisions)?;
+            if let (OrAll::One(rule), Some((_, why))) = (args.schedule, refused.first()) {
+                return Err(CommandError::input(format!("--schedule {rule} with --model {kind} on {backend}: {why}")));
+            }
             for comparison in &found {
                 output.event("comparison", comparison.to_json(backend.name(), kind.name(), args.verbose))?;
                 if !comparison.passed() {
@@ -112,6 +118,10 @@ fn check(args: &CheckArgs, output: Output) -> Result<(), CommandError> {
             }
             output.text(&title(backend, kind)?)?;
             output.text(&summary_table(&found))?;
+            for (rule, why) in refused {
+                output.event("refused", json!({ "backend": backend.name(), "model": kind.name(), "schedule": rule.name(), "why": why }))?;
+                output.text(&format!("({rule} is refused: {why})"))?;
+            }
             if args.verbose {
                 output.text(&parameter_table(&found))?;
             }
@@ -128,22 +138,23 @@ fn check(args: &CheckArgs, output: Output) -> Result<(), CommandError> {
     }
 }
 
-fn check_model(
-    backend: Backend,
-    kind: ModelKind,
-    rules: &[ScheduleKind],
-    precisions: &[Precision],
-) -> Result<Vec<Comparison>, CommandError> {
-    let mut found = Vec::new();
+fn check_model(backend: Backend, kind: ModelKind, rules: &[ScheduleKind], precisions: &[Precision]) -> Result<Found, CommandError> {
+    let mut all = Found::default();
     for precision in precisions {
         for loss in LossKind::ALL {
-            found.extend(match precision {
+            let found = match precision {
                 Precision::F64 => cases::check::<f64>(backend, kind, loss, *precision, rules)?,
                 Precision::F32 => cases::check::<f32>(backend, kind, loss, *precision, rules)?,
-            });
+            };
+            all.comparisons.extend(found.comparisons);
+            for (rule, why) in found.refused {
+                if !all.refused.iter().any(|(known, _)| *known == rule) {
+                    all.refused.push((rule, why));
+                }
+            }
         }
     }
-    Ok(found)
+    Ok(all)
 }
 
 fn title(backend: Backend, kind: ModelKind) -> Result<String, CommandError> {
@@ -198,7 +209,7 @@ fn summary_table(found: &[Comparison]) -> String {
                 if of_way.iter().all(|c| c.passed()) { "yes" } else { "NO" }.to_owned(),
                 worst_of(&[Oracle::ReverseSweep]),
                 worst_of(&[Oracle::Differences, Oracle::DoubleSweep]),
-                worst_of(&[Oracle::Simulation]),
+                worst_of(&[Oracle::Simulation, Oracle::HostSimulation]),
                 small(norm),
                 small(angle),
                 nearest.and_then(|c| c.worst()).map_or_else(String::new, |row| row.parameter.clone()),

@@ -7,7 +7,7 @@ use pc_core::{
 
 use crate::{
     error::CommandError,
-    models::{InputShape, Model, ModelKind, Size, build, build_per_step},
+    models::{InputShape, Model, ModelKind, Size, build, build_per_step, one_for_all},
 };
 
 /// Samples in a batch.
@@ -100,6 +100,16 @@ impl<F: Element> Subject<F> {
             LossKind::SquaredError => clamps.hold(*vertex, target.clone()),
             LossKind::CrossEntropy => clamps.drive(*vertex, CrossEntropy::new(target.clone())),
         })
+    }
+
+    /// Inputs and targets as one tensor each, for backends that hold them so: inputs as [`Model::input`] lays them out, targets
+    /// `[samples, classes]`, or `[samples, steps, classes]` where there is an output at each step.
+    ///
+    /// # Errors
+    /// None, if the models are right.
+    pub fn batch(&self) -> pc_core::Result<[HostTensor<F>; 2]> {
+        let input = self.inputs.iter().filter(|(vertex, _)| !self.model.zeros.contains(vertex)).map(|(_, value)| value).collect();
+        Ok([one_for_all(input)?, one_for_all(self.targets.iter().map(|(_, target)| target).collect())?])
     }
 
     /// How deep the graph is.

@@ -58,8 +58,8 @@ impl Contender {
 /// The seconds of one step: gradients of one batch, without an optimiser.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Seconds {
-    /// Setting up and the pass forward.
-    pub forward: f64,
+    /// Setting up and the pass forward, where that can be told apart.
+    pub forward: Option<f64>,
     /// Until the net was last evaluated, where that is watched.
     pub relaxed: Option<f64>,
     /// All of it.

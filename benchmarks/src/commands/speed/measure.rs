@@ -144,8 +144,12 @@ impl Measured {
     pub fn parts(&self, name: &str) -> Option<Parts> {
         let times = self.times(name)?;
         let median = |figures: &mut dyn Iterator<Item = f64>| Median::of(figures).median;
-        let forward = median(&mut times.iter().map(|seconds| seconds.forward));
-        let rest = median(&mut times.iter().map(|seconds| seconds.total - seconds.forward));
+        let split: Vec<(f64, f64)> = times.iter().filter_map(|own| own.forward.map(|forward| (forward, own.total - forward))).collect();
+        if split.is_empty() {
+            return None;
+        }
+        let forward = median(&mut split.iter().map(|own| own.0));
+        let rest = median(&mut split.iter().map(|own| own.1));
         if let Some((_, twin)) = self.find(name, Role::Watched) {
             let learn = median(&mut twin.iter().map(|seconds| seconds.total - seconds.relaxed.unwrap_or(f64::NAN)));
             return Some(Parts { forward, relax: Some(rest - learn), learn: Some(learn) });
