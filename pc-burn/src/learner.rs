@@ -37,7 +37,7 @@ use crate::{PredictiveCoding, marked::Program};
 /// use pc_burn::{LossReduction, PcModel, PredictiveCoding};
 /// use pc_core::Schedule;
 /// # fn learner<M>(model: M) -> Result<(), pc_core::Error>
-/// # where M: TrainStep<Input = <M as InferenceStep>::Input> + InferenceStep + Module + std::fmt::Display + 'static,
+/// # where M: TrainStep<Input = <M as InferenceStep>::Input> + InferenceStep + Module + burn::module::ModuleDisplay + 'static,
 /// #     <M as TrainStep>::Input: Clone, <M as TrainStep>::Output: pc_burn::HasLoss, <M as InferenceStep>::Output: pc_burn::HasLoss {
 /// let pc = PredictiveCoding::new(Schedule::standard(0.1, 20)?, LossReduction::Mean);
 /// // Backprop: Learner::new(model, SgdConfig::new().init(), 0.1)
