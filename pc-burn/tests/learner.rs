@@ -1,4 +1,6 @@
 //! `PcModel` in burn-train's `Learner`: several workers, failures, metrics, records.
+
+// Helpers outside `#[test]` functions too: in a test a panic is the report.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{
