@@ -12,7 +12,7 @@ use std::{
 };
 
 use burn::{
-    module::Module,
+    module::{Module, ModuleVisitor, Param},
     optim::GradientsParams,
     tensor::Tensor,
     train::{InferenceStep, TrainOutput, TrainStep},
@@ -37,7 +37,7 @@ use crate::{PredictiveCoding, marked::Program};
 /// use pc_burn::{LossReduction, PcModel, PredictiveCoding};
 /// use pc_core::Schedule;
 /// # fn learner<M>(model: M) -> Result<(), pc_core::Error>
-/// # where M: TrainStep<Input = <M as InferenceStep>::Input> + InferenceStep + Module + std::fmt::Display + 'static,
+/// # where M: TrainStep<Input = <M as InferenceStep>::Input> + InferenceStep + Module + burn::module::ModuleDisplay + 'static,
 /// #     <M as TrainStep>::Input: Clone, <M as TrainStep>::Output: pc_burn::HasLoss, <M as InferenceStep>::Output: pc_burn::HasLoss {
 /// let pc = PredictiveCoding::new(Schedule::standard(0.1, 20)?, LossReduction::Mean);
 /// // Backprop: Learner::new(model, SgdConfig::new().init(), 0.1)
@@ -70,6 +70,28 @@ impl<M: Module> PcModel<M> {
     /// Trains `model` by `pc`.
     pub fn new(model: M, pc: PredictiveCoding) -> Self {
         Self { model, pc: Shared { pc: Arc::new(Mutex::new(pc)) } }
+    }
+}
+
+/// Burn's data-parallel strategy reduces gradients inside of `backward`, and counts the backward passes of all workers together. A worker that relaxes
+/// while another already learns would end that reduction before it began, and both would wait for ever.
+///
+/// # Panics
+/// Where the model's parameters are marked for that strategy.
+#[allow(clippy::panic)]
+fn refuse_distributed<M: Module>(model: &M) {
+    struct Find(bool);
+    impl ModuleVisitor for Find {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0 |= param.is_require_grad() && param.val().is_distributed();
+        }
+    }
+    let mut find = Find(false);
+    model.visit(&mut find);
+    if find.0 {
+        panic!(
+            "relaxation has more than one backward pass, and `ExecutionStrategy::ddp` reduces gradients in each: use `ExecutionStrategy::multi`"
+        );
     }
 }
 
@@ -109,9 +131,11 @@ where
     /// One relaxation.
     ///
     /// # Panics
-    /// Where the relaxation is refused: burn-train has no other way for a step to report it, and reports the message in turn.
+    /// Where the relaxation is refused, or the strategy reduces gradients in every backward pass (`ExecutionStrategy::ddp`): burn-train has no other way
+    /// for a step to report it, and reports the message in turn.
     #[allow(clippy::panic)]
     fn step(&self, item: I) -> TrainOutput<Self::Output> {
+        refuse_distributed(&self.model);
         // Each worker relaxes with its own copy of the settings; what it learnt of the program's shapes comes back.
         let mut pc = self.pc.pc.lock().unwrap_or_else(PoisonError::into_inner).for_one_step();
         let result = pc.step(self.model.clone(), Step { item });

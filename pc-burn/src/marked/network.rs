@@ -133,7 +133,7 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
             self.draws = Some(Draws::new(&self.model.devices()));
         }
         self.stale = false;
-        self.counted = false;
+        // `counted` stays: statistics that the first, feed-forward pass has moved have seen this batch.
         self.first = None;
         Ok(())
     }

@@ -140,7 +140,10 @@ impl Pass {
             Plan::Run { layout, values, links, passed, unit } => match layout.place(index, name, &shape) {
                 Err(error) => {
                     self.problem.get_or_insert(error);
-                    (sight(Dispatch::inner(x.clone())), x)
+                    // Tracked like any other, so that a program which runs its own backward pass gets through it, to where the error is seen.
+                    let prediction = BurnTensor::wrap(x.clone());
+                    let (out, _) = link(x, &prediction, Link::Passing(1.0));
+                    (sight(prediction.into_dispatch()), out)
                 }
                 Ok(Place::Output) => {
                     let prediction = BurnTensor::wrap(x.clone());
