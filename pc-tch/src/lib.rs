@@ -2,10 +2,14 @@
 
 mod autograd;
 mod backward;
+mod function;
 mod optimiser;
 mod sys;
+mod tensor;
 
 pub use backward::{Outcome, Pc, depth};
+pub use function::Function;
 pub use optimiser::PcOptimizer;
 pub use pc_core;
 pub use sys::live_graphs;
+pub use tensor::TchTensor;
