@@ -28,7 +28,7 @@ type Compute = dyn Fn(&[Tensor], &[Tensor]) -> std::result::Result<Tensor, TchEr
 /// let mut b = Graph::<TchTensor>::builder();
 /// let x = b.input("x", &[2])?;
 /// let w = b.parameter("w", row(&[0.5, -1.0]))?;
-/// let y = b.vertex("y", Box::new(Function::new("scaled tanh", double, |x, w| x[0].f_mul(&w[0])?.f_tanh())), &[x], &[w])?;
+/// let y = b.vertex("y", Box::new(Function::new("scaled tanh", double, 1, |x, w| x[0].f_mul(&w[0])?.f_tanh())), &[x], &[w])?;
 /// let mut graph = b.build()?;
 /// let clamps = Clamps::new().hold(x, row(&[1.0, 2.0])).drive(y, SquaredError::new(row(&[0.0, 0.0])));
 /// let mut relaxation = Relaxation::new(&graph, Schedule::standard(0.1, 10)?)?;
@@ -41,6 +41,7 @@ type Compute = dyn Fn(&[Tensor], &[Tensor]) -> std::result::Result<Tensor, TchEr
 pub struct Function {
     kind: String,
     options: (Kind, Device),
+    parameters: usize,
     compute: Box<Compute>,
 }
 
@@ -54,13 +55,15 @@ impl fmt::Debug for Function {
 const OUTPUT: usize = 0;
 
 impl Function {
-    /// The vertex that `compute` predicts. `kind` names it in messages; `options` are those of the tensors it takes.
+    /// The vertex that `compute` predicts from its parents and so many parameters. `kind` names it in messages; `options` are those of the tensors
+    /// it takes.
     pub fn new(
         kind: &str,
         options: (Kind, Device),
+        parameters: usize,
         compute: impl Fn(&[Tensor], &[Tensor]) -> std::result::Result<Tensor, TchError> + 'static,
     ) -> Self {
-        Self { kind: kind.to_owned(), options, compute: Box::new(compute) }
+        Self { kind: kind.to_owned(), options, parameters, compute: Box::new(compute) }
     }
 
     /// The gradients of the prediction with respect to what it is a function of.
@@ -108,6 +111,10 @@ impl Vertex<TchTensor> for Function {
             Some((1, rest)) => Ok(rest.to_vec()),
             _ => Err(Error::new(ErrorKind::Shape, format!("its prediction for a batch of one has shape {shape:?}; the batch comes first"))),
         }
+    }
+
+    fn parameters(&self) -> usize {
+        self.parameters
     }
 
     fn predict(&self, at: &Inputs<'_, TchTensor>, cache: &mut Cache<TchTensor>, output: &mut TchTensor) -> Result<()> {

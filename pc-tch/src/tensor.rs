@@ -92,7 +92,7 @@ impl pc_core::Tensor for TchTensor {
     type Vertex = Box<dyn Vertex<Self>>;
 
     fn identity_vertex() -> Self::Vertex {
-        Box::new(Function::new("identity", (Kind::Float, Device::Cpu), |parents, _| Ok(parents[0].shallow_clone())))
+        Box::new(Function::new("identity", (Kind::Float, Device::Cpu), 0, |parents, _| Ok(parents[0].shallow_clone())))
     }
 
     fn shape(&self) -> Vec<usize> {

@@ -15,6 +15,8 @@
 
 mod host;
 mod registry;
+#[cfg(feature = "tch")]
+mod tch;
 
 use pc_core::{
     Evaluation, Schedule,
@@ -23,6 +25,8 @@ use pc_core::{
 
 pub use host::Host;
 pub use registry::Backend;
+#[cfg(feature = "tch")]
+pub use tch::Tch;
 
 use crate::{
     commands::{

@@ -110,6 +110,7 @@ macro_rules! backends {
 
 backends! {
     Host = "host" by Host, "This program's own CPU backend, of pc-core.";
+    #[cfg(feature = "tch")] Tch = "tch" by super::Tch, "libtorch, its autograd graphs relaxed by pc-tch.";
 }
 
 impl Default for Backend {

@@ -10,6 +10,8 @@ use crate::models::Model;
 pub(crate) fn seeded() -> MutexGuard<'static, ()> {
     static GENERATOR: Mutex<()> = Mutex::new(());
     let guard = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+    // Waiting threads spin: on a busy machine several cost far more than they bring to small models.
+    tch::set_num_threads(1);
     tch::manual_seed(0);
     guard
 }

@@ -47,19 +47,17 @@ fn in_f32() {
     exact(Kind::Float, 1e-5);
 }
 
-/// One step too few leaves the first operations without errors, and the outcome says so.
+/// One step too few leaves the first operation without an error, its leaves' gradients undefined, and the outcome says so.
 #[test]
 fn fewer_steps_are_not_enough() {
     let _turn = seeded();
-    let model = crate::models::residual(Kind::Double);
-    let theirs = backprop(&model, 7);
+    let model = crate::models::lenet(Kind::Double);
     let loss = model.loss();
     let depth = pc_tch::depth(&loss).unwrap();
     let schedule = Schedule::fixed_prediction(1.0, depth - 1).unwrap().evaluated_by(Evaluation::Simulate);
     let outcome = Pc::new(schedule).backward(&loss).unwrap();
     assert!(outcome.shallow && outcome.depth == depth);
-    let ours = take_gradients(&model.store);
-    let (off, whose) = worst(&ours, &theirs);
-    assert!(off == 1.0 && whose.starts_with("first"), "{whose} is off by {off}");
-    assert!(ours.iter().any(|(name, gradient)| name == "first.weight" && gradient.is_none()), "an unreached leaf's gradient stays undefined");
+    for (name, gradient) in take_gradients(&model.store) {
+        assert_eq!(gradient.is_none(), name.starts_with("conv1"), "{name}");
+    }
 }

@@ -5,4 +5,6 @@
 
 mod common;
 mod exact;
+mod explicit;
 mod models;
+mod transient;
