@@ -6,5 +6,8 @@
 mod common;
 mod exact;
 mod explicit;
+mod lasting;
 mod models;
+mod refusals;
+mod supported;
 mod transient;
