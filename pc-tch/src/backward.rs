@@ -56,10 +56,10 @@ pub struct Outcome {
     pub evaluation: &'static str,
     /// The operations that were vertices.
     pub vertices: usize,
-    /// How many times an operation was pulled; backprop pulls each once.
+    /// How many times a vertex was pulled; backprop pulls each once.
     pub pulls: usize,
-    /// How many times a node that only passes values on was.
-    pub costless_pulls: usize,
+    /// How many times other nodes were: those that only pass values on, and those between the loss and named outputs.
+    pub other_pulls: usize,
     /// The energy at the end, with [`Pc::measured`].
     pub energy: Option<Energy>,
     /// The norm of the energy's gradient, where the schedule has a tolerance.
@@ -70,8 +70,8 @@ pub struct Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { steps, depth, evaluation, vertices, pulls, costless_pulls, .. } = self;
-        write!(f, "{steps} steps by {evaluation}, depth {depth}: {pulls} pulls of {vertices} operations, {costless_pulls} of other nodes")?;
+        let Self { steps, depth, evaluation, vertices, pulls, other_pulls, .. } = self;
+        write!(f, "{steps} steps by {evaluation}, depth {depth}: {pulls} pulls of {vertices} operations, {other_pulls} of other nodes")?;
         if self.shallow { f.write_str("; too few steps for the first operations to learn") } else { Ok(()) }
     }
 }
@@ -96,7 +96,8 @@ impl Pc {
         Ok(Self::new(Schedule::fixed_prediction(gamma, steps)?))
     }
 
-    /// Any schedule with frozen predictions. Live ones are refused when they are used: an autograd graph cannot predict at other values.
+    /// Any schedule with frozen predictions. Live ones are refused when they are used: an autograd graph cannot predict at other values. Whether
+    /// the batch is summed or averaged is the loss's own affair; the schedule's [`pc_core::Reduction`] has no say.
     pub fn new(schedule: Schedule) -> Self {
         Self::by(Rule::Given(schedule))
     }
@@ -199,8 +200,8 @@ impl Pc {
             shallow: outcome.shallow,
             evaluation,
             vertices,
-            pulls: pulls.operations,
-            costless_pulls: pulls.costless,
+            pulls: pulls.vertices,
+            other_pulls: pulls.others,
             energy: self.measured.then_some(outcome.energy),
             residual: outcome.residual,
             trace: outcome.trace,
@@ -218,8 +219,8 @@ impl Pc {
             shallow: false,
             evaluation: "nothing to relax",
             vertices: 0,
-            pulls: pulls.operations,
-            costless_pulls: pulls.costless,
+            pulls: pulls.vertices,
+            other_pulls: pulls.others,
             energy,
             residual: None,
             trace: Vec::new(),

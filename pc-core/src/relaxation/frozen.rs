@@ -282,7 +282,8 @@ impl<N: Network> Relaxation<N> {
             pull[index] = active[index];
         }
         for tail in tails.iter().skip(1) {
-            if !pull.contains(&true) {
+            // Errors of more edges than there are steps have not set out.
+            if *tail == 0.0 || !pull.contains(&true) {
                 break;
             }
             network.forget_pulls(&mut self.at);

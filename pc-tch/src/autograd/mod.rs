@@ -17,10 +17,10 @@ use structure::Structure;
 /// How often nodes were pulled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pulls {
-    /// Operations.
-    pub(crate) operations: usize,
-    /// Nodes that only pass values on.
-    pub(crate) costless: usize,
+    /// Vertices.
+    pub(crate) vertices: usize,
+    /// Nodes that only pass values on, and those between the loss and named outputs.
+    pub(crate) others: usize,
 }
 
 /// The autograd graph below a loss.
@@ -84,10 +84,10 @@ impl Autograd {
             }
             return Ok(self.nodes.list()[node].edges.iter().map(|_| None).collect());
         }
-        if self.structure.is_costless(node) {
-            self.pulls.costless += 1;
+        if self.structure.vertex(node).is_some() {
+            self.pulls.vertices += 1;
         } else {
-            self.pulls.operations += 1;
+            self.pulls.others += 1;
         }
         self.nodes.pull(node, cotangents, how)
     }

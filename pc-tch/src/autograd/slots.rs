@@ -172,7 +172,8 @@ impl pc_core::Tensor for Slots {
 
     fn to_vec(&self) -> Vec<f64> {
         let numbers = |part: &Tensor| {
-            let flat = part.f_to_dense(tch::Kind::Double, false).or_else(|_| part.f_to_kind(tch::Kind::Double))?.f_reshape([-1])?;
+            let dense = if part.is_sparse() { part.f_to_dense(None::<tch::Kind>, false)? } else { part.shallow_clone() };
+            let flat = dense.f_to_kind(tch::Kind::Double)?.f_reshape([-1])?;
             Vec::<f64>::try_from(flat)
         };
         self.parts.iter().flatten().flat_map(|part| numbers(part).unwrap_or_else(|_| vec![f64::NAN])).collect()

@@ -77,7 +77,7 @@ fn sparse_embeddings() {
         Pc::exact().evaluated_by(evaluation).backward(&loss(&ours)).unwrap();
         loss(&theirs).backward();
         assert!(ours.grad().is_sparse(), "it stays sparse");
-        close(&ours.grad().to_dense(Kind::Double, false), &theirs.grad().to_dense(Kind::Double, false));
+        close(&ours.grad().to_dense(None::<Kind>, false), &theirs.grad().to_dense(None::<Kind>, false));
     }
 }
 
@@ -176,4 +176,17 @@ fn training_steps_are_those_of_backprop() {
         net.forward(&data.0)
     };
     assert!(train(None).equal(&train(Some(Pc::exact()))), "bit for bit");
+}
+
+#[allow(dead_code)]
+#[path = "../../examples/digits.rs"]
+mod digits;
+
+/// The example learns what it is said to learn, and by the same steps as backprop's.
+#[test]
+fn the_example_learns() {
+    let _turn = seeded();
+    let share = digits::train(6, &Pc::exact()).unwrap();
+    println!("the example after 6 epochs: {share:.3}");
+    assert!(share > 0.9, "{share}");
 }

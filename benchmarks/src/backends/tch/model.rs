@@ -207,7 +207,7 @@ impl Net {
                 return Ok(vec![0.0; parameter.numel()]);
             }
             let taken = numbers(&gradient)?;
-            gradient.f_zero_().map_err(failed)?;
+            let _ = gradient.f_zero_().map_err(failed)?;
             Ok(taken)
         };
         self.parameters.iter().map(take).collect()

@@ -115,7 +115,7 @@ impl Timed for Tch {
         for (_, parameter) in &self.net.parameters {
             let mut gradient = parameter.f_grad().map_err(failed)?;
             if gradient.defined() {
-                gradient.f_zero_().map_err(failed)?;
+                let _ = gradient.f_zero_().map_err(failed)?;
             }
         }
         Ok(Seconds { forward, relaxed: None, total })

@@ -72,7 +72,7 @@ impl<F: Element> Tch<F> {
         for (_, parameter) in &self.net.parameters {
             let mut gradient = parameter.f_grad().map_err(failed)?;
             if gradient.defined() {
-                gradient.f_div_scalar_(samples as f64).map_err(failed)?;
+                let _ = gradient.f_div_scalar_(samples as f64).map_err(failed)?;
             }
         }
         Ok(())
