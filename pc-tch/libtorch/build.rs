@@ -3,8 +3,7 @@
 use std::{env, fs, path::Path, process::ExitCode};
 
 /// Variables that send torch-sys elsewhere, or bring the documentation alone; it does its own checks there.
-const ELSEWHERE: [&str; 5] =
-    ["LIBTORCH_USE_PYTORCH", "LIBTORCH_BYPASS_VERSION_CHECK", "LIBTORCH_INCLUDE", "LIBTORCH_LIB", "DOCS_RS"];
+const ELSEWHERE: [&str; 5] = ["LIBTORCH_USE_PYTORCH", "LIBTORCH_BYPASS_VERSION_CHECK", "LIBTORCH_INCLUDE", "LIBTORCH_LIB", "DOCS_RS"];
 
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=build.rs");

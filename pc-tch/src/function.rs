@@ -102,7 +102,8 @@ impl Vertex<TchTensor> for Function {
     fn shape(&self, parents: &[&[usize]], parameters: &[&[usize]]) -> Result<Vec<usize>> {
         let _off = tch::no_grad_guard();
         let ones = |shape: Vec<i64>| Tensor::f_ones(shape, self.options);
-        let parents = parents.iter().map(|shape| ones([&[1], sizes(shape).as_slice()].concat())).collect::<std::result::Result<Vec<_>, _>>();
+        let parents =
+            parents.iter().map(|shape| ones([&[1], sizes(shape).as_slice()].concat())).collect::<std::result::Result<Vec<_>, _>>();
         let parameters = parameters.iter().map(|shape| ones(sizes(shape))).collect::<std::result::Result<Vec<_>, _>>();
         let (parents, parameters) = (parents.map_err(reported)?, parameters.map_err(reported)?);
         let output = (self.compute)(&parents, &parameters).map_err(|error| Error::new(ErrorKind::Shape, error.to_string()))?;

@@ -147,7 +147,8 @@ impl pc_core::Tensor for TchTensor {
     }
 
     fn to_vec(&self) -> Vec<f64> {
-        let numbers = self.0.f_to_kind(Kind::Double).and_then(|x| x.f_to_device(Device::Cpu)?.f_reshape([-1])).and_then(|x| Vec::try_from(&x));
+        let numbers =
+            self.0.f_to_kind(Kind::Double).and_then(|x| x.f_to_device(Device::Cpu)?.f_reshape([-1])).and_then(|x| Vec::try_from(&x));
         numbers.unwrap_or_else(|_| vec![f64::NAN; self.0.numel()])
     }
 

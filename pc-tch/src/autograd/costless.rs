@@ -9,8 +9,8 @@ const COSTLESS: [&str; 49] = [
     "Cat",
     "Clone",
     "Contiguous",
-    "CopyBackwards",
     "Copy",
+    "CopyBackwards",
     "Detach",
     "Diagonal",
     "Expand",
@@ -72,10 +72,25 @@ mod tests {
 
     #[test]
     fn names_as_libtorch_gives_them() {
-        for name in ["TBackward0", "ViewBackward0", "TransposeBackward1", "UnsafeViewBackward0", "torch::autograd::CopyBackwards", "ToCopyBackward0"] {
+        for name in [
+            "TBackward0",
+            "ViewBackward0",
+            "TransposeBackward1",
+            "UnsafeViewBackward0",
+            "torch::autograd::CopyBackwards",
+            "ToCopyBackward0",
+        ] {
             assert!(is_costless(name), "{name}");
         }
-        for name in ["AddmmBackward0", "TanhBackward0", "SumBackward1", "MulBackward0", "IndexBackward0", "EmbeddingBackward0", "torch::autograd::CopySlices"] {
+        for name in [
+            "AddmmBackward0",
+            "TanhBackward0",
+            "SumBackward1",
+            "MulBackward0",
+            "IndexBackward0",
+            "EmbeddingBackward0",
+            "torch::autograd::CopySlices",
+        ] {
             assert!(!is_costless(name), "{name}");
         }
     }

@@ -127,7 +127,14 @@ impl Autograd {
     }
 
     /// Passes a node's results on in a traversal of the whole graph. Results that are `weighed` go to parameters, the others to vertices too.
-    fn pass(&self, node: usize, results: Vec<Option<Tensor>>, weight: Option<f64>, drives: &Drives<'_, Slots>, flow: &mut Flow) -> Result<()> {
+    fn pass(
+        &self,
+        node: usize,
+        results: Vec<Option<Tensor>>,
+        weight: Option<f64>,
+        drives: &Drives<'_, Slots>,
+        flow: &mut Flow,
+    ) -> Result<()> {
         let uniform = flow.weighed.is_empty();
         for (result, edge) in results.into_iter().zip(&self.nodes.list()[node].edges) {
             let (Some(result), Some((target, slot))) = (result, *edge) else { continue };

@@ -100,7 +100,9 @@ impl Autograd {
                 let (Some(result), Some((target, slot))) = (result, *edge) else { continue };
                 let passes = matches!(self.structure.roles[target], Role::Tail | Role::Leaf(_)) || driven.contains(&target);
                 if !passes {
-                    return Err(misuse("the loss depends on it past the outputs that were named: name it too").at(&self.nodes.list()[target].name));
+                    return Err(
+                        misuse("the loss depends on it past the outputs that were named: name it too").at(&self.nodes.list()[target].name)
+                    );
                 }
                 arrived[target].add(slot, &result)?;
             }

@@ -44,7 +44,8 @@ pub(crate) fn lenet(kind: Kind) -> Model {
     let norm1 = nn::batch_norm2d(&root / "norm1", 6, Default::default());
     let conv2 = nn::conv2d(&root / "conv2", 6, 16, 5, Default::default());
     let norm2 = nn::batch_norm2d(&root / "norm2", 16, Default::default());
-    let (full1, full2) = (nn::linear(&root / "full1", 400, 120, Default::default()), nn::linear(&root / "full2", 120, 84, Default::default()));
+    let (full1, full2) =
+        (nn::linear(&root / "full1", 400, 120, Default::default()), nn::linear(&root / "full2", 120, 84, Default::default()));
     let full3 = nn::linear(&root / "full3", 84, 10, Default::default());
     let store = settled(store, kind);
     let (x, y) = (Tensor::randn([16, 1, 28, 28], (kind, CPU)), Tensor::randint(10, [16], (Kind::Int64, CPU)));
@@ -82,7 +83,8 @@ pub(crate) fn transformer(kind: Kind) -> Model {
     let embedding = nn::embedding(&root / "embedding", 65, width, Default::default());
     let parts = ["q", "k", "v", "mix"].map(|name| nn::linear(&root / name, width, width, Default::default()));
     let norms = ["norm1", "norm2"].map(|name| nn::layer_norm(&root / name, vec![width], Default::default()));
-    let (wide, narrow) = (nn::linear(&root / "wide", width, 64, Default::default()), nn::linear(&root / "narrow", 64, width, Default::default()));
+    let (wide, narrow) =
+        (nn::linear(&root / "wide", width, 64, Default::default()), nn::linear(&root / "narrow", 64, width, Default::default()));
     let out = nn::linear(&root / "out", width, 65, Default::default());
     let store = settled(store, kind);
     let (x, y) = (Tensor::randint(65, [8, steps], (Kind::Int64, CPU)), Tensor::randint(65, [8 * steps], (Kind::Int64, CPU)));

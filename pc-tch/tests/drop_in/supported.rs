@@ -156,10 +156,12 @@ fn training_steps_are_those_of_backprop() {
     let train = |pc: Option<Pc>| {
         tch::manual_seed(3);
         let mut store = nn::VarStore::new(Device::Cpu);
-        let net = nn::seq()
-            .add(nn::linear(store.root() / "a", 6, 8, Default::default()))
-            .add_fn(Tensor::tanh)
-            .add(nn::linear(store.root() / "b", 8, 1, Default::default()));
+        let net = nn::seq().add(nn::linear(store.root() / "a", 6, 8, Default::default())).add_fn(Tensor::tanh).add(nn::linear(
+            store.root() / "b",
+            8,
+            1,
+            Default::default(),
+        ));
         store.double();
         let mut opt = nn::Adam::default().build(&store, 0.02).unwrap();
         for step in 0..30 {

@@ -63,7 +63,14 @@ fn chain() -> Case {
         }
         Host { graph: b.build().unwrap(), x, y: h }
     };
-    Case { name: "chain", weights: weights(&[[5, 4], [5, 5], [3, 5]]), x: Tensor::randn([6, 4], F64), y: Tensor::randn([6, 3], F64), output, host }
+    Case {
+        name: "chain",
+        weights: weights(&[[5, 4], [5, 5], [3, 5]]),
+        x: Tensor::randn([6, 4], F64),
+        y: Tensor::randn([6, 3], F64),
+        output,
+        host,
+    }
 }
 
 /// Skips over one and over several operations, a product, and a vertex used three times.
@@ -89,7 +96,14 @@ fn unlevelled() -> Case {
         let y = g.vertex("y", Box::new(Linear::new()), &[d], &p[4..6]).unwrap();
         Host { graph: g.build().unwrap(), x, y }
     };
-    Case { name: "unlevelled", weights: weights(&[[5, 4], [5, 5], [3, 5]]), x: Tensor::randn([6, 4], F64), y: Tensor::randn([6, 3], F64), output, host }
+    Case {
+        name: "unlevelled",
+        weights: weights(&[[5, 4], [5, 5], [3, 5]]),
+        x: Tensor::randn([6, 4], F64),
+        y: Tensor::randn([6, 3], F64),
+        output,
+        host,
+    }
 }
 
 #[test]
