@@ -46,6 +46,13 @@ impl<T: Tensor> Gradients<T> {
         }
     }
 
+    /// Takes one gradient out, which is then absent.
+    pub fn take(&mut self, parameter: ParamId) -> Option<T> {
+        let slot = self.slots.get_mut(parameter.index()).filter(|slot| slot.defined)?;
+        slot.defined = false;
+        slot.tensor.take()
+    }
+
     /// The gradients by parameter, in order.
     pub fn iter(&self) -> impl Iterator<Item = (ParamId, Option<&T>)> {
         (0..self.len()).map(|index| (ParamId::new(index), self.get(ParamId::new(index))))

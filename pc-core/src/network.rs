@@ -248,6 +248,8 @@ pub struct Drives<'a, T> {
     pub forces: &'a [bool],
     /// Weights on each prediction's parameter gradients; empty for 1.
     pub weights: &'a [f64],
+    /// Whether what arrives at the vertices will be read from [`Network::force`] afterwards; else it may be let go on the way.
+    pub arrivals: bool,
 }
 
 /// What [`Network::take_steps`] may take over: `steps` plain steps at `rate` from `state`, live or frozen.

@@ -51,7 +51,7 @@ fn direction() -> Vec<Failure> {
 }
 
 fn versions() -> Vec<Failure> {
-    let args = ["--workspace", "-e", "normal", "--all-features", "--duplicates", "--depth", "0"];
+    let args = ["--workspace", "-e", "normal", "--features", crate::FEATURES, "--duplicates", "--depth", "0"];
     let packages = match read(&args) {
         Ok(packages) => packages,
         Err(failure) => return vec![failure],

@@ -1,7 +1,9 @@
 //! The commands that check this workspace. `cargo xtask help` lists them.
 
 mod deps;
+mod libtorch;
 mod lines;
+mod sanitize;
 mod step;
 
 use std::path::PathBuf;
@@ -10,12 +12,19 @@ use std::time::Instant;
 
 use step::{Failure, Step};
 
+/// What is built for tests and checks: everything but Burn's GPU backends, which take long to compile and cannot run without a GPU.
+pub(crate) const FEATURES: &str = "pc-core/conformance,pc-core/ndarray,pc-burn/train,pc-bench/burn,pc-bench/tch";
+
 const HELP: &str = "\
 Usage: cargo xtask <command>
 
-  test [words]  run all tests, doc tests included, with all features;
+  test [words]  run all tests, doc tests included, on every CPU backend;
                 further words go to cargo test, for example a filter
   lint          check format, clippy, documentation and dependencies
+  libtorch      set up libtorch for pc-tch in .cache/libtorch (540 MB of
+                downloads), where LIBTORCH names none; test and lint do it too
+  asan [words]  run pc-tch's tests with its C++ under AddressSanitizer; further
+                words go to the test program
   help          show this text
 
 A command that fails prints which of its steps failed and exits with 1.";
@@ -35,8 +44,10 @@ fn main() -> ExitCode {
         }
         ["test", more @ ..] => ("test", test(more)),
         ["lint"] => ("lint", lint()),
-        ["lint", word, ..] => {
-            eprintln!("error: lint takes no further words, found `{word}`");
+        ["libtorch"] => ("libtorch", libtorch::set_up().err().into_iter().collect()),
+        ["asan", more @ ..] => ("asan", libtorch::set_up().and_then(|()| sanitize::run(more)).err().into_iter().collect()),
+        ["lint" | "libtorch", word, ..] => {
+            eprintln!("error: {} takes no further words, found `{word}`", words[0]);
             return ExitCode::FAILURE;
         }
         [word, ..] => {
@@ -62,19 +73,19 @@ fn root() -> PathBuf {
 }
 
 fn test(more: &[&str]) -> Vec<Failure> {
-    let step = Step::cargo(&["test", "--workspace", "--all-features"]).args(more);
-    step.run().err().into_iter().collect()
+    let step = Step::cargo(&["test", "--workspace", "--features", FEATURES]).args(more);
+    libtorch::set_up().and_then(|()| step.run()).err().into_iter().collect()
 }
 
 /// Runs every check, so that one call shows everything there is to repair.
 fn lint() -> Vec<Failure> {
-    if let Err(failure) = components() {
+    if let Err(failure) = components().and_then(|()| libtorch::set_up()) {
         return vec![failure];
     }
     let steps = [
         Step::cargo(&["fmt", "--all", "--check"]),
-        Step::cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"]),
-        Step::cargo(&["doc", "--no-deps", "--workspace", "--all-features"]).env("RUSTDOCFLAGS", "-D warnings"),
+        Step::cargo(&["clippy", "--workspace", "--all-targets", "--features", FEATURES, "--", "-D", "warnings"]),
+        Step::cargo(&["doc", "--no-deps", "--workspace", "--features", FEATURES]).env("RUSTDOCFLAGS", "-D warnings"),
     ];
     let mut failures: Vec<Failure> = steps.iter().filter_map(|s| s.run().err()).collect();
     failures.extend(deps::check());

@@ -17,6 +17,8 @@
 mod burn;
 mod host;
 mod registry;
+#[cfg(feature = "tch")]
+mod tch;
 
 use pc_core::{
     Evaluation, Schedule,
@@ -25,6 +27,8 @@ use pc_core::{
 
 pub use host::Host;
 pub use registry::Backend;
+#[cfg(feature = "tch")]
+pub use tch::Tch;
 
 use crate::{
     commands::{

@@ -114,6 +114,8 @@ backends! {
     Host = "host" by Host;
     /// Burn's modules with marked vertices, on its CPU backend.
     Burn = "burn" by super::burn::Burn where feature = "burn";
+    /// libtorch, its autograd graphs relaxed by pc-tch.
+    Tch = "tch" by super::tch::Tch where feature = "tch";
 }
 
 impl fmt::Display for Backend {

@@ -140,7 +140,7 @@ impl<N: Network> Relaxation<N> {
         }
         self.weigh_errors(network);
         let cotangents = self.predictions.cotangents();
-        let drives = Drives { cotangents, driven: &self.predictions.pull, forces: &self.free, weights: &[] };
+        let drives = Drives { cotangents, driven: &self.predictions.pull, forces: &self.free, weights: &[], arrivals: true };
         self.run.pulled = true;
         network.reverse(&self.state, drives, None, &mut self.at)
     }

@@ -3,7 +3,7 @@
 use crate::{
     Error, Result,
     network::{Drives, Network, Want},
-    relaxation::{Phase, Plan, Predictions, Relaxation, Role, Status},
+    relaxation::{Energy, Phase, Plan, Predictions, Relaxation, Role, Status},
     tensor::Tensor,
     topology::{Topology, VertexId},
 };
@@ -47,7 +47,14 @@ impl<N: Network> Relaxation<N> {
 
     /// The energy at the end, where a trace has not brought it already.
     fn note_energy_once(&mut self, network: &N) -> bool {
-        !self.watched() && self.note_energy(network)
+        if self.watched() {
+            return false;
+        }
+        if self.schedule.unmeasured {
+            self.run.energy = Energy { internal: f64::NAN, loss: self.loss_energy() };
+            return false;
+        }
+        self.note_energy(network)
     }
 
     /// Plain steps, of every vertex or of the front alone.
@@ -151,8 +158,14 @@ impl<N: Network> Relaxation<N> {
         self.weigh_errors(network);
         self.gradients.clear();
         let cotangents = self.predictions.cotangents();
-        let drives = Drives { cotangents, driven: &self.predictions.pull, forces: &self.free, weights: &self.predictions.weights };
+        let arrivals = !self.schedule.unmeasured || self.watched();
+        let weights = &self.predictions.weights;
+        let drives = Drives { cotangents, driven: &self.predictions.pull, forces: &self.free, weights, arrivals };
         network.reverse(&self.state, drives, Some(&mut self.gradients), &mut self.at)?;
+        self.run.step = self.run.steps;
+        if !arrivals {
+            return Ok(());
+        }
         let topology = network.topology();
         for (index, prediction) in topology.predictions().iter().enumerate() {
             if self.free[prediction.of.index()]
@@ -164,7 +177,6 @@ impl<N: Network> Relaxation<N> {
                 self.predictions.active[index] = true;
             }
         }
-        self.run.step = self.run.steps;
         Ok(())
     }
 
@@ -211,12 +223,15 @@ impl<N: Network> Relaxation<N> {
         }
         let depth = topology.depth().unwrap_or(0);
         let tails = binomial_tails(rate, self.run.steps, depth);
-        let lengths = self.path_lengths(topology);
         let all_arrived = rate == 1.0 && self.run.steps >= depth;
-        let unique = all_arrived || lengths.iter().all(|lengths| lengths.iter().filter(|present| **present).count() <= 1);
+        if all_arrived && can.traverse {
+            return Ok((Form::Sweep, vec![1.0; topology.predictions().len()]));
+        }
+        let lengths = self.path_lengths(topology);
+        let unique = lengths.iter().all(|lengths| lengths.iter().filter(|present| **present).count() <= 1);
         if unique && can.traverse {
             let weight = |of: VertexId| match lengths[of.index()].iter().position(|present| *present) {
-                Some(length) if self.free[of.index()] && !all_arrived => tails[length],
+                Some(length) if self.free[of.index()] => tails[length],
                 _ => 1.0,
             };
             return Ok((Form::Sweep, topology.predictions().iter().map(|prediction| weight(prediction.of)).collect()));
@@ -267,7 +282,8 @@ impl<N: Network> Relaxation<N> {
             pull[index] = active[index];
         }
         for tail in tails.iter().skip(1) {
-            if !pull.contains(&true) {
+            // Errors of more edges than there are steps have not set out.
+            if *tail == 0.0 || !pull.contains(&true) {
                 break;
             }
             network.forget_pulls(&mut self.at);

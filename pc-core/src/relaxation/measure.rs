@@ -24,6 +24,11 @@ impl<N: Network> Relaxation<N> {
         energy
     }
 
+    /// The part of the energy that driven vertices add.
+    pub(super) fn loss_energy(&self) -> f64 {
+        self.vertices.iter().map(|plan| if let Role::Driven { lambda, value, .. } = &plan.role { lambda * value } else { 0.0 }).sum()
+    }
+
     /// Whether the energy has to be known at every step.
     pub(super) fn watched(&self) -> bool {
         self.schedule.trace || self.schedule.stop.divergence.is_some()

@@ -315,6 +315,11 @@ impl<N: Network> Relaxation<N> {
         &self.gradients
     }
 
+    /// The gradients of the last learning event, moved out; the relaxation is over with.
+    pub fn into_gradients(self) -> Gradients<N::Tensor> {
+        self.gradients
+    }
+
     /// The schedule.
     pub fn schedule(&self) -> &Schedule {
         &self.schedule

@@ -48,6 +48,7 @@ pub struct Schedule {
     pub(crate) reduction: Reduction,
     pub(crate) trace: bool,
     pub(crate) unlevelled: bool,
+    pub(crate) unmeasured: bool,
 }
 
 /// Where free vertices start.
@@ -189,6 +190,7 @@ impl Schedule {
             reduction: Reduction::Sum,
             trace: false,
             unlevelled: false,
+            unmeasured: false,
         }
     }
 
@@ -280,6 +282,14 @@ impl Schedule {
     #[must_use]
     pub fn traced(mut self) -> Self {
         self.trace = true;
+        self
+    }
+
+    /// Leaves the energy at the end of a frozen relaxation unmeasured: [`crate::Energy::internal`] is NaN, and numbers that are not finite go on into the
+    /// gradients, as in backprop. Measuring reads every error once more, and keeps all of them in memory where one sweep would let them go.
+    #[must_use]
+    pub fn unmeasured(mut self) -> Self {
+        self.unmeasured = true;
         self
     }
 

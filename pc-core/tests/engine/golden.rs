@@ -143,3 +143,41 @@ fn early_stops_are_said() {
     assert!(epc.steps < outcome.steps);
     assert!((epc.energy.total() - outcome.energy.total()).abs() < 1e-12);
 }
+
+/// Leaving the energy unmeasured changes no gradient, keeps the loss, and says so by a NaN.
+#[test]
+fn an_unmeasured_energy_costs_no_gradient() {
+    for schedule in [Schedule::backprop(), Schedule::fixed_prediction(1.0, 9).unwrap(), Schedule::fixed_prediction(0.3, 5).unwrap()] {
+        for evaluation in [Evaluation::Auto, Evaluation::Simulate] {
+            let run = |schedule: Schedule| {
+                let mut b = Graph::<HostTensor<f64>>::builder();
+                let mut init = Init::new(5);
+                let x = b.input("x", &[3]).unwrap();
+                let h = b.dense("h", x, 4, Activation::Tanh, &mut init).unwrap();
+                let g = b.dense("g", h, 4, Activation::Tanh, &mut init).unwrap();
+                let y = b.dense("y", g, 2, Activation::Identity, &mut init).unwrap();
+                let mut graph = b.build().unwrap();
+                let clamps = Clamps::new()
+                    .hold(x, tensor(&[1, 3], &[0.3, -0.8, 1.1]))
+                    .drive(y, pc_core::SquaredError::new(tensor(&[1, 2], &[1.0, -1.0])));
+                let mut relaxation = Relaxation::new(&graph, schedule).unwrap();
+                let outcome = relaxation.run(&mut graph, &clamps).unwrap();
+                (outcome, relaxation.into_gradients())
+            };
+            let backprop = schedule.name() == "backprop";
+            let schedule = if backprop { schedule.clone() } else { schedule.clone().evaluated_by(evaluation) };
+            let (measured, mut gradients) = run(schedule.clone());
+            let (unmeasured, same) = run(schedule.unmeasured());
+            assert!(unmeasured.energy.internal.is_nan() && !measured.energy.internal.is_nan());
+            assert_eq!(unmeasured.energy.loss, measured.energy.loss);
+            assert_eq!(unmeasured.steps, measured.steps);
+            for agreement in gradients.agreement(&same) {
+                assert!(agreement.max_difference == 0.0, "{agreement:?}");
+            }
+            let first = ParamId::new(0);
+            let taken = gradients.take(first).unwrap();
+            assert_eq!(taken.to_vec(), same.get(first).unwrap().to_vec());
+            assert!(gradients.get(first).is_none() && gradients.take(first).is_none());
+        }
+    }
+}

@@ -1,0 +1,58 @@
+// The C interface between src/sys.rs and libtorch's autograd graph.
+//
+// Functions that can fail return null, or a message to be given to pc_tch_free_text. No C++ exception leaves them, and none calls Rust back.
+// A `tensor` is an at::Tensor* as tch hands it out. Null stands for an undefined tensor.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef void* tensor;
+typedef struct pc_tch_graph pc_tch_graph;
+
+// What an autograd node is, as far as a traversal cares.
+enum { PC_TCH_OPERATION = 0, PC_TCH_LEAF = 1 };
+
+// Walks the graph below the tensors and takes hold of its nodes. They are numbered in the order in which libtorch's engine would run them.
+char* pc_tch_graph_new(const tensor* roots, size_t count, pc_tch_graph** graph);
+void pc_tch_graph_free(pc_tch_graph* graph);
+
+// How many graphs are held, over all threads.
+size_t pc_tch_live(void);
+
+size_t pc_tch_nodes(const pc_tch_graph* graph);
+// Valid as long as the graph.
+const char* pc_tch_name(const pc_tch_graph* graph, size_t node);
+int pc_tch_kind(const pc_tch_graph* graph, size_t node);
+// The node's slots for cotangents, and its edges: a node or -1, and the slot there.
+size_t pc_tch_slots(const pc_tch_graph* graph, size_t node);
+size_t pc_tch_edges(const pc_tch_graph* graph, size_t node);
+void pc_tch_edge(const pc_tch_graph* graph, size_t node, size_t edge, int64_t* target, size_t* slot);
+
+// The node that made a tensor, and as which of its outputs; false where the graph does not hold it.
+int pc_tch_find(const pc_tch_graph* graph, tensor value, size_t* node, size_t* slot);
+
+// Pulls cotangents back through a node: `results` has room for its edges. The last pull runs hooks that must run once. With `release` it frees what the
+// node saved.
+char* pc_tch_pull(pc_tch_graph* graph, size_t node, const tensor* cotangents, int last, int release, tensor* results);
+// Frees what a node saved, without a pull.
+char* pc_tch_release(pc_tch_graph* graph, size_t node);
+// Runs a leaf's accumulation into `.grad`. Takes the gradient over.
+char* pc_tch_accumulate(pc_tch_graph* graph, size_t node, tensor gradient);
+
+// sum <- sum + x. Either may be null or, for the sum, replaced; it is written in place only where nothing else can see it.
+char* pc_tch_add(tensor* sum, tensor x);
+// y <- a y + b x, in place on the same condition.
+char* pc_tch_axpby(tensor* y, double a, tensor x, double b);
+// sum of |x|^2, in f64.
+char* pc_tch_norm_squared(tensor x, double* norm);
+
+void pc_tch_free_text(char* text);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,251 @@
+//! `loss.backward()`, by predictive coding.
+
+use std::fmt;
+
+use pc_core::{Clamps, Energy, Error, ErrorKind, Evaluation, Network, Relaxation, Result, Schedule, Status};
+use tch::Tensor;
+
+use crate::autograd::{Autograd, Slots};
+
+/// How gradients are found from a loss: fixed-prediction predictive coding over the autograd graph that the forward pass has left.
+///
+/// Every operation of the graph is a vertex, its value the operation's result. Predictions and Jacobians keep their feed-forward values, errors relax,
+/// `e_i <- e_i + gamma (-e_i + sum_j J_ji^T e_j)`, and the leaves' gradients `g = -sum_i (d mu_i / d theta)^T e_i` are pulled once, from the final errors.
+/// The loss's own operation is held at its drive from the start; [`Pc::backward_from`] holds the model's outputs instead. Operations that
+/// only pass values on (views, casts, clones, transposes, concatenation) are no vertices and cost no step.
+///
+/// # Example
+/// ```
+/// use pc_tch::Pc;
+/// use tch::{Kind, Device, Tensor};
+/// let weight = Tensor::from_slice(&[0.5, -1.5]).set_requires_grad(true);
+/// let loss = (&weight * 3.0).tanh().sum(Kind::Double);
+/// let outcome = Pc::exact().backward(&loss)?; // instead of loss.backward()
+/// assert_eq!(outcome.depth, 2); // mul -> tanh -> sum
+/// let expected = (1.0 - (&weight * 3.0).tanh().square()) * 3.0;
+/// assert!((weight.grad() - expected).abs().max().double_value(&[]) < 1e-15);
+/// # Ok::<(), pc_core::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Pc {
+    rule: Rule,
+    keep: bool,
+    measured: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Rule {
+    /// Rate 1, as many steps as the graph is deep.
+    Exact(Evaluation),
+    Given(Schedule),
+}
+
+/// What a backward pass by predictive coding came to.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// How the relaxation ended. Where it diverged, no gradient has been touched.
+    pub status: Status,
+    /// The steps taken.
+    pub steps: usize,
+    /// The longest path from a driven vertex to an operation, in edges: after so many steps at rate 1 gradients are backprop's.
+    pub depth: usize,
+    /// Fewer steps than that were taken, so that the first operations' parameters have learned nothing.
+    pub shallow: bool,
+    /// How it was computed, in words.
+    pub evaluation: &'static str,
+    /// The operations that were vertices.
+    pub vertices: usize,
+    /// How many times a vertex was pulled; backprop pulls each once.
+    pub pulls: usize,
+    /// How many times other nodes were: those that only pass values on, and those between the loss and named outputs.
+    pub other_pulls: usize,
+    /// The energy at the end, with [`Pc::measured`].
+    pub energy: Option<Energy>,
+    /// The norm of the energy's gradient, where the schedule has a tolerance.
+    pub residual: Option<f64>,
+    /// The energy before each step and after the last, where the schedule is traced.
+    pub trace: Vec<f64>,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { steps, depth, evaluation, vertices, pulls, other_pulls, .. } = self;
+        write!(f, "{steps} steps by {evaluation}, depth {depth}: {pulls} pulls of {vertices} operations, {other_pulls} of other nodes")?;
+        if self.shallow { f.write_str("; too few steps for the first operations to learn") } else { Ok(()) }
+    }
+}
+
+impl Default for Pc {
+    fn default() -> Self {
+        Self::exact()
+    }
+}
+
+impl Pc {
+    /// Rate 1 and as many steps as the graph is deep: backprop's gradients, at the cost of one backward pass.
+    pub fn exact() -> Self {
+        Self::by(Rule::Exact(Evaluation::Auto))
+    }
+
+    /// Rate `gamma` for `steps` steps.
+    ///
+    /// # Errors
+    /// As [`Schedule::fixed_prediction`].
+    pub fn fixed_prediction(gamma: f64, steps: usize) -> Result<Self> {
+        Ok(Self::new(Schedule::fixed_prediction(gamma, steps)?))
+    }
+
+    /// Any schedule with frozen predictions. Live ones are refused when they are used: an autograd graph cannot predict at other values. Whether
+    /// the batch is summed or averaged is the loss's own affair; the schedule's [`pc_core::Reduction`] has no say.
+    pub fn new(schedule: Schedule) -> Self {
+        Self::by(Rule::Given(schedule))
+    }
+
+    fn by(rule: Rule) -> Self {
+        Self { rule, keep: false, measured: false }
+    }
+
+    /// Computes it in this way: [`Evaluation::Simulate`] pulls every operation that an error has reached at every step, [`Evaluation::Front`] those
+    /// whose children's errors still change, [`Evaluation::ClosedForm`] takes no steps. All give the same numbers, to rounding.
+    #[must_use]
+    pub fn evaluated_by(mut self, evaluation: Evaluation) -> Self {
+        self.rule = match self.rule {
+            Rule::Exact(_) => Rule::Exact(evaluation),
+            Rule::Given(schedule) => Rule::Given(schedule.evaluated_by(evaluation)),
+        };
+        self
+    }
+
+    /// Keeps what the forward pass has saved, so that the graph can be used again: a second loss on it, another schedule.
+    #[must_use]
+    pub fn keep_graph(mut self) -> Self {
+        self.keep = true;
+        self
+    }
+
+    /// Measures the energy at the end ([`Outcome::energy`]), and ends without gradients where it is not finite. Unmeasured, a loss that is not
+    /// finite gives gradients that are not, as in backprop.
+    #[must_use]
+    pub fn measured(mut self) -> Self {
+        self.measured = true;
+        self
+    }
+
+    /// Instead of `loss.backward()`: adds to the `.grad` of every leaf below the loss. A leaf that no error has reached keeps its `.grad`, undefined
+    /// or not. With [`Pc::exact`] the gradients are backprop's.
+    ///
+    /// # Errors
+    /// A loss that is not one number, needs no gradient, or whose graph has been freed; a tensor changed in place since the forward pass; a live
+    /// schedule; what libtorch reports. No `.grad` has been touched then, unless the error comes from a hook on a leaf itself.
+    pub fn backward(&self, loss: &Tensor) -> Result<Outcome> {
+        self.backward_from(loss, &[])
+    }
+
+    /// As [`Pc::backward`], with the model's outputs held at their drives `-dL/d output`, and whatever lies between them and the loss pulled once before
+    /// relaxation. With a rate below 1 this spares the model's vertices the transient of the loss's own operations.
+    ///
+    /// # Errors
+    /// As [`Pc::backward`]; an output that the loss does not depend on, or depends on through another output; a loss that depends on the
+    /// model past the outputs.
+    ///
+    /// # Example
+    /// ```
+    /// use pc_tch::Pc;
+    /// use tch::{Kind, Tensor};
+    /// let weight = Tensor::from_slice(&[0.5, -1.5]).set_requires_grad(true);
+    /// let output = (&weight * 3.0).tanh();
+    /// let loss = (&output - 1.0).square().sum(Kind::Double);
+    /// let outcome = Pc::fixed_prediction(0.5, 4)?.backward_from(&loss, &[&output])?;
+    /// assert_eq!((outcome.vertices, outcome.depth), (2, 1));
+    /// # Ok::<(), pc_core::Error>(())
+    /// ```
+    pub fn backward_from(&self, loss: &Tensor, outputs: &[&Tensor]) -> Result<Outcome> {
+        let mut graph = Autograd::below(loss, outputs, self.keep)?;
+        let depth = graph.topology().depth().unwrap_or(0);
+        let vertices = graph.topology().len();
+        if vertices == 0 {
+            // The loss is itself a leaf, or nothing but what lies between loss and outputs: there is nothing to relax.
+            return self.unrelaxed(loss, &mut graph);
+        }
+        let schedule = match &self.rule {
+            Rule::Exact(Evaluation::Auto) => Schedule::backprop(),
+            Rule::Exact(evaluation) => Schedule::fixed_prediction(1.0, depth.max(1))?.evaluated_by(*evaluation),
+            Rule::Given(schedule) => schedule.clone(),
+        };
+        let schedule = if self.measured { schedule } else { schedule.unmeasured() };
+        let mut value = if self.measured { read(loss)? } else { f64::NAN };
+        let mut clamps = Clamps::new();
+        for (vertex, drive) in graph.drives() {
+            let drive = drive.clone();
+            // The loss is counted once, at the first vertex it drives.
+            let part = std::mem::take(&mut value);
+            clamps = clamps.drive(*vertex, move |_: &Slots, error: &mut Slots| {
+                error.clone_from(&drive);
+                Ok(part)
+            });
+        }
+        let mut relaxation = Relaxation::new(&graph, schedule)?;
+        let outcome = relaxation.run(&mut graph, &clamps)?;
+        let evaluation = relaxation.evaluation();
+        if outcome.status != Status::Diverged {
+            let mut gradients = relaxation.into_gradients();
+            graph.accumulate(|parameter| gradients.take(pc_core::ParamId::new(parameter)).and_then(Slots::into_first))?;
+        }
+        let pulls = graph.pulls();
+        Ok(Outcome {
+            status: outcome.status,
+            steps: outcome.steps,
+            depth,
+            shallow: outcome.shallow,
+            evaluation,
+            vertices,
+            pulls: pulls.vertices,
+            other_pulls: pulls.others,
+            energy: self.measured.then_some(outcome.energy),
+            residual: outcome.residual,
+            trace: outcome.trace,
+        })
+    }
+
+    fn unrelaxed(&self, loss: &Tensor, graph: &mut Autograd) -> Result<Outcome> {
+        graph.accumulate(|_| None)?;
+        let pulls = graph.pulls();
+        let energy = if self.measured { Some(Energy { internal: 0.0, loss: read(loss)? }) } else { None };
+        Ok(Outcome {
+            status: Status::Spent,
+            steps: 0,
+            depth: 0,
+            shallow: false,
+            evaluation: "nothing to relax",
+            vertices: 0,
+            pulls: pulls.vertices,
+            other_pulls: pulls.others,
+            energy,
+            residual: None,
+            trace: Vec::new(),
+        })
+    }
+}
+
+/// The number of steps after which, at rate 1, the last error has arrived: the longest path from the loss to an operation, in edges, counting
+/// operations and not what only passes values on. Pulls nothing and leaves the graph as it is.
+///
+/// # Errors
+/// As [`Pc::backward`].
+///
+/// # Example
+/// ```
+/// use tch::{Kind, Tensor};
+/// let weight = Tensor::from_slice(&[0.5]).set_requires_grad(true);
+/// assert_eq!(pc_tch::depth(&weight.tanh().view([1, 1]).sum(Kind::Double))?, 1);
+/// # Ok::<(), pc_core::Error>(())
+/// ```
+pub fn depth(loss: &Tensor) -> Result<usize> {
+    Ok(Autograd::below(loss, &[], true)?.topology().depth().unwrap_or(0))
+}
+
+fn read(loss: &Tensor) -> Result<f64> {
+    let number = loss.f_reshape([]).and_then(|loss| loss.f_double_value(&[]));
+    number.map_err(|error| Error::new(ErrorKind::Backend, error.to_string()))
+}

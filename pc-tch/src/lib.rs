@@ -1,0 +1,59 @@
+//! Predictive coding for [`tch`]: any libtorch model trains by it, unmarked and unchanged.
+//!
+//! Replace `opt.backward_step(&loss)` by [`opt.pc_step(&loss, &pc)?`](PcOptimizer::pc_step), or `loss.backward()` by [`pc.backward(&loss)?`](Pc::backward), and keep
+//! everything else: the model, its `VarStore`, the optimiser, clipping, checkpoints. libtorch's autograd graph *is* a computation graph. Its
+//! operations are the vertices, and each can be pulled back again and again while the graph is kept; the errors relax over it under the
+//! fixed-prediction assumption, and the gradients land in `.grad`.
+//!
+//! ```
+//! use pc_tch::{Pc, PcOptimizer};
+//! use tch::{Device, Kind, Tensor, nn::{self, Module, OptimizerConfig}};
+//! let vs = nn::VarStore::new(Device::Cpu);
+//! let net = nn::seq().add(nn::linear(vs.root() / "a", 4, 8, Default::default())).add_fn(Tensor::tanh).add(nn::linear(vs.root() / "b", 8, 3, Default::default()));
+//! let mut opt = nn::Adam::default().build(&vs, 1e-3).expect("an optimiser");
+//! let pc = Pc::fixed_prediction(0.1, 100)?;
+//! let (x, y) = (Tensor::randn([16, 4], (Kind::Float, Device::Cpu)), Tensor::randint(3, [16], (Kind::Int64, Device::Cpu)));
+//! let loss = net.forward(&x).cross_entropy_for_logits(&y);
+//! let outcome = opt.pc_step(&loss, &pc)?;
+//! assert_eq!((outcome.depth, outcome.vertices), (4, 5)); // linear, tanh, linear, log softmax, likelihood
+//! # Ok::<(), pc_core::Error>(())
+//! ```
+//!
+//! # What a vertex is
+//! An operation, as libtorch recorded it. Views, casts, clones, transposes and concatenation only pass values on: they are no vertices and cost no
+//! step. [`depth`] says how many steps the last error takes at rate 1, and [`Outcome::shallow`] that there were fewer. With [`Pc::exact`] the gradients are
+//! backprop's, to the last bit where the sums are taken in the same order. **Below rate 1 what counts as one vertex changes the result**, and
+//! libtorch's fused kernels decide that: an LSTM in f32 on the CPU is one operation a layer, in f64 it is hundreds. So compare layers at rates below 1 on
+//! [explicit graphs](Function), whose vertices you choose. The loss's own operations are vertices too, unless the model's outputs are named:
+//! [`Pc::backward_from`]. Only frozen predictions are possible: live schedules need new predictions, which an autograd graph cannot make.
+//!
+//! # What is supported
+//! | | |
+//! |---|---|
+//! | convolution, recurrence, attention, normalisation, dropout, tied weights, custom C++ functions | yes; what was drawn or saved in the forward pass is used again |
+//! | several losses, micro-batches | yes: `.grad` accumulates as ever, with [`Pc::keep_graph`] where losses share a graph |
+//! | sparse embeddings, autocast, bf16 | yes, by libtorch's own rules |
+//! | several threads | yes, each with its own model, as in libtorch |
+//! | hooks on tensors and nodes | run at every pull; those that must run once run at the last |
+//! | `create_graph` | no: there is no second derivative of a relaxation |
+//! | TorchScript | operation by operation yes; blocks that its optimiser has fused are refused by name |
+//! | CUDA | nothing here is particular to the CPU, and nodes run on their own streams; it is not tested |
+//!
+//! # libtorch
+//! [`tch`] 0.26 pairs with libtorch 2.13.0. In this workspace `cargo xtask libtorch` brings it. In a workspace of your own set `LIBTORCH`, and let the build
+//! script of each crate with a program say where the library lies: `println!("cargo::rustc-link-arg=-Wl,-rpath,{}/lib", std::env::var("LIBTORCH").unwrap())`.
+//! Where burn 0.22 is in the same workspace, an empty `burn-tch` has to stand in for burn's own: see `ARCHITECTURE.md`.
+
+mod autograd;
+mod backward;
+mod function;
+mod optimiser;
+mod sys;
+mod tensor;
+
+pub use backward::{Outcome, Pc, depth};
+pub use function::Function;
+pub use optimiser::PcOptimizer;
+pub use pc_core;
+pub use sys::live_graphs;
+pub use tensor::TchTensor;

@@ -1,0 +1,196 @@
+//! libtorch's tensors, as the engine moves them.
+
+use pc_core::{Error, ErrorKind, Result, Vertex};
+use tch::{Device, Kind, TchError, Tensor};
+
+use crate::{function::Function, sys};
+
+/// A tensor for explicit graphs ([`pc_core::Graph`]): batch first, of any kind and on any device that libtorch computes with.
+///
+/// Copies share memory until one of them is written. The engine's arithmetic cannot fail, so where libtorch refuses an operation (out of memory,
+/// a wrong device) the result is NaN, which ends the relaxation as diverged.
+///
+/// # Example
+/// ```
+/// use pc_tch::TchTensor;
+/// use pc_core::Tensor as _;
+/// let mut x = TchTensor::new(&tch::Tensor::from_slice(&[1.0, 2.0]).view([1, 2]));
+/// let y = x.clone();
+/// x.axpy(2.0, &y);
+/// assert_eq!((x.to_vec(), y.to_vec()), (vec![3.0, 6.0], vec![1.0, 2.0]));
+/// ```
+#[derive(Debug)]
+pub struct TchTensor(Tensor);
+
+impl Clone for TchTensor {
+    fn clone(&self) -> Self {
+        Self(self.0.shallow_clone())
+    }
+}
+
+pub(crate) fn reported(error: TchError) -> Error {
+    Error::new(ErrorKind::Backend, error.to_string())
+}
+
+/// A shape as libtorch takes it.
+pub(crate) fn sizes(shape: &[usize]) -> Vec<i64> {
+    shape.iter().map(|size| i64::try_from(*size).unwrap_or(i64::MAX)).collect()
+}
+
+impl TchTensor {
+    /// The numbers of a tensor, cut off from its autograd graph. The memory is shared: the tensor must not be changed in place afterwards.
+    pub fn new(tensor: &Tensor) -> Self {
+        Self(tensor.detach())
+    }
+
+    /// The tensor. It shares this one's memory, so it must not be changed in place.
+    pub fn tensor(&self) -> &Tensor {
+        &self.0
+    }
+
+    /// The same tensor with its graph, for a cache.
+    pub(crate) fn with_graph(tensor: Tensor) -> Self {
+        Self(tensor)
+    }
+
+    fn put(&mut self, result: std::result::Result<Tensor, TchError>) {
+        match result {
+            Ok(tensor) => self.0 = tensor,
+            Err(_) => self.spoil(),
+        }
+    }
+
+    fn spoil(&mut self) {
+        let spoilt = self.0.f_full_like(f64::NAN);
+        if let Ok(spoilt) = spoilt {
+            self.0 = spoilt;
+        }
+    }
+
+    /// `self <- a self + b x`.
+    fn combine(&mut self, a: f64, x: Option<&Self>, b: f64) {
+        if a == 0.0 && x.is_none() {
+            self.put(self.0.f_zeros_like());
+            return;
+        }
+        let mut own = Some(std::mem::replace(&mut self.0, Tensor::new()));
+        let done = sys::axpby(&mut own, a, x.map(|x| &x.0), b);
+        if let Some(own) = own {
+            self.0 = own;
+        }
+        if done.is_err() {
+            self.spoil();
+        }
+    }
+
+    fn number(&self, work: impl FnOnce(&Tensor) -> std::result::Result<Tensor, TchError>) -> f64 {
+        work(&self.0).and_then(|number| number.f_double_value(&[])).unwrap_or(f64::NAN)
+    }
+}
+
+impl pc_core::Tensor for TchTensor {
+    type Vertex = Box<dyn Vertex<Self>>;
+
+    fn identity_vertex() -> Self::Vertex {
+        Box::new(Function::new("identity", (Kind::Float, Device::Cpu), 0, |parents, _| Ok(parents[0].shallow_clone())))
+    }
+
+    fn shape(&self) -> Vec<usize> {
+        self.0.size().into_iter().map(|size| usize::try_from(size).unwrap_or(0)).collect()
+    }
+
+    fn zeros(&self, shape: &[usize]) -> Self {
+        // Where there is no memory for them, an undefined tensor: whatever is done with it comes to NaN.
+        Self(Tensor::f_zeros(sizes(shape), (self.0.kind(), self.0.device())).unwrap_or_default())
+    }
+
+    fn fill(&mut self, value: f64) {
+        self.put(self.0.f_full_like(value));
+    }
+
+    fn copy_from(&mut self, source: &Self) {
+        self.clone_from(source);
+    }
+
+    fn axpy(&mut self, a: f64, x: &Self) {
+        self.combine(1.0, Some(x), a);
+    }
+
+    fn scale(&mut self, a: f64) {
+        self.combine(a, None, 0.0);
+    }
+
+    fn multiply(&mut self, x: &Self) {
+        self.put(self.0.f_mul(&x.0));
+    }
+
+    fn dot(&self, x: &Self) -> f64 {
+        self.number(|own| own.f_to_kind(Kind::Double)?.f_mul(&x.0.f_to_kind(Kind::Double)?)?.f_sum(Kind::Double))
+    }
+
+    fn norm_squared(&self) -> f64 {
+        sys::norm_squared(&self.0).unwrap_or(f64::NAN)
+    }
+
+    fn add_normal(&mut self, deviation: f64, stream: u64) {
+        // libtorch's own generator belongs to the user: drawing from it would change what their dropout draws.
+        let draws: Vec<f64> = normal(stream).take(self.0.numel()).map(|draw| deviation * draw).collect();
+        let noise = Tensor::f_from_slice(&draws).and_then(|noise| {
+            let noise = noise.f_to_device(self.0.device())?.f_to_kind(self.0.kind())?;
+            noise.f_reshape(self.0.size())
+        });
+        self.put(noise.and_then(|noise| self.0.f_add(&noise)));
+    }
+
+    fn is_finite(&self) -> bool {
+        self.number(|own| own.f_isfinite()?.f_all()) == 1.0
+    }
+
+    fn to_vec(&self) -> Vec<f64> {
+        let numbers =
+            self.0.f_to_kind(Kind::Double).and_then(|x| x.f_to_device(Device::Cpu)?.f_reshape([-1])).and_then(|x| Vec::try_from(&x));
+        numbers.unwrap_or_else(|_| vec![f64::NAN; self.0.numel()])
+    }
+
+    fn set_difference(&mut self, a: &Self, b: &Self) {
+        self.put(a.0.f_sub(&b.0));
+    }
+
+    fn set_sum(&mut self, a: &Self, b: &Self) {
+        self.put(a.0.f_add(&b.0));
+    }
+
+    fn step_error(error: &mut Self, precision: f64, force: Option<&Self>, rate: f64, velocity: Option<(&mut Self, f64)>) {
+        match velocity {
+            None => error.combine(1.0 - rate * precision, force, rate),
+            Some((velocity, momentum)) => {
+                velocity.combine(momentum, force, 1.0);
+                velocity.combine(1.0, Some(error), -precision);
+                error.combine(1.0, Some(velocity), rate);
+            }
+        }
+    }
+}
+
+/// Independent normal draws from a seed, by Box and Muller's transformation of SplitMix64's numbers.
+fn normal(seed: u64) -> impl Iterator<Item = f64> {
+    let mut state = seed;
+    let mut uniform = move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+    };
+    std::iter::repeat_with(move || {
+        let radius = (-2.0 * (1.0 - uniform()).ln()).sqrt();
+        let (sine, cosine) = (std::f64::consts::TAU * uniform()).sin_cos();
+        [radius * cosine, radius * sine]
+    })
+    .flatten()
+}
+
+/// Checks that a result belongs where it is wanted.
+pub(crate) fn checked(result: std::result::Result<Tensor, TchError>, kind: &str) -> Result<Tensor> {
+    result.map_err(|error| reported(error).at(kind))
+}

@@ -1,0 +1,13 @@
+//! Models that were not written for predictive coding, trained by it.
+
+// Helpers outside `#[test]` functions too: in a test a panic is the report.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+mod exact;
+mod explicit;
+mod lasting;
+mod models;
+mod refusals;
+mod supported;
+mod transient;

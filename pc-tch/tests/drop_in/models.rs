@@ -1,0 +1,136 @@
+//! Models as tch programs have them.
+
+use tch::{
+    Device, Kind, Tensor,
+    nn::{self, Module, ModuleT, RNN, VarStore},
+};
+
+/// A model with a batch.
+pub(crate) struct Model {
+    pub(crate) name: &'static str,
+    pub(crate) store: VarStore,
+    loss: Box<dyn Fn() -> Tensor>,
+}
+
+impl Model {
+    /// A forward pass in training mode.
+    pub(crate) fn loss(&self) -> Tensor {
+        (self.loss)()
+    }
+}
+
+const CPU: Device = Device::Cpu;
+
+fn store(kind: Kind) -> VarStore {
+    let mut store = VarStore::new(CPU);
+    store.set_kind(kind);
+    store
+}
+
+fn settled(mut store: VarStore, kind: Kind) -> VarStore {
+    // `set_kind` above holds for the variables made since; batch norm's running statistics are made in f32 all the same.
+    match kind {
+        Kind::Double => store.double(),
+        _ => store.float(),
+    }
+    store
+}
+
+/// LeNet with batch norm and dropout.
+pub(crate) fn lenet(kind: Kind) -> Model {
+    let store = store(kind);
+    let root = store.root();
+    let conv1 = nn::conv2d(&root / "conv1", 1, 6, 5, nn::ConvConfig { padding: 2, ..Default::default() });
+    let norm1 = nn::batch_norm2d(&root / "norm1", 6, Default::default());
+    let conv2 = nn::conv2d(&root / "conv2", 6, 16, 5, Default::default());
+    let norm2 = nn::batch_norm2d(&root / "norm2", 16, Default::default());
+    let (full1, full2) =
+        (nn::linear(&root / "full1", 400, 120, Default::default()), nn::linear(&root / "full2", 120, 84, Default::default()));
+    let full3 = nn::linear(&root / "full3", 84, 10, Default::default());
+    let store = settled(store, kind);
+    let (x, y) = (Tensor::randn([16, 1, 28, 28], (kind, CPU)), Tensor::randint(10, [16], (Kind::Int64, CPU)));
+    let loss = move || {
+        let h = norm1.forward_t(&conv1.forward(&x), true).relu().max_pool2d_default(2);
+        let h = norm2.forward_t(&conv2.forward(&h), true).relu().max_pool2d_default(2).flatten(1, -1);
+        let h = full1.forward(&h).tanh().dropout(0.3, true);
+        full3.forward(&full2.forward(&h).tanh().dropout(0.3, true)).cross_entropy_for_logits(&y)
+    };
+    Model { name: "LeNet, batch norm, dropout", store, loss: Box::new(loss) }
+}
+
+/// A two-layer LSTM over characters, 20 steps.
+pub(crate) fn lstm(kind: Kind) -> Model {
+    let store = store(kind);
+    let root = store.root();
+    let embedding = nn::embedding(&root / "embedding", 65, 32, Default::default());
+    let config = nn::RNNConfig { num_layers: 2, ..Default::default() };
+    let lstm = nn::lstm(&root / "lstm", 32, 48, config);
+    let out = nn::linear(&root / "out", 48, 65, Default::default());
+    let store = settled(store, kind);
+    let (x, y) = (Tensor::randint(65, [8, 20], (Kind::Int64, CPU)), Tensor::randint(65, [160], (Kind::Int64, CPU)));
+    let loss = move || {
+        let (h, _) = lstm.seq(&embedding.forward(&x));
+        out.forward(&h).view([-1, 65]).cross_entropy_for_logits(&y)
+    };
+    Model { name: "2-layer LSTM, 20 steps", store, loss: Box::new(loss) }
+}
+
+/// One layer of a transformer's encoder, post-norm, with its embedding and head.
+pub(crate) fn transformer(kind: Kind) -> Model {
+    let (width, heads, steps) = (32, 4, 12);
+    let store = store(kind);
+    let root = store.root();
+    let embedding = nn::embedding(&root / "embedding", 65, width, Default::default());
+    let parts = ["q", "k", "v", "mix"].map(|name| nn::linear(&root / name, width, width, Default::default()));
+    let norms = ["norm1", "norm2"].map(|name| nn::layer_norm(&root / name, vec![width], Default::default()));
+    let (wide, narrow) =
+        (nn::linear(&root / "wide", width, 64, Default::default()), nn::linear(&root / "narrow", 64, width, Default::default()));
+    let out = nn::linear(&root / "out", width, 65, Default::default());
+    let store = settled(store, kind);
+    let (x, y) = (Tensor::randint(65, [8, steps], (Kind::Int64, CPU)), Tensor::randint(65, [8 * steps], (Kind::Int64, CPU)));
+    let loss = move || {
+        let h = embedding.forward(&x);
+        let split = |h: Tensor| h.view([8, steps, heads, width / heads]).transpose(1, 2);
+        let [q, k, v] = [0, 1, 2].map(|part| split(parts[part].forward(&h)));
+        let scores = (q.matmul(&k.transpose(-2, -1)) / ((width / heads) as f64).sqrt()).softmax(-1, kind).dropout(0.1, true);
+        let mixed = parts[3].forward(&scores.matmul(&v).transpose(1, 2).contiguous().view([8, steps, width]));
+        let h = norms[0].forward(&(h + mixed.dropout(0.1, true)));
+        let h = norms[1].forward(&(&h + narrow.forward(&wide.forward(&h).gelu("none"))));
+        out.forward(&h).view([-1, 65]).cross_entropy_for_logits(&y)
+    };
+    Model { name: "transformer encoder layer", store, loss: Box::new(loss) }
+}
+
+/// Twenty residual layers.
+pub(crate) fn residual(kind: Kind) -> Model {
+    let store = store(kind);
+    let root = store.root();
+    let first = nn::linear(&root / "first", 10, 24, Default::default());
+    let layers: Vec<_> = (0..20).map(|layer| nn::linear(&root / format!("layer{layer:02}"), 24, 24, Default::default())).collect();
+    let last = nn::linear(&root / "last", 24, 5, Default::default());
+    let store = settled(store, kind);
+    let (x, y) = (Tensor::randn([12, 10], (kind, CPU)), Tensor::randn([12, 5], (kind, CPU)));
+    let loss = move || {
+        let h = layers.iter().fold(first.forward(&x), |h, layer| &h + layer.forward(&h).tanh());
+        last.forward(&h).mse_loss(&y, tch::Reduction::Mean)
+    };
+    Model { name: "20-layer residual net", store, loss: Box::new(loss) }
+}
+
+/// An embedding whose weight is the output's too.
+pub(crate) fn tied(kind: Kind) -> Model {
+    let store = store(kind);
+    let root = store.root();
+    let embedding = nn::embedding(&root / "embedding", 40, 16, Default::default());
+    let mix = nn::linear(&root / "mix", 16, 16, Default::default());
+    let store = settled(store, kind);
+    let (x, y) = (Tensor::randint(40, [9, 7], (Kind::Int64, CPU)), Tensor::randint(40, [63], (Kind::Int64, CPU)));
+    let loss = move || {
+        let h = mix.forward(&embedding.forward(&x)).tanh();
+        h.matmul(&embedding.ws.tr()).view([-1, 40]).cross_entropy_for_logits(&y)
+    };
+    Model { name: "tied embeddings", store, loss: Box::new(loss) }
+}
+
+/// All of them.
+pub(crate) const MODELS: [fn(Kind) -> Model; 5] = [lenet, lstm, transformer, residual, tied];

@@ -1,0 +1,194 @@
+//! What a training program may do around the one changed line.
+
+use pc_tch::{Pc, PcOptimizer, pc_core::Evaluation};
+use tch::{
+    Device, Kind, Tensor,
+    nn::{self, Module, OptimizerConfig},
+};
+
+use crate::{
+    common::{backprop, seeded, take_gradients, worst},
+    models,
+};
+
+const F64: (Kind, Device) = (Kind::Double, Device::Cpu);
+
+fn leaf() -> Tensor {
+    Tensor::from_slice(&[0.5, -1.5]).set_requires_grad(true)
+}
+
+fn close(a: &Tensor, b: &Tensor) {
+    let off = (a - b).abs().max().double_value(&[]);
+    assert!(off < 1e-14, "off by {off:e}");
+}
+
+#[test]
+fn several_losses_on_one_graph() {
+    let (ours, theirs) = (leaf(), leaf());
+    let losses = |x: &Tensor| {
+        let hidden = x.tanh();
+        [hidden.square().sum(Kind::Double), hidden.exp().sum(Kind::Double)]
+    };
+    let [a, b] = losses(&ours);
+    Pc::exact().keep_graph().backward(&a).unwrap();
+    Pc::exact().backward(&b).unwrap();
+    let [a, b] = losses(&theirs);
+    (a + b).backward();
+    close(&ours.grad(), &theirs.grad());
+}
+
+#[test]
+fn accumulation_over_micro_batches() {
+    let _turn = seeded();
+    let model = models::residual(Kind::Double);
+    for pass in 0..3 {
+        for evaluation in [Evaluation::Auto, Evaluation::Simulate] {
+            Pc::exact().evaluated_by(evaluation).backward(&model.loss()).unwrap();
+        }
+        let _ = pass;
+    }
+    let ours = take_gradients(&model.store);
+    let theirs: Vec<_> = backprop(&model, 7).into_iter().map(|(name, gradient)| (name, gradient.map(|gradient| gradient * 6.0))).collect();
+    assert!(worst(&ours, &theirs).0 < 1e-12);
+}
+
+#[test]
+fn a_kept_graph_is_relaxed_again_and_a_frozen_parameter_is_left_alone() {
+    let _turn = seeded();
+    let mut model = models::tied(Kind::Double);
+    let loss = model.loss();
+    let first = Pc::exact().keep_graph().evaluated_by(Evaluation::Simulate).backward(&loss).unwrap();
+    let ours = take_gradients(&model.store);
+    let again = Pc::exact().keep_graph().evaluated_by(Evaluation::Simulate).backward(&loss).unwrap();
+    assert_eq!(first, again);
+    assert_eq!(worst(&take_gradients(&model.store), &ours).0, 0.0);
+    drop(loss);
+    model.store.freeze();
+    assert!(Pc::exact().backward(&model.loss()).is_err());
+}
+
+#[test]
+fn sparse_embeddings() {
+    let weight = Tensor::randn([10, 3], F64).set_requires_grad(true);
+    let indices = Tensor::from_slice(&[1_i64, 4, 1]);
+    let loss = |weight: &Tensor| Tensor::embedding(weight, &indices, -1, false, true).tanh().square().sum(Kind::Double);
+    for evaluation in [Evaluation::Auto, Evaluation::Simulate] {
+        let (ours, theirs) = (weight.detach().set_requires_grad(true), weight.detach().set_requires_grad(true));
+        Pc::exact().evaluated_by(evaluation).backward(&loss(&ours)).unwrap();
+        loss(&theirs).backward();
+        assert!(ours.grad().is_sparse(), "it stays sparse");
+        close(&ours.grad().to_dense(None::<Kind>, false), &theirs.grad().to_dense(None::<Kind>, false));
+    }
+}
+
+#[test]
+fn layouts_of_gradients_are_libtorchs() {
+    let make = || Tensor::randn([4, 6], F64).tr().set_requires_grad(true);
+    let x = make();
+    Pc::exact().backward(&x.tanh().sum(Kind::Double)).unwrap();
+    assert_eq!(x.grad().stride(), x.stride());
+}
+
+/// Operations under autocast leave casts in the graph, which cost no step.
+#[test]
+fn autocast() {
+    let _turn = seeded();
+    let weight = Tensor::randn([5, 5], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+    let x = Tensor::randn([3, 5], (Kind::Float, Device::Cpu));
+    let loss = || tch::autocast(true, || x.matmul(&weight).tanh()).to_kind(Kind::Float).square().sum(Kind::Float);
+    Pc::exact().backward(&loss()).unwrap();
+    let ours = weight.grad().copy();
+    let _ = weight.grad().zero_();
+    loss().backward();
+    assert!(ours.equal(&weight.grad()));
+}
+
+/// A cast to bf16 in the middle of an f32 model.
+#[test]
+fn casts_cost_no_step() {
+    let x = Tensor::from_slice(&[0.5_f32, -1.5]).set_requires_grad(true);
+    let loss = || (x.to_kind(Kind::BFloat16) * 3.0).tanh().to_kind(Kind::Float).sum(Kind::Float);
+    let outcome = Pc::exact().evaluated_by(Evaluation::Simulate).backward(&loss()).unwrap();
+    assert_eq!((outcome.vertices, outcome.depth), (3, 2));
+    let ours = x.grad().copy();
+    let _ = x.grad().zero_();
+    loss().backward();
+    assert!(ours.equal(&x.grad()));
+}
+
+#[test]
+fn a_leaf_as_the_loss_and_a_regulariser_past_the_outputs() {
+    let x = Tensor::from(2.0).set_requires_grad(true);
+    let outcome = Pc::exact().measured().backward(&x).unwrap();
+    assert_eq!((x.grad().double_value(&[]), outcome.steps, outcome.energy.unwrap().loss), (1.0, 0, 2.0));
+
+    let weight = leaf();
+    let output = (&weight * 3.0).tanh();
+    let loss = || output.sum(Kind::Double) + weight.square().sum(Kind::Double) * 0.1;
+    let few = Pc::fixed_prediction(0.5, 1).unwrap().keep_graph();
+    few.backward_from(&loss(), &[&output]).unwrap();
+    // The output's operation is tanh: after one step at one half, half of the error has come to the product; the regulariser's gradient is whole.
+    let expected: Tensor = (1.0 - output.square()) * 3.0 * 0.5 + &weight * 0.2;
+    close(&weight.grad(), &expected.detach());
+}
+
+#[test]
+fn the_energy_is_that_of_the_frozen_problem() {
+    let x = leaf();
+    let loss = || {
+        let output = (&x * 3.0).tanh();
+        (output.shallow_clone(), output.square().sum(Kind::Double) * 0.5)
+    };
+    let (output, value) = loss();
+    let outcome = Pc::exact().measured().backward_from(&value, &[&output]).unwrap();
+    let pulled: Tensor = &output * (1.0 - output.square());
+    let energy = outcome.energy.unwrap();
+    assert!((energy.internal - 0.5 * pulled.square().sum(Kind::Double).double_value(&[])).abs() < 1e-15);
+    assert_eq!(energy.loss, value.double_value(&[]));
+    assert_eq!(outcome.evaluation, "reverse sweep");
+}
+
+/// Steps of an optimiser by backprop and by predictive coding at rate 1, with clipping, give the same weights.
+#[test]
+fn training_steps_are_those_of_backprop() {
+    let _turn = seeded();
+    let data = (Tensor::randn([32, 6], F64), Tensor::randn([32, 1], F64));
+    let train = |pc: Option<Pc>| {
+        tch::manual_seed(3);
+        let mut store = nn::VarStore::new(Device::Cpu);
+        let net = nn::seq().add(nn::linear(store.root() / "a", 6, 8, Default::default())).add_fn(Tensor::tanh).add(nn::linear(
+            store.root() / "b",
+            8,
+            1,
+            Default::default(),
+        ));
+        store.double();
+        let mut opt = nn::Adam::default().build(&store, 0.02).unwrap();
+        for step in 0..30 {
+            let loss = net.forward(&data.0).mse_loss(&data.1, tch::Reduction::Mean);
+            match (&pc, step % 3) {
+                (None, 0) => opt.backward_step(&loss),
+                (None, 1) => opt.backward_step_clip(&loss, 0.05),
+                (None, _) => opt.backward_step_clip_norm(&loss, 0.1),
+                (Some(pc), 0) => drop(opt.pc_step(&loss, pc).unwrap()),
+                (Some(pc), 1) => drop(opt.pc_step_clip(&loss, pc, 0.05).unwrap()),
+                (Some(pc), _) => drop(opt.pc_step_clip_norm(&loss, pc, 0.1).unwrap()),
+            }
+        }
+        net.forward(&data.0)
+    };
+    assert!(train(None).equal(&train(Some(Pc::exact()))), "bit for bit");
+}
+
+#[allow(dead_code)]
+#[path = "../../examples/digits.rs"]
+mod digits;
+
+/// The example learns what it is said to learn, and by the same steps as backprop's.
+#[test]
+fn the_example_learns() {
+    let _turn = seeded();
+    let share = digits::train(6, &Pc::exact()).unwrap();
+    println!("the example after 6 epochs: {share:.3}");
+    assert!(share > 0.9, "{share}");
+}

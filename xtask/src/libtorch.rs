@@ -1,0 +1,101 @@
+//! libtorch for pc-tch, from the Python package index.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::step::{Failure, Step, timed};
+
+/// The version that tch is made for; pc-tch reads it from the same file.
+const VERSION: &str = include_str!("../../pc-tch/libtorch/version").trim_ascii();
+
+/// Where `.cargo/config.toml` lets LIBTORCH point.
+const FOLDER: &str = ".cache/libtorch";
+
+/// What a CPU build on Linux needs. The CUDA libraries are small, and libtorch asks for them by name whether it uses them or not.
+const WHEELS: [&str; 3] = ["torch==", "nvidia-cuda-runtime==13.0.96", "nvidia-cuda-cupti==13.0.85"];
+
+const UNPACK: &str = include_str!("libtorch/unpack.py");
+
+/// Sets libtorch up where it is missing or of another version. A `LIBTORCH` of the user's own is left alone.
+pub(crate) fn set_up() -> Result<(), Failure> {
+    let own = std::env::var_os("LIBTORCH").map(PathBuf::from).filter(|own| !is_ours(own));
+    if let Some(own) = own {
+        return match version(&own) {
+            Some(found) if plain(&found) != VERSION => {
+                Err(Failure::new("LIBTORCH", format!("the libtorch in {} is version {found}, not {VERSION}", own.display())))
+            }
+            _ => Ok(()),
+        };
+    }
+    let folder = Path::new(FOLDER);
+    if is_complete(folder) {
+        return Ok(());
+    }
+    if !cfg!(target_os = "linux") {
+        return Err(Failure::new("libtorch", format!("only set up on Linux: set LIBTORCH to a libtorch {VERSION} of your own")));
+    }
+    timed(format!("libtorch {VERSION} into {FOLDER}"), || fetch(folder))
+}
+
+/// Downloads and unpacks beside the folder, and puts the whole into place when it is complete.
+fn fetch(folder: &Path) -> Result<(), Failure> {
+    let doing = |what: &str, path: &Path| Failure::new("libtorch", format!("cannot {what} {}", path.display()));
+    let half = folder.with_extension("unfinished");
+    let (wheels, unpacked) = (half.join("wheels"), half.join("libtorch"));
+    let _ = fs::remove_dir_all(&half);
+    fs::create_dir_all(&wheels).map_err(|_| doing("make", &wheels))?;
+    let names: Vec<String> = WHEELS.iter().map(|wheel| wheel.replace("torch==", &format!("torch=={VERSION}"))).collect();
+    let to = wheels.to_string_lossy().into_owned();
+    let mut args = vec!["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", &to];
+    args.extend(names.iter().map(String::as_str));
+    Step::new("python3", &args).run()?;
+    let script = half.join("unpack.py");
+    fs::write(&script, UNPACK).map_err(|_| doing("write", &script))?;
+    Step::new("python3", &[&script.to_string_lossy(), &to, &unpacked.to_string_lossy()]).run()?;
+    fs::write(unpacked.join("build-version"), format!("{VERSION}\n")).map_err(|_| doing("write", &unpacked))?;
+    if !is_complete(&unpacked) {
+        return Err(Failure::new("libtorch", "the downloaded packages lack part of it"));
+    }
+    let _ = fs::remove_dir_all(folder);
+    fs::rename(&unpacked, folder).map_err(|_| doing("replace", folder))?;
+    let _ = fs::remove_dir_all(&half);
+    Ok(())
+}
+
+fn is_ours(folder: &Path) -> bool {
+    // Cargo has made the path that `.cargo/config.toml` gives absolute.
+    folder == Path::new(FOLDER) || std::env::current_dir().is_ok_and(|root| folder == root.join(FOLDER))
+}
+
+fn is_complete(folder: &Path) -> bool {
+    let parts = ["include/torch/csrc/autograd/node.h", "lib/libtorch_cpu.so", "lib/libtorch.so", "lib/libc10.so"];
+    version(folder).is_some_and(|found| plain(&found) == VERSION) && parts.iter().all(|part| folder.join(part).is_file())
+}
+
+fn version(folder: &Path) -> Option<String> {
+    fs::read_to_string(folder.join("build-version")).ok().map(|text| text.trim().to_owned())
+}
+
+/// A version without what comes after a plus sign: `2.13.0+cpu` is `2.13.0`.
+fn plain(version: &str) -> &str {
+    version.split_once('+').map_or(version, |(plain, _)| plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_without_their_build() {
+        assert_eq!(plain("2.13.0+cpu"), "2.13.0");
+        assert_eq!(plain(VERSION), VERSION);
+    }
+
+    #[test]
+    fn a_folder_that_lacks_anything_is_not_complete() {
+        assert!(!is_complete(Path::new("no/such/folder")));
+        assert!(is_ours(Path::new(FOLDER)) && !is_ours(Path::new("/usr/lib/libtorch")));
+    }
+}
