@@ -15,7 +15,24 @@ const ADAPTERS: [&str; 4] = ["pc-tch", "pc-burn", "pc-dfdx", "pc-cuda"];
 const FRAMEWORKS: [&str; 7] = ["tch", "torch-sys", "burn", "dfdx", "candle", "cudarc", "ort"];
 
 /// Crates that may be compiled in two versions, and why.
-const TWICE: [(&str, &str); 0] = [];
+const TWICE: [(&str, &str); 13] = [
+    ("cpufeatures", OF_TCH),
+    ("darling", OF_BURN),
+    ("darling_core", OF_BURN),
+    ("darling_macro", OF_BURN),
+    ("getrandom", OF_TCH),
+    ("hashbrown", OF_BURN),
+    ("ndarray", OF_TCH),
+    ("rand", OF_TCH),
+    ("rand_core", OF_TCH),
+    ("safetensors", OF_TCH),
+    ("syn", OF_BURN),
+    ("thiserror", OF_TCH),
+    ("thiserror-impl", OF_TCH),
+];
+
+const OF_TCH: &str = "tch 0.26 and the crates it is built on are of an earlier generation";
+const OF_BURN: &str = "Burn 0.22 and the crates it is built on use both";
 
 /// A crate in one version.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

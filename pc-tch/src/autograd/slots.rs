@@ -151,7 +151,7 @@ impl pc_core::Tensor for Slots {
     }
 
     fn dot(&self, x: &Self) -> f64 {
-        let product = |a: &Tensor, b: &Tensor| Ok::<_, tch::TchError>(a.f_mul(b)?.f_sum(tch::Kind::Double)?.f_double_value(&[])?);
+        let product = |a: &Tensor, b: &Tensor| -> Result<f64, tch::TchError> { a.f_mul(b)?.f_sum(tch::Kind::Double)?.f_double_value(&[]) };
         let pairs = self.parts.iter().zip(&x.parts).filter_map(|(a, b)| a.as_ref().zip(b.as_ref()));
         pairs.map(|(a, b)| product(a, b).unwrap_or(f64::NAN)).sum()
     }
