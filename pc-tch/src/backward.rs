@@ -22,7 +22,7 @@ use crate::autograd::{Autograd, Slots};
 /// let loss = (&weight * 3.0).tanh().sum(Kind::Double);
 /// let outcome = Pc::exact().backward(&loss)?; // instead of loss.backward()
 /// assert_eq!(outcome.depth, 2); // mul -> tanh -> sum
-/// let expected = (1.0 - (&weight * 3.0).tanh().square()) * 3.0;
+/// let expected: Tensor = (1.0 - (&weight * 3.0).tanh().square()) * 3.0;
 /// assert!((weight.grad() - expected).abs().max().double_value(&[]) < 1e-15);
 /// # Ok::<(), pc_core::Error>(())
 /// ```

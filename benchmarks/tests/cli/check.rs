@@ -4,7 +4,7 @@ use crate::common::pc_bench;
 
 #[test]
 fn every_model_is_exact() {
-    let ran = pc_bench(&["check", "--json"]);
+    let ran = pc_bench(&["check", "--backend", "host", "--json"]);
     let events = ran.events();
     let (summary, comparisons) = events.split_last().unwrap();
     assert_eq!((&summary["passed"], &summary["failed"]), (&true.into(), &0.into()));

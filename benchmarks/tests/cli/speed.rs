@@ -4,7 +4,7 @@ use crate::common::pc_bench;
 
 #[test]
 fn every_schedule_is_timed_beside_backprop() {
-    let events = pc_bench(&["speed", "--repeats", "2", "--model", "mlp", "--json"]).events();
+    let events = pc_bench(&["speed", "--backend", "host", "--repeats", "2", "--model", "mlp", "--json"]).events();
     let step = |name: &str| events.iter().find(|event| event["event"] == "step" && event["name"] == name).expect(name);
     for name in ["backprop", "fixed-prediction", "fixed-prediction, simulated", "zil", "standard", "standard T=0", "ipc", "epc"] {
         assert!(step(name)["seconds"]["median"].as_f64().unwrap() > 0.0, "{name}");

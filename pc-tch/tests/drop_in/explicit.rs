@@ -1,5 +1,6 @@
 //! Explicit graphs of tch functions: the engine's own suite, and a graph whose figures are known.
 
+use crate::common::seeded;
 use pc_tch::{
     Function, TchTensor,
     pc_core::{
@@ -98,11 +99,13 @@ fn passes(kind: Kind) {
 
 #[test]
 fn conforms_in_f64() {
+    let _turn = seeded();
     passes(Kind::Double);
 }
 
 #[test]
 fn conforms_in_f32() {
+    let _turn = seeded();
     passes(Kind::Float);
 }
 
@@ -142,6 +145,7 @@ fn slope(target: f64, schedule: Schedule) -> f64 {
 
 #[test]
 fn the_toy_graph_has_its_slopes() {
+    let _turn = seeded();
     for (target, known) in [(3.0, -31.8273), (1.0, -11.3705)] {
         let found = slope(target, Schedule::fixed_prediction(1.0, 2).unwrap().evaluated_by(Evaluation::Simulate));
         println!("target {target}: dL/dy0 = {found:.4}");
@@ -151,6 +155,7 @@ fn the_toy_graph_has_its_slopes() {
 
 #[test]
 fn the_toy_graph_settles_in_known_steps() {
+    let _turn = seeded();
     let exact = slope(3.0, Schedule::backprop());
     for (gamma, known) in [(0.02, 352), (0.05, 139), (0.1, 68), (0.2, 32), (0.5, 11), (1.0, 2)] {
         let off = |steps: usize| {

@@ -24,6 +24,7 @@ fn refusal(pc: &Pc, loss: &Tensor, leaf: &Tensor) -> (ErrorKind, String) {
 
 #[test]
 fn losses_that_cannot_be_pulled() {
+    let _turn = seeded();
     let x = leaf();
     let (kind, message) = refusal(&Pc::exact(), &x.tanh(), &x);
     assert!(kind == ErrorKind::Shape && message.contains("[2]") && message.contains("sum or mean"), "{message}");
@@ -38,6 +39,7 @@ fn losses_that_cannot_be_pulled() {
 
 #[test]
 fn graphs_that_were_freed_or_changed() {
+    let _turn = seeded();
     let x = leaf();
     let loss = x.tanh().sum(Kind::Double);
     let pc = Pc::exact();
@@ -64,6 +66,7 @@ fn graphs_that_were_freed_or_changed() {
 
 #[test]
 fn schedules_that_an_autograd_graph_cannot_do() {
+    let _turn = seeded();
     let x = leaf();
     let loss = || x.tanh().sum(Kind::Double);
     for schedule in [Schedule::standard(0.1, 5).unwrap(), Schedule::zil(), Schedule::ipc(0.1, 5).unwrap(), Schedule::epc(0.1, 5).unwrap()] {
@@ -77,6 +80,7 @@ fn schedules_that_an_autograd_graph_cannot_do() {
 
 #[test]
 fn outputs_that_do_not_stand_between() {
+    let _turn = seeded();
     let x = leaf();
     let hidden = x.tanh();
     let output = &hidden * 2.0;
@@ -131,6 +135,7 @@ fn torchscript_works_unfused_and_is_refused_fused() {
 
 #[test]
 fn numbers_that_are_not_finite() {
+    let _turn = seeded();
     let x = leaf();
     let loss = || (&x * f64::INFINITY).sum(Kind::Double);
     let outcome = Pc::exact().measured().backward(&loss()).unwrap();

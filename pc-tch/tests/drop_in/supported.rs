@@ -24,6 +24,7 @@ fn close(a: &Tensor, b: &Tensor) {
 
 #[test]
 fn several_losses_on_one_graph() {
+    let _turn = seeded();
     let (ours, theirs) = (leaf(), leaf());
     let losses = |x: &Tensor| {
         let hidden = x.tanh();
@@ -69,6 +70,7 @@ fn a_kept_graph_is_relaxed_again_and_a_frozen_parameter_is_left_alone() {
 
 #[test]
 fn sparse_embeddings() {
+    let _turn = seeded();
     let weight = Tensor::randn([10, 3], F64).set_requires_grad(true);
     let indices = Tensor::from_slice(&[1_i64, 4, 1]);
     let loss = |weight: &Tensor| Tensor::embedding(weight, &indices, -1, false, true).tanh().square().sum(Kind::Double);
@@ -83,6 +85,7 @@ fn sparse_embeddings() {
 
 #[test]
 fn layouts_of_gradients_are_libtorchs() {
+    let _turn = seeded();
     let make = || Tensor::randn([4, 6], F64).tr().set_requires_grad(true);
     let x = make();
     Pc::exact().backward(&x.tanh().sum(Kind::Double)).unwrap();
@@ -106,6 +109,7 @@ fn autocast() {
 /// A cast to bf16 in the middle of an f32 model.
 #[test]
 fn casts_cost_no_step() {
+    let _turn = seeded();
     let x = Tensor::from_slice(&[0.5_f32, -1.5]).set_requires_grad(true);
     let loss = || (x.to_kind(Kind::BFloat16) * 3.0).tanh().to_kind(Kind::Float).sum(Kind::Float);
     let outcome = Pc::exact().evaluated_by(Evaluation::Simulate).backward(&loss()).unwrap();
@@ -118,6 +122,7 @@ fn casts_cost_no_step() {
 
 #[test]
 fn a_leaf_as_the_loss_and_a_regulariser_past_the_outputs() {
+    let _turn = seeded();
     let x = Tensor::from(2.0).set_requires_grad(true);
     let outcome = Pc::exact().measured().backward(&x).unwrap();
     assert_eq!((x.grad().double_value(&[]), outcome.steps, outcome.energy.unwrap().loss), (1.0, 0, 2.0));
@@ -134,6 +139,7 @@ fn a_leaf_as_the_loss_and_a_regulariser_past_the_outputs() {
 
 #[test]
 fn the_energy_is_that_of_the_frozen_problem() {
+    let _turn = seeded();
     let x = leaf();
     let loss = || {
         let output = (&x * 3.0).tanh();

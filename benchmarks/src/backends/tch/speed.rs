@@ -118,6 +118,6 @@ impl Timed for Tch {
                 let _ = gradient.f_zero_().map_err(failed)?;
             }
         }
-        Ok(Seconds { forward, relaxed: None, total })
+        Ok(Seconds { forward: Some(forward), relaxed: None, total })
     }
 }

@@ -103,7 +103,11 @@ fn check(args: &CheckArgs, output: Output) -> Result<(), CommandError> {
     let (mut count, mut failed, mut worst) = (0, 0, Vec::new());
     for backend in Backend::chosen(args.backend)? {
         let has = backend.support();
-        let rules = backend.among("--schedule", args.schedule, &EXACT, has.rules)?;
+        let rules = match backend.among("--schedule", args.schedule, &EXACT, has.rules) {
+            // Of all backends, those that have it.
+            Err(_) if args.backend == OrAll::All => continue,
+            rules => rules?,
+        };
         let precisions = backend.among("--precision", args.precision, &[Precision::F64, Precision::F32], has.precisions)?;
         for kind in backend.among("--model", args.model, &ModelKind::ALL, has.models)? {
             let Found { comparisons: found, refused } = check_model(backend, kind, &rules, &precisions)?;

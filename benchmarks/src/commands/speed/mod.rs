@@ -101,7 +101,11 @@ fn time(args: &SpeedArgs, output: Output) -> Result<(), CommandError> {
     let (mut all, mut targets) = (Vec::new(), Vec::new());
     for backend in Backend::chosen(args.backend)? {
         let has = backend.support();
-        let rules = backend.among("--schedule", args.schedule, ScheduleKind::ALL, has.rules)?;
+        let rules = match backend.among("--schedule", args.schedule, ScheduleKind::ALL, has.rules) {
+            // Of all backends, those that have it.
+            Err(_) if args.backend == OrAll::All => continue,
+            rules => rules?,
+        };
         backend.among("--precision", OrAll::One(args.precision), Precision::ALL, has.precisions)?;
         output.text(&format!(
             "on {backend} in {precision}, threads {threads}, batch {}, {} rounds in turn; gradients only, no optimiser\n",
