@@ -26,7 +26,10 @@ fn activate(f: Activation, x: &Tensor) -> Answer {
     }
 }
 
-fn compute(operation: Operation) -> Box<dyn Fn(&[Tensor], &[Tensor]) -> Answer> {
+/// One vertex's prediction, from its parents and its parameters.
+type Compute = Box<dyn Fn(&[Tensor], &[Tensor]) -> Answer>;
+
+fn compute(operation: Operation) -> Compute {
     match operation {
         Operation::Dense(f) => Box::new(move |x, w| activate(f, &x[0].f_linear(&w[0], Some(&w[1]))?)),
         Operation::DenseSum(f) => Box::new(move |x, w| {
