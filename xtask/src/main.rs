@@ -1,5 +1,6 @@
 //! The commands that check this workspace. `cargo xtask help` lists them.
 
+mod cuda;
 mod deps;
 mod lines;
 mod step;
@@ -16,6 +17,8 @@ Usage: cargo xtask <command>
   test [words]  run all tests, doc tests included, with all features;
                 further words go to cargo test, for example a filter
   lint          check format, clippy, documentation and dependencies
+  cuda          compile the CUDA kernels for every architecture, with a
+                compiler fetched once, and hold them to their budgets
   help          show this text
 
 A command that fails prints which of its steps failed and exits with 1.";
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         ["test", more @ ..] => ("test", test(more)),
+        ["cuda"] => ("cuda", cuda::compile()),
         ["lint"] => ("lint", lint()),
         ["lint", word, ..] => {
             eprintln!("error: lint takes no further words, found `{word}`");
@@ -61,9 +65,14 @@ fn root() -> PathBuf {
     package.parent().map(PathBuf::from).unwrap_or(package)
 }
 
+/// All tests, and where none was singled out the kernels' compilation for real devices.
 fn test(more: &[&str]) -> Vec<Failure> {
     let step = Step::cargo(&["test", "--workspace", "--all-features"]).args(more);
-    step.run().err().into_iter().collect()
+    let mut failures: Vec<Failure> = step.run().err().into_iter().collect();
+    if more.is_empty() {
+        failures.extend(cuda::compile());
+    }
+    failures
 }
 
 /// Runs every check, so that one call shows everything there is to repair.

@@ -13,6 +13,8 @@
 //! 4. [`Adapter::ready`] says why the machine cannot run it, where it cannot (no GPU).
 //! 5. Tests of the command line behind the same feature.
 
+#[cfg(feature = "cuda")]
+mod cuda;
 mod host;
 mod registry;
 

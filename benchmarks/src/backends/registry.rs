@@ -110,6 +110,7 @@ macro_rules! backends {
 
 backends! {
     Host = "host" by Host, "This program's own CPU backend, of pc-core.";
+    #[cfg(feature = "cuda")] Cuda = "cuda" by super::cuda::Cuda, "An NVIDIA GPU, through pc-cuda.";
 }
 
 impl Default for Backend {

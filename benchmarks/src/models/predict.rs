@@ -66,7 +66,7 @@ impl<F: Element> Predictor<F> {
                 self.values[vertex.index()].clone_from(held);
             }
         }
-        let pass = Forward { values: &mut self.values, follows: &self.follows, offsets: &[], settings: Settings::default() };
+        let pass = Forward { values: &mut self.values, follows: &self.follows, offsets: &[], settings: Settings::default(), sweep: None };
         model.graph.forward(pass, &mut self.at)?;
         let logits = model.outputs.iter().map(|vertex| self.values.get(vertex.index()));
         logits.map(|tensor| tensor.ok_or_else(|| Error::new(ErrorKind::Graph, "an output is not in this graph"))).collect()

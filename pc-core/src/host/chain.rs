@@ -4,7 +4,7 @@ use crate::{
     Error, Result,
     host::{Element, HostTensor, HostVertex},
     tensor::Tensor,
-    vertex::{Cache, Inputs, Pulled, Vertex},
+    vertex::{Cache, Inputs, Pulled, Structure, Vertex},
 };
 
 /// One prediction made of links, each the only parent of the next: `mu = f_n(... f_1(parents))`, such as pool(relu(conv(v))). Only the end is
@@ -102,6 +102,10 @@ impl<F: Element> Vertex<HostTensor<F>> for Chain<F> {
             first += count;
         }
         Ok(shapes.swap_remove(0))
+    }
+
+    fn structure(&self) -> Structure {
+        Structure::Chain(self.links.iter().map(|link| link.structure()).collect())
     }
 
     fn parameters(&self) -> usize {

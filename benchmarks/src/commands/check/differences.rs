@@ -103,7 +103,7 @@ impl<'a> ForwardLoss<'a> {
 
     /// One forward pass, and the loss written out again: not the code that drives the outputs.
     fn loss(&mut self) -> Result<f64, CommandError> {
-        let pass = Forward { values: &mut self.values, follows: &self.follows, offsets: &[], settings: Settings::default() };
+        let pass = Forward { values: &mut self.values, follows: &self.follows, offsets: &[], settings: Settings::default(), sweep: None };
         self.subject.model.graph.forward(pass, &mut self.at)?;
         let classes = self.subject.model.classes.max(1);
         let mut total = 0.0;
