@@ -76,7 +76,7 @@ pub(crate) trait MarkOps: Backend {
 impl MarkOps for burn::backend::Flex {}
 
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
-impl<R: burn::backend::cubecl::CubeRuntime> MarkOps for burn::backend::CubeBackend<R> {}
+impl MarkOps for burn::backend::Cube {}
 
 impl<B: MarkOps, C: CheckpointStrategy> MarkOps for Autodiff<B, C> {
     fn pc_cut(predicted: FloatTensor<Self>, value: FloatTensor<Self>, seed: FloatTensor<Self>, slot: Slot) -> FloatTensor<Self> {
