@@ -15,7 +15,9 @@
 
 #[cfg(feature = "burn")]
 mod burn;
+mod chain;
 mod host;
+mod optimiser_state;
 mod registry;
 #[cfg(feature = "tch")]
 mod tch;
@@ -26,6 +28,7 @@ use pc_core::{
 };
 
 pub use host::Host;
+pub use optimiser_state::OptimiserState;
 pub use registry::Backend;
 #[cfg(feature = "tch")]
 pub use tch::Tch;
@@ -165,15 +168,6 @@ pub trait Trainee<F: Element> {
     /// # Errors
     /// A tensor of another shape than its parameter, or one of a pair without the other; the message has no file's name.
     fn set_optimiser(&mut self, state: OptimiserState<F>) -> Result<(), String>;
-}
-
-/// An optimiser's state by name: `PARAMETER.first` and so on.
-#[derive(Clone, Debug, PartialEq)]
-pub struct OptimiserState<F> {
-    /// The running tensors.
-    pub tensors: std::collections::BTreeMap<String, HostTensor<F>>,
-    /// The steps so far, by parameter.
-    pub counts: std::collections::BTreeMap<String, i32>,
 }
 
 /// What a schedule came to on one batch.

@@ -10,6 +10,13 @@ use crate::{
     plain::{Found, Plain},
 };
 
+/// The backends of this build that have the command.
+const BACKENDS: &[&str] = &[
+    "host",
+    #[cfg(feature = "burn")]
+    "burn",
+];
+
 type Tensors = BTreeMap<String, (Vec<usize>, Vec<f64>)>;
 
 fn to_bytes(values: &[f64], dtype: Dtype) -> Vec<u8> {
@@ -119,9 +126,11 @@ fn every_row_of_the_fixture() {
     }
     let folder = tempfile::tempdir().unwrap();
     let mut seen = std::collections::BTreeSet::new();
-    for (dtype, tolerance) in [(Dtype::F64, 1e-12), (Dtype::F32, 1e-5)] {
+    let settings = BACKENDS.iter().flat_map(|backend| [(backend, Dtype::F64, 1e-12), (backend, Dtype::F32, 1e-5)]);
+    for (backend, dtype, tolerance) in settings {
         write(&folder.path().join("net.safetensors"), &net, dtype);
         for (name, words) in &rows {
+            let words = &format!("{words} --backend {backend}");
             gradients(folder.path(), "tanh", words).succeeds();
             let found = read(&folder.path().join("out.safetensors"), dtype);
             let row = &fixture["results"][name];
@@ -146,23 +155,23 @@ fn every_row_of_the_fixture() {
     assert_eq!(all, seen.iter().collect::<Vec<_>>());
 
     write(&folder.path().join("net.safetensors"), &net, Dtype::F64);
-    gradients(folder.path(), "identity", "--schedule standard --rate 0.1 --steps 40000").succeeds();
-    let found = read(&folder.path().join("out.safetensors"), Dtype::F64);
-    close("linear", &found["energy"].1[40000..], &[fixture["results"]["linear"]["energy"].as_f64().unwrap()], 1e-12);
-    close("linear", &found["layers.0.weight"].1, &numbers(&fixture["results"]["linear_equilibrium"]["dW"][0]), 1e-12);
+    for backend in BACKENDS {
+        gradients(folder.path(), "identity", &format!("--schedule standard --rate 0.1 --steps 40000 --backend {backend}")).succeeds();
+        let found = read(&folder.path().join("out.safetensors"), Dtype::F64);
+        close("linear", &found["energy"].1[40000..], &[fixture["results"]["linear"]["energy"].as_f64().unwrap()], 1e-12);
+        close("linear", &found["layers.0.weight"].1, &numbers(&fixture["results"]["linear_equilibrium"]["dW"][0]), 1e-12);
+    }
 }
 
 #[test]
 fn a_plain_program_agrees_on_every_number() {
     let folder = tempfile::tempdir().unwrap();
-    let compare = |net: &Plain, words: &str, expected: &Found, dtype: Dtype, tolerance: f64| {
-        gradients(folder.path(), net.activation, words).succeeds();
+    let agrees = |what: &str, net: &Plain, expected: &Found, dtype: Dtype, tolerance: f64| {
         let found = read(&folder.path().join("out.safetensors"), dtype);
-        let what = format!("{} {words} {dtype:?}", net.activation);
         let layers = expected.weights.len();
         assert_eq!(found.len(), 3 * layers + 1, "{what}: tensors");
         assert_eq!(found["energy"].0, [expected.energy.len()], "{what}");
-        near(&what, &found["energy"].1, &expected.energy, tolerance);
+        near(what, &found["energy"].1, &expected.energy, tolerance);
         for l in 0..layers {
             let shape = [net.widths[l + 1], net.widths[l]];
             assert_eq!(found[&format!("layers.{l}.weight")].0, shape, "{what}");
@@ -171,6 +180,12 @@ fn a_plain_program_agrees_on_every_number() {
             near(&format!("{what}, weight {l}"), &found[&format!("layers.{l}.weight")].1, &expected.weights[l], tolerance);
             near(&format!("{what}, bias {l}"), &found[&format!("layers.{l}.bias")].1, &expected.biases[l], tolerance);
             near(&format!("{what}, value {l}"), &found[&format!("values.{l}")].1, &expected.values[l], tolerance);
+        }
+    };
+    let compare = |net: &Plain, words: &str, expected: &Found, dtype: Dtype, tolerance: f64| {
+        for backend in BACKENDS {
+            gradients(folder.path(), net.activation, &format!("{words} --backend {backend}")).succeeds();
+            agrees(&format!("{backend}, {} {words} {dtype:?}", net.activation), net, expected, dtype, tolerance);
         }
     };
     for (dtype, tolerance) in [(Dtype::F64, 1e-12), (Dtype::F32, 1e-5)] {

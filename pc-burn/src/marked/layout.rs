@@ -103,7 +103,7 @@ impl Layout {
         // A copy of its own running statistics, so that a survey leaves no trace.
         let copy = apart(model);
         let parameters = parameters_of(&copy);
-        let (loss, random, sights) = survey(&copy, program)?;
+        let (loss, mut random, sights) = survey(&copy, program)?;
         let feeds = if loss.is_tracked() {
             let grads = Dispatch::backward(loss.clone().into_dispatch());
             let mut uses = Uses { grads: &grads, parameters: &parameters, found: Vec::new() };
@@ -115,7 +115,9 @@ impl Layout {
         let mut depends = Vec::with_capacity(sights.len());
         for index in 0..sights.len() {
             // A tape is gone after one backward pass, and segments may share parts of it: each has its own.
-            let (_loss, _, again) = survey(&copy, program)?;
+            let (_loss, drawn, again) = survey(&copy, program)?;
+            // A program that draws does so in every pass. Once alone it was another thread.
+            random &= drawn;
             let Some(sight) = again.get(index) else {
                 return Err(changed(format!("the program marked {} vertices, and {} before", again.len(), sights.len())));
             };

@@ -1,15 +1,17 @@
 //! Marked vertices: a `forward` that exists already says where its values are.
 
 mod cut;
+mod gradients;
 mod layout;
 mod network;
 mod pass;
 mod program;
 mod random;
+mod step;
 
 pub(crate) use layout::Layouts;
-pub(crate) use network::Marked;
 pub(crate) use program::{Forward, Program};
+pub(crate) use step::Marked;
 
 use burn::tensor::Tensor;
 

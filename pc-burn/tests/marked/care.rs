@@ -86,6 +86,27 @@ fn batches_of_other_sizes_are_no_error() {
     assert_eq!(passes, [7, 7, 8, 8, 8]);
 }
 
+/// What another thread draws from the process's generator while a program runs that draws nothing itself.
+#[test]
+fn numbers_that_others_draw_repeat_no_pass() {
+    let device = device();
+    let model = Mlp::new(&device);
+    let (x, y) = (normal([16, 20], &device), targets(16, &device));
+    let calls = Cell::new(0);
+    let learned = standard()
+        .learn(&model, |m| {
+            calls.set(calls.get() + 1);
+            // In the first survey, and then while relaxing.
+            if [1, 8].contains(&calls.get()) {
+                let _others = normal([3], &device);
+            }
+            cross_entropy(m.forward(x.clone()), y.clone())
+        })
+        .unwrap();
+    assert!(calls.get() > 8);
+    assert_eq!(learned.passes, 7);
+}
+
 #[test]
 fn several_outputs_and_unmarked_ones() {
     let device = device();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::{
-    module::{Module, ModuleMapper, ModuleVisitor, Param},
+    module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId},
     nn::{
         LayerNorm, LayerNormConfig, Linear, PaddingConfig2d,
         conv::{Conv2d, Conv2dConfig},
@@ -11,6 +11,7 @@ use burn::{
     optim::GradientsParams,
     tensor::{DType, Device, Tensor, TensorData},
 };
+use pc_burn::BurnTensor;
 use pc_core::{
     Error, ErrorKind, Result,
     host::{Element, HostTensor},
@@ -21,16 +22,28 @@ use crate::{commands::train::Precision, models::Model};
 /// The name that Burn's visitors give the fields of a `Linear`.
 const LINEAR: &str = "Struct:Linear";
 
+fn values<F: Element>(host: &HostTensor<F>) -> Vec<f64> {
+    host.data().iter().map(|x| x.value()).collect()
+}
+
+fn dtype<F: Element>() -> DType {
+    match Precision::of::<F>() {
+        Precision::F32 => DType::F32,
+        Precision::F64 => DType::F64,
+    }
+}
+
+/// A tensor of an explicit graph, in the precision of `F`.
+pub(super) fn burn_tensor<F: Element>(host: HostTensor<F>) -> Result<BurnTensor> {
+    BurnTensor::from_values(host.dims(), &values(&host), &Device::flex(), dtype::<F>())
+}
+
 /// The numbers of a tensor, in the precision of `F`.
 pub(super) fn tensor<F: Element, const D: usize>(host: &HostTensor<F>, device: &Device) -> Result<Tensor<D>> {
     if host.dims().len() != D {
         return Err(Error::new(ErrorKind::Shape, format!("a tensor of {D} axes is needed, not one shaped {:?}", host.dims())));
     }
-    let values: Vec<f64> = host.data().iter().map(|x| x.value()).collect();
-    let dtype = match Precision::of::<F>() {
-        Precision::F32 => DType::F32,
-        Precision::F64 => DType::F64,
-    };
+    let (values, dtype) = (values(host), dtype::<F>());
     Ok(Tensor::from_data(TensorData::new(values, host.dims().to_vec()).convert_dtype(dtype), (device, dtype)))
 }
 
@@ -95,9 +108,14 @@ impl<'a, F: Element> Layers<'a, F> {
     }
 }
 
-/// In the host's layout: the weights of linear layers lie the other way round.
+/// Whether a parameter lies the other way round than on the host: the weights of linear layers do.
+fn turned(rank: usize, container: Option<&String>) -> bool {
+    rank == 2 && container.is_some_and(|container| container == LINEAR)
+}
+
+/// In the host's layout.
 fn in_host_layout<const D: usize>(tensor: Tensor<D>, container: Option<&String>) -> Tensor<D> {
-    if D == 2 && container.is_some_and(|container| container == LINEAR) { tensor.transpose() } else { tensor }
+    if turned(D, container) { tensor.transpose() } else { tensor }
 }
 
 /// What there is for each parameter in turn, which is the host's order too.
@@ -142,6 +160,75 @@ pub(super) fn parameters<F: Element, M: Module>(module: &M) -> Result<Vec<HostTe
 /// A module's gradients; zeros where there are none.
 pub(super) fn gradients<M: Module>(module: &M, gradients: &GradientsParams) -> Vec<Vec<f64>> {
     gather(module, Some(gradients)).into_iter().map(|(_, values)| values).collect()
+}
+
+/// One of a module's parameters: its identity in Burn, and how its numbers lie.
+pub(super) struct Slot {
+    id: ParamId,
+    /// In the host's layout.
+    shape: Vec<usize>,
+    turned: bool,
+}
+
+impl Slot {
+    /// Burn's number for the parameter.
+    pub(super) fn id(&self) -> u64 {
+        self.id.val()
+    }
+
+    /// Its shape in the host's layout.
+    pub(super) fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Burn's numbers, of the parameter or of something shaped like it, in the host's layout.
+    pub(super) fn to_host<F: Element>(&self, data: TensorData) -> Result<HostTensor<F>> {
+        let values: Vec<f64> = if self.turned {
+            let dtype = data.dtype();
+            numbers(Tensor::<2>::from_data(data, (&Device::flex(), dtype)).transpose())
+        } else {
+            data.iter().collect()
+        };
+        HostTensor::new(&self.shape, values.into_iter().map(F::of).collect())
+    }
+
+    /// The way back.
+    pub(super) fn to_burn<F: Element>(&self, host: &HostTensor<F>) -> Result<TensorData> {
+        if self.turned {
+            return Ok(tensor::<F, 2>(host, &Device::flex())?.transpose().into_data());
+        }
+        Ok(TensorData::new(values(host), host.dims().to_vec()).convert_dtype(dtype::<F>()))
+    }
+}
+
+/// A module's parameters, in the order of [`gather`].
+pub(super) fn slots<M: Module>(module: &M) -> Vec<Slot> {
+    #[derive(Default)]
+    struct Slots {
+        containers: Vec<String>,
+        found: Vec<Slot>,
+    }
+    impl ModuleVisitor for Slots {
+        fn enter_module(&mut self, _: &str, container: &str) {
+            self.containers.push(container.to_owned());
+        }
+
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.containers.pop();
+        }
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let turned = turned(D, self.containers.last());
+            let mut shape = param.val().dims().to_vec();
+            if turned {
+                shape.reverse();
+            }
+            self.found.push(Slot { id: param.id, shape, turned });
+        }
+    }
+    let mut slots = Slots::default();
+    module.visit(&mut slots);
+    slots.found
 }
 
 /// Puts a host tensor into the place of one parameter.

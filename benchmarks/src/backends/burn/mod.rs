@@ -4,17 +4,28 @@
 //! weights. Backprop is Burn's own `loss.backward()`.
 
 mod check;
+mod explicit;
 mod layers;
 mod models;
+mod optimiser;
 mod speed;
 mod train;
 
 use burn::{module::Module, optim::GradientsParams, tensor::Device};
-use pc_burn::{LossReduction, PredictiveCoding};
-use pc_core::{Outcome, Result, Schedule, Status, host::Element};
+use pc_burn::{
+    BurnTensor, LossReduction, PredictiveCoding,
+    explicit::{Activate, BurnVertex, Linear},
+};
+use pc_core::{
+    Outcome, Result, Schedule, Status,
+    host::{Activation, Element},
+};
 
 use self::models::{Net, Task as Batch};
-use super::{Adapter, Checked, Support, Task, Timed, Trainee};
+use super::{
+    Adapter, Checked, Support, Task, Timed, Trainee,
+    chain::{self, Parts},
+};
 use crate::{
     commands::{
         check::Subject,
@@ -32,7 +43,7 @@ pub(super) struct Burn;
 
 impl Adapter for Burn {
     fn support() -> Support {
-        Support { models: &ModelKind::ALL, rules: ScheduleKind::ALL, precisions: Precision::ALL, checkpoints: false }
+        Support { models: &ModelKind::ALL, rules: ScheduleKind::ALL, precisions: Precision::ALL, checkpoints: true }
     }
 
     fn trainee<F: Element>(task: &Task<'_>) -> Result<Box<dyn Trainee<F>>, CommandError> {
@@ -43,9 +54,9 @@ impl Adapter for Burn {
         Ok(Box::new(check::Burn::new(subject)?))
     }
 
-    fn gradients<F: Number>(_: Chain<F>, _: &Ways) -> Result<Findings<F>, CommandError> {
-        // Marked programs keep their relaxed values to themselves, and this command writes them out.
-        Err(CommandError::input("--backend burn: marked programs do not hand out relaxed values; take --backend host for `gradients`"))
+    fn gradients<F: Number>(net: Chain<F>, ways: &Ways) -> Result<Findings<F>, CommandError> {
+        // Marked programs keep their relaxed values to themselves, and this command writes them out: an explicit graph has them.
+        chain::compute(net, ways, &Parts { layer, tensor: layers::burn_tensor })
     }
 
     fn timed<F: Element>(kind: ModelKind, batch: usize, rules: &[ScheduleKind]) -> Result<Box<dyn Timed>, CommandError> {
@@ -55,6 +66,14 @@ impl Adapter for Burn {
     fn targets(measured: &[Measured]) -> Vec<Target> {
         speed::targets(measured)
     }
+}
+
+fn layer(activation: Activation) -> Result<BurnVertex> {
+    let linear: BurnVertex = Box::new(Linear::new().transposed());
+    if activation == Activation::Identity {
+        return Ok(linear);
+    }
+    Ok(Box::new(pc_core::Chain::<BurnTensor>::new(vec![linear, Box::new(Activate(activation))])?))
 }
 
 /// Where tensors without gradients live, and where those with them do.

@@ -196,9 +196,9 @@ fn heads(head: &Linear, states: Vec<Tensor<2>>, per_step: bool) -> Tensor<2> {
 /// Two hidden relu layers.
 #[derive(Module, Debug)]
 pub(super) struct Mlp {
-    dense1: Linear,
-    dense2: Linear,
-    head: Linear,
+    pub(super) dense1: Linear,
+    pub(super) dense2: Linear,
+    pub(super) head: Linear,
 }
 
 impl Mlp {
@@ -212,13 +212,13 @@ impl Mlp {
 /// Two convolutions, three dense layers.
 #[derive(Module, Debug)]
 pub(super) struct Cnn {
-    conv1: Conv2d,
-    pool1: Option<MaxPool2d>,
-    conv2: Conv2d,
-    pool2: MaxPool2d,
-    dense1: Linear,
-    dense2: Linear,
-    head: Linear,
+    pub(super) conv1: Conv2d,
+    pub(super) pool1: Option<MaxPool2d>,
+    pub(super) conv2: Conv2d,
+    pub(super) pool2: MaxPool2d,
+    pub(super) dense1: Linear,
+    pub(super) dense2: Linear,
+    pub(super) head: Linear,
 }
 
 impl Cnn {

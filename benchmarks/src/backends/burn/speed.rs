@@ -1,15 +1,17 @@
-//! Marked Burn modules, timed beside Burn's own backprop.
+//! Marked Burn modules, and explicit graphs of them, timed beside Burn's own backprop.
 
 use std::time::Instant;
 
-use pc_burn::{LossReduction, PredictiveCoding};
+use pc_burn::{BurnTensor, LossReduction, PredictiveCoding};
 use pc_core::{
-    Schedule, Status,
+    Evaluation, Graph, Relaxation, Schedule, Status,
     host::{Element, HostTensor, Init},
 };
 
 use super::{
-    backward, devices, layers,
+    backward, devices,
+    explicit::Explicit,
+    layers,
     models::{Input, Net, Task},
 };
 use crate::{
@@ -26,6 +28,8 @@ const CLASSES: usize = 10;
 const SEED: u64 = 7;
 /// What fixed prediction that is backprop itself is called here.
 const EXACT: &str = "fixed-prediction, rate 1";
+/// Standard PC on an explicit graph.
+const EXPLICIT: &str = "standard, explicit graph";
 
 /// A net and its contenders.
 pub(super) struct Burn {
@@ -34,7 +38,14 @@ pub(super) struct Burn {
     net: Net,
     batch: Task,
     contenders: Vec<Contender>,
-    relaxations: Vec<PredictiveCoding>,
+    runners: Vec<Runner>,
+}
+
+/// What runs a contender.
+enum Runner {
+    Backprop,
+    Marked(Box<PredictiveCoding>),
+    Explicit(Box<(Explicit, Relaxation<Graph<BurnTensor>>)>),
 }
 
 impl Burn {
@@ -58,14 +69,27 @@ impl Burn {
             contenders.retain(|contender| contender.rule != ScheduleKind::Zil);
         }
         let samples = batch.samples();
-        let relaxation = |contender: &Contender| PredictiveCoding::new(contender.schedule.clone(), LossReduction::MeanOver(samples));
+        let mut runners = Vec::with_capacity(contenders.len());
+        for Contender { rule, schedule, .. } in &contenders {
+            runners.push(match rule {
+                ScheduleKind::Backprop => Runner::Backprop,
+                _ => Runner::Marked(Box::new(PredictiveCoding::new(schedule.clone(), LossReduction::MeanOver(samples)))),
+            });
+        }
+        for contender in on_explicit_graphs(rules)? {
+            if let Some(explicit) = Explicit::new(&net, &batch)? {
+                let relaxation = Relaxation::new(&explicit.graph, contender.schedule.clone())?;
+                runners.push(Runner::Explicit(Box::new((explicit, relaxation))));
+                contenders.push(contender);
+            }
+        }
         Ok(Self {
             description: format!("{}, marked Burn modules on Flex", model.description),
             arithmetic: Arithmetic::of(kind, samples),
             net,
             batch,
-            relaxations: contenders.iter().map(relaxation).collect(),
             contenders,
+            runners,
         })
     }
 }
@@ -94,6 +118,28 @@ fn contenders(rules: &[ScheduleKind], depth: usize) -> Result<Vec<Contender>, Co
     Ok(all)
 }
 
+/// The rules whose steps are many, without autograd.
+fn on_explicit_graphs(rules: &[ScheduleKind]) -> Result<Vec<Contender>, CommandError> {
+    let mut all = Vec::new();
+    let mut add = |rule, name, steps, schedule| all.push(Contender { rule, name, schedule, steps, role: Role::Shown });
+    for &rule in rules {
+        match rule {
+            ScheduleKind::FixedPrediction => {
+                let schedule = Schedule::fixed_prediction(RATE, STEPS)?;
+                add(rule, "fixed-prediction, explicit graph", STEPS, schedule.clone());
+                add(rule, "fixed-prediction, simulated, explicit graph", STEPS, schedule.evaluated_by(Evaluation::Simulate));
+            }
+            ScheduleKind::Standard => {
+                let schedule = Schedule::standard(RATE, STEPS)?;
+                add(rule, EXPLICIT, STEPS, schedule.clone());
+                add(rule, "standard, explicit graph T=0", 0, schedule.unrelaxed());
+            }
+            _ => {}
+        }
+    }
+    Ok(all)
+}
+
 impl Timed for Burn {
     fn description(&self) -> String {
         self.description.clone()
@@ -108,19 +154,23 @@ impl Timed for Burn {
     }
 
     fn step(&mut self, contender: usize) -> Result<Seconds, CommandError> {
-        let Self { net, batch, contenders, relaxations, .. } = self;
+        let Self { net, batch, contenders, runners, .. } = self;
         let start = Instant::now();
-        let outcome = match contenders[contender].rule {
-            ScheduleKind::Backprop => {
+        let outcome = match &mut runners[contender] {
+            Runner::Backprop => {
                 let gradients = backward(net, batch);
                 drop(gradients);
                 None
             }
-            ScheduleKind::Ipc => {
+            Runner::Marked(pc) if contenders[contender].rule == ScheduleKind::Ipc => {
                 let mut own = net.clone();
-                Some(relaxations[contender].train(&mut own, |net: &Net| net.loss(batch), |net, _| net)?.outcome)
+                Some(pc.train(&mut own, |net: &Net| net.loss(batch), |net, _| net)?.outcome)
             }
-            _ => Some(relaxations[contender].learn(net, |net: &Net| net.loss(batch))?.outcome),
+            Runner::Marked(pc) => Some(pc.learn(net, |net: &Net| net.loss(batch))?.outcome),
+            Runner::Explicit(own) => {
+                let (Explicit { graph, clamps }, relaxation) = &mut **own;
+                Some(relaxation.run(graph, clamps)?)
+            }
         };
         let total = start.elapsed().as_secs_f64();
         if outcome.is_some_and(|outcome| outcome.status == Status::Diverged) {
@@ -130,22 +180,27 @@ impl Timed for Burn {
     }
 }
 
-/// What the marks are to cost at most.
+/// What marks, and steps on explicit graphs, are to cost at most.
 pub(super) fn targets(measured: &[Measured]) -> Vec<Target> {
     let mut targets = Vec::new();
     for own in measured {
-        let (exact, closed) = match own.kind {
-            ModelKind::Mlp => {
-                ("Burn mlp: exact fixed prediction over backprop, upper end", "Burn mlp: closed form over backprop, upper end")
-            }
-            ModelKind::Cnn => {
-                ("Burn LeNet: exact fixed prediction over backprop, upper end", "Burn LeNet: closed form over backprop, upper end")
-            }
+        let (exact, closed, (step, bound)) = match own.kind {
+            ModelKind::Mlp => (
+                "Burn mlp: exact fixed prediction over backprop, upper end",
+                "Burn mlp: closed form over backprop, upper end",
+                ("Burn mlp: one relaxation step of standard PC, explicit, over backprop, upper end", 0.42),
+            ),
+            ModelKind::Cnn => (
+                "Burn LeNet: exact fixed prediction over backprop, upper end",
+                "Burn LeNet: closed form over backprop, upper end",
+                ("Burn LeNet: one relaxation step of standard PC, explicit, over backprop, upper end", 0.60),
+            ),
             _ => continue,
         };
         for (what, name) in [(exact, EXACT), (closed, "fixed-prediction")] {
             targets.extend(own.ratio(name).map(|ratio| Target { what, bound: 1.15, at_least: false, found: ratio.high }));
         }
+        targets.extend(own.relaxation_step(EXPLICIT).map(|(_, ratio)| Target { what: step, bound, at_least: false, found: ratio.high }));
     }
     targets
 }

@@ -1,9 +1,6 @@
 //! A Burn module that learns, by Burn's optimisers.
 
-use burn::{
-    optim::{AdamConfig, AdamWConfig, ModuleOptimizer, SgdConfig, momentum::MomentumConfig},
-    tensor::{Device, Tensor},
-};
+use burn::tensor::{Device, Tensor};
 use pc_burn::{LossReduction, PredictiveCoding};
 use pc_core::{
     Schedule, Status,
@@ -13,11 +10,13 @@ use pc_core::{
 use super::{
     backward, devices, gradients, layers,
     models::{Input, Net, Task as Marked},
-    number, without_autodiff,
+    number,
+    optimiser::Optimiser,
+    without_autodiff,
 };
 use crate::{
     backends::{OptimiserState, Task, Traced, Trainee},
-    commands::train::{Batch, OptimiserKind, RunSettings, ScheduleKind},
+    commands::train::{Batch, RunSettings, ScheduleKind},
     error::CommandError,
     models::{Model, OutputLoss, Score},
 };
@@ -32,23 +31,13 @@ pub(super) struct Burn<F: Element> {
     schedule: Schedule,
     /// One for each size of batch, which is what the mean is over: all but the last of an epoch have the same.
     relaxations: Vec<(usize, PredictiveCoding)>,
-    optimiser: ModuleOptimizer,
-    rate: f64,
+    optimiser: Optimiser,
 }
 
 impl<F: Element> Burn<F> {
     pub(super) fn new(task: &Task<'_>) -> Result<Self, CommandError> {
         let RunSettings { schedule, optimiser, learning_rate, .. } = *task.settings;
         let model = task.model::<F>()?;
-        // As the host's: the same numbers where Burn's defaults are others.
-        let optimiser = match optimiser {
-            OptimiserKind::Adam => AdamConfig::new().with_epsilon(1e-8).init(),
-            OptimiserKind::AdamW => AdamWConfig::new().with_epsilon(1e-8).with_weight_decay(0.01).init(),
-            OptimiserKind::Sgd => {
-                let momentum = MomentumConfig { momentum: 0.9, dampening: 0.0, nesterov: false };
-                SgdConfig::new().with_momentum(Some(momentum)).init()
-            }
-        };
         Ok(Self {
             net: Net::new(&model, task.per_step, &devices().1)?,
             names: model.graph.topology().parameter_names().to_vec(),
@@ -56,9 +45,13 @@ impl<F: Element> Burn<F> {
             rule: schedule,
             schedule: task.settings.schedule()?,
             relaxations: Vec::new(),
-            optimiser,
-            rate: learning_rate,
+            optimiser: Optimiser::new(optimiser, learning_rate),
         })
+    }
+
+    /// The parameters by name.
+    fn slots(&self) -> Vec<(String, layers::Slot)> {
+        self.names.iter().cloned().zip(layers::slots(&self.net)).collect()
     }
 
     fn batch(&self, batch: &Batch, device: &Device) -> Result<Marked, CommandError> {
@@ -82,7 +75,7 @@ impl<F: Element> Trainee<F> for Burn<F> {
         let samples = batch.samples();
         if self.rule == ScheduleKind::Backprop {
             let (gradients, loss) = backward(&self.net, &batch);
-            self.net = self.optimiser.step(self.rate, self.net.clone(), gradients);
+            self.net = self.optimiser.step(self.net.clone(), gradients);
             return Ok(number(loss) * samples as f64);
         }
         let known = self.relaxations.iter().position(|(size, _)| *size == samples);
@@ -91,15 +84,15 @@ impl<F: Element> Trainee<F> for Burn<F> {
             self.relaxations.push((samples, pc));
             self.relaxations.len() - 1
         });
-        let (optimiser, rate) = (&mut self.optimiser, self.rate);
+        let optimiser = &mut self.optimiser;
         let pc = &mut self.relaxations[index].1;
-        let learned = pc.train(&mut self.net, |net: &Net| net.loss(&batch), |net, gradients| optimiser.step(rate, net, gradients))?;
+        let learned = pc.train(&mut self.net, |net: &Net| net.loss(&batch), |net, gradients| optimiser.step(net, gradients))?;
         let outcome = learned.outcome;
         Ok(if outcome.status == Status::Diverged { f64::NAN } else { outcome.energy.total() })
     }
 
     fn set_learning_rate(&mut self, rate: f64) -> Result<(), CommandError> {
-        self.rate = rate;
+        self.optimiser.set_rate(rate);
         Ok(())
     }
 
@@ -129,10 +122,11 @@ impl<F: Element> Trainee<F> for Burn<F> {
     }
 
     fn optimiser(&self) -> Result<OptimiserState<F>, CommandError> {
-        Err(CommandError::input("the backend burn cannot save its runs"))
+        Ok(self.optimiser.save(&self.slots())?)
     }
 
-    fn set_optimiser(&mut self, _: OptimiserState<F>) -> Result<(), String> {
-        Err("the backend burn cannot go on with saved runs".to_owned())
+    fn set_optimiser(&mut self, state: OptimiserState<F>) -> Result<(), String> {
+        let slots = self.slots();
+        self.optimiser.restore(&slots, state)
     }
 }

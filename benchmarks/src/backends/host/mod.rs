@@ -1,16 +1,18 @@
 //! The CPU backend of pc-core: graphs of host vertices, all models by all schedules in both precisions.
 
 mod check;
-mod gradients;
 mod net;
 mod optimiser;
 mod speed;
 mod targets;
 mod train;
 
-use pc_core::host::Element;
+use pc_core::host::{Activate, Activation, Chain, Element, HostVertex, Linear};
 
-use super::{Adapter, Checked, Support, Task, Timed, Trainee};
+use super::{
+    Adapter, Checked, Support, Task, Timed, Trainee,
+    chain::{self, Parts},
+};
 use crate::{
     commands::{
         check::Subject,
@@ -40,7 +42,7 @@ impl Adapter for Host {
     }
 
     fn gradients<F: Number>(net: Net<F>, ways: &Ways) -> Result<Findings<F>, CommandError> {
-        gradients::compute(net, ways)
+        chain::compute(net, ways, &Parts { layer: layer::<F>, tensor: Ok })
     }
 
     fn timed<F: Element>(kind: ModelKind, batch: usize, rules: &[ScheduleKind]) -> Result<Box<dyn Timed>, CommandError> {
@@ -50,4 +52,12 @@ impl Adapter for Host {
     fn targets(measured: &[Measured]) -> Vec<Target> {
         targets::targets(measured)
     }
+}
+
+fn layer<F: Element>(activation: Activation) -> pc_core::Result<HostVertex<F>> {
+    let linear: HostVertex<F> = Box::new(Linear::new());
+    if activation == Activation::Identity {
+        return Ok(linear);
+    }
+    Ok(Box::new(Chain::<F>::new(vec![linear, Box::new(Activate(activation))])?))
 }

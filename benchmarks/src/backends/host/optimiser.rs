@@ -1,13 +1,14 @@
 //! The optimisers by name, with their state as named tensors.
 
-use std::collections::BTreeMap;
-
 use pc_core::{
     Gradients, Graph, Result,
     host::{Adam, Element, HostTensor, Sgd},
 };
 
-use crate::commands::train::OptimiserKind;
+use crate::{
+    backends::optimiser_state::{MOMENTS, OptimiserState, VELOCITY},
+    commands::train::OptimiserKind,
+};
 
 /// Momentum of `sgd`.
 const MOMENTUM: f64 = 0.9;
@@ -46,57 +47,45 @@ impl<F: Element> Optimiser<F> {
         }
     }
 
-    /// The running tensors as `PARAMETER.first` and so on, and the step counts by parameter.
-    pub(super) fn save(&self, graph: &Graph<HostTensor<F>>, tensors: &mut BTreeMap<String, HostTensor<F>>) -> BTreeMap<String, i32> {
+    /// The running tensors and the step counts by parameter.
+    pub(super) fn save(&self, graph: &Graph<HostTensor<F>>) -> OptimiserState<F> {
         let names = graph.topology().parameter_names();
-        let mut counts = BTreeMap::new();
+        let mut saved = OptimiserState::default();
         match self {
             Self::Adam(adam) => {
                 for (index, first, second, count) in adam.state() {
-                    tensors.insert(format!("{}.first", names[index]), first.clone());
-                    tensors.insert(format!("{}.second", names[index]), second.clone());
-                    counts.insert(names[index].clone(), count);
+                    saved.put(&names[index], MOMENTS, [first.clone(), second.clone()]);
+                    saved.counts.insert(names[index].clone(), count);
                 }
             }
             Self::Sgd(sgd) => {
                 for (index, velocity) in sgd.state() {
-                    tensors.insert(format!("{}.velocity", names[index]), velocity.clone());
+                    saved.put(&names[index], VELOCITY, [velocity.clone()]);
                 }
             }
         }
-        counts
+        saved
     }
 
-    /// Takes back what [`Optimiser::save`] gave, out of `tensors`.
+    /// Takes back what [`Optimiser::save`] gave.
     ///
     /// # Errors
-    /// A tensor of another shape than its parameter, or one of a pair without the other; the message has no file's name.
-    pub(super) fn restore(
-        &mut self,
-        graph: &Graph<HostTensor<F>>,
-        tensors: &mut BTreeMap<String, HostTensor<F>>,
-        counts: &BTreeMap<String, i32>,
-    ) -> Result<(), String> {
+    /// As [`OptimiserState::take`]; what is of no parameter.
+    pub(super) fn restore(&mut self, graph: &Graph<HostTensor<F>>, mut saved: OptimiserState<F>) -> Result<(), String> {
         for (index, (name, parameter)) in graph.named_parameters().enumerate() {
-            let mut take = |part: &str| match tensors.remove(&format!("{name}.{part}")) {
-                Some(tensor) if tensor.dims() != parameter.dims() => {
-                    Err(format!("the optimiser's state for `{name}` has shape {:?}, not {:?}", tensor.dims(), parameter.dims()))
-                }
-                tensor => Ok(tensor),
-            };
             match self {
-                Self::Adam(adam) => match (take("first")?, take("second")?, counts.get(name)) {
-                    (Some(first), Some(second), Some(count)) => adam.restore(index, &first, &second, *count),
-                    (None, None, None) => {}
-                    _ => return Err(format!("the optimiser's state for `{name}` is not complete")),
-                },
+                Self::Adam(adam) => {
+                    if let Some(([first, second], count)) = saved.take_moments(name, parameter.dims())? {
+                        adam.restore(index, &first, &second, count);
+                    }
+                }
                 Self::Sgd(sgd) => {
-                    if let Some(velocity) = take("velocity")? {
+                    if let Some([velocity]) = saved.take(name, VELOCITY, parameter.dims())? {
                         sgd.restore(index, &velocity);
                     }
                 }
             }
         }
-        Ok(())
+        saved.finish()
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn targets(all: &[Measured]) -> Vec<Target> {
                 let rate = measured.rate("backprop").map(|rate| rate.median / 1e9);
                 add("LeNet: backprop's GFLOP/s", true, 25.0, rate);
                 add("LeNet: fixed prediction in closed form, over backprop", false, 1.10, closed);
-                let step = measured.relaxation_step().map(|(_, ratio)| ratio.median);
+                let step = measured.relaxation_step("standard").map(|(_, ratio)| ratio.median);
                 add("LeNet: one relaxation step of standard PC, over backprop", false, 0.60, step);
             }
             _ => {}

@@ -100,7 +100,7 @@ pub fn run(args: &CheckArgs, json: bool) -> Result<(), CommandError> {
 }
 
 fn check(args: &CheckArgs, output: Output) -> Result<(), CommandError> {
-    let (mut count, mut failed, mut worst) = (0, 0, Vec::new());
+    let (mut count, mut failed, mut worst, mut live) = (0, 0, Vec::new(), false);
     for backend in Backend::chosen(args.backend)? {
         let has = backend.support();
         let rules = match backend.among("--schedule", args.schedule, &EXACT, has.rules) {
@@ -129,6 +129,7 @@ fn check(args: &CheckArgs, output: Output) -> Result<(), CommandError> {
             if args.verbose {
                 output.text(&parameter_table(&found))?;
             }
+            live |= found.iter().any(|comparison| comparison.tolerance == cases::LIVE);
             count += found.len();
             failed += found.iter().filter(|comparison| !comparison.passed()).count();
         }
@@ -136,7 +137,8 @@ fn check(args: &CheckArgs, output: Output) -> Result<(), CommandError> {
     output.event("summary", json!({ "command": "check", "comparisons": count, "failed": failed, "passed": failed == 0 }))?;
     match worst.first() {
         None => output.text(&format!(
-            "all {count} comparisons are within tolerance: max |difference| / max |g| at most 1e-10 in f64 (1e-8 against differences), 1e-5 in f32"
+            "all {count} comparisons are within tolerance: max |difference| / max |g| at most 1e-10 in f64 (1e-8 against differences), 1e-5 in f32{}",
+            if live { " (1e-4 of standard PC)" } else { "" }
         )),
         Some(first) => Err(CommandError::Beyond(format!("{failed} of {count} comparisons are beyond tolerance: {first}"))),
     }

@@ -130,13 +130,18 @@ impl Measured {
         Some(Median::of(times.iter().zip(&self.gemm).map(|(own, gemm)| (flop / own.total) / (Gemm::<f32>::FLOP / gemm))))
     }
 
-    /// One relaxation step of standard PC, `(t at T - t at 0) / T`: in seconds, and over a backprop step, round by round.
-    pub fn relaxation_step(&self) -> Option<(Median, Median)> {
-        let (long, none, backprop) = (self.times("standard")?, self.times("standard T=0")?, self.times("backprop")?);
-        let steps = self.find("standard", Role::Shown)?.0.steps as f64;
+    /// One relaxation step of a contender that has a twin of no steps, `(t at T - t at 0) / T`: in seconds, and over a backprop step, round by round.
+    pub fn relaxation_step(&self, name: &str) -> Option<(Median, Median)> {
+        let (long, none, backprop) = (self.times(name)?, self.times(&format!("{name} T=0"))?, self.times("backprop")?);
+        let steps = self.find(name, Role::Shown)?.0.steps as f64;
         let each: Vec<f64> = long.iter().zip(none).map(|(long, none)| (long.total - none.total) / steps).collect();
         let ratio = Median::of(each.iter().zip(backprop).map(|(each, backprop)| each / backprop.total));
         Some((Median::of(each), ratio))
+    }
+
+    /// That of every contender that has one, by name.
+    pub fn relaxation_steps(&self) -> impl Iterator<Item = (&'static str, (Median, Median))> + '_ {
+        self.shown().filter_map(|contender| Some((contender.name, self.relaxation_step(contender.name)?)))
     }
 
     /// Where its time goes. Learning is what a watched twin does after it last evaluated the net; or relaxing is twice what a twin of half

@@ -176,9 +176,9 @@ fn show(measured: &Measured, output: Output) -> Result<(), CommandError> {
         gemm.1.median / 1e9
     ))?;
     output.text(&table(&header, 1, &rows))?;
-    if let Some((seconds, ratio)) = measured.relaxation_step() {
+    for (name, (seconds, ratio)) in measured.relaxation_steps() {
         output.text(&format!(
-            "one relaxation step of standard PC, (t at T = {STEPS} - t at T = 0) / {STEPS}: {:.3} ms, {:.2} backprop steps ({:.2} to {:.2})",
+            "one relaxation step of {name}, (t at T = {STEPS} - t at T = 0) / {STEPS}: {:.3} ms, {:.2} backprop steps ({:.2} to {:.2})",
             1e3 * seconds.median,
             ratio.median,
             ratio.low,
@@ -211,13 +211,16 @@ fn events(measured: &Measured, backend: Backend, output: Output) -> Result<(), C
             }),
         )?;
     }
-    let step = measured.relaxation_step();
+    let steps: serde_json::Map<String, serde_json::Value> = measured
+        .relaxation_steps()
+        .map(|(name, (seconds, over_backprop))| (name.to_owned(), json!({ "seconds": seconds, "over_backprop": over_backprop })))
+        .collect();
     output.event(
         "net",
         json!({
             "backend": backend.name(), "model": model, "description": measured.description,
             "gemm_seconds": measured.gemm_seconds(), "gemm_gflops": measured.gemm_rate().scaled(1e-9),
-            "disturbed": measured.disturbed(), "relaxation_step_seconds": step.map(|step| step.0), "relaxation_step_over_backprop": step.map(|step| step.1),
+            "disturbed": measured.disturbed(), "relaxation_steps": steps,
         }),
     )
 }
