@@ -54,7 +54,7 @@ fn host(model: &Mlp, x: &Tensor<2>) -> Host {
 }
 
 /// Burn's layers hold their weights as [inputs, outputs], the host's as [outputs, inputs].
-fn transposed(shape: &[usize], theirs: &[f64]) -> Vec<f64> {
+pub(crate) fn transposed(shape: &[usize], theirs: &[f64]) -> Vec<f64> {
     match shape {
         [outputs, inputs] => (0..outputs * inputs).map(|i| theirs[(i % inputs) * outputs + i / inputs]).collect(),
         _ => theirs.to_vec(),

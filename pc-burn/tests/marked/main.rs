@@ -8,3 +8,4 @@ mod exact;
 mod live;
 mod measure;
 mod models;
+mod rounding;
