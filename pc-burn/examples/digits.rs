@@ -95,7 +95,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = String>) -> Result<(f64, i
     let pc = PredictiveCoding::new(options.schedule()?, LossReduction::Mean);
     let model = PcModel::new(Cnn::new(options.dropout, &device), pc);
     let optimiser = AdamConfig::new().init();
-    let learner = Learner::new(model, optimiser, options.learning_rate);
+    let learner = Learner::new(model, optimiser, options.learning_rates()?);
 
     let (train, test) = load_digits();
     let count = test.len();

@@ -93,7 +93,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = String>) -> Result<(f64, i
     device.seed(options.seed);
     let model = Cnn::new(options.dropout, &device);
     let optimiser = AdamConfig::new().init();
-    let learner = Learner::new(model, optimiser, options.learning_rate);
+    let learner = Learner::new(model, optimiser, options.learning_rates()?);
 
     let (train, test) = load_digits();
     let count = test.len();

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, error::Error, path::PathBuf};
 
 use burn::{
     data::{dataloader::batcher::Batcher, dataset::InMemDataset},
+    lr_scheduler::{exponential::ExponentialLrSchedulerConfig, module_lr_scheduler::ModuleLrScheduler},
     tensor::{Device, Int, Tensor, TensorData},
     train::{
         logger::{EvaluationProgressLogger, TrainingProgressLogger},
@@ -72,6 +73,8 @@ pub(crate) struct Options {
     pub(crate) epochs: usize,
     pub(crate) batch: usize,
     pub(crate) learning_rate: f64,
+    /// What the learning rate is multiplied by after each update.
+    pub(crate) decay: f64,
     pub(crate) dropout: f64,
     pub(crate) seed: u64,
     pub(crate) schedule: String,
@@ -86,9 +89,10 @@ impl Options {
     /// An option that is not known, or a value that is no number where one is wanted.
     pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Self, Box<dyn Error>> {
         let mut options = Self {
-            epochs: 10,
+            epochs: 12,
             batch: 32,
             learning_rate: 2e-3,
+            decay: 0.997,
             dropout: 0.1,
             seed: 0,
             schedule: "standard".to_owned(),
@@ -108,6 +112,7 @@ impl Options {
                 "--epochs" => options.epochs = value.parse()?,
                 "--batch" => options.batch = value.parse()?,
                 "--learning-rate" => options.learning_rate = value.parse()?,
+                "--decay" => options.decay = value.parse()?,
                 "--dropout" => options.dropout = value.parse()?,
                 "--seed" => options.seed = value.parse()?,
                 "--schedule" => options.schedule = value,
@@ -118,6 +123,14 @@ impl Options {
             }
         }
         Ok(options)
+    }
+
+    /// A falling learning rate.
+    ///
+    /// # Errors
+    /// A rate or decay that is not above 0 and at most 1.
+    pub(crate) fn learning_rates(&self) -> Result<ModuleLrScheduler, Box<dyn Error>> {
+        Ok(ExponentialLrSchedulerConfig::new(self.learning_rate, self.decay).init()?)
     }
 
     /// The schedule of predictive coding that was asked for.
