@@ -95,8 +95,9 @@ impl Autograd {
         for node in 0..flow.weighed.len() {
             let results = match self.structure.roles[node] {
                 Role::Vertex(vertex) => {
-                    let learns = want.predictions[vertex] && self.structure.leads(&self.nodes.list()[node], &self.structure.to_leaf);
-                    let none = Slots::zero(self.nodes.list()[node].slots);
+                    let of = &self.nodes.list()[node];
+                    let learns = want.predictions[vertex] && (of.hooked || self.structure.leads(of, &self.structure.to_leaf));
+                    let none = Slots::zero(of.slots);
                     let cotangent = if learns { &cotangents[vertex] } else { &none };
                     self.pull_node(node, cotangent.parts()?, self.last())?
                 }

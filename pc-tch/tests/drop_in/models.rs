@@ -38,6 +38,11 @@ fn settled(mut store: VarStore, kind: Kind) -> VarStore {
 
 /// LeNet with batch norm and dropout.
 pub(crate) fn lenet(kind: Kind) -> Model {
+    lenet_of(kind, 16)
+}
+
+/// The same, for a batch of this size.
+pub(crate) fn lenet_of(kind: Kind, batch: i64) -> Model {
     let store = store(kind);
     let root = store.root();
     let conv1 = nn::conv2d(&root / "conv1", 1, 6, 5, nn::ConvConfig { padding: 2, ..Default::default() });
@@ -48,7 +53,7 @@ pub(crate) fn lenet(kind: Kind) -> Model {
         (nn::linear(&root / "full1", 400, 120, Default::default()), nn::linear(&root / "full2", 120, 84, Default::default()));
     let full3 = nn::linear(&root / "full3", 84, 10, Default::default());
     let store = settled(store, kind);
-    let (x, y) = (Tensor::randn([16, 1, 28, 28], (kind, CPU)), Tensor::randint(10, [16], (Kind::Int64, CPU)));
+    let (x, y) = (Tensor::randn([batch, 1, 28, 28], (kind, CPU)), Tensor::randint(10, [batch], (Kind::Int64, CPU)));
     let loss = move || {
         let h = norm1.forward_t(&conv1.forward(&x), true).relu().max_pool2d_default(2);
         let h = norm2.forward_t(&conv2.forward(&h), true).relu().max_pool2d_default(2).flatten(1, -1);
@@ -60,6 +65,11 @@ pub(crate) fn lenet(kind: Kind) -> Model {
 
 /// A two-layer LSTM over characters, 20 steps.
 pub(crate) fn lstm(kind: Kind) -> Model {
+    lstm_of(kind, 8)
+}
+
+/// The same, for a batch of this size.
+pub(crate) fn lstm_of(kind: Kind, batch: i64) -> Model {
     let store = store(kind);
     let root = store.root();
     let embedding = nn::embedding(&root / "embedding", 65, 32, Default::default());
@@ -67,7 +77,7 @@ pub(crate) fn lstm(kind: Kind) -> Model {
     let lstm = nn::lstm(&root / "lstm", 32, 48, config);
     let out = nn::linear(&root / "out", 48, 65, Default::default());
     let store = settled(store, kind);
-    let (x, y) = (Tensor::randint(65, [8, 20], (Kind::Int64, CPU)), Tensor::randint(65, [160], (Kind::Int64, CPU)));
+    let (x, y) = (Tensor::randint(65, [batch, 20], (Kind::Int64, CPU)), Tensor::randint(65, [batch * 20], (Kind::Int64, CPU)));
     let loss = move || {
         let (h, _) = lstm.seq(&embedding.forward(&x));
         out.forward(&h).view([-1, 65]).cross_entropy_for_logits(&y)
