@@ -38,8 +38,8 @@ struct Net {
 }
 
 const NETS: [Net; 2] = [
-    Net { name: "lenet", make: models::lenet_of, batch: [64, 1024], steps: 5, limit: 1.10 },
-    Net { name: "lstm", make: models::lstm_of, batch: [64, 512], steps: 5, limit: 1.25 },
+    Net { name: "lenet", make: models::lenet_of, batch: [64, 1024], steps: 20, limit: 1.10 },
+    Net { name: "lstm", make: models::lstm_of, batch: [64, 512], steps: 20, limit: 1.25 },
 ];
 
 /// The most that the peak of memory may be, of backprop's.

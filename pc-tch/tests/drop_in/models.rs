@@ -36,6 +36,11 @@ fn settled(mut store: VarStore, kind: Kind) -> VarStore {
     store
 }
 
+/// In the logits' own kind; `cross_entropy_for_logits` works in f32 whatever they are.
+fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Tensor {
+    logits.cross_entropy_loss::<Tensor>(labels, None, tch::Reduction::Mean, -100, 0.0)
+}
+
 /// LeNet with batch norm and dropout.
 pub(crate) fn lenet(kind: Kind) -> Model {
     lenet_of(kind, 16)
@@ -58,7 +63,7 @@ pub(crate) fn lenet_of(kind: Kind, batch: i64) -> Model {
         let h = norm1.forward_t(&conv1.forward(&x), true).relu().max_pool2d_default(2);
         let h = norm2.forward_t(&conv2.forward(&h), true).relu().max_pool2d_default(2).flatten(1, -1);
         let h = full1.forward(&h).tanh().dropout(0.3, true);
-        full3.forward(&full2.forward(&h).tanh().dropout(0.3, true)).cross_entropy_for_logits(&y)
+        cross_entropy(&full3.forward(&full2.forward(&h).tanh().dropout(0.3, true)), &y)
     };
     Model { name: "LeNet, batch norm, dropout", store, loss: Box::new(loss) }
 }
@@ -80,7 +85,7 @@ pub(crate) fn lstm_of(kind: Kind, batch: i64) -> Model {
     let (x, y) = (Tensor::randint(65, [batch, 20], (Kind::Int64, CPU)), Tensor::randint(65, [batch * 20], (Kind::Int64, CPU)));
     let loss = move || {
         let (h, _) = lstm.seq(&embedding.forward(&x));
-        out.forward(&h).view([-1, 65]).cross_entropy_for_logits(&y)
+        cross_entropy(&out.forward(&h).view([-1, 65]), &y)
     };
     Model { name: "2-layer LSTM, 20 steps", store, loss: Box::new(loss) }
 }
@@ -106,7 +111,7 @@ pub(crate) fn transformer(kind: Kind) -> Model {
         let mixed = parts[3].forward(&scores.matmul(&v).transpose(1, 2).contiguous().view([8, steps, width]));
         let h = norms[0].forward(&(h + mixed.dropout(0.1, true)));
         let h = norms[1].forward(&(&h + narrow.forward(&wide.forward(&h).gelu("none"))));
-        out.forward(&h).view([-1, 65]).cross_entropy_for_logits(&y)
+        cross_entropy(&out.forward(&h).view([-1, 65]), &y)
     };
     Model { name: "transformer encoder layer", store, loss: Box::new(loss) }
 }
@@ -137,7 +142,7 @@ pub(crate) fn tied(kind: Kind) -> Model {
     let (x, y) = (Tensor::randint(40, [9, 7], (Kind::Int64, CPU)), Tensor::randint(40, [63], (Kind::Int64, CPU)));
     let loss = move || {
         let h = mix.forward(&embedding.forward(&x)).tanh();
-        h.matmul(&embedding.ws.tr()).view([-1, 40]).cross_entropy_for_logits(&y)
+        cross_entropy(&h.matmul(&embedding.ws.tr()).view([-1, 40]), &y)
     };
     Model { name: "tied embeddings", store, loss: Box::new(loss) }
 }

@@ -190,11 +190,11 @@ fn training_steps_are_those_of_backprop() {
 #[path = "../../examples/digits.rs"]
 mod digits;
 
-/// The example learns what it is said to learn, and by the same steps as backprop's.
+/// The example learns what it is said to learn.
 #[test]
 fn the_example_learns() {
     let _turn = seeded();
-    let share = digits::train(6, &Pc::exact()).unwrap();
-    println!("the example after 6 epochs: {share:.3}");
-    assert!(share > 0.9, "{share}");
+    let share = digits::train(digits::EPOCHS, &Pc::exact()).unwrap();
+    println!("the example: {share:.3}");
+    assert!(share > 0.95, "{share}");
 }
