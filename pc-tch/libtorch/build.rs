@@ -2,8 +2,10 @@
 
 use std::{env, fs, path::Path, process::ExitCode};
 
-/// Variables that send torch-sys elsewhere, or bring the documentation alone; it does its own checks there.
-const ELSEWHERE: [&str; 5] = ["LIBTORCH_USE_PYTORCH", "LIBTORCH_BYPASS_VERSION_CHECK", "LIBTORCH_INCLUDE", "LIBTORCH_LIB", "DOCS_RS"];
+/// Variables that send torch-sys elsewhere; it does its own checks there.
+const ELSEWHERE: [&str; 4] = ["LIBTORCH_USE_PYTORCH", "LIBTORCH_BYPASS_VERSION_CHECK", "LIBTORCH_INCLUDE", "LIBTORCH_LIB"];
+/// Set by Cargo where documentation alone is built.
+const DOC_ONLY: &str = "CARGO_FEATURE_DOC_ONLY";
 
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=build.rs");
@@ -11,7 +13,7 @@ fn main() -> ExitCode {
     for name in ELSEWHERE {
         println!("cargo::rerun-if-env-changed={name}");
     }
-    if ELSEWHERE.iter().any(|name| env::var_os(name).is_some()) {
+    if ELSEWHERE.iter().chain([&DOC_ONLY]).any(|name| env::var_os(name).is_some()) {
         return ExitCode::SUCCESS;
     }
     let Some(folder) = env::var_os("LIBTORCH") else { return ExitCode::SUCCESS };

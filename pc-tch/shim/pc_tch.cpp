@@ -3,10 +3,12 @@
 #include "pc_tch.h"
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/abs.h>
 #include <ATen/ops/add.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/mul.h>
 #include <c10/core/StreamGuard.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <c10/util/Exception.h>
 #include <torch/csrc/autograd/edge.h>
 #include <torch/csrc/autograd/engine.h>
@@ -109,6 +111,11 @@ void walk(pc_tch_graph& graph, const std::vector<Edge>& roots) {
 
 bool is_leaf(const Node& node) { return dynamic_cast<const AccumulateGrad*>(&node) != nullptr; }
 
+// Whether hooks want to see what passes a node.
+bool is_hooked(Node& node) {
+  return !node.tensor_pre_hooks().empty() || !node.retains_grad_hooks().empty() || !node.pre_hooks().empty() || !node.post_hooks().empty();
+}
+
 // Whether nothing else can see the numbers of a tensor.
 bool is_ours(const Tensor& value) {
   return value.use_count() == 1 && value.layout() == at::kStrided && value.is_non_overlapping_and_dense() && value.has_storage() &&
@@ -127,9 +134,15 @@ void add(Tensor& sum, const Tensor& x) {
   }
 }
 
-// What the engine does around a node: streams, hooks before, the node, checks of what it returns, hooks after.
+// What the engine does around a node: its device and stream, hooks before, the node, checks of what it returns, hooks after.
 variable_list run(Node& node, variable_list&& inputs, bool last) {
-  c10::OptionalStreamGuard stream(node.stream());
+  std::optional<c10::Stream> own = node.stream();
+  if (own) {
+    // Sums of what arrives are taken on the current stream, and nothing here waits for another.
+    c10::Stream current = c10::impl::VirtualGuardImpl(own->device_type()).getStream(own->device());
+    TORCH_CHECK(*own == current, "its forward pass ran on another stream of ", own->device(), " than the current one");
+  }
+  c10::OptionalStreamGuard guard(own);
   for (const auto& hook : node.tensor_pre_hooks()) inputs = (*hook)(inputs);
   if (last) {
     for (const auto& entry : node.retains_grad_hooks()) inputs = (*entry.second)(inputs);
@@ -177,7 +190,10 @@ size_t pc_tch_nodes(const pc_tch_graph* graph) { return graph->nodes.size(); }
 
 const char* pc_tch_name(const pc_tch_graph* graph, size_t node) { return graph->names[node].c_str(); }
 
-int pc_tch_kind(const pc_tch_graph* graph, size_t node) { return is_leaf(*graph->nodes[node]) ? PC_TCH_LEAF : PC_TCH_OPERATION; }
+int pc_tch_kind(const pc_tch_graph* graph, size_t node) {
+  if (is_leaf(*graph->nodes[node])) return PC_TCH_LEAF;
+  return is_hooked(*graph->nodes[node]) ? PC_TCH_HOOKED : PC_TCH_OPERATION;
+}
 
 size_t pc_tch_slots(const pc_tch_graph* graph, size_t node) { return graph->nodes[node]->num_inputs(); }
 
@@ -190,15 +206,18 @@ void pc_tch_edge(const pc_tch_graph* graph, size_t node, size_t edge, int64_t* t
   *slot = next.input_nr;
 }
 
-int pc_tch_find(const pc_tch_graph* graph, tensor value, size_t* node, size_t* slot) {
-  const Tensor& sought = of(value);
-  if (!sought.defined() || !sought.requires_grad()) return 0;
-  Edge edge = torch::autograd::impl::gradient_edge(sought);
-  auto found = graph->index.find(edge.function.get());
-  if (found == graph->index.end()) return 0;
-  *node = found->second;
-  *slot = edge.input_nr;
-  return 1;
+char* pc_tch_find(const pc_tch_graph* graph, tensor value, int64_t* node, size_t* slot) {
+  return guarded([&] {
+    *node = -1;
+    const Tensor& sought = of(value);
+    if (!sought.defined() || !sought.requires_grad()) return;
+    // Of a view that was changed in place it makes the node anew, or throws where there can be none.
+    Edge edge = torch::autograd::impl::gradient_edge(sought);
+    auto found = graph->index.find(edge.function.get());
+    if (found == graph->index.end()) return;
+    *node = static_cast<int64_t>(found->second);
+    *slot = edge.input_nr;
+  });
 }
 
 char* pc_tch_pull(pc_tch_graph* graph, size_t index, const tensor* cotangents, int last, int release, tensor* results) {
@@ -267,7 +286,9 @@ char* pc_tch_axpby(tensor* y, double a, tensor x, double b) {
       }
     }
     if (x == nullptr) return;
-    if (is_ours(value)) {
+    if (value.layout() != at::kStrided && of(x).layout() == at::kStrided) {
+      value = of(x).mul(b).add(value);
+    } else if (is_ours(value)) {
       value.add_(of(x), b);
     } else {
       value = value.add(of(x), b);
@@ -280,6 +301,7 @@ char* pc_tch_norm_squared(tensor x, double* norm) {
     c10::AutoGradMode off(false);
     const Tensor& value = of(x);
     Tensor dense = value.layout() == at::kStrided ? value : value.to_dense();
+    if (dense.is_complex()) dense = dense.abs();
     double length = at::linalg_vector_norm(dense, 2, {}, false, at::kDouble).item<double>();
     *norm = length * length;
   });

@@ -14,8 +14,8 @@ extern "C" {
 typedef void* tensor;
 typedef struct pc_tch_graph pc_tch_graph;
 
-// What an autograd node is, as far as a traversal cares.
-enum { PC_TCH_OPERATION = 0, PC_TCH_LEAF = 1 };
+// What an autograd node is, as far as a traversal cares: an operation, a leaf's accumulation, an operation whose cotangents hooks want to see.
+enum { PC_TCH_OPERATION = 0, PC_TCH_LEAF = 1, PC_TCH_HOOKED = 2 };
 
 // Walks the graph below the tensors and takes hold of its nodes. They are numbered in the order in which libtorch's engine would run them.
 char* pc_tch_graph_new(const tensor* roots, size_t count, pc_tch_graph** graph);
@@ -33,8 +33,8 @@ size_t pc_tch_slots(const pc_tch_graph* graph, size_t node);
 size_t pc_tch_edges(const pc_tch_graph* graph, size_t node);
 void pc_tch_edge(const pc_tch_graph* graph, size_t node, size_t edge, int64_t* target, size_t* slot);
 
-// The node that made a tensor, and as which of its outputs; false where the graph does not hold it.
-int pc_tch_find(const pc_tch_graph* graph, tensor value, size_t* node, size_t* slot);
+// The node that made a tensor, and as which of its outputs; -1 where the graph does not hold it.
+char* pc_tch_find(const pc_tch_graph* graph, tensor value, int64_t* node, size_t* slot);
 
 // Pulls cotangents back through a node: `results` has room for its edges. The last pull runs hooks that must run once. With `release` it frees what the
 // node saved.

@@ -52,7 +52,7 @@ pub struct Outcome {
     pub depth: usize,
     /// Fewer steps than that were taken, so that the first operations' parameters have learned nothing.
     pub shallow: bool,
-    /// How it was computed, in words.
+    /// How it was computed, in words: in one sweep, by path lengths (more pulls), by the front, or by simulation.
     pub evaluation: &'static str,
     /// The operations that were vertices.
     pub vertices: usize,
@@ -107,7 +107,9 @@ impl Pc {
     }
 
     /// Computes it in this way: [`Evaluation::Simulate`] pulls every operation that an error has reached at every step, [`Evaluation::Front`] those
-    /// whose children's errors still change, [`Evaluation::ClosedForm`] takes no steps. All give the same numbers, to rounding.
+    /// whose children's errors still change, [`Evaluation::ClosedForm`] takes no steps. All give the same numbers, to rounding. The closed form is one pass where
+    /// all paths from the loss to an operation are of one length; elsewhere it pulls an operation once for each length, as a simulation that
+    /// leaves out what it can: never more often than that, but often. [`Outcome::evaluation`] and [`Outcome::pulls`] say which it was.
     #[must_use]
     pub fn evaluated_by(mut self, evaluation: Evaluation) -> Self {
         self.rule = match self.rule {

@@ -73,7 +73,7 @@ impl Function {
         }
         let mut nodes = Nodes::below(&[output])?;
         let mut arrived: Vec<Slots> = nodes.list().iter().map(|node| Slots::zero(node.slots)).collect();
-        let Some((start, slot)) = nodes.find(output) else {
+        let Some((start, slot)) = nodes.find(output)? else {
             return Err(Error::new(ErrorKind::Backend, "the prediction is not in its own graph"));
         };
         arrived[start].add(slot, cotangent)?;
@@ -89,8 +89,8 @@ impl Function {
                 }
             }
         }
-        let of = |leaf: &Tensor| nodes.find(leaf).and_then(|(node, _)| std::mem::take(&mut arrived[node]).into_first());
-        Ok(leaves.iter().map(of).collect())
+        let of = |leaf: &Tensor| Ok(nodes.find(leaf)?.and_then(|(node, _)| std::mem::take(&mut arrived[node]).into_first()));
+        leaves.iter().map(of).collect()
     }
 }
 

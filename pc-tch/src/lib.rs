@@ -23,7 +23,8 @@
 //! An operation, as libtorch recorded it. Views, casts, clones, transposes and concatenation only pass values on: they are no vertices and cost no
 //! step. [`depth`] says how many steps the last error takes at rate 1, and [`Outcome::shallow`] that there were fewer. With [`Pc::exact`] the gradients are
 //! backprop's, to the last bit where the sums are taken in the same order. **Below rate 1 what counts as one vertex changes the result**, and
-//! libtorch's fused kernels decide that: an LSTM in f32 on the CPU is one operation a layer, in f64 it is hundreds. So compare layers at rates below 1 on
+//! libtorch's fused kernels decide that: an LSTM in f32 on the CPU is one operation a layer, in f64 it is hundreds.
+//! Paths of many lengths meet there, so that below rate 1 the closed form is no single pass ([`Pc::evaluated_by`]). So compare layers at rates below 1 on
 //! [explicit graphs](Function), whose vertices you choose. The loss's own operations are vertices too, unless the model's outputs are named:
 //! [`Pc::backward_from`]. Only frozen predictions are possible: live schedules need new predictions, which an autograd graph cannot make.
 //!
@@ -32,16 +33,17 @@
 //! |---|---|
 //! | convolution, recurrence, attention, normalisation, dropout, tied weights, custom C++ functions | yes; what was drawn or saved in the forward pass is used again |
 //! | several losses, micro-batches | yes: `.grad` accumulates as ever, with [`Pc::keep_graph`] where losses share a graph |
-//! | sparse embeddings, autocast, bf16 | yes, by libtorch's own rules |
+//! | sparse embeddings, autocast, bf16, complex numbers | yes, by libtorch's own rules |
 //! | several threads | yes, each with its own model, as in libtorch |
-//! | hooks on tensors and nodes | run at every pull; those that must run once run at the last |
+//! | hooks on tensors and nodes (set from C++; tch sets none) | run at every pull; those that keep a gradient run at the last, with the final errors |
 //! | `create_graph` | no: there is no second derivative of a relaxation |
 //! | TorchScript | operation by operation yes; blocks that its optimiser has fused are refused by name |
-//! | CUDA | nothing here is particular to the CPU, and nodes run on their own streams; it is not tested |
+//! | CUDA | nothing here is particular to the CPU, and nodes run under libtorch's guards of device and stream; a forward pass on another stream than the current one is refused; it is not tested |
 //!
 //! # libtorch
 //! [`tch`] 0.26 pairs with libtorch 2.13.0. In this workspace `cargo xtask libtorch` brings it. In a workspace of your own set `LIBTORCH`, and let the build
 //! script of each crate with a program say where the library lies: `println!("cargo::rustc-link-arg=-Wl,-rpath,{}/lib", std::env::var("LIBTORCH").unwrap())`.
+//! Documentation needs no libtorch: `cargo doc -p pc-tch --no-deps --features doc-only`.
 //! Where burn 0.22 is in the same workspace, an empty `burn-tch` has to stand in for burn's own: see `ARCHITECTURE.md`.
 
 mod autograd;

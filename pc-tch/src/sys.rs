@@ -26,7 +26,7 @@ unsafe extern "C" {
     fn pc_tch_slots(graph: *const RawGraph, node: usize) -> usize;
     fn pc_tch_edges(graph: *const RawGraph, node: usize) -> usize;
     fn pc_tch_edge(graph: *const RawGraph, node: usize, edge: usize, target: *mut i64, slot: *mut usize);
-    fn pc_tch_find(graph: *const RawGraph, value: *mut C_tensor, node: *mut usize, slot: *mut usize) -> c_int;
+    fn pc_tch_find(graph: *const RawGraph, value: *mut C_tensor, node: *mut i64, slot: *mut usize) -> *mut c_char;
     fn pc_tch_pull(
         graph: *mut RawGraph,
         node: usize,
@@ -42,6 +42,10 @@ unsafe extern "C" {
     fn pc_tch_norm_squared(x: *mut C_tensor, norm: *mut f64) -> *mut c_char;
     fn pc_tch_free_text(text: *mut c_char);
 }
+
+/// `PC_TCH_LEAF` and `PC_TCH_HOOKED` of the header.
+const LEAF: c_int = 1;
+const HOOKED: c_int = 2;
 
 /// How many autograd graphs are held just now, over all threads: none between steps, or something leaks.
 ///
@@ -104,6 +108,8 @@ pub(crate) struct Node {
     pub(crate) name: String,
     /// Whether it puts gradients into the `.grad` of a leaf.
     pub(crate) leaf: bool,
+    /// Whether hooks of the user's want to see its final cotangents.
+    pub(crate) hooked: bool,
     /// How many tensors the operation returned, each with its cotangent.
     pub(crate) slots: usize,
     /// Where the gradients of its inputs go: a node and a slot there.
@@ -144,12 +150,12 @@ impl Nodes {
             usize::try_from(target).ok().map(|target| (target, slot))
         };
         // SAFETY: the node is below the graph's count.
-        let count = unsafe { pc_tch_edges(graph, node) };
+        let (count, kind) = unsafe { (pc_tch_edges(graph, node), pc_tch_kind(graph, node)) };
         Node {
             // SAFETY: as above; the name is a C string that lives as long as the graph and is copied here.
             name: unsafe { CStr::from_ptr(pc_tch_name(graph, node)) }.to_string_lossy().into_owned(),
-            // SAFETY: as above.
-            leaf: unsafe { pc_tch_kind(graph, node) } == 1,
+            leaf: kind == LEAF,
+            hooked: kind == HOOKED,
             // SAFETY: as above.
             slots: unsafe { pc_tch_slots(graph, node) },
             edges: (0..count).map(edge).collect(),
@@ -162,11 +168,14 @@ impl Nodes {
     }
 
     /// The node that made a tensor, and as which of its outputs.
-    pub(crate) fn find(&self, tensor: &Tensor) -> Option<(usize, usize)> {
-        let (mut node, mut slot) = (0, 0);
+    ///
+    /// # Errors
+    /// What libtorch reports of a view whose base was changed in place.
+    pub(crate) fn find(&self, tensor: &Tensor) -> Result<Option<(usize, usize)>> {
+        let (mut node, mut slot) = (-1, 0);
         // SAFETY: graph and tensor are live, and the shim writes two numbers.
-        let found = unsafe { pc_tch_find(self.raw.as_ptr(), raw(tensor), &raw mut node, &raw mut slot) };
-        (found != 0).then_some((node, slot))
+        checked(unsafe { pc_tch_find(self.raw.as_ptr(), raw(tensor), &raw mut node, &raw mut slot) })?;
+        Ok(usize::try_from(node).ok().map(|node| (node, slot)))
     }
 
     /// Pulls cotangents, one for each slot, back through a node, and returns what arrives at each of its edges. The results may share memory

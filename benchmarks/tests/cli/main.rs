@@ -11,6 +11,8 @@ mod gradients;
 mod plain;
 mod refusals;
 mod speed;
+#[cfg(feature = "tch")]
+mod tch;
 mod train;
 
 use common::{FAILED, pc_bench};

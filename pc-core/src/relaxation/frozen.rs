@@ -322,6 +322,18 @@ pub(super) struct ClosedForm {
     found: Result<(Form, Vec<f64>)>,
 }
 
+impl ClosedForm {
+    /// What it came to, in words.
+    pub(super) fn describe(&self) -> Option<&'static str> {
+        match &self.found {
+            Ok((Form::Sweep, _)) => Some("closed form in one sweep"),
+            Ok((Form::Layers, _)) => Some("closed form by path lengths"),
+            // It does not hold for these clamps, and was not asked for.
+            Ok((Form::None, _)) | Err(_) => Some(Plan::Front.describe()),
+        }
+    }
+}
+
 /// `P[Binomial(steps, rate) >= k]` for `k` up to `depth + 1`, by the recursion that the errors themselves follow:
 /// `c_k(t + 1) = (1 - rate) c_k(t) + rate c_(k-1)(t)`, a sum of positive terms.
 fn binomial_tails(rate: f64, steps: usize, depth: usize) -> Vec<f64> {

@@ -325,9 +325,9 @@ impl<N: Network> Relaxation<N> {
         &self.schedule
     }
 
-    /// How a frozen relaxation is computed, in words: what [`crate::Evaluation::Auto`] came to.
+    /// How a frozen relaxation is computed, in words: what [`crate::Evaluation::Auto`] came to, once it has begun.
     pub fn evaluation(&self) -> &'static str {
-        self.plan.describe()
+        self.closed_form.as_ref().and_then(|known| known.describe()).unwrap_or_else(|| self.plan.describe())
     }
 
     /// The error of prediction `index`, as last evaluated.

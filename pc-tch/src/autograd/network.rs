@@ -42,8 +42,11 @@ impl Arrivals {
 struct Flow {
     /// By node: what arrives, as it is.
     plain: Vec<Slots>,
-    /// By node: what arrives for parameters, weighed.
+    /// By node: what arrives for parameters, weighed; empty where all weights are 1.
     weighed: Vec<Slots>,
+    /// By node: whether a vertex whose weight is not zero is reached from it. What leads to none is not pulled, so that leaves which no error
+    /// reaches have no gradient rather than zeros.
+    matters: Vec<bool>,
 }
 
 impl Autograd {
@@ -91,12 +94,13 @@ impl Autograd {
 
     /// The parameters' gradients, from the final errors.
     fn pull_gradients(&mut self, cotangents: &[Slots], want: Want<'_>, gradients: &mut Gradients<Slots>) -> Result<()> {
-        let mut flow = Flow { plain: Vec::new(), weighed: self.empty() };
+        let mut flow = Flow { plain: Vec::new(), weighed: self.empty(), matters: Vec::new() };
         for node in 0..flow.weighed.len() {
             let results = match self.structure.roles[node] {
                 Role::Vertex(vertex) => {
-                    let learns = want.predictions[vertex] && self.structure.leads(&self.nodes.list()[node], &self.structure.to_leaf);
-                    let none = Slots::zero(self.nodes.list()[node].slots);
+                    let of = &self.nodes.list()[node];
+                    let learns = want.predictions[vertex] && (of.hooked || self.structure.leads(of, &self.structure.to_leaf));
+                    let none = Slots::zero(of.slots);
                     let cotangent = if learns { &cotangents[vertex] } else { &none };
                     self.pull_node(node, cotangent.parts()?, self.last())?
                 }
@@ -139,19 +143,29 @@ impl Autograd {
         for (result, edge) in results.into_iter().zip(&self.nodes.list()[node].edges) {
             let (Some(result), Some((target, slot))) = (result, *edge) else { continue };
             let wanted = match self.structure.roles[target] {
-                Role::Vertex(vertex) => drives.forces[vertex],
-                Role::Costless => self.structure.to_vertex[target] || (uniform && self.structure.to_leaf[target]),
+                Role::Vertex(vertex) => drives.forces[vertex] && flow.matters[target],
+                Role::Costless => flow.matters[target] || (uniform && self.structure.to_leaf[target]),
                 Role::Leaf(_) => uniform,
                 Role::Tail => false,
             };
             if wanted && (uniform || !self.is_weighed(node, weight)) {
                 flow.plain[target].add(slot, &result)?;
             }
-            if let (false, true, Some(weight)) = (uniform, self.structure.to_leaf[target], weight) {
+            if let (false, true, Some(weight)) = (uniform, self.structure.to_leaf[target], weight.filter(|weight| *weight != 0.0)) {
                 flow.weighed[target].add_scaled(slot, &result, weight)?;
             }
         }
         Ok(())
+    }
+
+    /// By node: whether it is a vertex whose weight is not zero, or reaches one.
+    fn matters(&self, weights: &[f64]) -> Vec<bool> {
+        let mut matters = vec![false; self.structure.roles.len()];
+        for (index, node) in self.nodes.list().iter().enumerate().rev() {
+            let own = self.structure.vertex(index).is_some_and(|vertex| weights.get(vertex).is_none_or(|weight| *weight != 0.0));
+            matters[index] = own || node.edges.iter().flatten().any(|(target, _)| matters[*target]);
+        }
+        matters
     }
 
     /// Whether results are the weighed ones of a node that only passes on.
@@ -259,7 +273,8 @@ impl Network for Autograd {
     ) -> Result<()> {
         self.forget_pulls(at);
         let uniform = drives.weights.iter().all(|weight| *weight == 1.0);
-        let mut flow = Flow { plain: self.empty(), weighed: if uniform { Vec::new() } else { self.empty() } };
+        let weighed = if uniform { Vec::new() } else { self.empty() };
+        let mut flow = Flow { plain: self.empty(), weighed, matters: self.matters(drives.weights) };
         let how = self.last();
         for node in 0..flow.plain.len() {
             match self.structure.roles[node] {

@@ -53,7 +53,7 @@ fn ends(nodes: &Nodes, outputs: &[&Tensor]) -> Result<(Vec<usize>, Vec<bool>)> {
     }
     let mut driven = Vec::new();
     for (index, output) in outputs.iter().enumerate() {
-        match nodes.find(output) {
+        match nodes.find(output)? {
             Some((node, _)) if !list[node].leaf => driven.push(node),
             Some(_) => return Err(misuse(format!("output {index} is a leaf, which nothing predicts"))),
             None => return Err(misuse(format!("the loss does not depend on output {index}"))),

@@ -36,8 +36,18 @@ fn settled(mut store: VarStore, kind: Kind) -> VarStore {
     store
 }
 
+/// In the logits' own kind; `cross_entropy_for_logits` works in f32 whatever they are.
+fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Tensor {
+    logits.cross_entropy_loss::<Tensor>(labels, None, tch::Reduction::Mean, -100, 0.0)
+}
+
 /// LeNet with batch norm and dropout.
 pub(crate) fn lenet(kind: Kind) -> Model {
+    lenet_of(kind, 16)
+}
+
+/// The same, for a batch of this size.
+pub(crate) fn lenet_of(kind: Kind, batch: i64) -> Model {
     let store = store(kind);
     let root = store.root();
     let conv1 = nn::conv2d(&root / "conv1", 1, 6, 5, nn::ConvConfig { padding: 2, ..Default::default() });
@@ -48,18 +58,23 @@ pub(crate) fn lenet(kind: Kind) -> Model {
         (nn::linear(&root / "full1", 400, 120, Default::default()), nn::linear(&root / "full2", 120, 84, Default::default()));
     let full3 = nn::linear(&root / "full3", 84, 10, Default::default());
     let store = settled(store, kind);
-    let (x, y) = (Tensor::randn([16, 1, 28, 28], (kind, CPU)), Tensor::randint(10, [16], (Kind::Int64, CPU)));
+    let (x, y) = (Tensor::randn([batch, 1, 28, 28], (kind, CPU)), Tensor::randint(10, [batch], (Kind::Int64, CPU)));
     let loss = move || {
         let h = norm1.forward_t(&conv1.forward(&x), true).relu().max_pool2d_default(2);
         let h = norm2.forward_t(&conv2.forward(&h), true).relu().max_pool2d_default(2).flatten(1, -1);
         let h = full1.forward(&h).tanh().dropout(0.3, true);
-        full3.forward(&full2.forward(&h).tanh().dropout(0.3, true)).cross_entropy_for_logits(&y)
+        cross_entropy(&full3.forward(&full2.forward(&h).tanh().dropout(0.3, true)), &y)
     };
     Model { name: "LeNet, batch norm, dropout", store, loss: Box::new(loss) }
 }
 
 /// A two-layer LSTM over characters, 20 steps.
 pub(crate) fn lstm(kind: Kind) -> Model {
+    lstm_of(kind, 8)
+}
+
+/// The same, for a batch of this size.
+pub(crate) fn lstm_of(kind: Kind, batch: i64) -> Model {
     let store = store(kind);
     let root = store.root();
     let embedding = nn::embedding(&root / "embedding", 65, 32, Default::default());
@@ -67,10 +82,10 @@ pub(crate) fn lstm(kind: Kind) -> Model {
     let lstm = nn::lstm(&root / "lstm", 32, 48, config);
     let out = nn::linear(&root / "out", 48, 65, Default::default());
     let store = settled(store, kind);
-    let (x, y) = (Tensor::randint(65, [8, 20], (Kind::Int64, CPU)), Tensor::randint(65, [160], (Kind::Int64, CPU)));
+    let (x, y) = (Tensor::randint(65, [batch, 20], (Kind::Int64, CPU)), Tensor::randint(65, [batch * 20], (Kind::Int64, CPU)));
     let loss = move || {
         let (h, _) = lstm.seq(&embedding.forward(&x));
-        out.forward(&h).view([-1, 65]).cross_entropy_for_logits(&y)
+        cross_entropy(&out.forward(&h).view([-1, 65]), &y)
     };
     Model { name: "2-layer LSTM, 20 steps", store, loss: Box::new(loss) }
 }
@@ -96,7 +111,7 @@ pub(crate) fn transformer(kind: Kind) -> Model {
         let mixed = parts[3].forward(&scores.matmul(&v).transpose(1, 2).contiguous().view([8, steps, width]));
         let h = norms[0].forward(&(h + mixed.dropout(0.1, true)));
         let h = norms[1].forward(&(&h + narrow.forward(&wide.forward(&h).gelu("none"))));
-        out.forward(&h).view([-1, 65]).cross_entropy_for_logits(&y)
+        cross_entropy(&out.forward(&h).view([-1, 65]), &y)
     };
     Model { name: "transformer encoder layer", store, loss: Box::new(loss) }
 }
@@ -127,7 +142,7 @@ pub(crate) fn tied(kind: Kind) -> Model {
     let (x, y) = (Tensor::randint(40, [9, 7], (Kind::Int64, CPU)), Tensor::randint(40, [63], (Kind::Int64, CPU)));
     let loss = move || {
         let h = mix.forward(&embedding.forward(&x)).tanh();
-        h.matmul(&embedding.ws.tr()).view([-1, 40]).cross_entropy_for_logits(&y)
+        cross_entropy(&h.matmul(&embedding.ws.tr()).view([-1, 40]), &y)
     };
     Model { name: "tied embeddings", store, loss: Box::new(loss) }
 }

@@ -83,6 +83,36 @@ fn sparse_embeddings() {
     }
 }
 
+/// An operation that one path sends sparse errors to and a longer one dense ones, on their way.
+#[test]
+fn sparse_and_dense_errors_meet() {
+    let _turn = seeded();
+    let start = Tensor::randn([10, 3], F64);
+    let indices = Tensor::from_slice(&[1_i64, 4, 1]);
+    let gradient = |sparse: bool| {
+        let weight = start.detach().set_requires_grad(true);
+        let inner = &weight * 1.5;
+        let loss = Tensor::embedding(&inner, &indices, -1, false, sparse).sum(Kind::Double) + inner.tanh().square().sum(Kind::Double);
+        Pc::fixed_prediction(0.5, 6).unwrap().evaluated_by(Evaluation::Simulate).measured().backward(&loss).unwrap();
+        weight.grad()
+    };
+    close(&gradient(true), &gradient(false));
+}
+
+/// Complex numbers on the way from real parameters to a real loss.
+#[test]
+fn complex_numbers() {
+    let _turn = seeded();
+    let x = Tensor::randn([6], F64).set_requires_grad(true);
+    let loss = || x.tanh().fft_fft(None, 0, "ortho").abs().tanh().sum(Kind::Double);
+    let outcome = Pc::exact().evaluated_by(Evaluation::Simulate).measured().backward(&loss()).unwrap();
+    assert!(outcome.energy.unwrap().internal > 0.0);
+    let ours = x.grad().copy();
+    let _ = x.grad().zero_();
+    loss().backward();
+    close(&ours, &x.grad());
+}
+
 #[test]
 fn layouts_of_gradients_are_libtorchs() {
     let _turn = seeded();
@@ -190,11 +220,11 @@ fn training_steps_are_those_of_backprop() {
 #[path = "../../examples/digits.rs"]
 mod digits;
 
-/// The example learns what it is said to learn, and by the same steps as backprop's.
+/// The example learns what it is said to learn.
 #[test]
 fn the_example_learns() {
     let _turn = seeded();
-    let share = digits::train(6, &Pc::exact()).unwrap();
-    println!("the example after 6 epochs: {share:.3}");
-    assert!(share > 0.9, "{share}");
+    let share = digits::train(digits::EPOCHS, &Pc::exact()).unwrap();
+    println!("the example: {share:.3}");
+    assert!(share > 0.95, "{share}");
 }

@@ -26,6 +26,11 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub struct Tch;
 
+/// Lets libtorch work on as many threads as the other backends have.
+fn share_threads() {
+    ::tch::set_num_threads(i32::try_from(rayon::current_num_threads()).unwrap_or(1));
+}
+
 fn failed(error: TchError) -> CommandError {
     CommandError::input(format!("libtorch: {error}"))
 }
@@ -42,10 +47,12 @@ impl Adapter for Tch {
     }
 
     fn trainee<F: Element>(task: &Task<'_>) -> Result<Box<dyn Trainee<F>>, CommandError> {
+        share_threads();
         Ok(Box::new(train::Tch::new(task)?))
     }
 
     fn checked<F: Element>(subject: &Subject<F>) -> Result<Box<dyn Checked<F>>, CommandError> {
+        share_threads();
         Ok(Box::new(check::Tch::new(subject)?))
     }
 
@@ -54,6 +61,7 @@ impl Adapter for Tch {
     }
 
     fn timed<F: Element>(kind: ModelKind, batch: usize, rules: &[ScheduleKind]) -> Result<Box<dyn Timed>, CommandError> {
+        share_threads();
         Ok(Box::new(speed::Tch::new::<F>(kind, batch, rules)?))
     }
 }

@@ -46,8 +46,6 @@ pub(super) struct Tch {
 
 impl Tch {
     pub(super) fn new<F: Element>(kind: ModelKind, batch: usize, rules: &[ScheduleKind]) -> std::result::Result<Self, CommandError> {
-        // As many threads as the other backends have.
-        ::tch::set_num_threads(i32::try_from(rayon::current_num_threads()).unwrap_or(1));
         let model = build::<F>(kind, &InputShape::Image([1, 28, 28]), CLASSES, SEED, Size::Standard)?;
         let pixels = Init::new(SEED + 1).uniform::<f32>(&[batch, 784], 1.0);
         let clamps = model.feed(Features::Pixels(pixels.data()))?;

@@ -29,7 +29,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 
-    /// The rules to train by, separated by commas or given again and again [default: backprop,fixed-prediction,standard]
+    /// The rules to train by, separated by commas or given again and again [default: backprop,fixed-prediction,standard, in so far as the backend has them]
     ///
     /// The same model is trained once by each, from the same weights on the same batches. See below for what each one is.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "NAMES")]

@@ -209,7 +209,11 @@ impl Plan {
         let digits = data == data::Kind::Digits;
         let text = matches!(data, data::Kind::Names | data::Kind::Shakespeare);
         let mut schedules = match args.schedule.as_slice() {
-            [] => vec![ScheduleKind::Backprop, ScheduleKind::FixedPrediction, ScheduleKind::Standard],
+            [] => {
+                let has = args.backend.unwrap_or_default().support().rules;
+                let usual = [ScheduleKind::Backprop, ScheduleKind::FixedPrediction, ScheduleKind::Standard];
+                usual.into_iter().filter(|rule| has.contains(rule)).collect()
+            }
             given => given.to_vec(),
         };
         if args.compare_backprop && !schedules.contains(&ScheduleKind::Backprop) {
