@@ -35,7 +35,7 @@ pub use relaxation::{Energy, Event, Outcome, Relaxation, Status};
 pub use schedule::{Coordinates, Evaluation, Learning, Linearise, Reduction, Schedule, Start, StepRule};
 pub use tensor::{NodeJob, StateStep, Tensor};
 pub use topology::{ParamId, Prediction, PredictionId, Topology, VertexId};
-pub use vertex::{Cache, Inputs, Pulled, Vertex};
+pub use vertex::{Cache, Inputs, Pulled, Structure, Vertex};
 
 /// The programs in the README compile and run.
 #[cfg(doctest)]

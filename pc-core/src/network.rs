@@ -118,7 +118,8 @@ pub trait Network {
     fn gradients(&self) -> Gradients<Self::Tensor>;
 
     /// Takes over several plain synchronous steps at once, where the network has something faster than the engine's loop (a fused
-    /// kernel). Returns how many it took, none where it leaves them to the engine.
+    /// kernel). Returns how many it took, none where it leaves them to the engine. After live steps the engine calls [`Network::linearise`] at the
+    /// same state, which a network that stands there already need not compute again.
     ///
     /// # Errors
     /// What the framework reports.
@@ -255,10 +256,14 @@ pub struct Drives<'a, T> {
 /// What [`Network::take_steps`] may take over: `steps` plain steps at `rate` from `state`, live or frozen.
 #[derive(Debug)]
 pub struct FusedSteps<'a, T> {
-    /// The states, moved in place.
+    /// The states, moved in place. Frozen steps move `errors` alone, and may find no references and displacements here.
     pub state: &'a mut State<T>,
     /// The errors at `state`, kept up to date.
     pub errors: &'a mut [T],
+    /// The errors at the reference, from which live errors are counted.
+    pub residuals: Residuals<'a, T>,
+    /// Which predictions' errors count: those of intervened vertices do not, and must not be pulled.
+    pub counts: &'a [bool],
     /// Which vertices move.
     pub free: &'a [bool],
     /// The most steps to take.

@@ -15,6 +15,8 @@
 
 #[cfg(feature = "burn")]
 mod burn;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod host;
 mod registry;
 #[cfg(feature = "tch")]

@@ -39,18 +39,22 @@ impl<N: Network> Relaxation<N> {
     }
 
     /// Hands plain steps that nothing watches to a network that has something faster.
-    fn fuse(&mut self, network: &mut N) -> Result<()> {
-        let plain = self.plan == Plan::Live
+    pub(super) fn fuse(&mut self, network: &mut N) -> Result<()> {
+        // Driven errors are constant while predictions are frozen.
+        let frozen = self.plan == Plan::Simulate;
+        let plain = (self.plan == Plan::Live || frozen)
             && self.schedule.learning == Learning::AtEnd
             && self.schedule.rule == StepRule::Plain
             && self.schedule.temperature.is_none()
             && self.schedule.stop.tolerance.is_none()
             && !self.watched()
-            && self.vertices.iter().all(|plan| plan.scratch.is_none() && !matches!(plan.role, Role::Driven { .. }));
+            && self.vertices.iter().all(|plan| plan.scratch.is_none() && (frozen || !matches!(plan.role, Role::Driven { .. })));
         if plain && self.run.step < self.run.steps {
             let request = FusedSteps {
                 state: &mut self.state,
                 errors: &mut self.predictions.errors,
+                residuals: Residuals { tensors: &self.predictions.residuals, nonzero: &self.predictions.residual },
+                counts: &self.predictions.counts,
                 free: &self.free,
                 steps: self.run.steps - self.run.step,
                 rate: self.run.rate,
@@ -58,7 +62,13 @@ impl<N: Network> Relaxation<N> {
             };
             if let Some(taken) = network.take_steps(request, &mut self.at)? {
                 self.run.step += taken;
-                self.touch_all(network);
+                if frozen {
+                    for (index, prediction) in network.topology().predictions().iter().enumerate() {
+                        self.predictions.active[index] |= self.predictions.counts[index] && self.free[prediction.of.index()];
+                    }
+                } else {
+                    self.touch_all(network);
+                }
             }
         }
         Ok(())

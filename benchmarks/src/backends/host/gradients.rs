@@ -43,9 +43,11 @@ pub(super) fn compute<F: Number>(net: Net<F>, ways: &Ways) -> Result<Findings<F>
     Ok(Findings { gradients, energy, values, schedule })
 }
 
-type Built<F> = (Graph<HostTensor<F>>, Vec<VertexId>, Clamps<HostTensor<F>>);
+/// A chain with its layers and what is held.
+pub(in crate::backends) type Built<F> = (Graph<HostTensor<F>>, Vec<VertexId>, Clamps<HostTensor<F>>);
 
-fn build<F: Number>(net: Net<F>, activation: Activation) -> Result<Built<F>, CommandError> {
+/// The chain of dense layers that a net of `gradients` is.
+pub(in crate::backends) fn build<F: Number>(net: Net<F>, activation: Activation) -> Result<Built<F>, CommandError> {
     let mut builder = Graph::builder();
     let input = builder.input("x", &net.x.dims()[1..])?;
     let last = net.layers.len() - 1;

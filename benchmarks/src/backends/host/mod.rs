@@ -22,6 +22,13 @@ use crate::{
     models::ModelKind,
 };
 
+#[cfg(feature = "cuda")]
+pub(super) use gradients::build as chain;
+#[cfg(feature = "cuda")]
+pub(super) use net::net as timed_net;
+#[cfg(feature = "cuda")]
+pub(super) use speed::contenders;
+
 /// The CPU backend of pc-core.
 #[derive(Clone, Copy, Debug)]
 pub struct Host;

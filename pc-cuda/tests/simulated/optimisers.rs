@@ -1,0 +1,85 @@
+//! Losses and optimisers against the host's.
+
+use pc_core::{
+    Clamps, Loss, Relaxation, Schedule, Tensor,
+    host::{Activation, Adam, CrossEntropy, HostTensor, Init, Sgd},
+};
+use pc_cuda::{AdamW, Device, DeviceTensor, FusedNet, Precision, Simulation};
+
+use crate::common::chain;
+
+fn close(found: &[f64], wanted: &[f64], tolerance: f64) {
+    let off = pc_core::Agreement::of_slices(found, wanted).max_difference;
+    assert!(off <= tolerance, "off by {off:.1e}");
+}
+
+fn upload(device: &Device, t: &HostTensor<f32>) -> DeviceTensor {
+    device.tensor(t.dims(), t.data()).unwrap()
+}
+
+/// Trains both sides for some batches and compares all parameters.
+fn train(schedule: &Schedule, adam: bool, driven: bool) {
+    let device = Device::simulated(&Simulation::new(3)).unwrap();
+    let (mut graph, x, y) = chain(&[5, 17, 33, 3], Activation::Tanh, 4).unwrap();
+    let mut net = FusedNet::from_graph(&graph, &device, Precision::F32).unwrap();
+    let mut init = Init::new(9);
+    let (mut here, mut there) = (Relaxation::new(&net, schedule.clone()).unwrap(), Relaxation::new(&graph, schedule.clone()).unwrap());
+    let mut sgd = pc_cuda::Sgd::new(0.01).unwrap().with_momentum(0.9).unwrap().with_decay(0.01).unwrap();
+    let mut host_sgd = Sgd::new(0.01).unwrap().with_momentum(0.9).unwrap().with_decay(0.01).unwrap();
+    let mut adam_w = AdamW::new(0.01).unwrap().with_decay(0.1).unwrap();
+    let mut host_adam = Adam::new(0.01).unwrap().with_decay(0.1).unwrap();
+    for batch in 0..4 {
+        let input: HostTensor<f32> = init.uniform(&[7, 5], 1.0);
+        let labels: Vec<usize> = (0..7).map(|i| (i + batch) % 3).collect();
+        let mut target = HostTensor::<f32>::zeroed(&[7, 3]);
+        labels.iter().enumerate().for_each(|(i, label)| target.data_mut()[3 * i + label] = 1.0);
+        let (on, off) = (Clamps::new().hold(x, upload(&device, &input)), Clamps::new().hold(x, input));
+        let (on, off) = if driven {
+            (on.drive(y, pc_cuda::CrossEntropy::new(upload(&device, &target))), off.drive(y, CrossEntropy::new(target)))
+        } else {
+            (on.hold(y, upload(&device, &target)), off.hold(y, target))
+        };
+        let found = here.train(&mut net, &on, |net, g| if adam { adam_w.step(net, g) } else { sgd.step(net, g) }).unwrap();
+        let wanted = there
+            .train(&mut graph, &off, |graph, g| {
+                if adam { host_adam.step(graph.parameters_mut(), g) } else { host_sgd.step(graph.parameters_mut(), g) }
+            })
+            .unwrap();
+        close(&[found.energy.total()], &[wanted.energy.total()], 1e-4);
+    }
+    for (found, wanted) in net.parameters().iter().zip(graph.parameters()) {
+        close(&found.to_vec(), &wanted.to_vec(), 1e-4);
+    }
+}
+
+#[test]
+fn training_goes_as_on_the_host() {
+    let schedules = [
+        Schedule::standard(0.1, 8).unwrap(),
+        Schedule::fixed_prediction(0.1, 8).unwrap(),
+        Schedule::ipc(0.2, 5).unwrap(),
+        Schedule::backprop(),
+        Schedule::epc(0.1, 5).unwrap(),
+    ];
+    for schedule in &schedules {
+        for (adam, driven) in [(false, false), (true, true), (false, true)] {
+            train(schedule, adam, driven);
+        }
+    }
+}
+
+#[test]
+fn cross_entropy_is_the_hosts() {
+    let device = Device::simulated(&Simulation::new(1)).unwrap();
+    let mut init = Init::new(2);
+    for (rows, classes) in [(1, 2), (9, 10), (3, 33), (17, 70)] {
+        let mu: HostTensor<f32> = init.uniform(&[rows, classes], 30.0);
+        let mut target: HostTensor<f32> = init.uniform(&[rows, classes], 0.5);
+        target.data_mut().iter_mut().for_each(|x| *x = x.abs());
+        let (mut on, mut off) = (upload(&device, &mu), mu.clone());
+        let found = pc_cuda::CrossEntropy::new(upload(&device, &target)).evaluate(&upload(&device, &mu), &mut on).unwrap();
+        let wanted = CrossEntropy::new(target).evaluate(&mu, &mut off).unwrap();
+        close(&[found], &[wanted], 1e-5);
+        close(&on.to_vec(), &off.to_vec(), 1e-5);
+    }
+}
