@@ -4,6 +4,7 @@ use crate::{
     Result,
     clamp::Clamps,
     gradients::Gradients,
+    relaxation::Losses,
     tensor::Tensor,
     topology::{Prediction, Topology, VertexId},
 };
@@ -254,6 +255,9 @@ pub struct Drives<'a, T> {
 }
 
 /// What [`Network::take_steps`] may take over: `steps` plain steps at `rate` from `state`, live or frozen.
+///
+/// Where `gradients` are there, weights learn at every step, and `steps` is 1: the weights have moved since the errors were found and pulled. The states move
+/// by what was pulled then; then errors are found and pulled at the new states by the new weights, as by [`Network::linearise`] and [`Network::pull`].
 #[derive(Debug)]
 pub struct FusedSteps<'a, T> {
     /// The states, moved in place. Frozen steps move `errors` alone, and may find no references and displacements here.
@@ -266,6 +270,12 @@ pub struct FusedSteps<'a, T> {
     pub counts: &'a [bool],
     /// Which vertices move.
     pub free: &'a [bool],
+    /// Which vertices losses drive. While predictions are frozen their errors are constant; live ones follow their prediction, and their errors are
+    /// `-lambda dL/dmu` there, of which precisions are no part. After the last live step the engine evaluates the losses itself, and their vertices'
+    /// errors have to be minus the change of the prediction since the reference, as [`Network::linearise`] leaves them.
+    pub losses: Losses<'a, T>,
+    /// Where to put the parameter gradients of the new point, where weights learn at every step; none are there yet.
+    pub gradients: Option<&'a mut Gradients<T>>,
     /// The most steps to take.
     pub steps: usize,
     /// `gamma`.

@@ -84,35 +84,26 @@ PC_KERNEL(pc_adamw, PC_LEARN_THREADS, PcOptimise) {
   });
 }
 
+// m <- theta - g: what a parameter has moved by since it was g.
+PC_KERNEL(pc_moved, PC_LEARN_THREADS, PcOptimise) {
+  pc_each_part(p, [](const PcPart& y, int i) { y.m[i] = y.theta[i] - y.g[i]; });
+}
+
 // One warp a row: L = -sum y log softmax(mu), and the drive y - softmax(mu) (times the target's mass).
 PC_KERNEL(pc_cross_entropy, PC_LEARN_THREADS, PcCrossEntropy) {
   int row = pc_bid() * (PC_LEARN_THREADS / 32) + (pc_tid() >> 5), lane = pc_tid() & 31;
   if (row >= p.rows) return;
   const float *mu = p.mu + (u64)row * p.classes, *target = p.target + (u64)row * p.classes;
-  float* drive = p.drive + (u64)row * p.classes;
-  float largest = mu[0];
-  for (int k = lane; k < p.classes; k += 32) largest = mu[k] > largest ? mu[k] : largest;
-#pragma unroll
-  for (int half = 16; half > 0; half >>= 1) {
-    float other = pc_shfl_xor(largest, half);
-    largest = other > largest ? other : largest;
-  }
-  double sum = 0.0, mass = 0.0, inner = 0.0;
-  for (int k = lane; k < p.classes; k += 32) {
+  float *drive = p.drive + (u64)row * p.classes, largest;
+  int n = p.classes;
+  double sum = pc_exp_sum<double>(n, [=](int k) { return mu[k]; }, largest);
+  double mass = pc_warp_sum<double>(n, [=](int k) { return (double)target[k]; }), shift = largest;
+  double inner = pc_warp_sum<double>(n, [=](int k) { return (double)target[k] * ((double)mu[k] - shift); });
+  float scale = (float)(mass / sum);
+  for (int k = lane; k < n; k += 32) {
     float e, unused;
     pc_exp_both(mu[k] - largest, e, unused);
-    drive[k] = e;
-    sum += e;
-    mass += target[k];
-    inner += (double)target[k] * ((double)mu[k] - largest);
+    drive[k] = target[k] - scale * e;
   }
-#pragma unroll
-  for (int half = 16; half > 0; half >>= 1) {
-    sum += pc_shfl_xor(sum, half);
-    mass += pc_shfl_xor(mass, half);
-    inner += pc_shfl_xor(inner, half);
-  }
-  float scale = (float)(mass / sum);
-  for (int k = lane; k < p.classes; k += 32) drive[k] = target[k] - scale * drive[k];
   if (lane == 0) p.loss[row] = mass * pc_log(sum) - inner;
 }

@@ -68,3 +68,33 @@ PC_DEV float pc_change(int act, float a, float d, float& slope) {
   slope = 1.f;
   return d;
 }
+
+// One warp: the largest of n numbers, and the sum of exp(x - largest).
+template <class Sum, class At> PC_DEV Sum pc_exp_sum(int n, At at, float& largest) {
+  int lane = pc_tid() & 31;
+  largest = at(0);
+  for (int k = lane; k < n; k += 32) largest = at(k) > largest ? at(k) : largest;
+#pragma unroll
+  for (int half = 16; half > 0; half >>= 1) {
+    float other = pc_shfl_xor(largest, half);
+    largest = other > largest ? other : largest;
+  }
+  Sum sum = 0;
+  for (int k = lane; k < n; k += 32) {
+    float e, unused;
+    pc_exp_both(at(k) - largest, e, unused);
+    sum += e;
+  }
+#pragma unroll
+  for (int half = 16; half > 0; half >>= 1) sum += pc_shfl_xor(sum, half);
+  return sum;
+}
+
+// One warp: a sum over n numbers.
+template <class Sum, class At> PC_DEV Sum pc_warp_sum(int n, At at) {
+  Sum sum = 0;
+  for (int k = pc_tid() & 31; k < n; k += 32) sum += at(k);
+#pragma unroll
+  for (int half = 16; half > 0; half >>= 1) sum += pc_shfl_xor(sum, half);
+  return sum;
+}

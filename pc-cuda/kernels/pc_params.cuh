@@ -23,10 +23,13 @@ struct PcClusterLayer {
   int weight_at, gather_at, partial_at, state_at, gate_at, scratch_at;
   int residual_at; // -1 where there is no r
 };
+// What drives a live output: nothing, it is held; or a loss.
+enum { PC_NO_LOSS = 0, PC_SQUARED_ERROR = 1, PC_CROSS_ENTROPY = 2 };
 struct PcCluster {
   PcClusterLayer layer[PC_LAYERS];
-  int layers, batch, steps;
-  float rate;
+  const float* target; // of the loss
+  int layers, batch, steps, loss;
+  float rate, lambda;
 };
 
 // One prediction of any size, for kernels over the elements of several layers. `first` is the first block of the layer.
@@ -49,6 +52,17 @@ struct PcFused {
   PcFusedLayer layer[PC_LAYERS];
   int layers;
   float rate;
+};
+
+// e holds what a live output's prediction has moved by, negated; the drive takes its place, and g = f' e.
+struct PcDrive {
+  const float* ref;
+  const float* target;
+  const float* slope;
+  float* e;
+  float* g;
+  int rows, classes, loss;
+  float lambda;
 };
 
 struct PcPredict {

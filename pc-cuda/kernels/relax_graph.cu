@@ -66,3 +66,24 @@ PC_KERNEL(pc_move_frozen, PC_FUSED_THREADS, PcFused) {
     y.g[i] = y.precision * y.slope[i] * e;
   });
 }
+
+// The drive of a live output, a warp a row: lambda (y - mu), or lambda (y - mass softmax(mu)).
+PC_KERNEL(pc_drive, PC_FUSED_THREADS, PcDrive) {
+  int row = pc_bid() * (PC_FUSED_THREADS / 32) + (pc_tid() >> 5), n = p.classes;
+  if (row >= p.rows) return;
+  u64 first = (u64)row * n;
+  const float *ref = p.ref + first, *target = p.target + first, *slope = p.slope + first;
+  float *e = p.e + first, *g = p.g + first, largest = 0.f, scale = 0.f;
+  bool entropy = p.loss == PC_CROSS_ENTROPY;
+  if (entropy) {
+    float sum = pc_exp_sum<float>(n, [=](int k) { return ref[k] - e[k]; }, largest);
+    scale = pc_div(pc_warp_sum<float>(n, [=](int k) { return target[k]; }), sum);
+  }
+  for (int k = pc_tid() & 31; k < n; k += 32) {
+    float x, unused;
+    pc_exp_both(entropy ? ref[k] - e[k] - largest : 0.f, x, unused);
+    float drive = p.lambda * (entropy ? target[k] - scale * x : (target[k] - ref[k]) + e[k]);
+    e[k] = drive;
+    g[k] = slope[k] * drive;
+  }
+}

@@ -47,5 +47,5 @@ pub use device::{Device, DeviceProps};
 pub use loss::CrossEntropy;
 pub use net::{FusedLinearisation, FusedNet, Precision};
 pub use optimiser::{AdamW, Sgd};
-pub use plan::{Kernel, NetShape, Plan, Strategy, plan};
+pub use plan::{Kernel, NetShape, Output, Plan, Strategy, plan};
 pub use tensor::DeviceTensor;

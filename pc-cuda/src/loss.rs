@@ -1,6 +1,6 @@
 //! Losses whose numbers stay on the device.
 
-use pc_core::{Error, ErrorKind, Loss, Result};
+use pc_core::{Error, ErrorKind, Loss, LossForm, Result};
 
 use crate::{
     device::{Family, Launch, Memory},
@@ -62,5 +62,9 @@ impl Loss<DeviceTensor> for CrossEntropy {
         let mut bytes = vec![0u8; 8 * rows];
         device.machine().download(losses.address(), &mut bytes)?;
         Ok(bytes.as_chunks::<8>().0.iter().map(|word| f64::from_ne_bytes(*word)).sum())
+    }
+
+    fn form(&self) -> LossForm<'_, DeviceTensor> {
+        LossForm::CrossEntropy(&self.target)
     }
 }

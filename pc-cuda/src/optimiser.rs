@@ -3,7 +3,7 @@
 use pc_core::{Error, ErrorKind, Gradients, ParamId, Result};
 
 use crate::{
-    device::{Family, Launch},
+    device::{Device, Family, Launch},
     net::FusedNet,
     params::{CHUNK, Optimise, PARTS, Part},
     tensor::{DeviceTensor, int},
@@ -13,7 +13,7 @@ fn setting(what: &str, value: f64, good: bool) -> Result<f64> {
     if good && value.is_finite() { Ok(value) } else { Err(Error::new(ErrorKind::Schedule, format!("the {what} must not be {value}"))) }
 }
 
-/// Runs one kernel over the parameters that have a gradient, as few launches as may be.
+/// Runs one kernel over the parameters that have a gradient.
 fn each(
     net: &mut FusedNet,
     gradients: &Gradients<DeviceTensor>,
@@ -34,6 +34,11 @@ fn each(
         let state = part(index, theta)?;
         parts.push(Part { theta: theta.address(), g: g.address(), count: int(theta.count()), ..state });
     }
+    launch_parts(net.device(), kernel, settings, &parts)
+}
+
+/// Runs a kernel over tensors of any number, few launches as may be.
+pub(crate) fn launch_parts(device: &Device, kernel: &'static str, settings: Optimise, parts: &[Part]) -> Result<()> {
     for group in parts.chunks(PARTS) {
         let mut params = Optimise { parts: int(group.len()), ..settings };
         let mut blocks = 0;
@@ -41,7 +46,7 @@ fn each(
             *slot = Part { first: int(blocks), ..*part };
             blocks += (part.count as usize).div_ceil(CHUNK);
         }
-        net.device().launch(&Launch { family: Family::Learn, kernel, grid: blocks, block: 256, cluster: 1, shared: 0 }, &params)?;
+        device.launch(&Launch { family: Family::Learn, kernel, grid: blocks, block: 256, cluster: 1, shared: 0 }, &params)?;
     }
     Ok(())
 }

@@ -29,13 +29,21 @@ params! {
         precision: f32, n: i32, rows: i32, act: i32, senders: i32,
         weight_at: i32, gather_at: i32, partial_at: i32, state_at: i32, gate_at: i32, scratch_at: i32, residual_at: i32,
     }
-    Cluster { layer: [ClusterLayer; LAYERS], layers: i32, batch: i32, steps: i32, rate: f32, }
+    Cluster {
+        layer: [ClusterLayer; LAYERS],
+        target: u64, layers: i32, batch: i32, steps: i32, loss: i32, rate: f32, lambda: f32,
+    }
     /// One prediction, for kernels over the elements of several.
     FusedLayer {
         z: u64, dz: u64, shift: u64, r: u64, reference: u64, force: u64, d: u64, v: u64, e: u64, g: u64, slope: u64,
         precision: f32, act: i32, count: i32, width: i32, first: i32, unused: i32,
     }
     Fused { layer: [FusedLayer; LAYERS], layers: i32, rate: f32, }
+    /// The drive of a live output.
+    Drive {
+        reference: u64, target: u64, slope: u64, e: u64, g: u64,
+        rows: i32, classes: i32, loss: i32, lambda: f32,
+    }
     Predict {
         product: u64, bias: u64, offset: u64, z: u64, mu: u64, slope: u64, value: u64,
         act: i32, count: i32, width: i32, unused: i32,

@@ -21,6 +21,44 @@ pub struct NetShape {
     pub live: bool,
     /// The precision of the products.
     pub precision: Precision,
+    /// Whether any vertex is a relu.
+    pub relu: bool,
+    /// What the output does.
+    pub output: Output,
+}
+
+/// What the output of a net does while it relaxes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Output {
+    /// It is held; or its predictions are frozen, so that what drives it is constant.
+    #[default]
+    Held,
+    /// It follows its live prediction, and the squared error there drives it.
+    SquaredError,
+    /// It follows its live prediction, and cross-entropy there drives it. A cluster keeps all of such an output in one block.
+    CrossEntropy,
+}
+
+impl NetShape {
+    /// What its products are made of.
+    pub(crate) fn products(&self) -> Products {
+        match self.precision {
+            Precision::F32 => Products::Full,
+            Precision::Tf32 if self.live && self.relu => Products::Split,
+            Precision::Tf32 => Products::Rounded,
+        }
+    }
+}
+
+/// What products are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Products {
+    /// Numbers as they are.
+    Full,
+    /// Numbers rounded to tf32.
+    Rounded,
+    /// A rounded part and the rest of every number: three products for one.
+    Split,
 }
 
 /// Which kernels to use.
@@ -97,6 +135,8 @@ mod cost {
     pub(super) const EXACT: f64 = 80e3;
     /// The same in tf32 on tensor cores.
     pub(super) const TF32: f64 = 300e3;
+    /// The same with operands split in two.
+    pub(super) const SPLIT: f64 = 110e3;
 }
 
 /// Chooses a kernel. A pure function of its arguments: what a device can hold at once is in its properties.
@@ -106,8 +146,9 @@ mod cost {
 ///
 /// # Example
 /// ```
-/// use pc_cuda::{DeviceProps, Kernel, NetShape, Precision, plan};
-/// let net = NetShape { widths: vec![784, 512, 512, 10], batch: 64, live: true, precision: Precision::Tf32 };
+/// use pc_cuda::{DeviceProps, Kernel, NetShape, Output, Precision, plan};
+/// let widths = vec![784, 512, 512, 10];
+/// let net = NetShape { widths, batch: 64, live: true, precision: Precision::Tf32, relu: false, output: Output::Held };
 /// let plan = plan(&net, &DeviceProps::h100())?;
 /// assert!(matches!(plan.kernel(), Kernel::Cluster { blocks: 8, .. }));
 /// println!("{}", plan.explain());
@@ -117,7 +158,8 @@ pub fn plan(net: &NetShape, device: &DeviceProps) -> Result<Plan> {
     if net.widths.len() < 2 || net.batch == 0 || net.widths.contains(&0) {
         return Err(Error::new(ErrorKind::Shape, format!("there is nothing to relax in {net:?}")));
     }
-    let launches = if net.live { 2 * (net.widths.len() - 2) + 2 } else { net.widths.len() - 1 };
+    let drive = usize::from(net.live && net.output != Output::Held);
+    let launches = if net.live { 2 * (net.widths.len() - 2) + 2 + drive } else { net.widths.len() - 1 };
     let mut best = (launches as f64 * cost::LAUNCH, Kernel::Graph { launches });
     let mut reasons = vec![format!("{device}"), format!("relax_graph: {launches} launches a step, about {:.1} us", best.0)];
     if net.widths.len() - 1 > LAYERS {
@@ -207,7 +249,7 @@ const WARPS: usize = 8;
 impl ClusterLayout {
     /// For a relaxation from a feed-forward pass, where only the output has an error at the reference; with `residuals` from anywhere.
     pub(crate) fn new(net: &NetShape, blocks: usize, residuals: bool) -> Self {
-        let tf32 = net.precision == Precision::Tf32;
+        let tensor_cores = net.products() != Products::Full;
         let count = net.widths.len() - 1;
         let mut floats = 0;
         let mut take = |size: usize| {
@@ -217,7 +259,12 @@ impl ClusterLayout {
         };
         let mut layers: Vec<LayerLayout> = net.widths[1..]
             .iter()
-            .map(|n| LayerLayout { rows: n.div_ceil(blocks).next_multiple_of(if tf32 { 16 } else { 4 }), ..LayerLayout::default() })
+            .enumerate()
+            .map(|(l, n)| {
+                let whole = net.live && net.output == Output::CrossEntropy && l + 1 == count;
+                let share = if whole { *n } else { n.div_ceil(blocks) };
+                LayerLayout { rows: share.next_multiple_of(if tensor_cores { 16 } else { 4 }), ..LayerLayout::default() }
+            })
             .collect();
         for l in 0..count {
             let rows = layers[l].rows;
@@ -237,7 +284,7 @@ impl ClusterLayout {
                 layers[l].residual_at = take(rows * SLICE);
             }
             if net.live && l > 0 {
-                let splits = if tf32 { (WARPS / (rows / 16)).max(1) } else { 1 };
+                let splits = if tensor_cores { (WARPS / (rows / 16)).max(1) } else { 1 };
                 layers[l].scratch_at = take(splits * rows * SLICE);
             }
         }
@@ -250,7 +297,11 @@ impl ClusterLayout {
 
     /// Estimated microseconds a step.
     fn time(&self, net: &NetShape) -> f64 {
-        let rate = if net.precision == Precision::Tf32 { cost::TF32 } else { cost::EXACT };
+        let rate = match net.products() {
+            Products::Full => cost::EXACT,
+            Products::Rounded => cost::TF32,
+            Products::Split => cost::SPLIT,
+        };
         let products = if net.live { 2.0 } else { 1.0 };
         let work: usize = (1..self.layers.len()).map(|l| self.layers[l].rows * net.widths[l] * SLICE).sum();
         let barriers = if self.blocks == 1 { 0.1 } else { cost::BARRIER };

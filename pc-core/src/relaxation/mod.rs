@@ -3,11 +3,13 @@
 mod begin;
 mod errors;
 mod frozen;
+mod fuse;
 mod live;
 mod measure;
 mod outcome;
 mod plan;
 
+pub use fuse::Losses;
 pub use outcome::{Energy, Event, Outcome, Status};
 
 use crate::{

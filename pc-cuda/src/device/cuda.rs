@@ -11,7 +11,7 @@ use std::{
 use cudarc::driver::{result, sys};
 use pc_core::Result;
 
-use crate::device::{Address, DeviceProps, Family, Gemm, Launch, Machine, Recording, blas::Blas, compile, failed};
+use crate::device::{Address, DeviceProps, Family, Gemm, Launch, Machine, blas::Blas, compile, failed};
 
 /// Says which call failed, and what it usually means.
 fn check(what: &str, status: sys::CUresult) -> Result<()> {
@@ -313,7 +313,7 @@ impl Machine for Cuda {
         }
     }
 
-    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Recording> {
+    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<u64> {
         self.enter()?;
         self.preparing.set(true);
         let prepared = work();
@@ -335,7 +335,7 @@ impl Machine for Cuda {
         made?;
         let number = runnable as u64;
         self.graphs.borrow_mut().insert(number, runnable);
-        Ok(Recording::Graph(number))
+        Ok(number)
     }
 
     fn replay(&self, graph: u64) -> Result<()> {

@@ -33,16 +33,6 @@ pub(crate) struct Gemm {
     pub(crate) tf32: bool,
 }
 
-/// What a capture came to.
-#[derive(Debug)]
-pub(crate) enum Recording {
-    /// Work that can be replayed.
-    Graph(u64),
-    /// The device does not record: the work has been done.
-    #[cfg_attr(not(feature = "simulation"), allow(dead_code))]
-    Done,
-}
-
 /// A stream of a device. Work runs in the order in which it is asked for.
 pub(crate) trait Machine {
     /// Memory of so many bytes, aligned to 256, contents unknown.
@@ -54,8 +44,9 @@ pub(crate) trait Machine {
     fn copy(&self, to: Address, from: Address, bytes: usize) -> Result<()>;
     fn launch(&self, launch: &Launch, params: &[u8]) -> Result<()>;
     fn gemm(&self, gemm: &Gemm) -> Result<()>;
-    /// Records what `work` asks for, where the device can, and otherwise just does it.
-    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Recording>;
+    /// Records the launches and products that `work` asks for, without running them. It is called more than once.
+    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<u64>;
+    /// Runs what was recorded, with the addresses it had then.
     fn replay(&self, graph: u64) -> Result<()>;
     fn forget(&self, graph: u64) -> Result<()>;
     fn synchronize(&self) -> Result<()>;
@@ -82,7 +73,7 @@ macro_rules! arguments {
         )*
     };
 }
-arguments! { Cluster {} Fused {} Predict {} Weights {} Optimise {} Map {} Reduce {} Step {} CrossEntropy {} Primitives {} }
+arguments! { Cluster {} Fused {} Drive {} Predict {} Weights {} Optimise {} Map {} Reduce {} Step {} CrossEntropy {} Primitives {} }
 
 /// The bytes of numbers.
 pub(crate) fn bytes_of(numbers: &[f32]) -> &[u8] {

@@ -20,7 +20,7 @@ pub use props::DeviceProps;
 pub use simulation::Simulation;
 
 pub(crate) use kernels::Family;
-pub(crate) use machine::{Address, Arguments, Gemm, Layout, Machine, Recording, bytes_of};
+pub(crate) use machine::{Address, Arguments, Gemm, Layout, Machine, bytes_of};
 
 /// One stream of work on one device. Clones are the same stream; another stream, or another thread, takes a device of its own.
 ///

@@ -10,7 +10,7 @@ use std::{
 
 use pc_core::Result;
 
-use crate::device::{Address, DeviceProps, Gemm, Launch, Layout, Machine, Recording, failed};
+use crate::device::{Address, DeviceProps, Gemm, Launch, Layout, Machine, failed};
 
 /// Runs one kernel: name, grid, block, cluster, bytes of shared memory, seed, parameters and their size, room for a message.
 pub(crate) type LaunchFn = unsafe extern "C" fn(*const c_char, u32, u32, u32, u32, u64, *const c_void, usize, *mut c_char, usize) -> c_int;
@@ -70,7 +70,14 @@ impl Simulation {
     }
 
     pub(crate) fn machine(&self) -> HostLayer {
-        HostLayer { launch: self.launch, seed: self.seed, launches: Cell::new(0), blocks: RefCell::new(HashMap::new()) }
+        HostLayer {
+            launch: self.launch,
+            seed: self.seed,
+            launches: Cell::new(0),
+            blocks: RefCell::default(),
+            recording: RefCell::default(),
+            recorded: RefCell::default(),
+        }
     }
 }
 
@@ -80,6 +87,28 @@ pub(crate) struct HostLayer {
     seed: u64,
     launches: Cell<u64>,
     blocks: RefCell<HashMap<Address, alloc::Layout>>,
+    /// What is being recorded.
+    recording: RefCell<Option<Vec<Work>>>,
+    recorded: RefCell<HashMap<u64, Vec<Work>>>,
+}
+
+/// What a recording is made of.
+enum Work {
+    Launch(Launch, Vec<u8>),
+    Gemm(Gemm),
+}
+
+impl HostLayer {
+    /// Whether work was recorded instead.
+    fn records(&self, work: impl FnOnce() -> Work) -> bool {
+        match self.recording.borrow_mut().as_mut() {
+            Some(recording) => {
+                recording.push(work());
+                true
+            }
+            None => false,
+        }
+    }
 }
 
 impl Drop for HostLayer {
@@ -136,6 +165,9 @@ impl Machine for HostLayer {
     }
 
     fn launch(&self, launch: &Launch, params: &[u8]) -> Result<()> {
+        if self.records(|| Work::Launch(*launch, params.to_vec())) {
+            return Ok(());
+        }
         let name = CString::new(launch.kernel).map_err(|error| failed(error.to_string()))?;
         let mut message: [c_char; 512] = [0; 512];
         let number = self.launches.get();
@@ -173,6 +205,9 @@ impl Machine for HostLayer {
     }
 
     fn gemm(&self, gemm: &Gemm) -> Result<()> {
+        if self.records(|| Work::Gemm(*gemm)) {
+            return Ok(());
+        }
         let Gemm { layout, m, n, k, a, b, c, add, tf32 } = *gemm;
         let round = |x: f32| if tf32 && x.is_finite() { f32::from_bits((x.to_bits() + 0x1000) & !0x1fff) } else { x };
         let a: Vec<f32> = slice(a, m * k).iter().copied().map(round).collect();
@@ -198,16 +233,32 @@ impl Machine for HostLayer {
         Ok(())
     }
 
-    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Recording> {
-        work()?;
-        Ok(Recording::Done)
+    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<u64> {
+        // Once to prepare and once to record, as a GPU does.
+        let mut kept = Vec::new();
+        for _ in 0..2 {
+            self.recording.replace(Some(Vec::new()));
+            let done = work();
+            kept = self.recording.take().unwrap_or_default();
+            done?;
+        }
+        let mut recorded = self.recorded.borrow_mut();
+        let number = (1..).find(|number| !recorded.contains_key(number)).unwrap_or(0);
+        recorded.insert(number, kept);
+        Ok(number)
     }
 
-    fn replay(&self, _graph: u64) -> Result<()> {
-        Err(failed("the host layer records nothing"))
+    fn replay(&self, graph: u64) -> Result<()> {
+        let recorded = self.recorded.borrow();
+        let works = recorded.get(&graph).ok_or_else(|| failed("a recording that was forgotten cannot be replayed"))?;
+        works.iter().try_for_each(|work| match work {
+            Work::Launch(launch, params) => self.launch(launch, params),
+            Work::Gemm(gemm) => self.gemm(gemm),
+        })
     }
 
-    fn forget(&self, _graph: u64) -> Result<()> {
+    fn forget(&self, graph: u64) -> Result<()> {
+        self.recorded.borrow_mut().remove(&graph);
         Ok(())
     }
 

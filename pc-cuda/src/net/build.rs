@@ -12,11 +12,14 @@ use crate::{
     tensor::DeviceTensor,
 };
 
+/// How the kernels number a relu.
+pub(super) const RELU: i32 = 1;
+
 /// What a link's vertex is made of, as the kernels number it.
 fn dense(structure: &Structure) -> Option<(bool, i32)> {
     let act = |activation: &Activation| match activation {
         Activation::Identity => Some(0),
-        Activation::Relu => Some(1),
+        Activation::Relu => Some(RELU),
         Activation::Tanh => Some(2),
         _ => None,
     };

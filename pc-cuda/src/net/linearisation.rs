@@ -12,6 +12,10 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct FusedLinearisation {
     pub(super) batch: usize,
+    /// Whether it is of live predictions.
+    pub(super) live: bool,
+    /// The target of a live output's loss, where recordings find it at the same place for every batch.
+    pub(super) target: Option<DeviceTensor>,
     /// By link.
     pub(super) layers: Vec<Layer>,
     /// The parameters at the reference, where they may move meanwhile, by parameter.
@@ -96,7 +100,7 @@ impl FusedLinearisation {
         Ok(())
     }
 
-    /// Which link is the only child of a vertex.
+    /// No pull counts.
     pub(super) fn forget(&mut self) {
         for layer in &mut self.layers {
             layer.contributes = false;
@@ -122,7 +126,7 @@ impl FusedNet {
     }
 
     /// `out <- g W`.
-    pub(super) fn pullback(&self, link: &Link, batch: usize, g: u64, out: u64) -> Result<()> {
+    pub(super) fn pullback(&self, link: &Link, batch: usize, g: u64, out: u64, tf32: bool) -> Result<()> {
         self.device.machine().gemm(&Gemm {
             layout: Layout::Plain,
             m: batch,
@@ -132,7 +136,7 @@ impl FusedNet {
             b: self.weight(link).address(),
             c: out,
             add: false,
-            tf32: self.tf32(),
+            tf32,
         })
     }
 }

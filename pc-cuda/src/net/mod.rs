@@ -1,6 +1,7 @@
 //! A chain of linear vertices on a device, as a network.
 
 mod build;
+mod learn;
 mod linearisation;
 mod network;
 mod relax;
@@ -10,7 +11,7 @@ use pc_core::{ErrorKind, ParamId, Result, Topology, VertexId};
 
 use crate::{
     device::Device,
-    plan::{NetShape, Plan, Strategy},
+    plan::{NetShape, Output, Plan, Strategy},
     tensor::DeviceTensor,
 };
 
@@ -23,12 +24,15 @@ pub enum Precision {
     #[default]
     F32,
     /// Operands rounded to 10 bits of mantissa, for tensor cores. Errors are kept as displacements, so that this costs digits of the result only in
-    /// proportion.
+    /// proportion. Live relus are the exception: a slope jumps where its argument crosses zero, and rounding moves the crossing, whether it is the
+    /// predictions' products or the pullbacks' that are rounded. So a net with a relu, relaxed live, has its products made of both parts of each number
+    /// (three products for one) in a cluster, and in full `f32` elsewhere.
     Tf32,
 }
 
 /// A chain `mu_l = f_l(W_l v_(l-1) + b_l)` on a device: a [`pc_core::Network`] that can do everything a graph can, and takes over whole relaxations of
-/// fixed prediction and standard PC whose input and output are held. Other schedules run in the engine's loop, on the device too.
+/// fixed prediction and standard PC, and the steps of iPC from one learning event to the next, where the input is held and the output held or driven by
+/// [`pc_core::SquaredError`] or [`crate::CrossEntropy`]. Other schedules run in the engine's loop, on the device too.
 ///
 /// See the crate's example.
 pub struct FusedNet {
@@ -103,28 +107,33 @@ impl FusedNet {
         self
     }
 
-    /// Measures every relaxation that it takes over, which costs a wait for each; see [`FusedNet::last_relaxation`].
+    /// Measures what it takes over (whole relaxations, or steps between learning events), which costs a wait for each; see
+    /// [`FusedNet::last_relaxation`].
     #[must_use]
     pub fn timed(mut self) -> Self {
         self.timed = true;
         self
     }
 
-    /// The seconds that the last relaxation it took over has taken on the device; none without [`FusedNet::timed`], or before the first.
+    /// The seconds that what it took over last has taken on the device; none without [`FusedNet::timed`], or before the first.
     pub fn last_relaxation(&self) -> Option<f64> {
         self.last.get()
     }
 
-    /// The plan for a batch of this size.
+    /// The plan for a batch of this size whose output is held.
     ///
     /// # Errors
     /// An empty batch; a strategy that does not fit the device.
     pub fn plan(&self, batch: usize, live: bool) -> Result<Plan> {
-        self.strategy.plan(&self.shape(batch, live), self.device.props())
+        self.strategy.plan(&self.shape(batch, live, Output::Held), self.device.props())
     }
 
-    fn shape(&self, batch: usize, live: bool) -> NetShape {
-        NetShape { widths: self.chain_widths(), batch, live, precision: self.precision }
+    fn shape(&self, batch: usize, live: bool, output: Output) -> NetShape {
+        NetShape { widths: self.chain_widths(), batch, live, precision: self.precision, relu: self.relu(), output }
+    }
+
+    fn relu(&self) -> bool {
+        self.links.iter().any(|link| link.act == build::RELU)
     }
 
     /// The widths along the chain.
@@ -141,8 +150,9 @@ impl FusedNet {
         link.bias.map_or(0, |bias| self.parameters[bias.index()].address())
     }
 
-    fn tf32(&self) -> bool {
-        self.precision == Precision::Tf32
+    /// Whether the library's products may round.
+    fn tf32(&self, live: bool) -> bool {
+        self.precision == Precision::Tf32 && !(live && self.relu())
     }
 }
 

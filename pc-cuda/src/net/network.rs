@@ -7,8 +7,8 @@ use pc_core::{
 
 use crate::{
     device::{Family, Launch},
-    net::{FusedLinearisation, FusedNet, Link, error},
-    params::{CHUNK, Fused, FusedLayer, LAYERS, Predict, TILE, WeightLayer, Weights},
+    net::{FusedLinearisation, FusedNet, error},
+    params::{CHUNK, Fused, FusedLayer, LAYERS, Predict},
     tensor::{DeviceTensor, elements, int},
 };
 
@@ -77,58 +77,6 @@ impl FusedNet {
         // Cotangents are weighed by their precisions already.
         FusedLayer { e: cotangent.address(), precision: 1.0, ..self.layer(at, index) }
     }
-
-    /// Adds the parameter gradients of these layers, whose `g` is up to date, times `-weight`.
-    fn learn(
-        &self,
-        layers: impl Iterator<Item = (usize, f32)>,
-        state: &State<DeviceTensor>,
-        gradients: &mut Gradients<DeviceTensor>,
-        at: &FusedLinearisation,
-    ) -> Result<()> {
-        let mut group: Vec<(&Link, WeightLayer)> = Vec::new();
-        for (index, weight) in layers {
-            let link = &self.links[index];
-            // Layers that share a parameter add to one place, so they go one after the other.
-            if group.len() == LAYERS
-                || group.iter().any(|(other, _)| other.weight == link.weight || (other.bias == link.bias && link.bias.is_some()))
-            {
-                self.add_gradients(&group, at.batch)?;
-                group.clear();
-            }
-            let (dw, add_w) = gradients.slot(link.weight).map_or((0, false), |(tensor, fresh)| (tensor.address(), !fresh));
-            let bias = link.bias.and_then(|bias| gradients.slot(bias));
-            let (db, add_b) = bias.map_or((0, false), |(tensor, fresh)| (tensor.address(), !fresh));
-            group.push((
-                link,
-                WeightLayer {
-                    g: at.layers[index].g.address(),
-                    v: state.values[link.parent.index()].address(),
-                    dw,
-                    db,
-                    outputs: int(link.outputs),
-                    inputs: int(link.inputs),
-                    add_w: i32::from(add_w),
-                    add_b: i32::from(add_b),
-                    scale: -weight,
-                    ..WeightLayer::default()
-                },
-            ));
-        }
-        self.add_gradients(&group, at.batch)
-    }
-
-    fn add_gradients(&self, group: &[(&Link, WeightLayer)], batch: usize) -> Result<()> {
-        let mut params = Weights { layers: int(group.len()), batch: int(batch), ..Weights::default() };
-        let mut blocks = 0;
-        for (slot, (link, layer)) in params.layer.iter_mut().zip(group) {
-            *slot = WeightLayer { first: int(blocks), ..*layer };
-            blocks += link.outputs.div_ceil(TILE) * link.inputs.div_ceil(TILE);
-        }
-        let shared = 4 * 2 * TILE * (TILE + 1);
-        let launch = Launch { family: Family::Learn, kernel: "pc_weight_gradients", grid: blocks, block: 256, cluster: 1, shared };
-        self.device.launch(&launch, &params)
-    }
 }
 
 impl Network for FusedNet {
@@ -191,6 +139,7 @@ impl Network for FusedNet {
         }
         into.forget();
         into.fresh = false;
+        into.live = pass.settings.live;
         self.device.check()
     }
 
@@ -207,6 +156,7 @@ impl Network for FusedNet {
         }
         into.forget();
         into.fresh = false;
+        into.live = settings.live;
         self.device.check()
     }
 
@@ -228,9 +178,7 @@ impl Network for FusedNet {
             return Ok(());
         }
         if settings.plastic {
-            for ((moved, old), parameter) in into.moved.iter_mut().zip(&into.old).zip(&self.parameters) {
-                moved.set_difference(parameter, old);
-            }
+            self.note_moved(into)?;
         }
         let mut layers = Vec::with_capacity(self.links.len());
         for (index, link) in self.links.iter().enumerate() {
@@ -240,12 +188,12 @@ impl Network for FusedNet {
             // f_new(v_ref + d) - f_old(v_ref), whose argument has moved by W d + (W - W_old) v_ref + (b - b_old).
             if state.moved[parent] {
                 let (weight, d) = (self.weight(link).address(), state.displacements[parent].address());
-                self.product(link, into.batch, weight, d, product, false, self.tf32())?;
+                self.product(link, into.batch, weight, d, product, false, self.tf32(settings.live))?;
                 dz = product;
             }
             if settings.plastic {
                 let (weight, v) = (into.moved[link.weight.index()].address(), state.references[parent].address());
-                self.product(link, into.batch, weight, v, product, dz != 0, self.tf32())?;
+                self.product(link, into.batch, weight, v, product, dz != 0, self.tf32(settings.live))?;
                 dz = product;
             }
             let shift = if settings.plastic { link.bias.map_or(0, |bias| into.moved[bias.index()].address()) } else { 0 };
@@ -278,7 +226,7 @@ impl Network for FusedNet {
         for &index in &chosen {
             let link = &self.links[index];
             if want.force(link.parent) {
-                self.pullback(link, at.batch, at.layers[index].g.address(), at.layers[index].force.address())?;
+                self.pullback(link, at.batch, at.layers[index].g.address(), at.layers[index].force.address(), self.tf32(at.live))?;
                 at.layers[index].contributes = true;
             }
         }
@@ -313,7 +261,7 @@ impl Network for FusedNet {
             let Some(cotangent) = cotangent else { continue };
             self.fused("pc_gate", 0.0, &[self.gate(index, cotangent, at)])?;
             if drives.forces[link.parent.index()] {
-                self.pullback(link, at.batch, at.layers[index].g.address(), at.layers[index].force.address())?;
+                self.pullback(link, at.batch, at.layers[index].g.address(), at.layers[index].force.address(), self.tf32(at.live))?;
                 at.layers[index].contributes = true;
             }
             learned.push((index, drives.weights.get(link.prediction).copied().unwrap_or(1.0) as f32));

@@ -1,127 +1,222 @@
-//! Mutants, made from the text of the kernels.
+//! Mutants, made from the text of the kernels: each a mistake in one place. Many are compiled together, each behind a switch of its own.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
-pub(crate) const FAMILIES: [&str; 5] = ["relax_cluster", "relax_graph", "learn", "tensor", "primitives"];
-
-/// A family of kernels with one mistake.
-pub(crate) struct Mutant {
-    pub(crate) name: String,
-    pub(crate) family: String,
-    pub(crate) source: String,
+/// What a text is replaced by.
+#[derive(Clone, Copy)]
+enum By {
+    /// An expression, by another.
+    Expression(&'static str),
+    /// A statement, by one that runs where this holds.
+    Where(&'static str),
 }
 
-/// Mistakes that no rule makes: the family, what is replaced, by what. Each occurrence is a mutant of its own.
-const SWAPS: &[(&str, &str, &str)] = &[
-    ("relax_cluster", "(step & 1) *", "0 *"),
-    ("relax_cluster", "(u32)(k / below.rows)", "(u32)((k + 1) / below.rows)"),
-    ("relax_cluster", "(int)me * below.rows + k % below.rows", "(int)me * below.rows + (k + 1) % below.rows"),
-    ("relax_cluster", "float even[4] = {0.f, 0.f, 0.f, 0.f}", "float even[4] = {0.f, 0.f, 0.f, 1.f}"),
-    ("relax_cluster", "high[k], low[k + 4]", "low[k + 4], high[k]"),
-    ("relax_cluster", "even[3] + odd[3]", "even[3] + odd[2]"),
-    ("relax_cluster", "if (q + splits < eighths)", "if (q + splits <= eighths)"),
-    ("relax_cluster", "x[4 * PC_SLICE]}", "x[0]}"),
-    ("relax_cluster", "high = column + 8 < K", "high = low"),
-    ("relax_cluster", "*E = D + size", "*E = D"),
-    ("relax_cluster", "*Z = D + 2 * size;\n      for", "*Z = D + size;\n      for"),
-    ("relax_cluster", "G = shared + y.gate_at", "G = shared + y.state_at"),
-    ("relax_cluster", "r + (D[q] - change)", "r - (D[q] - change)"),
-    ("relax_cluster", "in ? y.precision * slope * e", "in ? y.precision * e"),
-    ("relax_cluster", "y.n < y.rows ? y.n : y.rows", "y.rows"),
-    ("relax_cluster", "bool in = q / PC_SLICE < count;", "bool in = true;"),
-    ("relax_cluster", "S[q] = in ? y.slope[at] * y.precision", "S[q] = in ? y.slope[at]"),
-    ("relax_cluster", "- y.precision * E[q])", "+ y.precision * E[q])"),
+/// Mistakes that no rule makes: the file, what stands before, what is replaced and by what, and what stands behind. Each occurrence is a mutant.
+const SWAPS: &[(&str, &str, &str, By, &str)] = &[
+    ("relax_cluster.cu", "", "(step & 1)", By::Expression("0"), " *"),
+    ("relax_cluster.cu", "", "(u32)(k / below.rows)", By::Expression("(u32)((k + 1) / below.rows)"), ")"),
+    ("relax_cluster.cu", "", "k % below.rows", By::Expression("(k + 1) % below.rows"), ")"),
+    ("relax_cluster.cu", "float even[4] = {0.f, 0.f, 0.f, ", "0.f", By::Expression("1.f"), "}"),
+    ("relax_cluster.cu", "{low[k], ", "high[k]", By::Expression("low[k + 4]"), ","),
+    ("relax_cluster.cu", "even[3] + ", "odd[3]", By::Expression("odd[2]"), ";"),
+    ("relax_cluster.cu", "if (", "q + splits < eighths", By::Expression("q + splits <= eighths"), ")"),
+    ("relax_cluster.cu", "{x[0], ", "x[4 * PC_SLICE]", By::Expression("x[0]"), "}"),
+    ("relax_cluster.cu", "high = ", "column + 8 < K", By::Expression("low"), ";"),
+    ("relax_cluster.cu", "*E = ", "D + size", By::Expression("D"), ""),
+    ("relax_cluster.cu", "*Z = ", "D + 2 * size", By::Expression("D + size"), ";\n      for"),
+    ("relax_cluster.cu", "G = ", "shared + y.gate_at", By::Expression("shared + y.state_at"), ";"),
+    ("relax_cluster.cu", "e = ", "r + (D[q] - change)", By::Expression("r - (D[q] - change)"), ";"),
+    ("relax_cluster.cu", ": ", "y.precision * slope * e", By::Expression("y.precision * e"), ";"),
+    ("relax_cluster.cu", "return ", "y.n < y.rows ? y.n : y.rows", By::Expression("y.rows"), ";"),
+    ("relax_cluster.cu", "bool in = ", "q / PC_SLICE < count", By::Expression("true"), ";"),
+    ("relax_cluster.cu", "in ? ", "y.slope[at] * y.precision", By::Expression("y.slope[at]"), ""),
+    ("relax_cluster.cu", " - ", "y.precision * E[q]", By::Expression("-y.precision * E[q]"), ")"),
+    ("relax_cluster.cu", "", "pc_block_sync();", By::Where("tid < 100"), "\n    if (step == p.steps) break;"),
+    ("relax_cluster.cu", "= ", "i < count && k < K", By::Expression("k < K"), " ? row[k]"),
+    ("relax_cluster.cu", "vectors = ", "(K & 3) == 0", By::Expression("true"), ";"),
+    ("relax_cluster.cu", "bool in = ", "i < count && s < p.batch", By::Expression("i < count"), ";"),
+    ("relax_cluster.cu", "if (", "s >= p.batch", By::Expression("false"), ") continue;"),
+    ("relax_cluster.cu", "if (", "s < p.batch", By::Expression("true"), ") y.e"),
+    ("relax_cluster.cu", "y.v[at] = ", "y.ref[at] + D[q]", By::Expression("D[q]"), ";"),
+    ("relax_cluster.cu", "q / PC_SLICE] = ", "slope", By::Expression("1.f"), ";"),
+    ("relax_cluster.cu", "", "pc_bid() / (int)blocks", By::Expression("pc_bid()"), " * PC_SLICE"),
+    // Split products.
+    ("relax_cluster.cu", "a2[i] = pc_tf32(", "a[i] - a1[i]", By::Expression("a[i]"), ")"),
+    ("relax_cluster.cu", "b2[i] = pc_tf32(", "b[i] - b1[i]", By::Expression("0.f"), ")"),
+    ("relax_cluster.cu", "", "pc_mma(d, a2, b1);", By::Where("false"), ""),
+    ("relax_cluster.cu", "", "pc_mma(d, a1, b2);", By::Where("false"), ""),
+    // Outputs that losses drive.
+    ("relax_cluster.cu", "e = ", "-change", By::Expression("D[q] - change"), "; // whoever"),
+    ("relax_cluster.cu", "p.lambda * ((r - D[q]) - ", "change", By::Expression("change + change"), ")"),
+    ("relax_cluster.cu", "p.loss == PC_CROSS_ENTROPY ? ", "slope", By::Expression("1.f"), " : y"),
+    ("relax_cluster.cu", "in ? (driven ? ", "y.ref[at]", By::Expression("0.f"), ""),
+    ("relax_cluster.cu", "in ? (driven ? ", "p.target[at]", By::Expression("0.f"), ""),
+    ("relax_cluster.cu", "float drive = ", "p.lambda", By::Expression("1.f"), " * (target[q]"),
+    ("relax_cluster.cu", "pc_exp_both(", "E[q] - largest", By::Expression("E[q]"), ","),
     (
-        "relax_cluster",
-        "pc_block_sync();\n    if (step == p.steps) break;",
-        "if (tid < 100) pc_block_sync();\n    if (step == p.steps) break;",
+        "relax_graph.cu",
+        "= (y.r ? y.r[i] : 0.f) + ",
+        "((y.d ? y.d[i] : 0.f) - change)",
+        By::Expression("(change - (y.d ? y.d[i] : 0.f))"),
+        "",
     ),
-    ("relax_cluster", "i < count && k < K ? row[k]", "k < K ? row[k]"),
-    ("relax_cluster", "bool vectors = (K & 3) == 0", "bool vectors = true"),
-    ("relax_cluster", "bool in = i < count && s < p.batch", "bool in = i < count"),
-    ("relax_cluster", "if (s >= p.batch) continue;", ""),
-    ("relax_cluster", "if (s < p.batch) y.e", "y.e"),
-    ("relax_cluster", "y.v[at] = y.ref[at] + D[q]", "y.v[at] = D[q]"),
-    ("relax_cluster", "q / PC_SLICE] = slope;", "q / PC_SLICE] = 1.f;"),
-    ("relax_cluster", "pc_bid() / (int)blocks * PC_SLICE", "pc_bid() * PC_SLICE"),
-    ("relax_graph", "(y.d ? y.d[i] : 0.f) - change", "change - (y.d ? y.d[i] : 0.f)"),
-    ("relax_graph", "dz += y.shift[i % y.width]", "dz -= y.shift[i % y.width]"),
-    ("relax_graph", "end = y.count;", "end = y.count + 1;"),
-    ("relax_graph", "end = p.count;", "end = p.count + 1;"),
-    ("relax_graph", "y.v[i] = y.ref[i] + d", "y.v[i] = d"),
-    ("relax_graph", "(block - y.first) * PC_CHUNK", "block * PC_CHUNK"),
-    ("learn", "in && i0 + k < y.outputs", "in"),
-    ("learn", "in && j0 + k < y.inputs", "in"),
-    ("learn", "if (i0 + i + r < y.outputs)", "if (true)"),
-    ("learn", "bool in = s0 + s < p.batch", "bool in = true"),
-    ("learn", "momentum * y.m[i]", "momentum * y.g[i]"),
-    ("learn", "pc_sqrt(y.correction * v)", "pc_sqrt(v)"),
-    ("learn", "(1.f - b2) * g * g", "(1.f - b2) * g"),
-    ("tensor", "end = p.count;", "end = p.count + 1;"),
-    ("tensor", "p.momentum * p.velocity[i]", "p.velocity[i]"),
-    ("tensor", "sum += pc_shfl_xor(sum, half)", "sum += pc_shfl_xor(sum, 1)"),
+    ("relax_graph.cu", "dz += ", "y.shift[i % y.width]", By::Expression("-y.shift[i % y.width]"), ""),
+    ("relax_graph.cu", "end = ", "y.count", By::Expression("y.count + 1"), ";"),
+    ("relax_graph.cu", "end = ", "p.count", By::Expression("p.count + 1"), ";"),
+    ("relax_graph.cu", "y.v[i] = ", "y.ref[i] + d", By::Expression("d"), ";"),
+    ("relax_graph.cu", "", "(block - y.first)", By::Expression("block"), " * PC_CHUNK"),
+    ("relax_graph.cu", "", "p.layer[l + 1].first <= block", By::Expression("p.layer[l + 1].first < block"), ""),
+    ("relax_graph.cu", "if (", "row >= p.rows", By::Expression("row > p.rows"), ") return"),
+    ("relax_graph.cu", "float drive = ", "p.lambda", By::Expression("1.f"), ""),
+    ("relax_graph.cu", "(target[k] - ref[k]) + ", "e[k]", By::Expression("(-e[k])"), ")"),
+    ("relax_graph.cu", "g[k] = ", "slope[k] * drive", By::Expression("drive"), ";"),
+    ("learn.cu", "G[s * PC_TILE_STRIDE + k] = ", "in && i0 + k < y.outputs", By::Expression("in"), ""),
+    ("learn.cu", "V[s * PC_TILE_STRIDE + k] = ", "in && j0 + k < y.inputs", By::Expression("in"), ""),
+    ("learn.cu", "if (", "i0 + i + r < y.outputs", By::Expression("true"), ")"),
+    ("learn.cu", "bool in = ", "s0 + s < p.batch", By::Expression("true"), ""),
+    ("learn.cu", "(", "y.add_w", By::Expression("!y.add_w"), " ?"),
+    ("learn.cu", "", "momentum * y.m[i]", By::Expression("momentum * y.g[i]"), ""),
+    ("learn.cu", "pc_sqrt(", "y.correction * v", By::Expression("v"), ")"),
+    ("learn.cu", "", "(1.f - b2) * g * g", By::Expression("(1.f - b2) * g"), ""),
+    ("learn.cu", "y.m[i] = ", "y.theta[i] - y.g[i]", By::Expression("y.g[i] - y.theta[i]"), ""),
+    ("learn.cu", "if (", "row >= p.rows", By::Expression("row > p.rows"), ") return"),
+    ("tensor.cu", "end = ", "p.count", By::Expression("p.count + 1"), ";"),
+    ("tensor.cu", "", "p.momentum * p.velocity[i]", By::Expression("p.velocity[i]"), ""),
+    ("tensor.cu", "sum += pc_shfl_xor(sum, ", "half", By::Expression("1"), ")"),
+    // Activations and softmax.
+    ("pc_math.cuh", "return ", "x <= 0.f ? below : both", By::Expression("both"), ";"),
+    ("pc_math.cuh", "below = ", "a > 0.f ? -a : 0.f", By::Expression("0.f"), ";"),
+    ("pc_math.cuh", "float top = ", "(a < 0.f) == (x < 0.f) ? (ea > ex ? ea : ex) : 1.f", By::Expression("1.f"), ";"),
+    ("pc_math.cuh", "largest = ", "other > largest ? other : largest", By::Expression("other"), ";"),
+    ("pc_math.cuh", "sum += pc_shfl_xor(sum, ", "half", By::Expression("1"), ")"),
 ];
 
-/// Every mutant.
+/// A mistake: the file and the place, what stands there, and what comes in its stead where the switch is on.
+pub(crate) struct Mutant {
+    pub(crate) name: String,
+    file: &'static str,
+    at: usize,
+    length: usize,
+    by: Text,
+}
+
+enum Text {
+    Expression(String),
+    Where(String),
+}
+
+/// Every mutant. A mutant's switch is its place in the list, plus one.
 pub(crate) fn mutants(kernels: &Path) -> Vec<Mutant> {
+    let read = |file: &str| fs::read_to_string(kernels.join(file)).unwrap();
     let mut made = Vec::new();
-    for family in FAMILIES.iter().filter(|family| **family != "primitives") {
-        let source = fs::read_to_string(kernels.join(format!("{family}.cu"))).unwrap();
-        barriers(family, &source, &mut made);
-        bounds(family, &source, &mut made);
+    for file in ["relax_cluster.cu", "relax_graph.cu", "learn.cu", "tensor.cu", "pc_math.cuh"] {
+        let source = read(file);
+        barriers(file, &source, &mut made);
+        bounds(file, &source, &mut made);
     }
-    for (family, from, to) in SWAPS {
-        let source = fs::read_to_string(kernels.join(format!("{family}.cu"))).unwrap();
-        let places: Vec<usize> = source.match_indices(from).map(|(at, _)| at).collect();
-        assert!(!places.is_empty(), "{family} no longer says `{from}`");
+    for (file, before, from, by, behind) in SWAPS {
+        let source = read(file);
+        let text = format!("{before}{from}{behind}");
+        let places: Vec<usize> = source.match_indices(&text).map(|(at, _)| at + before.len()).collect();
+        assert!(!places.is_empty(), "{file} no longer says `{text}`");
         for (index, at) in places.iter().enumerate() {
-            let name = format!("{family}: `{}` for `{}` ({})", to.replace('\n', " "), from.replace('\n', " "), index + 1);
-            made.push(replaced(family, &source, *at, from.len(), to, name));
+            let (words, by) = match by {
+                By::Expression(to) => (format!("`{to}` for `{from}`"), Text::Expression((*to).to_owned())),
+                By::Where(holds) => (format!("`{from}` only where `{holds}`"), Text::Where((*holds).to_owned())),
+            };
+            let name = format!("{file}: {words} ({} of {}, {})", index + 1, places.len(), function(&source, *at));
+            made.push(Mutant { name, file, at: *at, length: from.len(), by });
         }
     }
     made
 }
 
-fn replaced(family: &str, source: &str, at: usize, length: usize, by: &str, name: String) -> Mutant {
-    let source = format!("{}{by}{}", &source[..at], &source[at + length..]);
-    Mutant { name, family: family.to_owned(), source }
+/// The function that a place lies in.
+fn function(source: &str, at: usize) -> &str {
+    let heads = source[..at].lines().rev().find(|line| line.contains("PC_DEV ") || line.starts_with("PC_KERNEL("));
+    let head = heads.unwrap_or("nothing");
+    match head.strip_prefix("PC_KERNEL(") {
+        Some(rest) => rest.split(',').next().unwrap_or(rest),
+        None => head.split('(').next().and_then(|words| words.split_whitespace().last()).unwrap_or(head),
+    }
 }
 
-/// The kernel or function that a place lies in, and which of its like it is.
+/// The same, and which of its like in it a place is.
 fn place(source: &str, at: usize, what: &str) -> String {
-    let start = source[..at].rfind("PC_DEV void ").max(source[..at].rfind("PC_KERNEL(")).unwrap_or(0);
-    let head = &source[start..];
-    let name = head.trim_start_matches("PC_DEV void ").trim_start_matches("PC_KERNEL(");
-    let name: String = name.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-    format!("{what} {} of {name}", source[start..at].matches(what).count() + 1)
+    let own = function(source, at);
+    let earlier = source.match_indices(what).take_while(|(other, _)| *other < at).filter(|(other, _)| function(source, *other) == own);
+    format!("{what} {} of {own}", earlier.count() + 1)
 }
 
 /// Each barrier and each wait taken out.
-fn barriers(family: &str, source: &str, made: &mut Vec<Mutant>) {
-    for what in ["pc_block_sync();", "pc_copy_wait();"] {
+fn barriers(file: &'static str, source: &str, made: &mut Vec<Mutant>) {
+    let both = "pc_cluster_arrive();";
+    for what in ["pc_block_sync();", "pc_copy_wait();", both] {
         for (at, _) in source.match_indices(what) {
-            made.push(replaced(family, source, at, what.len(), "", format!("{family}: without {}", place(source, at, what))));
+            let length = match source[at..].find("pc_cluster_wait();") {
+                Some(wait) if what == both => wait + "pc_cluster_wait();".len(),
+                _ => what.len(),
+            };
+            let name = format!("{file}: without {}", place(source, at, what));
+            made.push(Mutant { name, file, at, length, by: Text::Where("false".to_owned()) });
         }
-    }
-    let arrive = "pc_cluster_arrive();";
-    for (at, _) in source.match_indices(arrive) {
-        let rest = &source[at + arrive.len()..];
-        let end = at + arrive.len() + rest.find("pc_cluster_wait();").unwrap() + "pc_cluster_wait();".len();
-        made.push(replaced(family, source, at, end - at, "", format!("{family}: without {}", place(source, at, arrive))));
     }
 }
 
 /// Each bound of a loop one further.
-fn bounds(family: &str, source: &str, made: &mut Vec<Mutant>) {
+fn bounds(file: &'static str, source: &str, made: &mut Vec<Mutant>) {
     for (at, _) in source.match_indices("for (") {
         let line = source[at..].lines().next().unwrap_or_default();
-        let Some(condition) = line.find(';').map(|first| first + 1) else { continue };
-        let Some(less) = line[condition..].find('<').map(|found| condition + found) else { continue };
-        let already = line[less..].starts_with("<=");
-        // One further: `<` becomes `<=`, and where it is that, the bound grows by one.
-        let (length, by) = if already { (2, "<= 1 +") } else { (1, "<=") };
-        let end = line[less..].find(';').map_or(line.len(), |end| less + end);
-        let name = format!("{family}: one further in {}, `{}`", place(source, at, "for ("), line[condition..end].trim());
-        made.push(replaced(family, source, at + less, length, by, name));
+        let mut parts = line.split(';');
+        let (Some(first), Some(condition)) = (parts.next(), parts.next()) else { continue };
+        let Some((left, right)) = condition.split_once('<') else { continue };
+        // `<` becomes `<=`, and where it is that, the bound grows by one.
+        let further = right.strip_prefix('=').map_or_else(|| format!("{left}<={right}"), |right| format!("{left}<= 1 + {right}"));
+        let name = format!("{file}: one further in {}, `{}`", place(source, at, "for ("), condition.trim());
+        let by = Text::Expression(further);
+        made.push(Mutant { name, file, at: at + first.len() + 1, length: condition.len(), by });
+    }
+}
+
+/// Which mutants can be compiled together, none of them within another: for each, its group.
+pub(crate) fn groups(mutants: &[Mutant]) -> Vec<usize> {
+    let mut groups: Vec<Vec<&Mutant>> = Vec::new();
+    let apart =
+        |one: &Mutant, other: &Mutant| one.file != other.file || one.at + one.length <= other.at || other.at + other.length <= one.at;
+    let mut chosen = Vec::new();
+    for mutant in mutants {
+        let fits = groups.iter().position(|group| group.iter().all(|other| apart(mutant, other)));
+        let index = fits.unwrap_or(groups.len());
+        if index == groups.len() {
+            groups.push(Vec::new());
+        }
+        groups[index].push(mutant);
+        chosen.push(index);
+    }
+    chosen
+}
+
+/// Writes all kernels to a folder, with these mutants (each with its switch) in them.
+pub(crate) fn write(kernels: &Path, folder: &Path, mutants: &[(usize, &Mutant)]) {
+    fs::create_dir_all(folder).unwrap();
+    for entry in fs::read_dir(kernels).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let source = fs::read_to_string(&path).unwrap();
+        let own = mutants.iter().filter(|(_, mutant)| mutant.file == name);
+        let places: BTreeMap<usize, _> = own.map(|(switch, mutant)| (mutant.at, (switch, mutant))).collect();
+        let mut text = String::new();
+        let mut done = 0;
+        for (at, (switch, mutant)) in places {
+            let was = &source[at..at + mutant.length];
+            text.push_str(&source[done..at]);
+            text.push_str(&match &mutant.by {
+                Text::Expression(by) => format!("(pcsim_mutant == {switch} ? ({by}) : ({was}))"),
+                Text::Where(holds) => format!("if (pcsim_mutant != {switch} || ({holds})) {{ {was} }}"),
+            });
+            done = at + mutant.length;
+        }
+        text.push_str(&source[done..]);
+        fs::write(folder.join(name), text).unwrap();
     }
 }

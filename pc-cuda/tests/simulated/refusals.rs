@@ -4,7 +4,7 @@ use pc_core::{
     Clamps, ErrorKind, Graph, Network, Relaxation, Schedule, Tensor,
     host::{Activation, HostLayers, HostTensor, Init},
 };
-use pc_cuda::{Device, DeviceProps, FusedNet, Kernel, NetShape, Precision, Simulation, Strategy, plan};
+use pc_cuda::{Device, DeviceProps, FusedNet, Kernel, NetShape, Output, Precision, Simulation, Strategy, plan};
 
 use crate::common::chain;
 
@@ -40,7 +40,7 @@ fn a_vertex_that_is_not_linear_is_named() {
 
 #[test]
 fn clamps_are_checked() {
-    let (graph, x, y) = chain(&[3, 5, 2], Activation::Tanh, 1).unwrap();
+    let (graph, x, y) = chain(&[3, 5, 2], Activation::Tanh, Activation::Identity, 1).unwrap();
     let (here, there) = (device(), device());
     let mut net = FusedNet::from_graph(&graph, &here, Precision::F32).unwrap();
     let mut rule = Relaxation::new(&net, Schedule::standard(0.1, 3).unwrap()).unwrap();
@@ -59,8 +59,8 @@ fn clamps_are_checked() {
 
 #[test]
 fn weights_travel_as_safetensors_and_back_to_the_graph() {
-    let (mut graph, ..) = chain(&[3, 5, 2], Activation::Tanh, 1).unwrap();
-    let (other, ..) = chain(&[3, 5, 2], Activation::Tanh, 2).unwrap();
+    let (mut graph, ..) = chain(&[3, 5, 2], Activation::Tanh, Activation::Identity, 1).unwrap();
+    let (other, ..) = chain(&[3, 5, 2], Activation::Tanh, Activation::Identity, 2).unwrap();
     let net = FusedNet::from_graph(&graph, &device(), Precision::F32).unwrap();
     let mut second = FusedNet::from_graph(&other, &device(), Precision::F32).unwrap();
     let file = net.to_safetensors().unwrap();
@@ -74,24 +74,28 @@ fn weights_travel_as_safetensors_and_back_to_the_graph() {
     assert_eq!(graph.parameters()[0].data(), before);
 
     assert!(second.load_safetensors(b"no file").is_err());
-    let (narrow, ..) = chain(&[3, 4, 2], Activation::Tanh, 1).unwrap();
+    let (narrow, ..) = chain(&[3, 4, 2], Activation::Tanh, Activation::Identity, 1).unwrap();
     let narrow = FusedNet::from_graph(&narrow, &device(), Precision::F32).unwrap();
     let error = second.load_safetensors(&narrow.to_safetensors().unwrap()).unwrap_err();
     assert!(error.to_string().contains("l1.weight"), "{error}");
     assert_eq!(second.parameters()[0].numbers().unwrap(), before);
-    let (mut short, ..) = chain(&[3, 2], Activation::Tanh, 1).unwrap();
+    let (mut short, ..) = chain(&[3, 2], Activation::Tanh, Activation::Identity, 1).unwrap();
     assert!(net.to_graph(&mut short).is_err());
 }
 
 #[test]
 fn the_planner_chooses_by_device() {
-    let net = |widths: &[usize], batch, live, precision| NetShape { widths: widths.to_vec(), batch, live, precision };
+    let net = |widths: &[usize], batch, live, precision| {
+        let (widths, output) = (widths.to_vec(), Output::Held);
+        NetShape { widths, batch, live, precision, relu: false, output }
+    };
     let mnist = [784, 512, 512, 10];
     let deep = [64, 128, 128, 128, 128, 128, 128, 128, 128, 128, 10];
     let wide = [1024, 4096, 4096, 10];
     use Precision::{F32, Tf32};
     let cluster = |blocks, clusters| Some((blocks, clusters));
     // For an A100, an RTX 4090 and an H100: the blocks of a cluster and how many clusters, or none for `relax_graph`.
+    let entropy = |widths: &[usize]| NetShape { output: Output::CrossEntropy, ..net(widths, 64, true, Tf32) };
     let table = [
         (net(&mnist, 64, true, Tf32), [None, None, cluster(8, 8)]),
         (net(&mnist, 64, false, Tf32), [None, None, cluster(8, 8)]),
@@ -101,6 +105,10 @@ fn the_planner_chooses_by_device() {
         (net(&deep, 32, true, Tf32), [None, None, cluster(8, 4)]),
         (net(&wide, 64, true, Tf32), [None, None, None]),
         (net(&[10; 19], 8, true, F32), [None, None, None]),
+        (NetShape { relu: true, ..net(&mnist, 64, true, Tf32) }, [None, None, cluster(8, 8)]),
+        (entropy(&mnist), [None, None, cluster(8, 8)]),
+        // All of a softmax lies in one block, and this one is too large for it.
+        (entropy(&[784, 512, 512, 1000]), [None, None, None]),
     ];
     for (net, expected) in table {
         for (props, expected) in [DeviceProps::a100(), DeviceProps::rtx_4090(), DeviceProps::h100()].into_iter().zip(expected) {
@@ -126,7 +134,7 @@ fn the_planner_chooses_by_device() {
 #[test]
 fn two_nets_on_two_threads_do_not_disturb_each_other() {
     let run = |seed: u64| {
-        let (graph, x, y) = chain(&[6, 20, 4], Activation::Tanh, seed).unwrap();
+        let (graph, x, y) = chain(&[6, 20, 4], Activation::Tanh, Activation::Identity, seed).unwrap();
         let device = device();
         let mut net = FusedNet::from_graph(&graph, &device, Precision::F32).unwrap();
         let mut init = Init::new(seed);
@@ -161,7 +169,7 @@ fn without_a_gpu_the_error_says_what_is_missing() {
 #[test]
 fn intermediate_schedules_go_through_the_engine() {
     // An input that is free, a driven output: nothing is fused, and nothing is wrong.
-    let (graph, x, y) = chain(&[3, 5, 2], Activation::Tanh, 1).unwrap();
+    let (graph, x, y) = chain(&[3, 5, 2], Activation::Tanh, Activation::Identity, 1).unwrap();
     let device = device();
     let mut net = FusedNet::from_graph(&graph, &device, Precision::F32).unwrap();
     let clamps = Clamps::new().free(x, device.tensor(&[1, 3], &[0.1; 3]).unwrap()).hold(y, device.tensor(&[1, 2], &[1.0; 2]).unwrap());
