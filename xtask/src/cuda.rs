@@ -1,6 +1,6 @@
 //! Compiles pc-cuda's kernels for each architecture, without a GPU.
 //!
-//! The compiler comes from PyPI wheels, fetched once into the target folder and checked by pip. A kernel that spills registers, needs a stack, or goes
+//! The compiler comes from PyPI wheels, fetched once into `.cache/cuda` and checked by pip. A kernel that spills registers, needs a stack, or goes
 //! over its budget of registers fails.
 
 use std::{
@@ -10,7 +10,15 @@ use std::{
 
 use crate::step::{Failure, Step, timed};
 
-const WHEELS: [&str; 4] = ["nvidia-cuda-nvcc==13.0.88", "nvidia-nvvm==13.0.88", "nvidia-cuda-crt==13.0.88", "nvidia-cuda-runtime==13.0.96"];
+/// The compiler in its parts, and the one that programs call at run time.
+const WHEELS: [&str; 5] = [
+    "nvidia-cuda-nvcc==13.0.88",
+    "nvidia-nvvm==13.0.88",
+    "nvidia-cuda-crt==13.0.88",
+    "nvidia-cuda-runtime==13.0.96",
+    "nvidia-cuda-nvrtc==13.0.88",
+];
+const FOLDER: &str = ".cache/cuda";
 const ARCHITECTURES: [&str; 3] = ["80", "89", "90a"];
 const FAMILIES: [&str; 5] = ["relax_cluster", "relax_graph", "learn", "tensor", "primitives"];
 
@@ -30,9 +38,45 @@ struct Report {
     spills: usize,
 }
 
+/// Where the wheels run.
+const HERE: bool = cfg!(all(target_os = "linux", target_arch = "x86_64"));
+
+/// A step whose programs find the compiler for run time, and must.
+pub(crate) fn with_compiler(step: Step) -> Result<Step, Failure> {
+    if !HERE {
+        return Ok(step);
+    }
+    let home = fs::canonicalize(toolkit()?).map_err(|error| Failure::new(FOLDER, error))?;
+    let before = env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let folders = std::iter::once(home.join("lib")).chain(env::split_paths(&before).filter(|path| !path.as_os_str().is_empty()));
+    let path = env::join_paths(folders).map_err(|error| Failure::new("LD_LIBRARY_PATH", error))?;
+    Ok(step.env("LD_LIBRARY_PATH", &path.to_string_lossy()).env("PC_CUDA_NVRTC", "required"))
+}
+
+/// Builds `pc-gpu` with the kernels' machine code in it, and looks that it needs nothing of CUDA to start.
+pub(crate) fn program() -> Vec<Failure> {
+    let mut failures = compile();
+    let cubins = fs::canonicalize(cubins()).map_err(|error| Failure::new(cubins().display(), error));
+    let built = cubins.and_then(|cubins| {
+        Step::cargo(&["build", "--release", "-p", "pc-gpu"]).env("PC_CUDA_CUBINS", &cubins.to_string_lossy()).run()?;
+        let program = target().join("release").join("pc-gpu").to_string_lossy().into_owned();
+        let needs = Step::new("ldd", &[&program]).read()?;
+        if let Some(line) = needs.lines().find(|line| ["cuda", "nvrtc", "cublas"].iter().any(|word| line.contains(word))) {
+            return Err(Failure::new(&program, format!("it links {}", line.trim())));
+        }
+        let said = Step::new(&program, &["help"]).read()?;
+        let carried = ARCHITECTURES.iter().all(|architecture| said.contains(&format!("sm_{architecture}")));
+        let said = said.lines().last().unwrap_or_default().to_owned();
+        println!("    {program}: {said}");
+        if carried { Ok(()) } else { Err(Failure::new(&program, said)) }
+    });
+    failures.extend(built.err());
+    failures
+}
+
 /// Compiles everything. Returns the folder of machine code through `PC_CUDA_CUBINS`'s own convention: `family.sm_NN.cubin`.
 pub(crate) fn compile() -> Vec<Failure> {
-    if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+    if !HERE {
         println!("skipped: the CUDA compiler's wheels are for Linux on x86-64");
         return Vec::new();
     }
@@ -46,9 +90,13 @@ fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from)
 }
 
+fn cubins() -> PathBuf {
+    target().join("cuda").join("cubins")
+}
+
 fn compile_all() -> Result<Vec<Failure>, Failure> {
     let home = toolkit()?;
-    let out = target().join("cuda").join("cubins");
+    let out = cubins();
     fs::create_dir_all(&out).map_err(|error| Failure::new(format!("mkdir {}", out.display()), error))?;
     let mut failures = Vec::new();
     println!("    {:22} {:>7} {:>9} {:>7} {:>6} {:>6}", "kernel", "", "registers", "shared", "stack", "spills");
@@ -121,28 +169,30 @@ fn parse(said: &str) -> Vec<Report> {
     reports
 }
 
-/// The compiler's folder, put together at the first call.
+/// The compiler's folder, put together at the first call, beside its place and moved there when it is whole.
 fn toolkit() -> Result<PathBuf, Failure> {
-    let cuda = target().join("cuda");
-    let home = cuda.join("toolkit").join("nvidia").join("cu13");
-    let done = cuda.join("toolkit").join("complete");
+    let folder = Path::new(FOLDER);
+    let home = |folder: &Path| folder.join("nvidia").join("cu13");
     let wanted = WHEELS.join("\n");
-    if fs::read_to_string(&done).is_ok_and(|held| held == wanted) {
-        return Ok(home);
+    if fs::read_to_string(folder.join("complete")).is_ok_and(|held| held == wanted) {
+        return Ok(home(folder));
     }
-    let folder = cuda.join("toolkit");
-    let _ = fs::remove_dir_all(&folder);
+    let half = folder.with_extension("unfinished");
+    let _ = fs::remove_dir_all(&half);
     Step::new(
         "python3",
         &["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:", "--target"],
     )
-    .args(&[&*folder.to_string_lossy()])
+    .args(&[&*half.to_string_lossy()])
     .args(&WHEELS)
     .run()?;
-    executable(&home.join("bin"))?;
-    executable(&home.join("nvvm").join("bin"))?;
-    fs::write(&done, wanted).map_err(|error| Failure::new(format!("write {}", done.display()), error))?;
-    Ok(home)
+    executable(&home(&half).join("bin"))?;
+    executable(&home(&half).join("nvvm").join("bin"))?;
+    let fail = |error| Failure::new(FOLDER, error);
+    fs::write(half.join("complete"), wanted).map_err(fail)?;
+    let _ = fs::remove_dir_all(folder);
+    fs::rename(&half, folder).map_err(fail)?;
+    Ok(home(folder))
 }
 
 /// Unpacking may have dropped the right to run.

@@ -27,7 +27,10 @@ Usage: cargo xtask <command>
   asan [words]  run pc-tch's tests with its C++ under AddressSanitizer; further
                 words go to the test program
   cuda          compile the CUDA kernels for every architecture, with a
-                compiler fetched once, and hold them to their budgets
+                compiler fetched once into .cache/cuda (190 MB), and hold them
+                to their budgets; test does it too
+  gpu           build pc-gpu, which checks and times pc-cuda on a machine with
+                a GPU, with the kernels' machine code in it
   help          show this text
 
 A command that fails prints which of its steps failed and exits with 1.";
@@ -47,10 +50,11 @@ fn main() -> ExitCode {
         }
         ["test", more @ ..] => ("test", test(more)),
         ["cuda"] => ("cuda", cuda::compile()),
+        ["gpu"] => ("gpu", cuda::program()),
         ["lint"] => ("lint", lint()),
         ["libtorch"] => ("libtorch", libtorch::set_up().err().into_iter().collect()),
         ["asan", more @ ..] => ("asan", libtorch::set_up().and_then(|()| sanitize::run(more)).err().into_iter().collect()),
-        ["lint" | "libtorch", word, ..] => {
+        ["lint" | "libtorch" | "cuda" | "gpu", word, ..] => {
             eprintln!("error: {} takes no further words, found `{word}`", words[0]);
             return ExitCode::FAILURE;
         }
@@ -79,7 +83,8 @@ fn root() -> PathBuf {
 /// All tests, and where none was singled out the kernels' compilation for real devices.
 fn test(more: &[&str]) -> Vec<Failure> {
     let step = Step::cargo(&["test", "--workspace", "--features", FEATURES]).args(more);
-    let mut failures: Vec<Failure> = libtorch::set_up().and_then(|()| step.run()).err().into_iter().collect();
+    let tested = libtorch::set_up().and_then(|()| cuda::with_compiler(step)).and_then(|step| step.run());
+    let mut failures: Vec<Failure> = tested.err().into_iter().collect();
     if more.is_empty() {
         failures.extend(cuda::compile());
     }

@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         ["check"] => check::check,
         ["bench"] => bench::bench,
         [] | ["help" | "-h" | "--help", ..] => {
-            println!("{HELP}");
+            println!("{HELP}\n\nMachine code that came along: {:?}", Device::embedded());
             return ExitCode::SUCCESS;
         }
         [word, ..] => {

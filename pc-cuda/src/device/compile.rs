@@ -186,10 +186,56 @@ mod tests {
         assert!(Cache { folder: None }.path("learn", "a", "sm_80", (13, 0)).is_none());
     }
 
+    /// Every family as a machine with a GPU compiles it at first use, which takes the compiler alone. `cargo xtask test` brings one, and sets
+    /// `PC_CUDA_NVRTC` so that this cannot be passed over.
     #[test]
-    fn without_a_compiler_the_error_says_so() {
+    fn kernels_compile_at_run_time_and_are_cached() {
+        use crate::device::Family;
         if let Err(error) = version() {
             assert!(error.to_string().contains("NVRTC"), "{error}");
+            assert!(env::var_os("PC_CUDA_NVRTC").is_none(), "{error}");
+            println!("skipped: {error}");
+            return;
         }
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache { folder: Some(folder.path().to_owned()) };
+        for family in [Family::RelaxCluster, Family::RelaxGraph, Family::Learn, Family::Tensor, Family::Primitives] {
+            for architecture in ["sm_80", "sm_89", "sm_90a"] {
+                let code = cache.get_or_compile(family.name(), &family.source(), architecture).unwrap();
+                assert_eq!(&code[..4], b"\x7fELF", "{family:?} for {architecture}");
+            }
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 15);
+
+        // What is there is taken, unless it is damaged, and then it is made again.
+        let path = cache.path("tensor", &Family::Tensor.source(), "sm_80", version().unwrap()).unwrap();
+        let get = || cache.get_or_compile("tensor", &Family::Tensor.source(), "sm_80").unwrap();
+        let code = get();
+        write(&path, b"not what a compiler makes").unwrap();
+        assert_eq!(get(), b"not what a compiler makes");
+        fs::write(&path, b"pc-cuda1 damaged").unwrap();
+        assert_eq!(get(), code);
+        assert_eq!(read(&path).unwrap(), code);
+
+        let error = compile("broken", "__global__ void f() { this is no CUDA; }", "sm_80").unwrap_err().to_string();
+        assert!(error.contains("broken.cu does not compile for sm_80") && error.contains("error:"), "{error}");
+    }
+
+    #[test]
+    fn threads_that_write_the_same_entry_leave_a_whole_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.cubin");
+        let code = vec![7u8; 1 << 16];
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..20 {
+                        write(&path, &code).unwrap();
+                        assert_eq!(read(&path).unwrap(), code);
+                    }
+                });
+            }
+        });
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

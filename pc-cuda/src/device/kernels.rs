@@ -15,6 +15,14 @@ include!(concat!(env!("OUT_DIR"), "/cubins.rs"));
 const HEADERS: [&str; 3] =
     [include_str!("../../kernels/pc_dev.cuh"), include_str!("../../kernels/pc_math.cuh"), include_str!("../../kernels/pc_params.cuh")];
 
+/// The architectures for which machine code came with this program.
+pub(crate) fn embedded() -> Vec<&'static str> {
+    let mut all: Vec<&str> = CUBINS.iter().map(|(_, architecture, _)| *architecture).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
 impl Family {
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -46,7 +54,7 @@ impl Family {
         source
     }
 
-    /// Machine code that came with this program, for the newest architecture that runs on the device.
+    /// Machine code that came with this program, for this architecture.
     pub(crate) fn embedded(self, architecture: &str) -> Option<&'static [u8]> {
         CUBINS.iter().find(|(family, built, _)| *family == self.name() && *built == architecture).map(|(_, _, code)| *code)
     }

@@ -83,6 +83,12 @@ impl Device {
         Self { inner: Rc::new(Inner { machine, props, failure: RefCell::new(None) }) }
     }
 
+    /// The architectures for which machine code came with this program (where it was built with `PC_CUDA_CUBINS`); kernels for others are compiled at
+    /// first use.
+    pub fn embedded() -> Vec<&'static str> {
+        kernels::embedded()
+    }
+
     /// What the device is.
     pub fn props(&self) -> &DeviceProps {
         &self.inner.props
