@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use pc_core::{Evaluation, Relaxation, Result, Schedule};
+use pc_core::{Evaluation, Relaxation, Result, Schedule, host::Activation};
 use pc_cuda::{Device, FusedNet, Precision, Strategy};
 
 use crate::nets::Pair;
@@ -19,7 +19,7 @@ const ROUNDS: usize = 200;
 
 /// Times every kernel in every precision and mode; always true, for nothing is judged.
 pub(crate) fn bench(device: &Device) -> Result<bool> {
-    let mut pair = Pair::new(device, &WIDTHS, BATCH, 0)?;
+    let mut pair = Pair::new(device, &WIDTHS, Activation::Tanh, BATCH, false, 0)?;
     let peers = [("PyTorch, CUDA graph", include_str!("../relax_torch.py")), ("JAX, jit", include_str!("../relax_jax.py"))];
     let peers = peers.map(|(name, program)| (name, python(program)));
     println!(

@@ -1,5 +1,7 @@
 //! `pc-gpu check` and `pc-gpu bench`: pc-cuda on a machine with a GPU.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod bench;
 mod check;
 mod nets;

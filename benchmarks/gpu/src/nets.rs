@@ -2,24 +2,24 @@
 
 use pc_core::{
     Clamps, Graph, Result, Tensor, VertexId,
-    host::{Activation, Element, HostLayers, HostTensor, Init},
+    host::{Activation, CrossEntropy, Element, HostLayers, HostTensor, Init},
 };
 use pc_cuda::{Device, DeviceTensor};
 
 /// Biases that are not zero, from the same draws in every precision.
-fn graph<F: Element>(widths: &[usize], seed: u64) -> Result<(Graph<HostTensor<F>>, VertexId, VertexId)> {
+fn graph<F: Element>(widths: &[usize], act: Activation, seed: u64) -> Result<(Graph<HostTensor<F>>, VertexId, VertexId)> {
     let mut init = Init::new(seed);
     let mut b = Graph::<HostTensor<F>>::builder();
     let x = b.input("x", &widths[..1])?;
     let mut at = x;
     for (index, &width) in widths.iter().enumerate().skip(1) {
-        let act = if index + 1 == widths.len() { Activation::Identity } else { Activation::Tanh };
+        let act = if index + 1 == widths.len() { Activation::Identity } else { act };
         at = b.dense(&format!("l{index}"), at, width, act, &mut init)?;
     }
     Ok((b.build()?, x, at))
 }
 
-/// A chain in f32, its twin in f64 with the same numbers, and what both are held at.
+/// A chain in f32, its twin in f64 with the same numbers, and what both are held at and driven by.
 pub(crate) struct Pair {
     pub(crate) here: Graph<HostTensor<f32>>,
     pub(crate) there: Graph<HostTensor<f64>>,
@@ -28,9 +28,9 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    pub(crate) fn new(device: &Device, widths: &[usize], batch: usize, seed: u64) -> Result<Self> {
-        let (mut here, x, y) = graph::<f32>(widths, seed)?;
-        let (mut there, ..) = graph::<f64>(widths, seed)?;
+    pub(crate) fn new(device: &Device, widths: &[usize], act: Activation, batch: usize, driven: bool, seed: u64) -> Result<Self> {
+        let (mut here, x, y) = graph::<f32>(widths, act, seed)?;
+        let (mut there, ..) = graph::<f64>(widths, act, seed)?;
         let mut init = Init::new(seed + 1);
         for (narrow, wide) in here.parameters_mut().iter_mut().zip(there.parameters_mut()) {
             if narrow.dims().len() == 1 {
@@ -41,9 +41,15 @@ impl Pair {
         }
         let (mut on, mut off) = (Clamps::new(), Clamps::new());
         for (vertex, width) in [(x, widths[0]), (y, widths[widths.len() - 1])] {
-            let held: HostTensor<f32> = init.uniform(&[batch, width], 1.0);
-            on = on.hold(vertex, device.tensor(held.dims(), held.data())?);
-            off = off.hold(vertex, widen(&held)?);
+            let mut held: HostTensor<f32> = init.uniform(&[batch, width], 1.0);
+            if driven && vertex == y {
+                held.data_mut().iter_mut().for_each(|x| *x = x.abs());
+                on = on.drive(vertex, pc_cuda::CrossEntropy::new(device.tensor(held.dims(), held.data())?));
+                off = off.drive(vertex, CrossEntropy::new(widen(&held)?));
+            } else {
+                on = on.hold(vertex, device.tensor(held.dims(), held.data())?);
+                off = off.hold(vertex, widen(&held)?);
+            }
         }
         Ok(Self { here, there, on, off })
     }

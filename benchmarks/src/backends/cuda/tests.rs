@@ -1,15 +1,16 @@
 //! The adapter, on the host layer: the same kernels without a GPU.
 
-use pc_core::{Agreement, Evaluation, Schedule};
+use pc_core::{Agreement, Evaluation, Schedule, Tensor};
 
 use super::Cuda;
 use crate::{
-    backends::{Adapter, Host},
+    backends::{Adapter, Backend, Host, Task},
     commands::{
         check::{LossKind, Subject},
         speed::Role,
-        train::ScheduleKind,
+        train::{Dataset, OptimiserKind, Precision, RunSettings, ScheduleKind},
     },
+    data::Kind,
     models::ModelKind,
 };
 
@@ -31,6 +32,43 @@ fn gradients_are_the_hosts() {
                 let off = Agreement::of_slices(found, wanted).max_difference;
                 assert!(off <= 1e-5, "{schedule}, {loss:?}: off by {off:.1e}");
             }
+        }
+    }
+}
+
+/// Every rule in its own way: fixed prediction in closed form, standard PC in one launch with cross-entropy in it, iPC one recording a step, and what goes
+/// through the engine.
+#[test]
+fn training_goes_as_on_the_host() {
+    for schedule in [ScheduleKind::Backprop, ScheduleKind::FixedPrediction, ScheduleKind::Standard, ScheduleKind::Ipc, ScheduleKind::Epc] {
+        let settings = RunSettings {
+            backend: Backend::Cuda,
+            model: ModelKind::Mlp,
+            data: Kind::Digits,
+            schedule,
+            rate: 0.1,
+            steps: 6,
+            seed: 1,
+            batch: 12,
+            optimiser: OptimiserKind::Sgd,
+            learning_rate: 0.002,
+            decay: 1.0,
+            precision: Precision::F32,
+            samples: None,
+        };
+        let data = Dataset::load(settings.data, None, settings.seed, settings.model, settings.samples).unwrap();
+        let task = Task { settings: &settings, shape: data.shape, classes: data.classes, per_step: data.per_step };
+        let (mut here, mut there) = (Cuda::trainee::<f32>(&task).unwrap(), Host::trainee::<f32>(&task).unwrap());
+        for batch in data.probe(24, settings.batch, settings.seed).unwrap() {
+            let (found, wanted) = (here.learn(&batch).unwrap(), there.learn(&batch).unwrap());
+            assert!((found / wanted - 1.0).abs() <= 1e-4, "{schedule}: {found} is not {wanted}");
+            let (found, wanted) = (here.score(&batch).unwrap(), there.score(&batch).unwrap());
+            assert_eq!((found.correct, found.count), (wanted.correct, wanted.count), "{schedule}");
+            assert!((found.loss / wanted.loss - 1.0).abs() <= 1e-5, "{schedule}: {found:?} is not {wanted:?}");
+        }
+        for ((name, found), (_, wanted)) in here.parameters().unwrap().iter().zip(there.parameters().unwrap()) {
+            let off = Agreement::of_slices(&found.to_vec(), &wanted.to_vec()).max_difference;
+            assert!(off <= 1e-5, "{schedule}, {name}: off by {off:.1e}");
         }
     }
 }
