@@ -1,7 +1,7 @@
 //! Losses and optimisers against the host's.
 
 use pc_core::{
-    Clamps, Evaluation, Loss, Relaxation, Schedule, Tensor,
+    Clamps, Evaluation, Loss, Relaxation, Schedule, Tensor, VertexId,
     host::{Activation, Adam, CrossEntropy, HostTensor, Init, Sgd},
 };
 use pc_cuda::{AdamW, Device, DeviceTensor, FusedNet, Precision, Simulation, Strategy};
@@ -95,5 +95,59 @@ fn cross_entropy_is_the_hosts() {
         let wanted = CrossEntropy::new(target).evaluate(&mu, &mut off).unwrap();
         close(&[found], &[wanted], 1e-5);
         close(&on.to_vec(), &off.to_vec(), 1e-5);
+    }
+}
+
+/// Clamps and schedules that kernels do not take over run in the engine's loop, on the device.
+#[test]
+fn what_is_not_fused_goes_as_on_the_host() {
+    type Clamped<T> = fn(Clamps<T>, VertexId, VertexId, [T; 4]) -> Clamps<T>;
+    // The same clamps on both sides: x, y, and tensors of an input, a target, zeros and ones in the target's shape, and a free input.
+    macro_rules! kinds {
+        ($tensor:ty) => {{
+            let kinds: [(&str, Clamped<$tensor>); 5] = [
+                ("masked", |clamps, x, y, [input, target, mask, _]| clamps.hold(x, input).mask(y, target, mask)),
+                ("nudged", |clamps, x, y, [input, target, ..]| clamps.hold(x, input).nudge(y, target, 0.3)),
+                ("free input", |clamps, x, y, [_, target, _, start]| clamps.free(x, start).hold(y, target)),
+                ("driven by a closure", |clamps, x, y, [input, target, ..]| {
+                    clamps.hold(x, input).drive(y, move |mu: &$tensor, drive: &mut $tensor| {
+                        drive.set_difference(&target, mu);
+                        Ok(0.5 * drive.norm_squared())
+                    })
+                }),
+                ("held", |clamps, x, y, [input, target, ..]| clamps.hold(x, input).hold(y, target)),
+            ];
+            kinds
+        }};
+    }
+    let device = Device::simulated(&Simulation::new(5)).unwrap();
+    let (mut graph, x, y) = chain(&[5, 17, 9, 3], Activation::Tanh, Activation::Tanh, 4).unwrap();
+    let mut init = Init::new(3);
+    let (input, target, start) = (init.uniform(&[7, 5], 1.0), init.uniform(&[7, 3], 0.7), init.uniform(&[7, 5], 0.3));
+    let mut mask = HostTensor::<f32>::zeroed(&[7, 3]);
+    mask.data_mut().iter_mut().step_by(2).for_each(|x| *x = 1.0);
+    let tensors = [input, target, mask, start];
+    let plain = Schedule::standard(0.1, 8).unwrap();
+    let schedules = [
+        plain.clone(),
+        plain.clone().with_momentum(0.5).unwrap(),
+        plain.clone().with_noise(0.01, 7).unwrap(),
+        plain.clone().adaptive(),
+        plain.traced(),
+        Schedule::fixed_prediction(0.1, 8).unwrap().evaluated_by(Evaluation::Simulate),
+    ];
+    for ((name, on), (_, off)) in kinds!(DeviceTensor).into_iter().zip(kinds!(HostTensor<f32>)) {
+        for schedule in &schedules {
+            let mut net = FusedNet::from_graph(&graph, &device, Precision::F32).unwrap();
+            let (mut here, mut there) =
+                (Relaxation::new(&net, schedule.clone()).unwrap(), Relaxation::new(&graph, schedule.clone()).unwrap());
+            let found = here.run(&mut net, &on(Clamps::new(), x, y, tensors.each_ref().map(|t| upload(&device, t)))).unwrap();
+            let wanted = there.run(&mut graph, &off(Clamps::new(), x, y, tensors.clone())).unwrap();
+            println!("{name}, {schedule}: {:?} and {:?}", found.energy, wanted.energy);
+            close(&[found.energy.total()], &[wanted.energy.total()], 1e-5);
+            for ((_, found), (_, wanted)) in here.gradients().iter().zip(there.gradients().iter()) {
+                close(&found.unwrap().to_vec(), &wanted.unwrap().to_vec(), 1e-5);
+            }
+        }
     }
 }

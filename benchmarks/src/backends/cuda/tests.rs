@@ -1,12 +1,16 @@
 //! The adapter, on the host layer: the same kernels without a GPU.
 
-use pc_core::{Agreement, Evaluation, Schedule, Tensor};
+use pc_core::{
+    Agreement, Evaluation, Schedule, Tensor,
+    host::{Activation, HostTensor, Init},
+};
 
 use super::Cuda;
 use crate::{
     backends::{Adapter, Backend, Host, Task},
     commands::{
         check::{LossKind, Subject},
+        gradients::{Net, Ways},
         speed::Role,
         train::{Dataset, OptimiserKind, Precision, RunSettings, ScheduleKind},
     },
@@ -70,6 +74,35 @@ fn training_goes_as_on_the_host() {
             let off = Agreement::of_slices(&found.to_vec(), &wanted.to_vec()).max_difference;
             assert!(off <= 1e-5, "{schedule}, {name}: off by {off:.1e}");
         }
+    }
+}
+
+#[test]
+fn the_gradients_of_a_net_of_ones_own_are_the_hosts() {
+    let net = || {
+        let mut init = Init::new(4);
+        Net::<f32> {
+            layers: vec![(init.uniform(&[9, 5], 0.5), init.uniform(&[9], 0.2)), (init.uniform(&[3, 9], 0.5), init.uniform(&[3], 0.2))],
+            x: init.uniform(&[7, 5], 1.0),
+            y: init.uniform(&[7, 3], 1.0),
+            ignored: Vec::new(),
+        }
+    };
+    for watched in [None, Some(Schedule::standard(0.1, 8).unwrap().traced())] {
+        let ways = Ways { gradients: Schedule::standard(0.1, 8).unwrap(), watched, activation: Activation::Tanh };
+        let found = Cuda::gradients(net(), &ways).unwrap();
+        let wanted = Host::gradients(net(), &ways).unwrap();
+        let close = |a: &HostTensor<f32>, b: &HostTensor<f32>| {
+            let off = Agreement::of_slices(&a.to_vec(), &b.to_vec()).max_difference;
+            assert!(off <= 1e-5, "off by {off:.1e}");
+        };
+        for ((w, b), (host_w, host_b)) in found.gradients.iter().zip(&wanted.gradients) {
+            close(w, host_w);
+            close(b, host_b);
+        }
+        assert_eq!((found.values.len(), found.energy.len()), (wanted.values.len(), wanted.energy.len()));
+        found.values.iter().zip(&wanted.values).for_each(|(a, b)| close(a, b));
+        assert!(Agreement::of_slices(&found.energy, &wanted.energy).max_difference <= 1e-5);
     }
 }
 
