@@ -115,6 +115,15 @@ pub trait Network {
         None
     }
 
+    /// Says what failed in a call that could not: the operations of a [`Tensor`] return no errors. It is asked where numbers are not finite, and at the end,
+    /// so that a device that was lost is not taken for a relaxation that diverged.
+    ///
+    /// # Errors
+    /// What failed.
+    fn failure(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// An empty set of gradients for the parameters.
     fn gradients(&self) -> Gradients<Self::Tensor>;
 

@@ -130,6 +130,7 @@ impl<N: Network> Relaxation<N> {
             }
             let name = topology.name(vertex);
             if clamp.tensors().any(|tensor| !tensor.is_finite()) {
+                network.failure()?;
                 return Err(Error::not_finite("its clamp holds a number that is not finite").at(name));
             }
             let root = topology.is_root(vertex);

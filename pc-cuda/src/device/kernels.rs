@@ -54,8 +54,42 @@ impl Family {
         source
     }
 
-    /// Machine code that came with this program, for this architecture.
+    /// Machine code that came with this program and runs on this architecture.
     pub(crate) fn embedded(self, architecture: &str) -> Option<&'static [u8]> {
-        CUBINS.iter().find(|(family, built, _)| *family == self.name() && *built == architecture).map(|(_, _, code)| *code)
+        let own = CUBINS.iter().filter(|(family, ..)| *family == self.name());
+        let built: Vec<&(&str, &str, &[u8])> = own.collect();
+        let chosen = runs_on(built.iter().map(|(_, built, _)| *built), architecture)?;
+        built.into_iter().find(|(_, built, _)| *built == chosen).map(|(.., code)| *code)
+    }
+}
+
+/// Of machine code for these architectures the best that runs on a device: its own, or the newest that is older within the same generation. What is made for
+/// one alone (`sm_90a`) runs on nothing else.
+fn runs_on<'a>(built: impl Iterator<Item = &'a str>, device: &str) -> Option<&'a str> {
+    let number = |name: &str| name.strip_prefix("sm_")?.trim_end_matches('a').parse::<u32>().ok();
+    let own = number(device)?;
+    let runs = |name: &str| number(name).filter(|n| name == device || (!name.ends_with('a') && n / 10 == own / 10 && *n <= own));
+    built.filter_map(|name| Some((runs(name)?, name))).max_by_key(|(number, name)| (*number, *name == device)).map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::runs_on;
+
+    #[test]
+    fn machine_code_is_for_its_own_generation() {
+        let built = ["sm_80", "sm_89", "sm_90a"];
+        for (device, expected) in [
+            ("sm_80", Some("sm_80")),
+            ("sm_86", Some("sm_80")),
+            ("sm_89", Some("sm_89")),
+            ("sm_90a", Some("sm_90a")),
+            ("sm_90", None),
+            ("sm_75", None),
+            ("sm_100", None),
+            ("sm_120", None),
+        ] {
+            assert_eq!(runs_on(built.into_iter(), device), expected, "{device}");
+        }
     }
 }

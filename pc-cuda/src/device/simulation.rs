@@ -44,18 +44,32 @@ pub struct Simulation {
     seed: u64,
     pub(crate) props: DeviceProps,
     launch: LaunchFn,
+    memory: usize,
+    calls: u64,
 }
 
 impl Simulation {
     /// Threads in order for seed 0; else in an order drawn from the seed, with odd seeds starving some.
     pub fn new(seed: u64) -> Self {
-        Self { seed, props: DeviceProps::h100(), launch: pcsim_launch }
+        Self { seed, props: DeviceProps::h100(), launch: pcsim_launch, memory: usize::MAX, calls: u64::MAX }
     }
 
     /// As this device would be planned for.
     #[must_use]
     pub fn of(self, props: DeviceProps) -> Self {
         Self { props, ..self }
+    }
+
+    /// With so many bytes of memory.
+    #[must_use]
+    pub fn with_memory(self, bytes: usize) -> Self {
+        Self { memory: bytes, ..self }
+    }
+
+    /// A device that is lost after so many calls (allocations, copies, launches, products): from then on every one fails.
+    #[must_use]
+    pub fn lost_after(self, calls: u64) -> Self {
+        Self { calls, ..self }
     }
 
     /// With the kernels of another library, whose symbol `pcsim_launch` this is. For testing tests.
@@ -73,6 +87,8 @@ impl Simulation {
         HostLayer {
             launch: self.launch,
             seed: self.seed,
+            memory: self.memory,
+            calls: Cell::new(self.calls),
             launches: Cell::new(0),
             blocks: RefCell::default(),
             recording: RefCell::default(),
@@ -85,6 +101,9 @@ impl Simulation {
 pub(crate) struct HostLayer {
     launch: LaunchFn,
     seed: u64,
+    memory: usize,
+    /// How many are left.
+    calls: Cell<u64>,
     launches: Cell<u64>,
     blocks: RefCell<HashMap<Address, alloc::Layout>>,
     /// What is being recorded.
@@ -99,6 +118,17 @@ enum Work {
 }
 
 impl HostLayer {
+    fn call(&self) -> Result<()> {
+        match self.calls.get() {
+            0 => Err(failed("the device is lost")),
+            u64::MAX => Ok(()),
+            left => {
+                self.calls.set(left - 1);
+                Ok(())
+            }
+        }
+    }
+
     /// Whether work was recorded instead.
     fn records(&self, work: impl FnOnce() -> Work) -> bool {
         match self.recording.borrow_mut().as_mut() {
@@ -127,6 +157,11 @@ fn slice<'a>(address: Address, length: usize) -> &'a [f32] {
 
 impl Machine for HostLayer {
     fn allocate(&self, bytes: usize) -> Result<Address> {
+        self.call()?;
+        let held: usize = self.blocks.borrow().values().map(alloc::Layout::size).sum();
+        if bytes > self.memory.saturating_sub(held) {
+            return Err(failed(format!("allocating {bytes} bytes: out of memory")));
+        }
         let layout = alloc::Layout::from_size_align(bytes, 256).map_err(|error| failed(error.to_string()))?;
         // SAFETY: the size is not zero.
         let memory = unsafe { alloc::alloc(layout) };
@@ -147,24 +182,28 @@ impl Machine for HostLayer {
     }
 
     fn upload(&self, to: Address, bytes: &[u8]) -> Result<()> {
+        self.call()?;
         // SAFETY: tensors upload no more than they have allocated.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to as *mut u8, bytes.len()) }
         Ok(())
     }
 
     fn download(&self, from: Address, bytes: &mut [u8]) -> Result<()> {
+        self.call()?;
         // SAFETY: tensors download no more than they have allocated.
         unsafe { std::ptr::copy_nonoverlapping(from as *const u8, bytes.as_mut_ptr(), bytes.len()) }
         Ok(())
     }
 
     fn copy(&self, to: Address, from: Address, bytes: usize) -> Result<()> {
+        self.call()?;
         // SAFETY: both are allocations of at least this length; one onto itself is allowed.
         unsafe { std::ptr::copy(from as *const u8, to as *mut u8, bytes) }
         Ok(())
     }
 
     fn launch(&self, launch: &Launch, params: &[u8]) -> Result<()> {
+        self.call()?;
         if self.records(|| Work::Launch(*launch, params.to_vec())) {
             return Ok(());
         }
@@ -205,6 +244,7 @@ impl Machine for HostLayer {
     }
 
     fn gemm(&self, gemm: &Gemm) -> Result<()> {
+        self.call()?;
         if self.records(|| Work::Gemm(*gemm)) {
             return Ok(());
         }
@@ -263,7 +303,7 @@ impl Machine for HostLayer {
     }
 
     fn synchronize(&self) -> Result<()> {
-        Ok(())
+        self.call()
     }
 
     fn time(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<f64> {

@@ -272,6 +272,10 @@ impl Network for FusedNet {
         self.device.check()
     }
 
+    fn failure(&self) -> Result<()> {
+        self.device.check()
+    }
+
     fn gradients(&self) -> Gradients<DeviceTensor> {
         Gradients::like(&self.parameters)
     }

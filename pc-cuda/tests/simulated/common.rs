@@ -1,10 +1,14 @@
 //! Nets, batches and the comparison with the oracle.
 
 use pc_core::{
-    Agreement, Clamps, Evaluation, Gradients, Graph, Learning, ParamId, Relaxation, Result, Schedule, SquaredError, Tensor, VertexId,
+    Agreement, Clamps, Evaluation, Gradients, Graph, GraphBuilder, Learning, ParamId, Relaxation, Result, Schedule, SquaredError, Tensor,
+    VertexId,
     host::{Activation, CrossEntropy, HostLayers, HostTensor, Init, Sgd},
 };
 use pc_cuda::{Device, FusedNet, Precision, Simulation, Strategy};
+
+/// What the oracle computes with.
+pub(crate) type Wide = HostTensor<f64>;
 
 /// A chain and the numbers to run it on.
 pub(crate) struct Case {
@@ -51,6 +55,15 @@ impl Top {
     }
 }
 
+/// Not all errors weigh the same; the output's does not where a loss drives it.
+fn weigh<T: Tensor>(b: &mut GraphBuilder<T>, at: VertexId, index: usize, count: usize) -> Result<()> {
+    match index {
+        _ if index + 1 == count => b.precision(at, 1.25),
+        1 | 2 => b.precision(at, 0.75),
+        _ => Ok(()),
+    }
+}
+
 pub(crate) fn chain(widths: &[usize], act: Activation, out: Activation, seed: u64) -> Result<(Graph<HostTensor<f32>>, VertexId, VertexId)> {
     let mut init = Init::new(seed);
     let mut b = Graph::<HostTensor<f32>>::builder();
@@ -59,10 +72,7 @@ pub(crate) fn chain(widths: &[usize], act: Activation, out: Activation, seed: u6
     for (index, &width) in widths.iter().enumerate().skip(1) {
         let act = if index + 1 == widths.len() { out } else { act };
         at = b.dense(&format!("l{index}"), at, width, act, &mut init)?;
-        // Not all errors weigh the same.
-        if index <= 2 {
-            b.precision(at, 0.75)?;
-        }
+        weigh(&mut b, at, index, widths.len())?;
     }
     let mut graph = b.build()?;
     // Biases that are not zero.
@@ -83,10 +93,7 @@ fn widen(graph: &Graph<HostTensor<f32>>, widths: &[usize], act: Activation, out:
     for (index, &width) in widths.iter().enumerate().skip(1) {
         let act = if index + 1 == widths.len() { out } else { act };
         at = b.dense(&format!("l{index}"), at, width, act, &mut init)?;
-        // Not all errors weigh the same.
-        if index <= 2 {
-            b.precision(at, 0.75)?;
-        }
+        weigh(&mut b, at, index, widths.len())?;
     }
     let mut wide = b.build()?;
     for (to, from) in wide.parameters_mut().iter_mut().zip(graph.parameters()) {
@@ -138,7 +145,7 @@ impl Case {
     }
 
     /// The graph in f64, and what it is held at.
-    pub(crate) fn oracle(&self) -> Result<(Graph<HostTensor<f64>>, Clamps<HostTensor<f64>>)> {
+    pub(crate) fn oracle(&self) -> Result<(Graph<Wide>, Clamps<Wide>)> {
         let (graph, x, y) = chain(&self.widths, self.act, self.out, self.seed)?;
         let (input, target) = self.numbers();
         let wide = |t: &HostTensor<f32>| HostTensor::<f64>::new(t.dims(), t.data().iter().map(|x| f64::from(*x)).collect());

@@ -1,10 +1,10 @@
 //! What is refused, and how it is said; weights in and out.
 
 use pc_core::{
-    Clamps, ErrorKind, Graph, Network, Relaxation, Schedule, Tensor,
+    Clamps, ErrorKind, Event, Graph, Network, Relaxation, Schedule, Tensor,
     host::{Activation, HostLayers, HostTensor, Init},
 };
-use pc_cuda::{Device, DeviceProps, FusedNet, Kernel, NetShape, Output, Precision, Simulation, Strategy, plan};
+use pc_cuda::{AdamW, CrossEntropy, Device, DeviceProps, FusedNet, Kernel, NetShape, Output, Precision, Simulation, Strategy, plan};
 
 use crate::common::chain;
 
@@ -153,6 +153,80 @@ fn two_nets_on_two_threads_do_not_disturb_each_other() {
         both.map(|thread| thread.join().unwrap())
     });
     assert_eq!(alone, together);
+}
+
+/// Two streams in one thread, their relaxations a learning event in turn.
+#[test]
+fn two_streams_take_turns() {
+    let numbers = |seed: u64, n: usize| Init::new(seed).uniform::<f32>(&[9, n], 1.0);
+    let set_up = |seed: u64| {
+        let (graph, x, y) = chain(&[6, 20, 4], Activation::Tanh, Activation::Identity, seed).unwrap();
+        let device = device();
+        let mut net = FusedNet::from_graph(&graph, &device, Precision::F32).unwrap().relaxed_by(Strategy::Graph);
+        let held = |n| device.tensor(&[9, n], numbers(seed, n).data()).unwrap();
+        let clamps = Clamps::new().hold(x, held(6)).hold(y, held(4));
+        let mut rule = Relaxation::new(&net, Schedule::ipc(0.2, 6).unwrap()).unwrap();
+        rule.begin(&mut net, &clamps).unwrap();
+        (net, rule, pc_cuda::Sgd::new(0.01).unwrap())
+    };
+    let bits = |net: &FusedNet| -> Vec<u32> { net.parameters().iter().flat_map(|p| p.numbers().unwrap()).map(f32::to_bits).collect() };
+    let step = |(net, rule, sgd): &mut (FusedNet, Relaxation<FusedNet>, pc_cuda::Sgd)| match rule.advance(net).unwrap() {
+        Event::Learn => {
+            sgd.step(net, rule.gradients()).unwrap();
+            true
+        }
+        Event::Finished(_) => false,
+    };
+    let alone = [1, 2].map(|seed| {
+        let mut one = set_up(seed);
+        while step(&mut one) {}
+        bits(&one.0)
+    });
+    let (mut one, mut other) = (set_up(1), set_up(2));
+    while step(&mut one) & step(&mut other) {}
+    assert_eq!(alone, [bits(&one.0), bits(&other.0)]);
+}
+
+/// What fails on a device is an error at the next call that can say so, wherever it happens, and nothing panics on the way.
+#[test]
+fn failures_are_errors_wherever_they_happen() {
+    let run = |simulation: Simulation, schedule: Schedule| -> pc_core::Result<f64> {
+        let (mut graph, x, y) = chain(&[3, 6, 2], Activation::Tanh, Activation::Identity, 1)?;
+        let device = Device::simulated(&simulation)?;
+        let mut net = FusedNet::from_graph(&graph, &device, Precision::F32)?;
+        let target = device.tensor(&[2, 2], &[0.5, 0.5, 1.0, 0.0])?;
+        let clamps = Clamps::new().hold(x, device.tensor(&[2, 3], &[0.5; 6])?).drive(y, CrossEntropy::new(target));
+        let mut rule = Relaxation::new(&net, schedule)?;
+        let mut adam = AdamW::new(0.01)?;
+        let mut energy = 0.0;
+        for _ in 0..2 {
+            energy = rule.train(&mut net, &clamps, |net, g| adam.step(net, g))?.energy.total();
+        }
+        net.to_graph(&mut graph)?;
+        device.synchronize()?;
+        Ok(energy)
+    };
+    for schedule in
+        [Schedule::standard(0.1, 3).unwrap(), Schedule::ipc(0.1, 3).unwrap(), Schedule::epc(0.1, 3).unwrap(), Schedule::backprop()]
+    {
+        let whole = run(Simulation::new(0), schedule.clone()).unwrap();
+        assert!(whole.is_finite());
+        // Every call once as the first that fails.
+        let mut calls = 0;
+        while let Err(error) = run(Simulation::new(0).lost_after(calls), schedule.clone()) {
+            assert_eq!(error.kind(), ErrorKind::Backend, "{schedule}, call {calls}: {error}");
+            assert!(error.to_string().contains("the device is lost"), "{schedule}, call {calls}: {error}");
+            calls += 1;
+        }
+        let mut memory = 0;
+        while let Err(error) = run(Simulation::new(0).with_memory(memory), schedule.clone()) {
+            assert!(error.to_string().contains("out of memory"), "{schedule}, {memory} bytes: {error}");
+            memory += 16;
+        }
+        println!("{schedule}: {calls} calls, {memory} bytes");
+        assert!(calls > 50 && memory > 500);
+        assert_eq!(run(Simulation::new(0).lost_after(calls).with_memory(memory), schedule).unwrap(), whole);
+    }
 }
 
 #[test]
