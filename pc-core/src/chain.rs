@@ -3,7 +3,7 @@
 use crate::{
     Error, Result,
     tensor::Tensor,
-    vertex::{Cache, Inputs, Pulled, Vertex},
+    vertex::{Cache, Inputs, Pulled, Structure, Vertex},
 };
 
 /// One prediction made of links, each the only parent of the next: `mu = f_n(... f_1(parents))`, such as pool(relu(conv(v))). Only the end is
@@ -103,6 +103,10 @@ impl<T: Tensor> Vertex<T> for Chain<T> {
             first += count;
         }
         Ok(shapes.swap_remove(0))
+    }
+
+    fn structure(&self) -> Structure {
+        Structure::Chain(self.links.iter().map(|link| link.structure()).collect())
     }
 
     fn parameters(&self) -> usize {

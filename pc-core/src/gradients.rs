@@ -53,6 +53,14 @@ impl<T: Tensor> Gradients<T> {
         slot.tensor.take()
     }
 
+    /// The memory of one gradient, which counts as set from here on: where the flag is true its contents are stale and must be
+    /// **overwritten**, else added to. None where the parameter is not known or has no memory yet (see [`Gradients::set`]).
+    pub fn slot(&mut self, parameter: ParamId) -> Option<(&mut T, bool)> {
+        let slot = self.slots.get_mut(parameter.index())?;
+        let tensor = slot.tensor.as_mut()?;
+        Some((tensor, !std::mem::replace(&mut slot.defined, true)))
+    }
+
     /// The gradients by parameter, in order.
     pub fn iter(&self) -> impl Iterator<Item = (ParamId, Option<&T>)> {
         (0..self.len()).map(|index| (ParamId::new(index), self.get(ParamId::new(index))))

@@ -29,13 +29,13 @@ pub use clamp::{Clamp, Clamps, SharedLoss};
 pub use error::{Error, ErrorKind, Result};
 pub use gradients::{Agreement, Gradients};
 pub use graph::{Graph, GraphBuilder, GraphLinearisation};
-pub use loss::{Loss, SquaredError};
+pub use loss::{Loss, LossForm, SquaredError};
 pub use network::{Abilities, Drives, Forward, FusedSteps, GraphFrame, Network, NodeState, Residuals, Settings, State, Want};
-pub use relaxation::{Energy, Event, Outcome, Relaxation, Status};
+pub use relaxation::{Energy, Event, Losses, Outcome, Relaxation, Status};
 pub use schedule::{Coordinates, Evaluation, Learning, Linearise, Reduction, Schedule, Start, StepRule};
 pub use tensor::{NodeJob, StateStep, Tensor};
 pub use topology::{ParamId, Prediction, PredictionId, Topology, VertexId};
-pub use vertex::{Cache, Inputs, Pulled, Vertex};
+pub use vertex::{Cache, Inputs, Pulled, Structure, Vertex};
 
 /// The programs in the README compile and run.
 #[cfg(doctest)]

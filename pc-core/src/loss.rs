@@ -31,6 +31,23 @@ pub trait Loss<T> {
     /// # Errors
     /// Where the target does not fit the prediction, or the framework reports a failure.
     fn evaluate(&mut self, prediction: &T, drive: &mut T) -> Result<f64>;
+
+    /// Which loss it is, for a network that computes drives in code of its own.
+    fn form(&self) -> LossForm<'_, T> {
+        LossForm::Opaque
+    }
+}
+
+/// What a loss is, as [`Loss::form`] says.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug)]
+pub enum LossForm<'a, T> {
+    /// It does not say.
+    Opaque,
+    /// `1/2 |y - mu|^2` towards this target.
+    SquaredError(&'a T),
+    /// `-sum_k y_k log softmax(mu)_k` over the last axis, towards this distribution.
+    CrossEntropy(&'a T),
 }
 
 impl<T, F: FnMut(&T, &mut T) -> Result<f64>> Loss<T> for F {
@@ -64,5 +81,9 @@ impl<T: Tensor> Loss<T> for SquaredError<T> {
         prediction.check_like(&self.target)?;
         drive.set_difference(&self.target, prediction);
         Ok(0.5 * drive.norm_squared())
+    }
+
+    fn form(&self) -> LossForm<'_, T> {
+        LossForm::SquaredError(&self.target)
     }
 }

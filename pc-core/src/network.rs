@@ -4,6 +4,7 @@ use crate::{
     Result,
     clamp::Clamps,
     gradients::Gradients,
+    relaxation::Losses,
     tensor::Tensor,
     topology::{Prediction, Topology, VertexId},
 };
@@ -114,11 +115,21 @@ pub trait Network {
         None
     }
 
+    /// Says what failed in a call that could not: the operations of a [`Tensor`] return no errors. It is asked where numbers are not finite, and at the end,
+    /// so that a device that was lost is not taken for a relaxation that diverged.
+    ///
+    /// # Errors
+    /// What failed.
+    fn failure(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// An empty set of gradients for the parameters.
     fn gradients(&self) -> Gradients<Self::Tensor>;
 
     /// Takes over several plain synchronous steps at once, where the network has something faster than the engine's loop (a fused
-    /// kernel). Returns how many it took, none where it leaves them to the engine.
+    /// kernel). Returns how many it took, none where it leaves them to the engine. After live steps the engine calls [`Network::linearise`] at the
+    /// same state, which a network that stands there already need not compute again.
     ///
     /// # Errors
     /// What the framework reports.
@@ -253,14 +264,27 @@ pub struct Drives<'a, T> {
 }
 
 /// What [`Network::take_steps`] may take over: `steps` plain steps at `rate` from `state`, live or frozen.
+///
+/// Where `gradients` are there, weights learn at every step, and `steps` is 1: the weights have moved since the errors were found and pulled. The states move
+/// by what was pulled then; then errors are found and pulled at the new states by the new weights, as by [`Network::linearise`] and [`Network::pull`].
 #[derive(Debug)]
 pub struct FusedSteps<'a, T> {
-    /// The states, moved in place.
+    /// The states, moved in place. Frozen steps move `errors` alone, and may find no references and displacements here.
     pub state: &'a mut State<T>,
     /// The errors at `state`, kept up to date.
     pub errors: &'a mut [T],
+    /// The errors at the reference, from which live errors are counted.
+    pub residuals: Residuals<'a, T>,
+    /// Which predictions' errors count: those of intervened vertices do not, and must not be pulled.
+    pub counts: &'a [bool],
     /// Which vertices move.
     pub free: &'a [bool],
+    /// Which vertices losses drive. While predictions are frozen their errors are constant; live ones follow their prediction, and their errors are
+    /// `-lambda dL/dmu` there, of which precisions are no part. After the last live step the engine evaluates the losses itself, and their vertices'
+    /// errors have to be minus the change of the prediction since the reference, as [`Network::linearise`] leaves them.
+    pub losses: Losses<'a, T>,
+    /// Where to put the parameter gradients of the new point, where weights learn at every step; none are there yet.
+    pub gradients: Option<&'a mut Gradients<T>>,
     /// The most steps to take.
     pub steps: usize,
     /// `gamma`.

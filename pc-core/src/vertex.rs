@@ -2,6 +2,7 @@
 
 use crate::{
     Error, Result,
+    host::Activation,
     tensor::Tensor,
     topology::{ParamId, VertexId},
 };
@@ -58,6 +59,28 @@ pub trait Vertex<T: Tensor> {
     fn parameters(&self) -> usize {
         0
     }
+
+    /// What it is made of, for a backend that has its own code for some predictions and takes a whole graph over.
+    fn structure(&self) -> Structure {
+        Structure::Opaque
+    }
+}
+
+/// What a vertex is made of, as [`Vertex::structure`] says.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq)]
+pub enum Structure {
+    /// It does not say.
+    Opaque,
+    /// `W v + b` of one parent over its last axis, with parameters `W [out, in]` and, where there is a bias, `b [out]`.
+    Linear {
+        /// Whether there is a bias.
+        bias: bool,
+    },
+    /// An activation of one parent.
+    Activation(Activation),
+    /// One after the other; parameters are shared out in order.
+    Chain(Vec<Structure>),
 }
 
 impl<T: Tensor, V: Vertex<T> + ?Sized> Vertex<T> for Box<V> {
@@ -81,6 +104,9 @@ impl<T: Tensor, V: Vertex<T> + ?Sized> Vertex<T> for Box<V> {
     }
     fn parameters(&self) -> usize {
         (**self).parameters()
+    }
+    fn structure(&self) -> Structure {
+        (**self).structure()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The commands that check this workspace. `cargo xtask help` lists them.
 
+mod cuda;
 mod deps;
 mod libtorch;
 mod lines;
@@ -13,7 +14,8 @@ use std::time::Instant;
 use step::{Failure, Step};
 
 /// What is built for tests and checks: everything but Burn's GPU backends, which take long to compile and cannot run without a GPU.
-pub(crate) const FEATURES: &str = "pc-core/conformance,pc-core/ndarray,pc-burn/train,pc-bench/burn,pc-bench/tch";
+pub(crate) const FEATURES: &str =
+    "pc-core/conformance,pc-core/ndarray,pc-burn/train,pc-cuda/simulation,pc-bench/burn,pc-bench/tch,pc-bench/cuda-simulation";
 
 const HELP: &str = "\
 Usage: cargo xtask <command>
@@ -25,6 +27,11 @@ Usage: cargo xtask <command>
                 downloads), where LIBTORCH names none; test and lint do it too
   asan [words]  run pc-tch's tests with its C++ under AddressSanitizer; further
                 words go to the test program
+  cuda          compile the CUDA kernels for every architecture, with a
+                compiler fetched once into .cache/cuda (190 MB), and hold them
+                to their budgets; test does it too
+  gpu           build pc-gpu, which checks and times pc-cuda on a machine with
+                a GPU, with the kernels' machine code in it
   help          show this text
 
 A command that fails prints which of its steps failed and exits with 1.";
@@ -43,10 +50,12 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         ["test", more @ ..] => ("test", test(more)),
+        ["cuda"] => ("cuda", cuda::compile()),
+        ["gpu"] => ("gpu", cuda::program()),
         ["lint"] => ("lint", lint()),
         ["libtorch"] => ("libtorch", libtorch::set_up().err().into_iter().collect()),
         ["asan", more @ ..] => ("asan", libtorch::set_up().and_then(|()| sanitize::run(more)).err().into_iter().collect()),
-        ["lint" | "libtorch", word, ..] => {
+        ["lint" | "libtorch" | "cuda" | "gpu", word, ..] => {
             eprintln!("error: {} takes no further words, found `{word}`", words[0]);
             return ExitCode::FAILURE;
         }
@@ -72,9 +81,15 @@ fn root() -> PathBuf {
     package.parent().map(PathBuf::from).unwrap_or(package)
 }
 
+/// All tests, and where none was singled out the kernels' compilation for real devices.
 fn test(more: &[&str]) -> Vec<Failure> {
     let step = Step::cargo(&["test", "--workspace", "--features", FEATURES]).args(more);
-    libtorch::set_up().and_then(|()| step.run()).err().into_iter().collect()
+    let tested = libtorch::set_up().and_then(|()| cuda::with_compiler(step)).and_then(|step| step.run());
+    let mut failures: Vec<Failure> = tested.err().into_iter().collect();
+    if more.is_empty() {
+        failures.extend(cuda::compile());
+    }
+    failures
 }
 
 /// Runs every check, so that one call shows everything there is to repair.

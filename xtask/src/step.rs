@@ -77,6 +77,16 @@ impl Step {
         })
     }
 
+    /// Runs the command and returns what it printed, errors and warnings included.
+    pub(crate) fn read_both(&self) -> Result<String, Failure> {
+        let output = self.command().output().map_err(|error| Failure::new(self, error))?;
+        let said = [String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)].concat();
+        if output.status.success() {
+            return Ok(said);
+        }
+        Err(Failure::new(self, said.lines().find(|line| line.contains("error")).unwrap_or("it failed")))
+    }
+
     /// Runs the command and returns what it printed.
     pub(crate) fn read(&self) -> Result<String, Failure> {
         let output = self.command().stderr(Stdio::piped()).output().map_err(|error| Failure::new(self, error))?;

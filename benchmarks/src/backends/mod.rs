@@ -16,6 +16,8 @@
 #[cfg(feature = "burn")]
 mod burn;
 mod chain;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod host;
 mod optimiser_state;
 mod registry;

@@ -116,6 +116,8 @@ backends! {
     Burn = "burn" by super::burn::Burn where feature = "burn";
     /// libtorch, its autograd graphs relaxed by pc-tch.
     Tch = "tch" by super::tch::Tch where feature = "tch";
+    /// An NVIDIA GPU, through pc-cuda.
+    Cuda = "cuda" by super::cuda::Cuda where feature = "cuda";
 }
 
 impl fmt::Display for Backend {

@@ -133,7 +133,7 @@ impl<F: Element> Model<F> {
     }
 
     /// The one-hot labels of output number `output`, shaped as it is.
-    pub(super) fn target(&self, samples: usize, output: usize, labels: &[usize]) -> Result<HostTensor<F>> {
+    pub(crate) fn target(&self, samples: usize, output: usize, labels: &[usize]) -> Result<HostTensor<F>> {
         let all = self.labels_per_sample();
         if labels.len() != samples * all {
             return Err(mismatch(format!("{} labels for {samples} samples with {all} each", labels.len())));
@@ -157,7 +157,7 @@ impl<F: Element> Model<F> {
     }
 
     /// How many samples these are.
-    pub(super) fn samples(&self, features: Features<'_>) -> Result<usize> {
+    pub(crate) fn samples(&self, features: Features<'_>) -> Result<usize> {
         let (count, each) = match (features, self.shape) {
             (Features::Pixels(pixels), InputShape::Image(shape)) => (pixels.len(), shape.iter().product::<usize>()),
             (Features::Symbols(symbols), InputShape::Sequence { length, .. }) => (symbols.len(), length),

@@ -15,6 +15,8 @@ const BACKENDS: &[&str] = &[
     "host",
     #[cfg(feature = "burn")]
     "burn",
+    #[cfg(feature = "tch")]
+    "tch",
 ];
 
 type Tensors = BTreeMap<String, (Vec<usize>, Vec<f64>)>;

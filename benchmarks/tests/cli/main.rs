@@ -7,6 +7,8 @@
 mod burn;
 mod check;
 mod common;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod gradients;
 mod plain;
 mod refusals;

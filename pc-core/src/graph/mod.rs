@@ -14,8 +14,8 @@ use std::fmt;
 use crate::{
     Error, Result,
     tensor::Tensor,
-    topology::{ParamId, Topology, VertexId},
-    vertex::Vertex,
+    topology::{ParamId, PredictionId, Topology, VertexId},
+    vertex::{Structure, Vertex},
 };
 
 /// A computation graph whose vertices are objects: the [`crate::Network`] that can do everything.
@@ -81,6 +81,12 @@ impl<T: Tensor> Graph<T> {
     /// The shape of a vertex's state, without the batch.
     pub fn shape(&self, vertex: VertexId) -> &[usize] {
         &self.shapes[vertex.index()]
+    }
+
+    /// What a prediction is made of, and the kind of its vertex for messages.
+    pub fn structure(&self, prediction: PredictionId) -> (Structure, &str) {
+        let vertex = &self.vertices[prediction.index()];
+        (vertex.structure(), vertex.kind())
     }
 
     /// The parameters, in order of their [`ParamId`]s.

@@ -4,7 +4,7 @@ use crate::{
     Error, Result,
     host::{Element, HostTensor},
     tensor::Tensor,
-    vertex::{Cache, Inputs, Pulled, Vertex},
+    vertex::{Cache, Inputs, Pulled, Structure, Vertex},
 };
 
 /// An elementwise nonlinearity `f`.
@@ -209,6 +209,10 @@ const DERIVATIVE: usize = 0;
 impl<F: Element> Vertex<HostTensor<F>> for Activate {
     fn kind(&self) -> &str {
         "activation"
+    }
+
+    fn structure(&self) -> Structure {
+        Structure::Activation(self.0)
     }
 
     fn shape(&self, parents: &[&[usize]], _parameters: &[&[usize]]) -> Result<Vec<usize>> {

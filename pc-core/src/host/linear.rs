@@ -7,7 +7,7 @@ use crate::{
         gemm::{Matrix, Threads, gemm, transpose},
     },
     tensor::Tensor,
-    vertex::{Cache, Inputs, Pulled, Vertex},
+    vertex::{Cache, Inputs, Pulled, Structure, Vertex},
 };
 
 /// `mu = v`.
@@ -103,6 +103,10 @@ fn rows<F: Element>(x: &HostTensor<F>, columns: usize) -> usize {
 impl<F: Element> Vertex<HostTensor<F>> for Linear {
     fn kind(&self) -> &str {
         "linear"
+    }
+
+    fn structure(&self) -> Structure {
+        Structure::Linear { bias: self.bias }
     }
 
     fn shape(&self, parents: &[&[usize]], parameters: &[&[usize]]) -> Result<Vec<usize>> {

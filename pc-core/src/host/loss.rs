@@ -3,7 +3,7 @@
 use crate::{
     Error, Result,
     host::{Element, HostTensor},
-    loss::Loss,
+    loss::{Loss, LossForm},
 };
 
 /// `L = -sum_k y_k log softmax(mu)_k` over the last axis, with drive `y - softmax(mu)` for targets that sum to one.
@@ -75,5 +75,9 @@ impl<F: Element> Loss<HostTensor<F>> for CrossEntropy<F> {
             }
         }
         Ok(total)
+    }
+
+    fn form(&self) -> LossForm<'_, HostTensor<F>> {
+        LossForm::CrossEntropy(&self.target)
     }
 }

@@ -130,6 +130,7 @@ impl<N: Network> Relaxation<N> {
             }
             let name = topology.name(vertex);
             if clamp.tensors().any(|tensor| !tensor.is_finite()) {
+                network.failure()?;
                 return Err(Error::not_finite("its clamp holds a number that is not finite").at(name));
             }
             let root = topology.is_root(vertex);
@@ -324,6 +325,12 @@ impl<N: Network> Relaxation<N> {
             }
             let driven = matches!(self.vertices[of].role, Role::Held | Role::Driven { .. } | Role::Masked);
             self.predictions.active[index] = counts && (self.predictions.residual[index] || driven);
+            if let Some(weighted) = self.predictions.weighted.get_mut(index)
+                && !self.predictions.active[index]
+            {
+                // Plain simulation pulls what is zero yet, too: nothing of the last batch may be left here.
+                weighted.fill(0.0);
+            }
             if driven && counts {
                 drive += prediction.precision * prediction.precision * self.predictions.errors[index].norm_squared();
             }

@@ -62,6 +62,9 @@ impl<N: Network> Relaxation<N> {
         let front = self.plan != Plan::Simulate;
         let tolerance = self.schedule.stop.tolerance;
         self.predictions.changed.copy_from_slice(&self.predictions.active);
+        if !front {
+            self.fuse(network)?;
+        }
         loop {
             if self.watched() && self.note_energy(network) {
                 self.run.status = Status::Diverged;

@@ -2,7 +2,7 @@
 
 use crate::{
     Result,
-    network::{Forward, FusedSteps, Network, Residuals, Settings, Want},
+    network::{Forward, Network, Residuals, Settings, Want},
     relaxation::{Phase, Plan, Relaxation, Role, Status, VertexPlan, begin},
     schedule::{Coordinates, Learning, StepRule},
     tensor::{StateStep, Tensor},
@@ -14,6 +14,9 @@ impl<N: Network> Relaxation<N> {
     pub(super) fn advance_live(&mut self, network: &mut N) -> Result<bool> {
         loop {
             if self.run.phase == Phase::Move {
+                if let Some(finite) = self.fuse_learning(network)? {
+                    return Ok(if finite { true } else { self.diverge() });
+                }
                 self.gradients.clear();
                 self.move_states(network);
                 self.run.step += 1;
@@ -36,40 +39,6 @@ impl<N: Network> Relaxation<N> {
                 return Ok(false);
             }
         }
-    }
-
-    /// Hands plain steps that nothing watches to a network that has something faster.
-    fn fuse(&mut self, network: &mut N) -> Result<()> {
-        let plain = self.plan == Plan::Live
-            && self.schedule.learning == Learning::AtEnd
-            && self.schedule.rule == StepRule::Plain
-            && self.schedule.temperature.is_none()
-            && self.schedule.stop.tolerance.is_none()
-            && !self.watched()
-            && self.vertices.iter().all(|plan| plan.scratch.is_none() && !matches!(plan.role, Role::Driven { .. }));
-        if plain && self.run.step < self.run.steps {
-            let request = FusedSteps {
-                state: &mut self.state,
-                errors: &mut self.predictions.errors,
-                free: &self.free,
-                steps: self.run.steps - self.run.step,
-                rate: self.run.rate,
-                settings: self.settings,
-            };
-            if let Some(taken) = network.take_steps(request, &mut self.at)? {
-                self.run.step += taken;
-                self.touch_all(network);
-            }
-        }
-        Ok(())
-    }
-
-    /// After steps that the engine did not take itself, anything may have moved.
-    fn touch_all(&mut self, network: &N) {
-        for (moved, free) in self.state.moved.iter_mut().zip(&self.free) {
-            *moved |= free;
-        }
-        self.refresh_active(network);
     }
 
     /// Finds the errors at the current states. False where numbers are no longer finite or the energy has passed its bound.
@@ -351,7 +320,7 @@ impl<N: Network> Relaxation<N> {
     }
 
     /// Which errors may differ from zero, now that states have moved.
-    fn refresh_active(&mut self, network: &N) {
+    pub(super) fn refresh_active(&mut self, network: &N) {
         let edges = network.abilities().edges;
         for (index, prediction) in network.topology().predictions().iter().enumerate() {
             if self.predictions.counts[index] && !self.predictions.active[index] {

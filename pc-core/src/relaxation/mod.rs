@@ -3,11 +3,13 @@
 mod begin;
 mod errors;
 mod frozen;
+mod fuse;
 mod live;
 mod measure;
 mod outcome;
 mod plan;
 
+pub use fuse::Losses;
 pub use outcome::{Energy, Event, Outcome, Status};
 
 use crate::{
@@ -251,7 +253,7 @@ impl<N: Network> Relaxation<N> {
             Phase::Idle => return Err(Error::misuse("the relaxation has not begun: call `begin` with a batch first")),
             Phase::Done => {
                 self.run.phase = Phase::Idle;
-                return Ok(Event::Finished(self.outcome(network)));
+                return self.outcome(network).map(Event::Finished);
             }
             Phase::Evaluate | Phase::Move => {}
         }
@@ -267,7 +269,7 @@ impl<N: Network> Relaxation<N> {
             return Ok(Event::Learn);
         }
         self.run.phase = Phase::Idle;
-        Ok(Event::Finished(self.outcome(network)))
+        self.outcome(network).map(Event::Finished)
     }
 
     /// Begins and advances to the end, leaving all gradients in [`Relaxation::gradients`].
@@ -349,9 +351,10 @@ impl<N: Network> Relaxation<N> {
         Some(value.clone())
     }
 
-    fn outcome(&mut self, network: &N) -> Outcome {
+    fn outcome(&mut self, network: &N) -> Result<Outcome> {
+        network.failure()?;
         let run = &mut self.run;
-        Outcome {
+        Ok(Outcome {
             status: run.status,
             steps: run.step,
             energy: run.energy,
@@ -361,6 +364,6 @@ impl<N: Network> Relaxation<N> {
                 Plan::Errors => run.step == 0,
                 _ => network.topology().depth().is_some_and(|depth| run.step < depth),
             },
-        }
+        })
     }
 }

@@ -1,7 +1,7 @@
 //! Every clamp, and the limit in which a weak loss becomes backprop.
 
 use pc_core::{
-    Agreement, Clamps, Graph, ParamId, Relaxation, Schedule, SquaredError, Start, Status, Tensor, VertexId,
+    Agreement, Clamps, Evaluation, Graph, ParamId, Relaxation, Schedule, SquaredError, Start, Status, Tensor, VertexId,
     host::{Activation, CrossEntropy, HostLayers, HostTensor, Init},
 };
 
@@ -222,6 +222,32 @@ fn carried_states_go_on_where_they_were() {
     parts.run(&mut net.graph, &clamps).unwrap();
     close("state", &parts.value(&net.graph, net.h).unwrap().to_vec(), &whole.value(&net.graph, net.h).unwrap().to_vec(), 1e-13);
     close("gradients", &all(parts.gradients()), &all(whole.gradients()), 1e-13);
+}
+
+/// Precisions that are not all 1 bring buffers of their own, which a plain simulation reads where errors are zero yet.
+#[test]
+fn a_second_batch_has_nothing_of_the_first() {
+    let mut init = Init::new(9);
+    let mut b = Graph::<HostTensor<f64>>::builder();
+    let x = b.input("x", &[4]).unwrap();
+    let h = b.dense("h", x, 6, Activation::Tanh, &mut init).unwrap();
+    let k = b.dense("k", h, 6, Activation::Tanh, &mut init).unwrap();
+    let y = b.dense("y", k, 3, Activation::Identity, &mut init).unwrap();
+    b.precision(h, 0.75).unwrap();
+    let mut graph = b.build().unwrap();
+    let mut numbers = Numbers::new(9);
+    let mut batch = || Clamps::new().hold(x, numbers.tensor(&[2, 4], 1.0)).hold(y, numbers.tensor(&[2, 3], 1.0));
+    let (first, second) = (batch(), batch());
+    let fixed = Schedule::fixed_prediction(0.1, 8).unwrap();
+    let ways = [Evaluation::Simulate, Evaluation::Front].map(|way| fixed.clone().evaluated_by(way));
+    for schedule in ways.into_iter().chain([Schedule::standard(0.1, 8).unwrap()]) {
+        let mut warm = Relaxation::new(&graph, schedule.clone()).unwrap();
+        warm.run(&mut graph, &first).unwrap();
+        warm.run(&mut graph, &second).unwrap();
+        let mut fresh = Relaxation::new(&graph, schedule).unwrap();
+        fresh.run(&mut graph, &second).unwrap();
+        assert_eq!(all(warm.gradients()), all(fresh.gradients()));
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod speed;
 mod targets;
 mod train;
 
-use pc_core::host::{Activate, Activation, Chain, Element, HostVertex, Linear};
+use pc_core::host::{Activate, Activation, Chain, Element, HostTensor, HostVertex, Linear};
 
 use super::{
     Adapter, Checked, Support, Task, Timed, Trainee,
@@ -23,6 +23,11 @@ use crate::{
     error::CommandError,
     models::ModelKind,
 };
+
+#[cfg(feature = "cuda")]
+pub(super) use net::net as timed_net;
+#[cfg(feature = "cuda")]
+pub(super) use speed::contenders;
 
 /// The CPU backend of pc-core.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +47,7 @@ impl Adapter for Host {
     }
 
     fn gradients<F: Number>(net: Net<F>, ways: &Ways) -> Result<Findings<F>, CommandError> {
-        chain::compute(net, ways, &Parts { layer: layer::<F>, tensor: Ok })
+        chain::compute(net, ways, &parts())
     }
 
     fn timed<F: Element>(kind: ModelKind, batch: usize, rules: &[ScheduleKind]) -> Result<Box<dyn Timed>, CommandError> {
@@ -52,6 +57,11 @@ impl Adapter for Host {
     fn targets(measured: &[Measured]) -> Vec<Target> {
         targets::targets(measured)
     }
+}
+
+/// What a chain is made of here.
+pub(super) fn parts<F: Element>() -> Parts<HostTensor<F>, F> {
+    Parts { layer, tensor: Ok }
 }
 
 fn layer<F: Element>(activation: Activation) -> pc_core::Result<HostVertex<F>> {

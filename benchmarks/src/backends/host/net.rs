@@ -17,19 +17,19 @@ const SEED: u64 = 7;
 
 /// A net with a batch of random numbers, its inputs and outputs held.
 #[derive(Debug)]
-pub(super) struct Net<F: Element> {
+pub(in crate::backends) struct Net<F: Element> {
     /// The architecture in a few words.
-    pub(super) description: String,
+    pub(in crate::backends) description: String,
     /// The net.
-    pub(super) graph: Graph<HostTensor<F>>,
+    pub(in crate::backends) graph: Graph<HostTensor<F>>,
     /// What is held.
-    pub(super) clamps: Clamps<HostTensor<F>>,
+    pub(in crate::backends) clamps: Clamps<HostTensor<F>>,
     /// The same, but for a squared error in place of held outputs, which notes when it is asked for: after every evaluation of the net.
     pub(super) watched: Clamps<HostTensor<F>>,
     /// When that was last.
     pub(super) watch: Watch,
     /// How much arithmetic its steps take, where that has been counted.
-    pub(super) arithmetic: Option<Arithmetic>,
+    pub(in crate::backends) arithmetic: Option<Arithmetic>,
 }
 
 /// A moment that a loss notes.
@@ -51,7 +51,7 @@ impl Watch {
 ///
 /// # Errors
 /// None, if the nets are right.
-pub(super) fn net<F: Element>(kind: ModelKind, batch: usize) -> Result<Net<F>> {
+pub(in crate::backends) fn net<F: Element>(kind: ModelKind, batch: usize) -> Result<Net<F>> {
     match kind {
         ModelKind::Mlp => mlp(batch),
         ModelKind::Cnn => lenet(batch),

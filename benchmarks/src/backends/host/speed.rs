@@ -69,7 +69,7 @@ impl<F: Element> Timed for Host<F> {
 ///
 /// # Errors
 /// None, if the figures above are sensible.
-fn contenders(rules: &[ScheduleKind]) -> Result<Vec<Contender>> {
+pub(in crate::backends) fn contenders(rules: &[ScheduleKind]) -> Result<Vec<Contender>> {
     let mut all = Vec::new();
     let mut add = |rule, name, steps, schedule, role| all.push(Contender { rule, name, schedule, steps, role });
     add(ScheduleKind::Backprop, "backprop", 0, Schedule::backprop(), Role::Shown);

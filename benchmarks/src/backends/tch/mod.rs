@@ -8,10 +8,17 @@ mod model;
 mod speed;
 mod train;
 
-use ::tch::TchError;
-use pc_core::host::Element;
+use ::tch::{Device, TchError, Tensor};
+use pc_core::{
+    Error, ErrorKind, Vertex,
+    host::{Activation, Element, HostTensor},
+};
+use pc_tch::{Function, TchTensor};
 
-use super::{Adapter, Checked, Support, Task, Timed, Trainee};
+use super::{
+    Adapter, Checked, Support, Task, Timed, Trainee,
+    chain::{self, Parts},
+};
 use crate::{
     commands::{
         check::Subject,
@@ -56,12 +63,31 @@ impl Adapter for Tch {
         Ok(Box::new(check::Tch::new(subject)?))
     }
 
-    fn gradients<F: Number>(_net: Net<F>, _ways: &Ways) -> Result<Findings<F>, CommandError> {
-        Err(CommandError::input("--backend tch: its vertices are operations, not layers, and their values are not kept; take host"))
+    fn gradients<F: Number>(net: Net<F>, ways: &Ways) -> Result<Findings<F>, CommandError> {
+        // Layer by layer, as every backend: on an explicit graph of functions, whose values can be had, and not on the autograd graph of operations.
+        chain::compute(net, ways, &Parts { layer: layer::<F>, tensor: tensor::<F> })
     }
 
     fn timed<F: Element>(kind: ModelKind, batch: usize, rules: &[ScheduleKind]) -> Result<Box<dyn Timed>, CommandError> {
         share_threads();
         Ok(Box::new(speed::Tch::new::<F>(kind, batch, rules)?))
     }
+}
+
+fn layer<F: Element>(activation: Activation) -> pc_core::Result<Box<dyn Vertex<TchTensor>>> {
+    let activate: fn(&Tensor) -> Result<Tensor, TchError> = match activation {
+        Activation::Identity => |x| Ok(x.shallow_clone()),
+        Activation::Relu => Tensor::f_relu,
+        Activation::Tanh => Tensor::f_tanh,
+        Activation::Sigmoid => Tensor::f_sigmoid,
+        Activation::Gelu => |x| x.f_gelu("none"),
+        other => return Err(Error::new(ErrorKind::Graph, format!("the backend tch has no dense layers with {other:?}"))),
+    };
+    let layer = move |parents: &[Tensor], parameters: &[Tensor]| activate(&parents[0].f_linear(&parameters[0], Some(&parameters[1]))?);
+    Ok(Box::new(Function::new("dense layer", (model::kind_of::<F>(), Device::Cpu), 2, layer)))
+}
+
+fn tensor<F: Element>(host: HostTensor<F>) -> pc_core::Result<TchTensor> {
+    let tensor = model::from_host(&host).map_err(|error| Error::new(ErrorKind::Backend, error.to_string()))?;
+    Ok(TchTensor::new(&tensor))
 }

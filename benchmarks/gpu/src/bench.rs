@@ -1,0 +1,93 @@
+//! How long a relaxation takes, beside other frameworks on the same machine.
+
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    process::{Command, Stdio},
+};
+
+use pc_core::{Evaluation, Relaxation, Result, Schedule, host::Activation};
+use pc_cuda::{Device, FusedNet, Precision, Strategy};
+
+use crate::nets::Pair;
+
+const WIDTHS: [usize; 4] = [784, 512, 512, 10];
+const BATCH: usize = 64;
+const STEPS: usize = 20;
+const WARM: usize = 20;
+const ROUNDS: usize = 200;
+
+/// Times every kernel in every precision and mode; always true, for nothing is judged.
+pub(crate) fn bench(device: &Device) -> Result<bool> {
+    let mut pair = Pair::new(device, &WIDTHS, Activation::Tanh, BATCH, false, 0)?;
+    let peers = [("PyTorch, CUDA graph", include_str!("../relax_torch.py")), ("JAX, jit", include_str!("../relax_jax.py"))];
+    let peers = peers.map(|(name, program)| (name, python(program)));
+    println!(
+        "MLP 784-512-512-10, tanh, batch {BATCH}, T = {STEPS}: medians of {ROUNDS} in microseconds, by device events (JAX: by the clock)"
+    );
+    println!("{:6} {:7} {:44} {:>9}", "", "", "", "median");
+    for precision in [Precision::Tf32, Precision::F32] {
+        for live in [true, false] {
+            let (word, mode) = (if precision == Precision::Tf32 { "tf32" } else { "f32" }, if live { "live" } else { "frozen" });
+            for strategy in [Strategy::Fastest, Strategy::Cluster(8), Strategy::Cluster(16), Strategy::Graph] {
+                let net = FusedNet::from_graph(&pair.here, device, precision)?.relaxed_by(strategy).timed();
+                match net.plan(BATCH, live) {
+                    Ok(plan) => println!("{word:6} {mode:7} {:44} {:9.1}", plan.to_string(), median(net, &mut pair, live)? * 1e6),
+                    Err(error) => println!("{word:6} {mode:7} {:44} {:>9}: {error}", format!("{strategy:?}"), "absent"),
+                }
+            }
+            for (name, times) in &peers {
+                match times {
+                    Ok(times) => match times.get(&(word.to_owned(), mode.to_owned())) {
+                        Some(time) => println!("{word:6} {mode:7} {name:44} {time:9.1}"),
+                        None => println!("{word:6} {mode:7} {name:44} {:>9}", "absent"),
+                    },
+                    Err(why) => println!("{word:6} {mode:7} {name:44} {:>9}: {why}", "absent"),
+                }
+            }
+        }
+    }
+    Ok(true)
+}
+
+fn median(mut net: FusedNet, pair: &mut Pair, live: bool) -> Result<f64> {
+    let schedule = if live { Schedule::standard(0.1, STEPS)? } else { Schedule::fixed_prediction(0.1, STEPS)? };
+    let mut rule = Relaxation::new(&net, schedule.evaluated_by(Evaluation::Simulate))?;
+    let mut times = Vec::with_capacity(ROUNDS);
+    for round in 0..WARM + ROUNDS {
+        rule.run(&mut net, &pair.on)?;
+        if round >= WARM {
+            times.extend(net.last_relaxation());
+        }
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times.get(times.len() / 2).copied().unwrap_or(f64::NAN))
+}
+
+/// Medians by precision and mode.
+type Times = BTreeMap<(String, String), f64>;
+
+/// Runs a program of another framework; why there is nothing of it, where there is not.
+fn python(program: &str) -> std::result::Result<Times, String> {
+    let mut child = Command::new("python3")
+        .arg("-")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("python3: {error}"))?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(program.as_bytes()).map_err(|error| format!("python3: {error}"))?;
+    }
+    let output = child.wait_with_output().map_err(|error| format!("python3: {error}"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(said.lines().last().unwrap_or("it failed").to_owned());
+    }
+    let said = String::from_utf8_lossy(&output.stdout);
+    let line = |line: &str| {
+        let mut words = line.split_whitespace();
+        Some(((words.next()?.to_owned(), words.next()?.to_owned()), words.next()?.parse().ok()?))
+    };
+    Ok(said.lines().filter_map(line).collect())
+}

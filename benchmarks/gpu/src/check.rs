@@ -1,0 +1,107 @@
+//! Is the device what the tests take it for, and are its gradients right?
+
+use pc_core::{Agreement, Clamps, Evaluation, Network, Relaxation, Result, Schedule, Tensor, host::Activation};
+use pc_cuda::{Device, FusedNet, Precision, Simulation, Strategy, primitives};
+
+use crate::nets::Pair;
+
+/// Widths, batch and steps.
+type Shape = (&'static [usize], usize, usize);
+
+const SHAPES: [Shape; 4] = [
+    (&[20, 37, 21, 10], 11, 6),
+    (&[30, 64, 48, 64, 10], 16, 50),
+    (&[10, 24, 24, 24, 24, 24, 24, 24, 24, 24, 6], 13, 30),
+    (&[784, 512, 512, 10], 64, 20),
+];
+
+/// Everything; false where anything is off.
+pub(crate) fn check(device: &Device) -> Result<bool> {
+    check_on(device, &SHAPES)
+}
+
+fn check_on(device: &Device, shapes: &[Shape]) -> Result<bool> {
+    let bits = primitives_agree(device)?;
+    let gradients = gradients_agree(device, shapes)?;
+    println!("{}", if bits && gradients { "all agree" } else { "NOT all agree" });
+    Ok(bits && gradients)
+}
+
+fn primitives_agree(device: &Device) -> Result<bool> {
+    let host = Device::simulated(&Simulation::new(0).of(device.props().clone()))?;
+    let mut good = true;
+    for (found, wanted) in primitives::outputs(device)?.iter().zip(primitives::outputs(&host)?) {
+        let differing = found.bits.iter().zip(&wanted.bits).filter(|(a, b)| a != b).count();
+        let first = found.bits.iter().zip(&wanted.bits).position(|(a, b)| a != b);
+        let whole = found.bits.len() == wanted.bits.len();
+        println!(
+            "{}: {} words, {differing} differ{}",
+            found.name,
+            found.bits.len(),
+            first.map_or(String::new(), |i| format!(", the first at {i}"))
+        );
+        good &= whole && differing == 0;
+    }
+    Ok(good)
+}
+
+/// Every strategy that the device has, at least the library's products.
+fn strategies(device: &Device) -> Vec<Strategy> {
+    let clusters = device.props().clusters.iter().map(|(blocks, _)| Strategy::Cluster(*blocks));
+    clusters.chain([Strategy::Graph, Strategy::Fastest]).collect()
+}
+
+fn gradients_agree(device: &Device, shapes: &[Shape]) -> Result<bool> {
+    let mut good = true;
+    for &(widths, batch, steps) in shapes {
+        for seed in 0..4u64 {
+            let act = if seed == 3 { Activation::Relu } else { Activation::Tanh };
+            let mut pair = Pair::new(device, widths, act, batch, seed % 2 == 1, seed)?;
+            for schedule in [Schedule::standard(0.1, steps)?, Schedule::fixed_prediction(0.1, steps)?, Schedule::ipc(0.1, steps)?] {
+                let schedule = schedule.evaluated_by(Evaluation::Simulate);
+                let wanted = gradients(&mut pair.there, &pair.off, &schedule)?;
+                for strategy in strategies(device) {
+                    for (precision, tolerance) in [(Precision::F32, 1e-5), (Precision::Tf32, 3e-3)] {
+                        let mut net = FusedNet::from_graph(&pair.here, device, precision)?.relaxed_by(strategy).timed();
+                        if net.plan(batch, true).is_err() || net.plan(batch, false).is_err() {
+                            continue;
+                        }
+                        let found = gradients(&mut net, &pair.on, &schedule)?;
+                        device.synchronize()?;
+                        let worst = found.iter().zip(&wanted).map(|(a, b)| Agreement::of_slices(a, b).relative_norm);
+                        let worst = worst.fold(0f64, |worst, off| if off <= worst { worst } else { off });
+                        // What the net left to the engine says nothing of its kernels.
+                        let fine = worst <= tolerance && (steps < 3 || net.last_relaxation().is_some());
+                        good &= fine;
+                        let word = if fine { "ok    " } else { "FAILED" };
+                        println!("{word} {widths:?} {act:?} batch {batch} seed {seed} {schedule} {precision:?} {strategy:?}: {worst:.1e}");
+                    }
+                }
+            }
+        }
+    }
+    Ok(good)
+}
+
+/// Every gradient of every learning event; the weights stay where they are.
+fn gradients<N: Network>(net: &mut N, clamps: &Clamps<N::Tensor>, schedule: &Schedule) -> Result<Vec<Vec<f64>>> {
+    let mut rule = Relaxation::new(net, schedule.clone())?;
+    let mut all = Vec::new();
+    rule.train(net, clamps, |_, gradients| {
+        all.extend(gradients.iter().map(|(_, gradient)| gradient.map(Tensor::to_vec).unwrap_or_default()));
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The host layer stands in for a GPU.
+    #[test]
+    fn the_check_passes_where_all_is_well() {
+        let device = Device::simulated(&Simulation::new(3)).unwrap();
+        assert!(check_on(&device, &SHAPES[..1]).unwrap());
+    }
+}

@@ -1,0 +1,153 @@
+//! Single relaxations on the device: checked, asked for their gradients, timed.
+
+use std::{marker::PhantomData, time::Instant};
+
+use pc_core::{Clamps, Evaluation, Event, ParamId, Relaxation, Schedule, Status, Tensor, host::Element};
+use pc_cuda::{CrossEntropy, Device, DeviceTensor, FusedNet, Precision};
+
+use super::{hold, upload};
+use crate::{
+    backends::{
+        Checked, Timed,
+        chain::{self, Chain},
+        host,
+    },
+    commands::{
+        check::{LossKind, Subject},
+        gradients::{Findings, Net, Number, Ways},
+        speed::{Arithmetic, Contender, Role, Seconds},
+        train::ScheduleKind,
+    },
+    error::CommandError,
+    models::ModelKind,
+};
+
+/// A subject on the device. A chain is levelled as it is.
+pub(super) struct Subjected<F: Element> {
+    net: FusedNet,
+    clamps: Clamps<DeviceTensor>,
+    depth: usize,
+    structure: String,
+    numbers: PhantomData<F>,
+}
+
+impl<F: Element> Subjected<F> {
+    pub(super) fn new(subject: &Subject<F>, device: &Device) -> Result<Self, CommandError> {
+        let net = FusedNet::from_graph(&subject.model.graph, device, Precision::F32)?;
+        let mut clamps = Clamps::new();
+        for (vertex, value) in &subject.inputs {
+            clamps = clamps.hold(*vertex, upload(device, value)?);
+        }
+        for (vertex, target) in &subject.targets {
+            let target = upload(device, target)?;
+            clamps = match subject.loss {
+                LossKind::SquaredError => clamps.hold(*vertex, target),
+                LossKind::CrossEntropy => clamps.drive(*vertex, CrossEntropy::new(target)),
+            };
+        }
+        let graph = &subject.model.graph;
+        let structure = format!("{} vertices, {} parameters, {}", graph.topology().len(), graph.parameters().len(), net.plan(3, true)?);
+        Ok(Self { net, clamps, depth: subject.depth(), structure, numbers: PhantomData })
+    }
+}
+
+/// Every parameter's gradient; zeros where no error has arrived, NaN where it diverged.
+fn gradients_of(net: &mut FusedNet, clamps: &Clamps<DeviceTensor>, schedule: Schedule) -> Result<Vec<Vec<f64>>, CommandError> {
+    let mut relaxation = Relaxation::new(net, schedule)?;
+    let outcome = relaxation.run(net, clamps)?;
+    let diverged = outcome.status == Status::Diverged;
+    let list = |(index, parameter): (usize, &DeviceTensor)| match relaxation.gradients().get(ParamId::new(index)) {
+        _ if diverged => vec![f64::NAN; parameter.count()],
+        gradient => gradient.map_or_else(|| vec![0.0; parameter.count()], Tensor::to_vec),
+    };
+    let all = net.parameters().iter().enumerate().map(list).collect();
+    net.device().synchronize()?;
+    Ok(all)
+}
+
+impl<F: Element> Checked<F> for Subjected<F> {
+    fn structure(&self) -> Result<String, CommandError> {
+        Ok(self.structure.clone())
+    }
+
+    fn depth(&self) -> usize {
+        self.depth
+    }
+
+    fn evaluations(&self, rule: ScheduleKind) -> Vec<Evaluation> {
+        match rule {
+            ScheduleKind::FixedPrediction => vec![Evaluation::Simulate, Evaluation::Front, Evaluation::ClosedForm],
+            ScheduleKind::Zil => vec![Evaluation::Simulate, Evaluation::Front],
+            _ => Vec::new(),
+        }
+    }
+
+    fn gradients(&mut self, schedule: Schedule) -> Result<Vec<Vec<f64>>, CommandError> {
+        gradients_of(&mut self.net, &self.clamps, schedule)
+    }
+}
+
+/// Runs a schedule on a chain, as the host backend builds it.
+pub(super) fn gradients<F: Number>(net: Net<F>, ways: &Ways, device: &Device) -> Result<Findings<F>, CommandError> {
+    let (graph, Chain { layers, clamps }) = chain::build(net, ways.activation, &host::parts())?;
+    let mut fused = FusedNet::from_graph(&graph, device, Precision::F32)?;
+    let findings = chain::relax(&mut fused, &Chain { layers, clamps: hold(device, &clamps)? }, ways)?;
+    device.synchronize()?;
+    Ok(findings)
+}
+
+/// A net and its contenders, timed until the device is done.
+pub(super) struct Clocked<F: Element> {
+    net: FusedNet,
+    clamps: Clamps<DeviceTensor>,
+    description: String,
+    arithmetic: Option<Arithmetic>,
+    contenders: Vec<Contender>,
+    runners: Vec<Relaxation<FusedNet>>,
+    numbers: PhantomData<F>,
+}
+
+impl<F: Element> Clocked<F> {
+    pub(super) fn new(kind: ModelKind, batch: usize, rules: &[ScheduleKind], device: &Device) -> Result<Self, CommandError> {
+        let plain = host::timed_net::<F>(kind, batch)?;
+        let net = FusedNet::from_graph(&plain.graph, device, Precision::F32)?;
+        // A loss that watches would run on the host.
+        let contenders: Vec<Contender> = host::contenders(rules)?.into_iter().filter(|one| one.role != Role::Watched).collect();
+        let runners = contenders.iter().map(|one| Relaxation::new(&net, one.schedule.clone())).collect::<pc_core::Result<_>>()?;
+        let description = format!("{}, {}", plain.description, net.plan(batch, true)?);
+        let clamps = hold(device, &plain.clamps)?;
+        Ok(Self { net, clamps, description, arithmetic: plain.arithmetic, contenders, runners, numbers: PhantomData })
+    }
+}
+
+impl<F: Element> Timed for Clocked<F> {
+    fn description(&self) -> String {
+        self.description.clone()
+    }
+
+    fn arithmetic(&self) -> Option<Arithmetic> {
+        self.arithmetic.clone()
+    }
+
+    fn contenders(&self) -> Vec<Contender> {
+        self.contenders.clone()
+    }
+
+    fn step(&mut self, contender: usize) -> Result<Seconds, CommandError> {
+        let (net, relaxation) = (&mut self.net, &mut self.runners[contender]);
+        let start = Instant::now();
+        relaxation.begin(net, &self.clamps)?;
+        let forward = start.elapsed().as_secs_f64();
+        let outcome = loop {
+            if let Event::Finished(outcome) = relaxation.advance(net)? {
+                break outcome;
+            }
+        };
+        net.device().synchronize()?;
+        let total = start.elapsed().as_secs_f64();
+        if outcome.status == Status::Diverged {
+            return Err(CommandError::input(format!("{} diverged, so its time means nothing", relaxation.schedule())));
+        }
+        Ok(Seconds { forward: Some(forward), relaxed: None, total })
+    }
+}

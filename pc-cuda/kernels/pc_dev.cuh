@@ -1,0 +1,72 @@
+// The device layer: everything a kernel asks of the machine, and the only file with PTX. No CUDA header is included, so that compilation at run
+// time needs no include path. `pc_sim.h` gives the same calls on the CPU.
+#pragma once
+#ifdef PC_SIM
+#include "pc_sim.h"
+#else
+typedef unsigned int u32;
+typedef unsigned long long u64;
+#define PC_DEV __device__ __forceinline__
+// A kernel of `threads` threads a block that takes one struct. At least one block a multiprocessor, so that registers are not scarce.
+#define PC_KERNEL(name, threads, Params) extern "C" __global__ void __launch_bounds__(threads, 1) name(const __grid_constant__ Params p)
+#define PC_SHARED(name) extern __shared__ __align__(128) unsigned char name[]
+
+PC_DEV int pc_tid() { return threadIdx.x; }
+PC_DEV int pc_bid() { return blockIdx.x; }
+PC_DEV void pc_block_sync() { __syncthreads(); }
+PC_DEV float pc_shfl_xor(float v, int mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
+PC_DEV double pc_shfl_xor(double v, int mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
+
+// Clusters of blocks: rank and size, a barrier in two halves, and the address of the same shared memory in another block.
+#if __CUDA_ARCH__ >= 900
+#define PC_CLUSTERS 1
+PC_DEV u32 pc_cluster_rank() {
+  u32 r;
+  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(r));
+  return r;
+}
+PC_DEV u32 pc_cluster_size() {
+  u32 r;
+  asm volatile("mov.u32 %0, %%cluster_nctarank;" : "=r"(r));
+  return r;
+}
+PC_DEV void pc_cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+PC_DEV void pc_cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+template <class T> PC_DEV T* pc_peer(T* p, u32 rank) {
+  u64 d;
+  asm("mapa.u64 %0, %1, %2;" : "=l"(d) : "l"((u64)p), "r"(rank));
+  return (T*)d;
+}
+#endif
+
+// 16 bytes from global to shared memory, there only after this thread has waited.
+PC_DEV void pc_copy16(void* shared, const void* global) {
+  u32 a = (u32)__cvta_generic_to_shared(shared);
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(a), "l"(global) : "memory");
+}
+PC_DEV void pc_copy_wait() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
+// The nearest tf32 number, ties away from zero.
+PC_DEV float pc_tf32(float x) {
+  u32 r;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(r) : "f"(x));
+  return __uint_as_float(r);
+}
+// d += a b, for a 16 x 8 by 8 x 8 product of tf32 numbers spread over a warp as PTX says of mma.m16n8k8.
+PC_DEV void pc_mma(float (&d)[4], const float (&a)[4], const float (&b)[2]) {
+  asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+               : "r"(__float_as_uint(a[0])), "r"(__float_as_uint(a[1])), "r"(__float_as_uint(a[2])), "r"(__float_as_uint(a[3])),
+                 "r"(__float_as_uint(b[0])), "r"(__float_as_uint(b[1])));
+}
+
+// Arithmetic that the compiler may not contract, so that host and device agree to the last bit.
+PC_DEV float pc_add(float a, float b) { return __fadd_rn(a, b); }
+PC_DEV float pc_mul(float a, float b) { return __fmul_rn(a, b); }
+PC_DEV float pc_fma(float a, float b, float c) { return __fmaf_rn(a, b, c); }
+PC_DEV float pc_div(float a, float b) { return __fdiv_rn(a, b); }
+PC_DEV float pc_sqrt(float a) { return __fsqrt_rn(a); }
+PC_DEV double pc_log(double a) { return log(a); }
+PC_DEV float pc_float(u32 bits) { return __uint_as_float(bits); }
+PC_DEV bool pc_finite(float x) { return (__float_as_uint(x) & 0x7f800000u) != 0x7f800000u; }
+#endif

@@ -1,0 +1,142 @@
+// What each kernel takes: one struct, passed by value, laid out alike here and in `params.rs`.
+#pragma once
+#include "pc_dev.cuh"
+
+#define PC_LAYERS 16  // the most layers of one launch
+#define PC_SLICE 8    // the samples of one cluster
+#define PC_PARTS 32   // the most tensors of one optimiser launch
+#define PC_CHUNK 1024 // the elements of one block of an element-by-element kernel
+
+// One prediction of a chain. Offsets count floats from the start of shared memory.
+struct PcClusterLayer {
+  const float* weight; // [n][n below]; none for the first, whose input is held
+  const float* z;      // live: W v_ref + b
+  const float* r;      // live: the error at the reference; none for zero
+  const float* ref;    // live: v_ref
+  float* d;            // live: in and out
+  float* v;            // live: out
+  float* e;            // live: out; frozen: in and out
+  float* slope;        // f': live out, frozen in
+  float precision;
+  int n, rows, act;
+  int senders; // blocks that hold rows of the layer above
+  int weight_at, gather_at, partial_at, state_at, gate_at, scratch_at;
+  int residual_at; // -1 where there is no r
+};
+// What drives a live output: nothing, it is held; or a loss.
+enum { PC_NO_LOSS = 0, PC_SQUARED_ERROR = 1, PC_CROSS_ENTROPY = 2 };
+struct PcCluster {
+  PcClusterLayer layer[PC_LAYERS];
+  const float* target; // of the loss
+  int layers, batch, steps, loss;
+  float rate, lambda;
+};
+
+// One prediction of any size, for kernels over the elements of several layers. `first` is the first block of the layer.
+struct PcFusedLayer {
+  const float* z;
+  const float* dz;    // none for no change of parents
+  const float* shift; // the change of the bias, by column; none for none
+  const float* r;
+  const float* ref;
+  const float* force; // none for zero
+  float* d;
+  float* v;
+  float* e;
+  float* g;
+  float* slope;
+  float precision;
+  int act, count, width, first, unused;
+};
+struct PcFused {
+  PcFusedLayer layer[PC_LAYERS];
+  int layers;
+  float rate;
+};
+
+// e holds what a live output's prediction has moved by, negated; the drive takes its place, and g = f' e.
+struct PcDrive {
+  const float* ref;
+  const float* target;
+  const float* slope;
+  float* e;
+  float* g;
+  int rows, classes, loss;
+  float lambda;
+};
+
+struct PcPredict {
+  const float* product; // W v
+  const float* bias;    // none for none
+  const float* offset;  // added to the value alone; none for none
+  float* z;
+  float* mu;
+  float* slope;
+  float* value; // none where it is held
+  int act, count, width, unused;
+};
+
+// dW = sign sum over samples g v^T, db = sign sum over samples g, added to what is there or in its place.
+struct PcWeightLayer {
+  const float* g;
+  const float* v;
+  float* dw; // none for none
+  float* db; // none for none
+  int outputs, inputs, first, add_w, add_b;
+  float scale;
+};
+struct PcWeights {
+  PcWeightLayer layer[PC_LAYERS];
+  int layers, batch;
+};
+
+struct PcPart {
+  float* theta;
+  const float* g;
+  float* m;
+  float* v;
+  int count, first;
+  float rate, correction;
+};
+struct PcOptimise {
+  PcPart part[PC_PARTS];
+  int parts;
+  float momentum, decay, beta1, beta2, epsilon;
+};
+
+struct PcMap {
+  float* out;
+  const float* a; // none for zeros
+  const float* b;
+  const float* c;
+  float x, y;
+  int count, operation;
+};
+struct PcReduce {
+  const float* a;
+  const float* b;
+  double* out; // one number a block
+  int count, unused;
+};
+struct PcStep {
+  float* d;
+  float* v;
+  const float* ref;
+  const float* e;
+  const float* force;
+  float* velocity;
+  float rate, precision, momentum;
+  int count;
+};
+struct PcCrossEntropy {
+  const float* mu;
+  const float* target;
+  float* drive;
+  double* loss; // one number a row
+  int rows, classes;
+};
+struct PcPrimitives {
+  const float* in;
+  float* out;
+  int count, unused;
+};

@@ -1,0 +1,72 @@
+// What the engine's loop asks of a tensor, one kernel each, and the sums behind energies.
+#include "pc_dev.cuh"
+#include "pc_math.cuh"
+#include "pc_params.cuh"
+
+#define PC_TENSOR_THREADS 256
+
+enum { PC_FILL = 0, PC_AXPY = 1, PC_SCALE = 2, PC_MULTIPLY = 3, PC_SUM = 4, PC_ERROR = 5 };
+
+// Element by element: x; out + x a; x out; out a; x a + y b; a + b - c with what is missing zero.
+PC_KERNEL(pc_map, PC_TENSOR_THREADS, PcMap) {
+  int start = pc_bid() * PC_CHUNK, end = start + PC_CHUNK;
+  if (end > p.count) end = p.count;
+  for (int i = start + pc_tid(); i < end; i += PC_TENSOR_THREADS) {
+    float* o = p.out + i;
+    switch (p.operation) {
+    case PC_FILL: *o = p.x; break;
+    case PC_AXPY: *o += p.x * p.a[i]; break;
+    case PC_SCALE: *o *= p.x; break;
+    case PC_MULTIPLY: *o *= p.a[i]; break;
+    case PC_SUM: *o = p.x * p.a[i] + p.y * p.b[i]; break;
+    default: *o = (p.a ? p.a[i] : 0.f) + ((p.b ? p.b[i] : 0.f) - (p.c ? p.c[i] : 0.f));
+    }
+  }
+}
+
+// velocity <- momentum velocity + g with g = force - precision e; d += rate velocity; v = ref + d. Without velocity d += rate g; without v only d.
+PC_KERNEL(pc_step, PC_TENSOR_THREADS, PcStep) {
+  int start = pc_bid() * PC_CHUNK, end = start + PC_CHUNK;
+  if (end > p.count) end = p.count;
+  for (int i = start + pc_tid(); i < end; i += PC_TENSOR_THREADS) {
+    float g = (p.force ? p.force[i] : 0.f) - (p.e ? p.precision * p.e[i] : 0.f);
+    if (p.velocity) {
+      g += p.momentum * p.velocity[i];
+      p.velocity[i] = g;
+    }
+    float d = p.d[i] + p.rate * g;
+    p.d[i] = d;
+    if (p.v) p.v[i] = p.ref[i] + d;
+  }
+}
+
+// Sums `term` over this block's elements in f64 and an order that is always the same, and writes it to `out[block]`.
+template <class Term> PC_DEV void pc_block_sum(const PcReduce& p, Term term) {
+  PC_SHARED(raw);
+  double* sums = (double*)raw;
+  int tid = pc_tid(), start = pc_bid() * PC_CHUNK, end = start + PC_CHUNK;
+  if (end > p.count) end = p.count;
+  double sum = 0.0;
+  for (int i = start + tid; i < end; i += PC_TENSOR_THREADS) sum += term(i);
+#pragma unroll
+  for (int half = 16; half > 0; half >>= 1) sum += pc_shfl_xor(sum, half);
+  if ((tid & 31) == 0) sums[tid >> 5] = sum;
+  pc_block_sync();
+  if (tid == 0) {
+    double total = 0.0;
+    for (int w = 0; w < PC_TENSOR_THREADS / 32; w++) total += sums[w];
+    p.out[pc_bid()] = total;
+  }
+}
+
+// The energy's sums: a . b.
+PC_KERNEL(pc_dot, PC_TENSOR_THREADS, PcReduce) {
+  const float *a = p.a, *b = p.b;
+  pc_block_sum(p, [a, b](int i) { return (double)a[i] * (double)b[i]; });
+}
+
+// How many numbers are not finite.
+PC_KERNEL(pc_not_finite, PC_TENSOR_THREADS, PcReduce) {
+  const float* a = p.a;
+  pc_block_sum(p, [a](int i) { return pc_finite(a[i]) ? 0.0 : 1.0; });
+}

@@ -1,0 +1,145 @@
+// The device layer on the CPU: the same calls as in `pc_dev.cuh`, one fiber for each thread of a launch.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+typedef uint32_t u32;
+typedef unsigned long long u64;
+#define PC_DEV inline
+#define PC_CLUSTERS 1
+
+namespace pcsim {
+struct Barrier {
+  int need = 0, have = 0;
+  u32 round = 0;
+};
+struct Block;
+struct Copy {
+  void* to;
+  const void* from;
+};
+struct Warp {
+  Barrier barrier;
+  double word[2][32];
+  float a[2][32][4], b[2][32][2];
+};
+struct Fiber {
+  void* stack = nullptr;
+  Block* block = nullptr;
+  Warp* warp = nullptr;
+  int tid = 0, lane = 0;
+  bool done = false;
+  Barrier* waits = nullptr; // the barrier arrived at and not yet passed
+  u32 round = 0, exchanges = 0;
+  std::vector<Copy> copies;
+  const char* where = "its start";
+};
+struct Block {
+  unsigned char* shared = nullptr;
+  int id = 0, rank = 0, threads = 0, finished = 0;
+  bool started = false;
+  Barrier barrier;
+  std::vector<Warp> warps;
+  std::vector<Block*>* cluster = nullptr;
+  Barrier* cluster_barrier = nullptr;
+};
+extern thread_local Fiber* current;
+// Arrives at a barrier and stays there until all have.
+void meet(Barrier* barrier, const char* where);
+void arrive(Barrier* barrier, const char* where);
+void pass();
+// Ends the launch with this message; does not return.
+[[noreturn]] void fail(const char* message);
+
+typedef void (*Entry)(const void* params);
+struct Kernel {
+  const char* name;
+  Entry entry;
+  u32 threads;
+  size_t size;
+  Kernel* next;
+  Kernel(const char* name, Entry entry, u32 threads, size_t size);
+};
+} // namespace pcsim
+
+#define PC_KERNEL(name, threads, Params)                                                                                                   \
+  static void name(const Params& p);                                                                                                       \
+  static pcsim::Kernel name##_entry(#name, [](const void* p) { name(*(const Params*)p); }, threads, sizeof(Params));                     \
+  static void name(const Params& p)
+#define PC_SHARED(name) unsigned char* name = pcsim::current->block->shared
+
+inline int pc_tid() { return pcsim::current->tid; }
+inline int pc_bid() { return pcsim::current->block->id; }
+inline void pc_block_sync() { pcsim::meet(&pcsim::current->block->barrier, "a block barrier"); }
+
+inline double pc_exchange(double v, int mask) {
+  pcsim::Fiber& f = *pcsim::current;
+  // Two places in turn: a lane may be one exchange ahead of those that still read.
+  int place = f.exchanges++ & 1;
+  f.warp->word[place][f.lane] = v;
+  pcsim::meet(&f.warp->barrier, "a shuffle");
+  return f.warp->word[place][f.lane ^ mask];
+}
+inline float pc_shfl_xor(float v, int mask) { return (float)pc_exchange(v, mask); }
+inline double pc_shfl_xor(double v, int mask) { return pc_exchange(v, mask); }
+
+inline u32 pc_cluster_rank() { return pcsim::current->block->rank; }
+inline u32 pc_cluster_size() { return (u32)pcsim::current->block->cluster->size(); }
+inline void pc_cluster_arrive() { pcsim::arrive(pcsim::current->block->cluster_barrier, "a cluster barrier"); }
+inline void pc_cluster_wait() { pcsim::pass(); }
+template <class T> inline T* pc_peer(T* p, u32 rank) {
+  pcsim::Block& block = *pcsim::current->block;
+  if (rank >= block.cluster->size()) pcsim::fail("a peer's rank is beyond the cluster");
+  pcsim::Block& peer = *(*block.cluster)[rank];
+  if (!peer.started) pcsim::fail("shared memory of a block that has not started was addressed");
+  if (peer.finished == peer.threads) pcsim::fail("shared memory of a block that has ended was addressed");
+  return (T*)(peer.shared + ((unsigned char*)p - block.shared));
+}
+
+inline void pc_copy16(void* shared, const void* global) {
+  if (((uintptr_t)shared | (uintptr_t)global) & 15) pcsim::fail("an asynchronous copy is not aligned to 16 bytes");
+  pcsim::current->copies.push_back({shared, global});
+}
+inline void pc_copy_wait() {
+  for (pcsim::Copy& c : pcsim::current->copies) memcpy(c.to, c.from, 16);
+  pcsim::current->copies.clear();
+}
+
+inline float pc_float(u32 bits) {
+  float x;
+  memcpy(&x, &bits, 4);
+  return x;
+}
+inline u32 pc_bits(float x) {
+  u32 bits;
+  memcpy(&bits, &x, 4);
+  return bits;
+}
+inline bool pc_finite(float x) { return (pc_bits(x) & 0x7f800000u) != 0x7f800000u; }
+inline float pc_tf32(float x) { return pc_finite(x) ? pc_float((pc_bits(x) + 0x1000u) & ~0x1fffu) : x; }
+inline float pc_add(float a, float b) { return a + b; }
+inline float pc_mul(float a, float b) { return a * b; }
+inline float pc_fma(float a, float b, float c) { return fmaf(a, b, c); }
+inline float pc_div(float a, float b) { return a / b; }
+inline float pc_sqrt(float a) { return sqrtf(a); }
+inline double pc_log(double a) { return log(a); }
+
+// Operands that were not rounded to tf32 lose their last bits, as the hardware's do.
+inline void pc_mma(float (&d)[4], const float (&a)[4], const float (&b)[2]) {
+  pcsim::Fiber& f = *pcsim::current;
+  pcsim::Warp& w = *f.warp;
+  int place = f.exchanges++ & 1, g = f.lane >> 2, t = f.lane & 3;
+  for (int i = 0; i < 4; i++) w.a[place][f.lane][i] = pc_float(pc_bits(a[i]) & ~0x1fffu);
+  for (int i = 0; i < 2; i++) w.b[place][f.lane][i] = pc_float(pc_bits(b[i]) & ~0x1fffu);
+  pcsim::meet(&w.barrier, "a matrix product");
+  for (int i = 0; i < 4; i++) {
+    int row = g + 8 * (i >> 1), column = 2 * t + (i & 1);
+    float sum = d[i];
+    for (int k = 0; k < 8; k++)
+      sum += w.a[place][(row & 7) * 4 + (k & 3)][(row >> 3) + 2 * (k >> 2)] * w.b[place][column * 4 + (k & 3)][k >> 2];
+    d[i] = sum;
+  }
+}

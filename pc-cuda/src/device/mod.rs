@@ -1,0 +1,192 @@
+//! Devices: where memory lies and kernels run.
+
+mod blas;
+mod compile;
+mod cuda;
+mod kernels;
+mod machine;
+mod props;
+#[cfg(feature = "simulation")]
+mod simulation;
+
+use std::{cell::RefCell, fmt, rc::Rc};
+
+use pc_core::{Error, ErrorKind, Result};
+
+use crate::tensor::DeviceTensor;
+
+pub use props::DeviceProps;
+#[cfg(feature = "simulation")]
+pub use simulation::Simulation;
+
+pub(crate) use kernels::Family;
+pub(crate) use machine::{Address, Arguments, Gemm, Layout, Machine, bytes_of};
+
+/// One stream of work on one device. Clones are the same stream; another stream, or another thread, takes a device of its own.
+///
+/// # Example
+/// ```
+/// match pc_cuda::Device::cuda(0) {
+///     Ok(device) => println!("{}", device.props()),
+///     Err(error) => println!("no GPU here: {error}"),
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Device {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    machine: Box<dyn Machine>,
+    props: DeviceProps,
+    /// What failed in a call that could not say so; the next call that can, says it.
+    failure: RefCell<Option<Error>>,
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Device({})", self.inner.props.name)
+    }
+}
+
+/// One launch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Launch {
+    pub(crate) family: Family,
+    pub(crate) kernel: &'static str,
+    pub(crate) grid: usize,
+    pub(crate) block: usize,
+    pub(crate) cluster: usize,
+    pub(crate) shared: usize,
+}
+
+impl Device {
+    /// The GPU of this number, with a stream of its own.
+    ///
+    /// # Errors
+    /// No driver, no GPU of this number, no memory; no compiler library (NVRTC) where the kernels are not in the cache yet.
+    pub fn cuda(ordinal: usize) -> Result<Self> {
+        let (machine, props) = cuda::Cuda::new(ordinal)?;
+        Ok(Self::of(Box::new(machine), props))
+    }
+
+    /// The host layer: kernels run on the CPU, thread by thread. For tests.
+    ///
+    /// # Errors
+    /// None today.
+    #[cfg(feature = "simulation")]
+    pub fn simulated(simulation: &Simulation) -> Result<Self> {
+        Ok(Self::of(Box::new(simulation.machine()), simulation.props.clone()))
+    }
+
+    fn of(machine: Box<dyn Machine>, props: DeviceProps) -> Self {
+        Self { inner: Rc::new(Inner { machine, props, failure: RefCell::new(None) }) }
+    }
+
+    /// The architectures for which machine code came with this program (where it was built with `PC_CUDA_CUBINS`); kernels for others are compiled at
+    /// first use.
+    pub fn embedded() -> Vec<&'static str> {
+        kernels::embedded()
+    }
+
+    /// What the device is.
+    pub fn props(&self) -> &DeviceProps {
+        &self.inner.props
+    }
+
+    /// Waits until everything asked for has been done.
+    ///
+    /// # Errors
+    /// What the device reports of work that failed meanwhile.
+    pub fn synchronize(&self) -> Result<()> {
+        self.check()?;
+        self.inner.machine.synchronize()
+    }
+
+    /// The seconds that work took, by the device's own clock (marks in the stream) where it has one.
+    ///
+    /// # Errors
+    /// What the work returns; what the device reports.
+    pub fn time(&self, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
+        self.check()?;
+        self.inner.machine.time(&mut work)
+    }
+
+    /// A tensor of these numbers.
+    ///
+    /// # Errors
+    /// Numbers that do not fill the shape; no memory.
+    pub fn tensor(&self, shape: &[usize], numbers: &[f32]) -> Result<DeviceTensor> {
+        DeviceTensor::new(self, shape, numbers)
+    }
+
+    /// Reports what failed earlier in a call that could not say so.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.inner.failure.borrow_mut().take() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps the first failure of calls that cannot report one.
+    pub(crate) fn note<T>(&self, result: Result<T>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.inner.failure.borrow_mut().get_or_insert(error);
+                None
+            }
+        }
+    }
+
+    /// Does what cannot report a failure, unless something has failed already: then memory may be missing.
+    pub(crate) fn attempt(&self, work: impl FnOnce() -> Result<()>) {
+        if self.inner.failure.borrow().is_none() {
+            self.note(work());
+        }
+    }
+
+    pub(crate) fn machine(&self) -> &dyn Machine {
+        &*self.inner.machine
+    }
+
+    pub(crate) fn launch<P: Arguments>(&self, launch: &Launch, params: &P) -> Result<()> {
+        if launch.grid == 0 {
+            return Ok(());
+        }
+        self.machine().launch(launch, params.bytes())
+    }
+
+    /// Whether both are one stream.
+    pub(crate) fn is(&self, other: &Device) -> bool {
+        Rc::ptr_eq(&self.inner, &other.inner)
+    }
+}
+
+/// Device memory, freed with the last handle.
+pub(crate) struct Memory {
+    device: Device,
+    address: Address,
+}
+
+impl Memory {
+    pub(crate) fn new(device: &Device, bytes: usize) -> Result<Self> {
+        let address = device.machine().allocate(bytes.max(16))?;
+        Ok(Self { device: device.clone(), address })
+    }
+
+    pub(crate) fn address(&self) -> Address {
+        self.address
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        let freed = self.device.machine().free(self.address);
+        self.device.note(freed);
+    }
+}
+
+pub(crate) fn failed(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Backend, message)
+}

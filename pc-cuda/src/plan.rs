@@ -1,0 +1,310 @@
+//! Which kernels relax a net on a device.
+
+use std::fmt;
+
+use pc_core::{Error, ErrorKind, Result};
+
+use crate::{
+    device::DeviceProps,
+    net::Precision,
+    params::{LAYERS, SLICE},
+};
+
+/// What a plan is made for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct NetShape {
+    /// The widths of the chain, input first.
+    pub widths: Vec<usize>,
+    /// The samples of a batch.
+    pub batch: usize,
+    /// Live predictions, or frozen ones.
+    pub live: bool,
+    /// The precision of the products.
+    pub precision: Precision,
+    /// Whether any vertex is a relu.
+    pub relu: bool,
+    /// What the output does.
+    pub output: Output,
+}
+
+/// What the output of a net does while it relaxes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Output {
+    /// It is held; or its predictions are frozen, so that what drives it is constant.
+    #[default]
+    Held,
+    /// It follows its live prediction, and the squared error there drives it.
+    SquaredError,
+    /// It follows its live prediction, and cross-entropy there drives it. A cluster keeps all of such an output in one block.
+    CrossEntropy,
+}
+
+impl NetShape {
+    /// What its products are made of.
+    pub(crate) fn products(&self) -> Products {
+        match self.precision {
+            Precision::F32 => Products::Full,
+            Precision::Tf32 if self.live && self.relu => Products::Split,
+            Precision::Tf32 => Products::Rounded,
+        }
+    }
+}
+
+/// What products are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Products {
+    /// Numbers as they are.
+    Full,
+    /// Numbers rounded to tf32.
+    Rounded,
+    /// A rounded part and the rest of every number: three products for one.
+    Split,
+}
+
+/// Which kernels to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Strategy {
+    /// What [`plan`] estimates to be fastest.
+    #[default]
+    Fastest,
+    /// `relax_cluster` with so many blocks a cluster.
+    Cluster(
+        /// 1, 2, 4, 8 or 16.
+        usize,
+    ),
+    /// `relax_graph`.
+    Graph,
+}
+
+/// The kernel that a plan came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kernel {
+    /// The whole relaxation in one launch, weights kept in the shared memory of a cluster for each 8 samples.
+    Cluster {
+        /// Blocks a cluster.
+        blocks: usize,
+        /// Clusters in all.
+        clusters: usize,
+        /// Bytes of shared memory a block.
+        shared: usize,
+    },
+    /// Library products with fused kernels between them, recorded once and replayed.
+    Graph {
+        /// Launches a step.
+        launches: usize,
+    },
+}
+
+/// A choice of kernel with its reasons.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    kernel: Kernel,
+    reasons: Vec<String>,
+}
+
+impl Plan {
+    /// What was chosen.
+    pub fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+
+    /// What was considered, what it would take, and why it was taken or not, one line each.
+    pub fn explain(&self) -> String {
+        self.reasons.join("\n")
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kernel {
+            Kernel::Cluster { blocks, clusters, shared } => {
+                write!(f, "relax_cluster: {clusters} clusters of {blocks} blocks, {} KB shared each", shared.div_ceil(1 << 10))
+            }
+            Kernel::Graph { launches } => write!(f, "relax_graph: {launches} launches a step"),
+        }
+    }
+}
+
+/// Rough costs in microseconds, for choosing between kernels only. They are estimates from data sheets, not measurements.
+mod cost {
+    /// A cluster barrier, with the exchange before it.
+    pub(super) const BARRIER: f64 = 0.8;
+    /// A launch inside a recorded graph.
+    pub(super) const LAUNCH: f64 = 2.2;
+    /// Multiply-adds a multiprocessor does in a microsecond out of shared memory.
+    pub(super) const EXACT: f64 = 80e3;
+    /// The same in tf32 on tensor cores.
+    pub(super) const TF32: f64 = 300e3;
+    /// The same with operands split in two.
+    pub(super) const SPLIT: f64 = 110e3;
+}
+
+/// Chooses a kernel. A pure function of its arguments: what a device can hold at once is in its properties.
+///
+/// # Errors
+/// A net without a layer, an empty batch or layer.
+///
+/// # Example
+/// ```
+/// use pc_cuda::{DeviceProps, Kernel, NetShape, Output, Precision, plan};
+/// let widths = vec![784, 512, 512, 10];
+/// let net = NetShape { widths, batch: 64, live: true, precision: Precision::Tf32, relu: false, output: Output::Held };
+/// let plan = plan(&net, &DeviceProps::h100())?;
+/// assert!(matches!(plan.kernel(), Kernel::Cluster { blocks: 8, .. }));
+/// println!("{}", plan.explain());
+/// # Ok::<(), pc_core::Error>(())
+/// ```
+pub fn plan(net: &NetShape, device: &DeviceProps) -> Result<Plan> {
+    if net.widths.len() < 2 || net.batch == 0 || net.widths.contains(&0) {
+        return Err(Error::new(ErrorKind::Shape, format!("there is nothing to relax in {net:?}")));
+    }
+    let drive = usize::from(net.live && net.output != Output::Held);
+    let launches = if net.live { 2 * (net.widths.len() - 2) + 2 + drive } else { net.widths.len() - 1 };
+    let mut best = (launches as f64 * cost::LAUNCH, Kernel::Graph { launches });
+    let mut reasons = vec![format!("{device}"), format!("relax_graph: {launches} launches a step, about {:.1} us", best.0)];
+    if net.widths.len() - 1 > LAYERS {
+        reasons.push(format!("relax_cluster: not for more than {LAYERS} layers"));
+    } else if device.clusters.is_empty() {
+        reasons.push("relax_cluster: not on this device, which has no clusters (sm_90 and later)".to_owned());
+    } else {
+        for (blocks, resident) in &device.clusters {
+            let layout = ClusterLayout::new(net, *blocks, false);
+            let clusters = net.batch.div_ceil(SLICE);
+            let name = format!("relax_cluster, {blocks} blocks");
+            if layout.bytes() > device.shared_memory {
+                let (needs, has) = (layout.bytes() >> 10, device.shared_memory >> 10);
+                reasons.push(format!("{name}: needs {needs} KB of shared memory a block, of {has}"));
+            } else if *resident == 0 {
+                reasons.push(format!("{name}: no cluster of that size fits"));
+            } else {
+                let waves = clusters.div_ceil(*resident);
+                let time = waves as f64 * layout.time(net);
+                reasons.push(format!(
+                    "{name}: {clusters} clusters of which {resident} run at once, {} KB a block, about {time:.1} us a step",
+                    layout.bytes() >> 10
+                ));
+                if time < best.0 {
+                    best = (time, Kernel::Cluster { blocks: *blocks, clusters, shared: layout.bytes() });
+                }
+            }
+        }
+    }
+    let plan = Plan { kernel: best.1, reasons };
+    let chosen = format!("chosen: {plan}");
+    Ok(Plan { reasons: plan.reasons.into_iter().chain([chosen]).collect(), ..plan })
+}
+
+impl Strategy {
+    /// The plan for this strategy.
+    pub(crate) fn plan(self, net: &NetShape, device: &DeviceProps) -> Result<Plan> {
+        match self {
+            Strategy::Fastest => plan(net, device),
+            Strategy::Graph => plan(net, &DeviceProps { clusters: Vec::new(), ..device.clone() }),
+            Strategy::Cluster(blocks) => {
+                let resident = device.resident_clusters(blocks);
+                let layout = ClusterLayout::new(net, blocks, false);
+                let refused = |why: &str| Err(Error::new(ErrorKind::Unsupported, format!("relax_cluster with {blocks} blocks: {why}")));
+                if resident == 0 {
+                    return refused("no such cluster runs on this device");
+                }
+                if net.widths.len() - 1 > LAYERS || layout.bytes() > device.shared_memory {
+                    return refused("the net does not fit");
+                }
+                let kernel = Kernel::Cluster { blocks, clusters: net.batch.div_ceil(SLICE), shared: layout.bytes() };
+                Ok(Plan { kernel, reasons: vec!["relax_cluster was asked for".to_owned()] })
+            }
+        }
+    }
+}
+
+/// Where everything lies in a block's shared memory, counted in floats.
+#[derive(Clone, Debug)]
+pub(crate) struct ClusterLayout {
+    pub(crate) layers: Vec<LayerLayout>,
+    floats: usize,
+    blocks: usize,
+}
+
+/// One layer's share of a block.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LayerLayout {
+    pub(crate) rows: usize,
+    pub(crate) senders: usize,
+    pub(crate) weight_at: usize,
+    pub(crate) gather_at: usize,
+    pub(crate) partial_at: usize,
+    pub(crate) state_at: usize,
+    pub(crate) gate_at: usize,
+    pub(crate) residual_at: usize,
+    pub(crate) scratch_at: usize,
+}
+
+/// The distance between rows of `n` numbers, as in `relax_cluster.cu`.
+fn stride(n: usize) -> usize {
+    n.next_multiple_of(8) + 4
+}
+
+const WARPS: usize = 8;
+
+impl ClusterLayout {
+    /// For a relaxation from a feed-forward pass, where only the output has an error at the reference; with `residuals` from anywhere.
+    pub(crate) fn new(net: &NetShape, blocks: usize, residuals: bool) -> Self {
+        let tensor_cores = net.products() != Products::Full;
+        let count = net.widths.len() - 1;
+        let mut floats = 0;
+        let mut take = |size: usize| {
+            let at = floats;
+            floats += size.next_multiple_of(32);
+            at
+        };
+        let mut layers: Vec<LayerLayout> = net.widths[1..]
+            .iter()
+            .enumerate()
+            .map(|(l, n)| {
+                let whole = net.live && net.output == Output::CrossEntropy && l + 1 == count;
+                let share = if whole { *n } else { n.div_ceil(blocks) };
+                LayerLayout { rows: share.next_multiple_of(if tensor_cores { 16 } else { 4 }), ..LayerLayout::default() }
+            })
+            .collect();
+        for l in 0..count {
+            let rows = layers[l].rows;
+            layers[l].senders = if l + 1 < count { net.widths[l + 2].div_ceil(layers[l + 1].rows) } else { 0 };
+            if l > 0 {
+                layers[l].weight_at = take(rows.min(net.widths[l + 1]) * stride(net.widths[l]));
+                layers[l].gate_at = take(rows * SLICE);
+            }
+            if l + 1 < count {
+                if net.live {
+                    layers[l].gather_at = take(SLICE * stride(net.widths[l + 1]));
+                }
+                layers[l].partial_at = take(if net.live { 1 } else { 2 } * layers[l].senders * rows * SLICE);
+            }
+            layers[l].state_at = take(if net.live { 3 } else { 2 } * rows * SLICE);
+            if net.live && (l + 1 == count || residuals) {
+                layers[l].residual_at = take(rows * SLICE);
+            }
+            if net.live && l > 0 {
+                let splits = if tensor_cores { (WARPS / (rows / 16)).max(1) } else { 1 };
+                layers[l].scratch_at = take(splits * rows * SLICE);
+            }
+        }
+        Self { layers, floats, blocks }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        4 * self.floats
+    }
+
+    /// Estimated microseconds a step.
+    fn time(&self, net: &NetShape) -> f64 {
+        let rate = match net.products() {
+            Products::Full => cost::EXACT,
+            Products::Rounded => cost::TF32,
+            Products::Split => cost::SPLIT,
+        };
+        let products = if net.live { 2.0 } else { 1.0 };
+        let work: usize = (1..self.layers.len()).map(|l| self.layers[l].rows * net.widths[l] * SLICE).sum();
+        let barriers = if self.blocks == 1 { 0.1 } else { cost::BARRIER };
+        products * (work as f64 / rate + barriers)
+    }
+}

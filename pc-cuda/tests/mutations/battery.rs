@@ -1,0 +1,170 @@
+//! What a mutant has to survive.
+#![allow(unsafe_code)]
+
+use std::{collections::HashMap, env};
+
+use pc_core::{
+    Clamps, Loss, Relaxation, Result, Schedule, Tensor,
+    host::{Activation, Adam, CrossEntropy, HostTensor, Init, Sgd},
+};
+use pc_cuda::{AdamW, Device, FusedNet, Precision, Simulation, Strategy};
+
+use crate::common::{Case, Expected, Top, chain};
+
+fn device(seed: u64) -> Device {
+    let path = env::var_os("PC_CUDA_BATTERY").unwrap();
+    // SAFETY: the library is made of the host layer's own sources; it is never unloaded, and the symbol is what it is taken for.
+    let simulation = unsafe {
+        let library = Box::leak(Box::new(libloading::Library::new(path).unwrap()));
+        let symbol = library.get::<unsafe extern "C" fn()>(b"pcsim_launch").unwrap();
+        Simulation::new(seed).with_library(*symbol as *const std::ffi::c_void)
+    };
+    Device::simulated(&simulation).unwrap()
+}
+
+/// Widths whose rows can be copied in vectors, and some that cannot; blocks without rows; a last slice that is not full; rows long enough for every
+/// warp to take two turns; a last layer much smaller than a tile; as many layers as a launch takes; outputs that are held, and driven by either loss, with fewer
+/// and with more classes than a warp has lanes; live relus.
+fn relaxations() -> Result<Vec<(String, Case, f64)>> {
+    use Activation::{Identity, Relu, Tanh};
+    let shapes = [
+        (vec![9, 37, 21, 10], 11, Tanh, Identity, Top::Held),
+        (vec![12, 64, 96, 28, 6], 5, Tanh, Tanh, Top::Squared(0.7)),
+        (vec![8, 200, 3], 2, Tanh, Identity, Top::Held),
+        (vec![4; 17], 1, Tanh, Tanh, Top::Entropy(1.0)),
+        (vec![9, 37, 21, 10], 11, Relu, Identity, Top::Held),
+        (vec![6, 20, 45], 9, Tanh, Tanh, Top::Entropy(0.7)),
+    ];
+    let mut cases = Vec::new();
+    for (widths, batch, act, out, top) in shapes {
+        for precision in [Precision::F32, Precision::Tf32] {
+            for live in [true, false] {
+                // Relus have to cross zero both ways.
+                let (rate, steps) = if act == Relu { (0.4, 9) } else { (0.2, 5) };
+                let schedule = if live { Schedule::standard(rate, steps)? } else { Schedule::fixed_prediction(rate, steps)? };
+                for strategy in [Strategy::Cluster(4), Strategy::Graph] {
+                    let name = format!("{widths:?} {act:?} {out:?} {precision:?} live {live} {top:?} {strategy:?}");
+                    // Live relus have split products, which are as good as full ones.
+                    let rounded = precision == Precision::Tf32 && !(act == Relu && live);
+                    let tolerance = if rounded { 3e-3 } else { 1e-5 };
+                    let (widths, schedule) = (widths.clone(), schedule.clone());
+                    cases.push((name, Case { widths, act, out, batch, schedule, precision, strategy, top, seed: 3 }, tolerance));
+                }
+            }
+        }
+    }
+    // Weights that move meanwhile, and a net of more elements than one block of an element-by-element kernel takes.
+    for (widths, batch, top) in [(vec![9, 37, 21, 10], 11, Top::Held), (vec![7, 130, 6], 17, Top::Entropy(1.0))] {
+        let (precision, strategy, schedule) = (Precision::F32, Strategy::Graph, Schedule::ipc(0.2, 4)?);
+        let name = format!("{widths:?} {schedule} {top:?}");
+        cases.push((name, Case { widths, act: Tanh, out: Identity, batch, schedule, precision, strategy, top, seed: 3 }, 1e-5));
+    }
+    Ok(cases)
+}
+
+/// Two steps of training by an optimiser on each side, with weights that move while states relax and with momentum of the states.
+fn training(device: &Device, adam: bool, schedule: &Schedule) -> Result<f64> {
+    let widths = [5, 39, 35, 3];
+    let (mut graph, x, y) = chain(&widths, Activation::Tanh, Activation::Identity, 4)?;
+    let mut init = Init::new(5);
+    let (input, target): (HostTensor<f32>, HostTensor<f32>) = (init.uniform(&[33, 5], 1.0), init.uniform(&[33, 3], 1.0));
+    let mut net = FusedNet::from_graph(&graph, device, Precision::F32)?.relaxed_by(Strategy::Graph);
+    let clamps = Clamps::new().hold(x, device.tensor(input.dims(), input.data())?).hold(y, device.tensor(target.dims(), target.data())?);
+    let held = Clamps::new().hold(x, input).hold(y, target);
+    let (mut here, mut there) = (Relaxation::new(&net, schedule.clone())?, Relaxation::new(&graph, schedule.clone())?);
+    let (mut sgd, mut adam_w) = (pc_cuda::Sgd::new(0.002)?.with_momentum(0.5)?.with_decay(0.01)?, AdamW::new(0.002)?.with_decay(0.1)?);
+    let (mut host_sgd, mut host_adam) = (Sgd::new(0.002)?.with_momentum(0.5)?.with_decay(0.01)?, Adam::new(0.002)?.with_decay(0.1)?);
+    let mut off = 0f64;
+    for _ in 0..2 {
+        let outcome = here.train(&mut net, &clamps, |net, g| if adam { adam_w.step(net, g) } else { sgd.step(net, g) })?;
+        let expected = there.train(&mut graph, &held, |net, g| {
+            if adam { host_adam.step(net.parameters_mut(), g) } else { host_sgd.step(net.parameters_mut(), g) }
+        })?;
+        assert!(expected.energy.total().is_finite());
+        off = off.max((outcome.energy.total() / expected.energy.total() - 1.0).abs());
+        off = if off.is_nan() { f64::INFINITY } else { off };
+    }
+    for (found, wanted) in net.parameters().iter().zip(graph.parameters()) {
+        let agreement = pc_core::Agreement::of_slices(&found.to_vec(), &wanted.to_vec()).relative_norm;
+        off = if agreement <= off { off } else { agreement };
+    }
+    Ok(off)
+}
+
+/// The loss and its drive, for fewer and for more classes than a warp has lanes.
+fn cross_entropy(device: &Device) -> Result<f64> {
+    let mut init = Init::new(8);
+    let mut off = 0f64;
+    for (rows, classes) in [(9, 10), (3, 65)] {
+        let mu: HostTensor<f32> = init.uniform(&[rows, classes], 9.0);
+        let mut target: HostTensor<f32> = init.uniform(&[rows, classes], 0.5);
+        target.data_mut().iter_mut().for_each(|x| *x = x.abs());
+        let upload = |t: &HostTensor<f32>| device.tensor(t.dims(), t.data());
+        let (mut on, mut off_device) = (upload(&mu)?, mu.clone());
+        let found = pc_cuda::CrossEntropy::new(upload(&target)?).evaluate(&upload(&mu)?, &mut on)?;
+        let wanted = CrossEntropy::new(target).evaluate(&mu, &mut off_device)?;
+        let drive = pc_core::Agreement::of_slices(&on.to_vec(), &off_device.to_vec()).max_difference;
+        for other in [(found / wanted - 1.0).abs(), drive] {
+            off = if other <= off { off } else { other };
+        }
+    }
+    device.synchronize()?;
+    Ok(if off.is_nan() { f64::INFINITY } else { off })
+}
+
+fn object(what: &str) -> ! {
+    eprintln!("objection: {what}");
+    std::process::exit(1)
+}
+
+#[test]
+fn battery() {
+    if env::var_os("PC_CUDA_BATTERY").is_none() {
+        return;
+    }
+    let cases: Vec<(String, Case, f64, Expected)> = relaxations()
+        .unwrap()
+        .into_iter()
+        .map(|(name, case, tolerance)| {
+            let expected = case.expected().unwrap();
+            (name, case, tolerance, expected)
+        })
+        .collect();
+    let mut prints: HashMap<&str, u64> = HashMap::new();
+    for seed in 0..4 {
+        let device = device(seed);
+        for (name, case, tolerance, expected) in &cases {
+            // The graph's kernels have no order to get wrong.
+            if seed > 1 && case.strategy == Strategy::Graph {
+                continue;
+            }
+            match case.compare(&device, expected) {
+                Ok(verdict) if verdict.worst <= *tolerance => {
+                    // The order of threads may not show in a single bit.
+                    if *prints.entry(name).or_insert(verdict.fingerprint) != verdict.fingerprint {
+                        object(&format!("{name}: seed {seed} has other bits"));
+                    }
+                }
+                Ok(verdict) => object(&format!("{name}, seed {seed}: off by {:.1e}", verdict.worst)),
+                Err(error) => object(&format!("{name}, seed {seed}: {error}")),
+            }
+        }
+        if seed > 1 {
+            continue;
+        }
+        match cross_entropy(&device) {
+            Ok(off) if off <= 1e-5 => {}
+            Ok(off) => object(&format!("cross-entropy, seed {seed}: off by {off:.1e}")),
+            Err(error) => object(&format!("cross-entropy, seed {seed}: {error}")),
+        }
+        let schedules = [(false, Schedule::ipc(0.2, 4).unwrap()), (true, Schedule::standard(0.1, 4).unwrap().with_momentum(0.5).unwrap())];
+        for (adam, schedule) in schedules {
+            match training(&device, adam, &schedule) {
+                // Two f32 computations, one of them by Adam, which divides by small roots.
+                Ok(off) if off <= 1e-4 => {}
+                Ok(off) => object(&format!("training by {schedule}, seed {seed}: off by {off:.1e}")),
+                Err(error) => object(&format!("training by {schedule}, seed {seed}: {error}")),
+            }
+        }
+    }
+}

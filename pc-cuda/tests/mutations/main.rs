@@ -1,0 +1,202 @@
+//! Would the tests notice? Every barrier and wait of the kernels is taken out in turn, every bound is put off by one, buffers are swapped; each of these
+//! mutants is run, under the address sanitizer, through a battery of relaxations, and has to fail it. The kernels as they are have to pass.
+//!
+//! Mutants are compiled many at a time, each behind a switch, and run in processes of their own, since they may crash or never end. `PC_CUDA_MUTANT` runs only
+//! those whose names contain it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../simulated/common.rs"]
+#[allow(dead_code)]
+mod common;
+
+mod battery;
+mod generate;
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use generate::Mutant;
+
+/// Mutants that behave as the kernels do, and why.
+const EQUIVALENT: &[(&str, &str)] = &[
+    ("relax_cluster.cu: one further in for ( 3 of pc_forward_f32, `k < K`", "column K is padding, zero in weights and displacements"),
+    (
+        "relax_cluster.cu: one further in for ( 1 of pc_pull_mma, `tile * 16 < K`",
+        "a further tile has no columns inside the matrix, and sends nothing",
+    ),
+    (
+        "relax_cluster.cu: one further in for ( 6 of pc_load_weights, `q < pc_stored(p.layer[l]) * pc_stride(p.layer[l - 1].n)`",
+        "rounds a word that is set only later",
+    ),
+    ("relax_cluster.cu: one further in for ( 3 of pc_relax_live, `q < PC_SLICE * pc_stride(y.n)`", "clears a word that is set only later"),
+    ("relax_cluster.cu: one further in for ( 7 of pc_relax_frozen, `l < last`", "writes the held output's error back as it was read"),
+    ("learn.cu: one further in for ( 1 of pc_weight_gradients, `s0 < p.batch`", "a further pass over no samples adds zeros"),
+    (
+        "relax_cluster.cu: `low` for `column + 8 < K` (1 of 1, pc_pull_mma)",
+        "columns beyond the matrix are computed from other numbers, and not sent",
+    ),
+];
+
+const FAMILIES: [&str; 5] = ["relax_cluster", "relax_graph", "learn", "tensor", "primitives"];
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+fn compiler() -> Command {
+    let mut command = Command::new(env::var_os("CXX").unwrap_or_else(|| "c++".into()));
+    command.args(["-std=c++17", "-O1", "-g1", "-fPIC", "-fsanitize=address", "-ffp-contract=off", "-w", "-DPC_SIM"]);
+    // A loop over an array is not taken to end where the array does.
+    command.arg("-fno-aggressive-loop-optimizations").arg("-I").arg(folder("simulation"));
+    command
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Does all of it, as many at once as there are processors.
+fn each<T: Sync>(work: &[T], body: impl Fn(usize, &T) + Sync) {
+    let next = Mutex::new(work.iter().enumerate());
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let Some((index, one)) = next.lock().unwrap().next() else { return };
+                    body(index, one);
+                }
+            });
+        }
+    });
+}
+
+/// A library for each group of mutants.
+fn libraries(scratch: &Path, mutants: &[Mutant], groups: &[usize]) -> Vec<PathBuf> {
+    let count = groups.iter().max().map_or(1, |last| last + 1);
+    let shared = scratch.join("switch.cpp");
+    fs::write(
+        &shared,
+        "#include <cstdlib>\nextern \"C\" { int pcsim_kernels = 1; int pcsim_mutant = atoi(getenv(\"PC_CUDA_SWITCH\")); }\n",
+    )
+    .unwrap();
+    fs::write(scratch.join("switch.h"), "extern \"C\" int pcsim_mutant;\n").unwrap();
+    let mut sources = vec![(folder("simulation").join("pc_sim.cpp"), scratch.join("pc_sim.o")), (shared, scratch.join("switch.o"))];
+    let mut objects = vec![vec![scratch.join("pc_sim.o"), scratch.join("switch.o")]; count];
+    for (group, objects) in objects.iter_mut().enumerate() {
+        let own = scratch.join(format!("group{group}"));
+        let members: Vec<(usize, &Mutant)> =
+            mutants.iter().zip(groups).enumerate().filter(|(_, (_, of))| **of == group).map(|(i, (mutant, _))| (i + 1, mutant)).collect();
+        generate::write(&folder("kernels"), &own, &members);
+        for family in FAMILIES {
+            sources.push((own.join(format!("{family}.cu")), own.join(format!("{family}.o"))));
+            objects.push(own.join(format!("{family}.o")));
+        }
+    }
+    let switch = scratch.join("switch.h");
+    each(&sources, |_, (source, object)| {
+        run(compiler().args(["-x", "c++", "-c", "-include"]).arg(&switch).arg(source).arg("-o").arg(object));
+    });
+    let linked: Vec<PathBuf> = (0..count).map(|group| scratch.join(format!("group{group}.so"))).collect();
+    each(&linked, |group, library| run(compiler().arg("-shared").args(&objects[group]).arg("-o").arg(library)));
+    linked
+}
+
+/// The sanitizer's own library, which has to come first in a process whose program was built without it.
+fn sanitizer() -> PathBuf {
+    let output = compiler().arg("-print-file-name=libasan.so").output().unwrap();
+    let path = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
+    assert!(path.is_absolute(), "the compiler does not come with libasan.so");
+    path
+}
+
+/// Runs the battery with the kernels of this library and one switch on; what it had to object.
+fn objection(library: &Path, sanitizer: &Path, switch: usize) -> Option<String> {
+    let path = library.with_extension(format!("{switch}.log"));
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "battery::battery", "--nocapture"])
+        .env("PC_CUDA_BATTERY", library)
+        .env("PC_CUDA_SWITCH", switch.to_string())
+        .env("LD_PRELOAD", sanitizer)
+        .env("RUST_BACKTRACE", "0")
+        .env("ASAN_OPTIONS", "detect_leaks=0:detect_stack_use_after_return=0:verify_asan_link_order=0")
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(&path).unwrap())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if start.elapsed() > Duration::from_secs(120) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            return Some("objection: it never ended".to_owned());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    if status.success() {
+        return None;
+    }
+    let log = fs::read_to_string(&path).unwrap_or_default();
+    let line = log.lines().find(|line| line.contains("ERROR: AddressSanitizer") || line.contains("objection:"));
+    Some(line.map_or_else(|| format!("it ended with {status}"), |line| line.trim().to_owned()))
+}
+
+#[test]
+fn the_kernels_pass_and_every_mutant_fails() {
+    let start = Instant::now();
+    let scratch = tempfile::tempdir().unwrap();
+    let mutants = generate::mutants(&folder("kernels"));
+    let groups = generate::groups(&mutants);
+    let libraries = libraries(scratch.path(), &mutants, &groups);
+    println!("{} mutants in {} libraries, {:.1} s", mutants.len(), libraries.len(), start.elapsed().as_secs_f64());
+
+    let sanitizer = sanitizer();
+    each(&libraries, |_, library| {
+        if let Some(objection) = objection(library, &sanitizer, 0) {
+            let log = fs::read_to_string(library.with_extension("0.log")).unwrap_or_default();
+            panic!("the kernels themselves do not pass: {objection}\n{log}");
+        }
+    });
+    println!("the kernels pass, under the address sanitizer, {:.1} s", start.elapsed().as_secs_f64());
+
+    let only = env::var("PC_CUDA_MUTANT").ok();
+    let chosen: Vec<usize> =
+        (0..mutants.len()).filter(|&index| only.as_ref().is_none_or(|only| mutants[index].name.contains(only.as_str()))).collect();
+    let survivors = Mutex::new(Vec::new());
+    each(&chosen, |_, &index| {
+        let (name, start) = (&mutants[index].name, Instant::now());
+        match objection(&libraries[groups[index]], &sanitizer, index + 1) {
+            Some(objection) => {
+                let said: String = objection.chars().take(110).collect();
+                println!("caught    {name}: {said} ({:.1} s)", start.elapsed().as_secs_f64());
+            }
+            None => {
+                println!("SURVIVED  {name} ({:.1} s)", start.elapsed().as_secs_f64());
+                survivors.lock().unwrap().push(name.clone());
+            }
+        }
+    });
+    let survivors = survivors.into_inner().unwrap();
+    let known = |name: &str| EQUIVALENT.iter().find(|(known, _)| *known == name).map(|(_, why)| *why);
+    for name in &survivors {
+        println!("survivor: {name}: {}", known(name).unwrap_or("NOT EXPLAINED"));
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    println!("{} mutants, {} caught, {} survivors, {seconds:.0} s", chosen.len(), chosen.len() - survivors.len(), survivors.len());
+    let unexplained: Vec<&String> = survivors.iter().filter(|name| known(name).is_none()).collect();
+    assert!(unexplained.is_empty(), "{} mutants survived without a reason: {unexplained:#?}", unexplained.len());
+    if only.is_none() {
+        assert!(chosen.len() >= 40, "only {} mutants", chosen.len());
+        let stale: Vec<&str> =
+            EQUIVALENT.iter().map(|(name, _)| *name).filter(|name| !survivors.iter().any(|survivor| survivor == name)).collect();
+        assert!(stale.is_empty(), "no longer survivors: {stale:#?}");
+    }
+}

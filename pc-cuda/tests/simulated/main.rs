@@ -1,0 +1,8 @@
+//! The kernels themselves, run on the CPU, against the host backend in f64.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+mod conformance;
+mod optimisers;
+mod parity;
+mod refusals;
