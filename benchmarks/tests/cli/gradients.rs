@@ -185,7 +185,8 @@ fn a_plain_program_agrees_on_every_number() {
         }
     };
     let compare = |net: &Plain, words: &str, expected: &Found, dtype: Dtype, tolerance: f64| {
-        for backend in BACKENDS {
+        // Single precision on all of them is the fixture's part: every run loads every framework.
+        for backend in BACKENDS.iter().filter(|backend| **backend == "host" || dtype == Dtype::F64) {
             gradients(folder.path(), net.activation, &format!("{words} --backend {backend}")).succeeds();
             agrees(&format!("{backend}, {} {words} {dtype:?}", net.activation), net, expected, dtype, tolerance);
         }
