@@ -2,10 +2,13 @@
 
 use std::fmt;
 
-use pc_core::{Clamps, Energy, Error, ErrorKind, Evaluation, Network, Relaxation, Result, Schedule, Status};
+use pc_core::{Clamps, Energy, Evaluation, Network, Relaxation, Result, Schedule, Status};
 use tch::Tensor;
 
-use crate::autograd::{Autograd, Slots};
+use crate::{
+    autograd::{Autograd, Slots},
+    tensor::reported,
+};
 
 /// How gradients are found from a loss: fixed-prediction predictive coding over the autograd graph that the forward pass has left.
 ///
@@ -249,5 +252,5 @@ pub fn depth(loss: &Tensor) -> Result<usize> {
 
 fn read(loss: &Tensor) -> Result<f64> {
     let number = loss.f_reshape([]).and_then(|loss| loss.f_double_value(&[]));
-    number.map_err(|error| Error::new(ErrorKind::Backend, error.to_string()))
+    number.map_err(reported)
 }

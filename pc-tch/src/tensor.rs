@@ -161,13 +161,25 @@ impl pc_core::Tensor for TchTensor {
     }
 
     fn step_error(error: &mut Self, precision: f64, force: Option<&Self>, rate: f64, velocity: Option<(&mut Self, f64)>) {
-        match velocity {
-            None => error.combine(1.0 - rate * precision, force, rate),
-            Some((velocity, momentum)) => {
-                velocity.combine(momentum, force, 1.0);
-                velocity.combine(1.0, Some(error), -precision);
-                error.combine(1.0, Some(velocity), rate);
-            }
+        step_error(Self::combine, error, precision, force, rate, velocity);
+    }
+}
+
+/// [`pc_core::Tensor::step_error`], of what has `combine(y, a, x, b)`: `y <- a y + b x`.
+pub(crate) fn step_error<T>(
+    combine: fn(&mut T, f64, Option<&T>, f64),
+    error: &mut T,
+    precision: f64,
+    force: Option<&T>,
+    rate: f64,
+    velocity: Option<(&mut T, f64)>,
+) {
+    match velocity {
+        None => combine(error, 1.0 - rate * precision, force, rate),
+        Some((velocity, momentum)) => {
+            combine(velocity, momentum, force, 1.0);
+            combine(velocity, 1.0, Some(error), -precision);
+            combine(error, 1.0, Some(velocity), rate);
         }
     }
 }

@@ -22,12 +22,9 @@ const UNPACK: &str = include_str!("libtorch/unpack.py");
 pub(crate) fn set_up() -> Result<(), Failure> {
     let own = std::env::var_os("LIBTORCH").map(PathBuf::from).filter(|own| !is_ours(own));
     if let Some(own) = own {
-        return match version(&own) {
-            Some(found) if plain(&found) != VERSION => {
-                Err(Failure::new("LIBTORCH", format!("the libtorch in {} is version {found}, not {VERSION}", own.display())))
-            }
-            _ => Ok(()),
-        };
+        return complaint(&own).map_or(Ok(()), |complaint| {
+            Err(Failure::new("LIBTORCH", format!("{complaint}: unset LIBTORCH, and `cargo xtask libtorch` sets up {VERSION}")))
+        });
     }
     let folder = Path::new(FOLDER);
     if is_complete(folder) {
@@ -37,6 +34,15 @@ pub(crate) fn set_up() -> Result<(), Failure> {
         return Err(Failure::new("libtorch", format!("only set up on Linux: set LIBTORCH to a libtorch {VERSION} of your own")));
     }
     timed(format!("libtorch {VERSION} into {FOLDER}"), || fetch(folder))
+}
+
+/// What is wrong with a libtorch of the user's own.
+fn complaint(own: &Path) -> Option<String> {
+    if !own.join("include").is_dir() || !own.join("lib").is_dir() {
+        return Some(format!("there is no libtorch in {}", own.display()));
+    }
+    let found = version(own).filter(|found| plain(found) != VERSION)?;
+    Some(format!("the libtorch in {} is version {found}", own.display()))
 }
 
 /// Downloads and unpacks beside the folder, and puts the whole into place when it is complete.
@@ -97,5 +103,6 @@ mod tests {
     fn a_folder_that_lacks_anything_is_not_complete() {
         assert!(!is_complete(Path::new("no/such/folder")));
         assert!(is_ours(Path::new(FOLDER)) && !is_ours(Path::new("/usr/lib/libtorch")));
+        assert!(complaint(Path::new("no/such/folder")).is_some_and(|words| words.contains("no/such/folder")));
     }
 }

@@ -1,6 +1,9 @@
 //! pc-tch's tests with its C++ under AddressSanitizer.
 
-use crate::step::{Failure, Step};
+use crate::{
+    FEATURES,
+    step::{Failure, Step},
+};
 
 /// Leaks that are not the shim's.
 const SUPPRESSIONS: &str = "pc-tch/shim/leaks.supp";
@@ -19,7 +22,8 @@ pub(crate) fn run(more: &[&str]) -> Result<(), Failure> {
     let target = Step::new("rustc", &["-vV"]).read()?;
     let host = target.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or_default();
     let variable = format!("CARGO_TARGET_{}_RUNNER", host.replace(['-', '.'], "_").to_uppercase());
-    Step::cargo(&["test", "-p", "pc-tch", "--test", "drop_in", "--"])
+    // As `cargo xtask test` builds it, so that after that nothing but the shim is compiled again.
+    Step::cargo(&["test", "--workspace", "--features", FEATURES, "--test", "drop_in", "--"])
         .args(more)
         .env("PC_TCH_SANITIZE", "address")
         .env(&variable, &runner)

@@ -119,9 +119,10 @@ fn the_closed_form_is_refused_where_it_does_not_hold() {
     refused(&closed.run(&mut graph, &clamps).unwrap_err(), ErrorKind::Schedule, Some("k"), "precision");
     // Left to choose, it takes the slower way and gives the simulation's numbers.
     let mut found = Vec::new();
-    for evaluation in [Evaluation::Auto, Evaluation::Simulate] {
+    for (evaluation, words) in [(Evaluation::Auto, "frozen front"), (Evaluation::Simulate, "frozen simulation")] {
         let mut relaxation = Relaxation::new(&graph, schedule.clone().evaluated_by(evaluation)).unwrap();
         relaxation.run(&mut graph, &clamps).unwrap();
+        assert_eq!(relaxation.evaluation(), words);
         found.push(relaxation.gradients().iter().flat_map(|(_, g)| g.unwrap().to_vec()).collect::<Vec<f64>>());
     }
     crate::common::close("auto", &found[0], &found[1], 1e-14);

@@ -3,7 +3,10 @@
 use pc_core::{Cache, Error, ErrorKind, Inputs, Pulled, Result, Vertex};
 use tch::Tensor;
 
-use crate::sys;
+use crate::{
+    sys,
+    tensor::{reported, step_error},
+};
 
 /// One tensor for each output of an operation, absent where it is zero: an output that no error has reached stays undefined, as in backprop.
 ///
@@ -92,10 +95,6 @@ impl Slots {
     }
 }
 
-fn reported(error: tch::TchError) -> Error {
-    Error::new(ErrorKind::Backend, error.to_string())
-}
-
 impl pc_core::Tensor for Slots {
     type Vertex = Box<dyn Vertex<Self>>;
 
@@ -180,14 +179,7 @@ impl pc_core::Tensor for Slots {
     }
 
     fn step_error(error: &mut Self, precision: f64, force: Option<&Self>, rate: f64, velocity: Option<(&mut Self, f64)>) {
-        match velocity {
-            None => error.combine(1.0 - rate * precision, force, rate),
-            Some((velocity, momentum)) => {
-                velocity.combine(momentum, force, 1.0);
-                velocity.combine(1.0, Some(error), -precision);
-                error.combine(1.0, Some(velocity), rate);
-            }
-        }
+        step_error(Self::combine, error, precision, force, rate, velocity);
     }
 }
 

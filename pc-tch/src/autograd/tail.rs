@@ -10,6 +10,7 @@ use crate::{
         structure::{Role, Structure},
     },
     sys::{Nodes, Pull},
+    tensor::reported,
 };
 
 fn misuse(message: impl Into<String>) -> Error {
@@ -33,7 +34,7 @@ pub(super) fn build(loss: &Tensor, outputs: &[&Tensor], keep: bool) -> Result<Au
         ));
     }
     let nodes = Nodes::below(&[loss])?;
-    let one = loss.f_ones_like().map_err(|error| Error::new(ErrorKind::Backend, error.to_string()))?;
+    let one = loss.f_ones_like().map_err(reported)?;
     let (driven, tail) = ends(&nodes, outputs)?;
     let structure = Structure::new(nodes.list(), &tail, &driven)?;
     let topology = structure.topology(nodes.list())?;
