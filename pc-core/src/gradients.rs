@@ -86,7 +86,7 @@ impl<T: Tensor> Gradients<T> {
 
     /// Whether all that are defined are finite.
     pub fn is_finite(&self) -> bool {
-        self.iter().all(|(_, gradient)| gradient.is_none_or(Tensor::is_finite))
+        T::all_finite(self.iter().filter_map(|(_, gradient)| gradient))
     }
 
     /// How each gradient agrees with the same parameter's in `reference`, in order of the parameters.

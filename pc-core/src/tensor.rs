@@ -84,6 +84,22 @@ pub trait Tensor: Clone + Sized {
         self.dot(self)
     }
 
+    /// `sum w |t|^2` over weighted tensors: an energy. A device that is far away does it in one go.
+    fn weighted_norms<'a>(terms: impl Iterator<Item = (f64, &'a Self)>) -> f64
+    where
+        Self: 'a,
+    {
+        terms.map(|(weight, tensor)| weight * tensor.norm_squared()).sum()
+    }
+
+    /// Whether every element of all these is finite; in one go, too.
+    fn all_finite<'a>(mut tensors: impl Iterator<Item = &'a Self>) -> bool
+    where
+        Self: 'a,
+    {
+        tensors.all(Self::is_finite)
+    }
+
     /// `self <- a - b`.
     fn set_difference(&mut self, a: &Self, b: &Self) {
         self.copy_from(a);

@@ -68,5 +68,4 @@ PC_DEV float pc_div(float a, float b) { return __fdiv_rn(a, b); }
 PC_DEV float pc_sqrt(float a) { return __fsqrt_rn(a); }
 PC_DEV double pc_log(double a) { return log(a); }
 PC_DEV float pc_float(u32 bits) { return __uint_as_float(bits); }
-PC_DEV bool pc_finite(float x) { return (__float_as_uint(x) & 0x7f800000u) != 0x7f800000u; }
 #endif

@@ -40,33 +40,40 @@ PC_KERNEL(pc_step, PC_TENSOR_THREADS, PcStep) {
   }
 }
 
-// Sums `term` over this block's elements in f64 and an order that is always the same, and writes it to `out[block]`.
-template <class Term> PC_DEV void pc_block_sum(const PcReduce& p, Term term) {
-  PC_SHARED(raw);
-  double* sums = (double*)raw;
-  int tid = pc_tid(), start = pc_bid() * PC_CHUNK, end = start + PC_CHUNK;
-  if (end > p.count) end = p.count;
-  double sum = 0.0;
-  for (int i = start + tid; i < end; i += PC_TENSOR_THREADS) sum += term(i);
+// Adds up what the threads of a block have, in f64 and an order that is always the same. The first thread has the sum.
+PC_DEV double pc_block_sum(double* sums, double sum) {
+  int tid = pc_tid();
 #pragma unroll
   for (int half = 16; half > 0; half >>= 1) sum += pc_shfl_xor(sum, half);
   if ((tid & 31) == 0) sums[tid >> 5] = sum;
   pc_block_sync();
-  if (tid == 0) {
-    double total = 0.0;
+  double total = 0.0;
+  if (tid == 0)
     for (int w = 0; w < PC_TENSOR_THREADS / 32; w++) total += sums[w];
-    p.out[pc_bid()] = total;
-  }
+  return total;
 }
 
-// The energy's sums: a . b.
+// a . b, a number a block.
 PC_KERNEL(pc_dot, PC_TENSOR_THREADS, PcReduce) {
-  const float *a = p.a, *b = p.b;
-  pc_block_sum(p, [a, b](int i) { return (double)a[i] * (double)b[i]; });
+  PC_SHARED(raw);
+  int start = pc_bid() * PC_CHUNK, end = start + PC_CHUNK;
+  if (end > p.count) end = p.count;
+  double sum = 0.0;
+  for (int i = start + pc_tid(); i < end; i += PC_TENSOR_THREADS) sum += (double)p.a[i] * (double)p.b[i];
+  sum = pc_block_sum((double*)raw, sum);
+  if (pc_tid() == 0) p.out[pc_bid()] = sum;
 }
 
-// How many numbers are not finite.
-PC_KERNEL(pc_not_finite, PC_TENSOR_THREADS, PcReduce) {
-  const float* a = p.a;
-  pc_block_sum(p, [a](int i) { return pc_finite(a[i]) ? 0.0 : 1.0; });
+// |theta|^2 of several tensors, a number a block, where `v` points to; not finite where any element is not, since no square of an f32 is too large.
+PC_KERNEL(pc_norms, PC_TENSOR_THREADS, PcOptimise) {
+  PC_SHARED(raw);
+  int l = 0, block = pc_bid();
+  while (l + 1 < p.parts && p.part[l + 1].first <= block) l++;
+  const PcPart& y = p.part[l];
+  int start = (block - y.first) * PC_CHUNK, end = start + PC_CHUNK;
+  if (end > y.count) end = y.count;
+  double sum = 0.0;
+  for (int i = start + pc_tid(); i < end; i += PC_TENSOR_THREADS) sum += (double)y.theta[i] * (double)y.theta[i];
+  sum = pc_block_sum((double*)raw, sum);
+  if (pc_tid() == 0) ((double*)y.v)[block - y.first] = sum;
 }

@@ -305,3 +305,10 @@ extern "C" int pcsim_launch(const char* name, u32 grid, u32 block, u32 cluster, 
   snprintf(message, room, "%s", error.c_str());
   return error.empty() ? 0 : 1;
 }
+
+// The bytes that a kernel takes; 0 where there is none of this name.
+extern "C" size_t pcsim_size(const char* name) {
+  const pcsim::Kernel* kernel = pcsim_kernels ? pcsim::kernels : nullptr;
+  while (kernel && strcmp(kernel->name, name)) kernel = kernel->next;
+  return kernel ? kernel->size : 0;
+}

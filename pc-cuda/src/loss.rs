@@ -1,6 +1,6 @@
 //! Losses whose numbers stay on the device.
 
-use pc_core::{Error, ErrorKind, Loss, LossForm, Result};
+use pc_core::{Error, ErrorKind, Loss, LossForm, Result, Tensor};
 
 use crate::{
     device::{Family, Launch, Memory},
@@ -45,6 +45,7 @@ impl Loss<DeviceTensor> for CrossEntropy {
             let (target, own) = (self.target.dims(), prediction.dims());
             return Err(Error::new(ErrorKind::Shape, format!("the target has shape {target:?}, the prediction {own:?}")));
         }
+        prediction.check_like(&self.target)?;
         let classes = prediction.dims().last().copied().unwrap_or(1).max(1);
         let rows = prediction.count() / classes;
         let losses = Memory::new(device, 8 * rows)?;
@@ -59,9 +60,7 @@ impl Loss<DeviceTensor> for CrossEntropy {
         let launch =
             Launch { family: Family::Learn, kernel: "pc_cross_entropy", grid: rows.div_ceil(8), block: 256, cluster: 1, shared: 0 };
         device.launch(&launch, &params)?;
-        let mut bytes = vec![0u8; 8 * rows];
-        device.machine().download(losses.address(), &mut bytes)?;
-        Ok(bytes.as_chunks::<8>().0.iter().map(|word| f64::from_ne_bytes(*word)).sum())
+        Ok(losses.doubles(rows)?.into_iter().sum())
     }
 
     fn form(&self) -> LossForm<'_, DeviceTensor> {

@@ -34,11 +34,18 @@ fn each(
         let state = part(index, theta)?;
         parts.push(Part { theta: theta.address(), g: g.address(), count: int(theta.count()), ..state });
     }
-    launch_parts(net.device(), kernel, settings, &parts)
+    launch_parts(net.device(), Family::Learn, kernel, 0, settings, &parts)
 }
 
 /// Runs a kernel over tensors of any number, few launches as may be.
-pub(crate) fn launch_parts(device: &Device, kernel: &'static str, settings: Optimise, parts: &[Part]) -> Result<()> {
+pub(crate) fn launch_parts(
+    device: &Device,
+    family: Family,
+    kernel: &'static str,
+    shared: usize,
+    settings: Optimise,
+    parts: &[Part],
+) -> Result<()> {
     for group in parts.chunks(PARTS) {
         let mut params = Optimise { parts: int(group.len()), ..settings };
         let mut blocks = 0;
@@ -46,7 +53,7 @@ pub(crate) fn launch_parts(device: &Device, kernel: &'static str, settings: Opti
             *slot = Part { first: int(blocks), ..*part };
             blocks += (part.count as usize).div_ceil(CHUNK);
         }
-        device.launch(&Launch { family: Family::Learn, kernel, grid: blocks, block: 256, cluster: 1, shared: 0 }, &params)?;
+        device.launch(&Launch { family, kernel, grid: blocks, block: 256, cluster: 1, shared }, &params)?;
     }
     Ok(())
 }

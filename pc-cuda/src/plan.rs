@@ -162,6 +162,9 @@ pub fn plan(net: &NetShape, device: &DeviceProps) -> Result<Plan> {
     let launches = if net.live { 2 * (net.widths.len() - 2) + 2 + drive } else { net.widths.len() - 1 };
     let mut best = (launches as f64 * cost::LAUNCH, Kernel::Graph { launches });
     let mut reasons = vec![format!("{device}"), format!("relax_graph: {launches} launches a step, about {:.1} us", best.0)];
+    if net.products() == Products::Split {
+        reasons.push("live relus in tf32: split products in a cluster, full ones elsewhere".to_owned());
+    }
     if net.widths.len() - 1 > LAYERS {
         reasons.push(format!("relax_cluster: not for more than {LAYERS} layers"));
     } else if device.clusters.is_empty() {

@@ -8,7 +8,8 @@ use rand_distr::{Distribution, Normal};
 
 use crate::{
     device::{Address, Device, Family, Launch, Memory, bytes_of},
-    params::{CHUNK, Map, Reduce, Step},
+    optimiser::launch_parts,
+    params::{CHUNK, Map, Optimise, Part, Reduce, Step},
 };
 
 /// A dense array of `f32` in row-major order, in the memory of a [`Device`].
@@ -42,6 +43,8 @@ impl std::fmt::Debug for DeviceTensor {
 }
 
 const THREADS: usize = 256;
+/// The shared memory of kernels that add up: a number a warp.
+const SUMS: usize = 8 * THREADS / 32;
 
 /// What [`Map`] does, numbered as in `tensor.cu`.
 #[derive(Clone, Copy)]
@@ -142,6 +145,10 @@ impl DeviceTensor {
     /// Runs an element-by-element operation, noting a failure.
     fn map(&mut self, operation: Operation, a: Option<&Self>, b: Option<&Self>, c: Option<&Self>, x: f64, y: f64) {
         let address = |tensor: Option<&Self>| tensor.map_or(0, Self::address);
+        if let Some(stranger) = [a, b, c].into_iter().flatten().find(|tensor| !tensor.device.is(&self.device)) {
+            self.device.note(self.check_like(stranger));
+            return;
+        }
         let params = Map {
             out: self.address(),
             a: address(a),
@@ -155,16 +162,34 @@ impl DeviceTensor {
         self.device.attempt(|| self.device.launch(&elements("pc_map", Family::Tensor, self.count()), &params));
     }
 
-    /// A sum over the elements in f64: one partial sum a block, added in their order.
-    fn reduce(&self, kernel: &'static str, other: &Self) -> Result<f64> {
+    /// `self . other` in f64: one partial sum a block, added in their order.
+    fn product(&self, other: &Self) -> Result<f64> {
         self.device.check()?;
+        self.check_like(other)?;
         let blocks = self.count().div_ceil(CHUNK);
         let partial = Memory::new(&self.device, 8 * blocks)?;
         let params = Reduce { a: self.address(), b: other.address(), out: partial.address(), count: int(self.count()), unused: 0 };
-        self.device.launch(&Launch { shared: 8 * THREADS / 32, ..elements(kernel, Family::Tensor, self.count()) }, &params)?;
-        let mut bytes = vec![0u8; 8 * blocks];
-        self.device.machine().download(partial.address(), &mut bytes)?;
-        Ok(bytes.as_chunks::<8>().0.iter().map(|word| f64::from_ne_bytes(*word)).sum())
+        self.device.launch(&Launch { shared: SUMS, ..elements("pc_dot", Family::Tensor, self.count()) }, &params)?;
+        Ok(partial.doubles(blocks)?.into_iter().sum())
+    }
+
+    /// `sum w |t|^2`: few launches as may be, and one copy to the host.
+    fn norms(device: &Device, terms: Vec<(f64, &Self)>) -> Result<f64> {
+        device.check()?;
+        let blocks = |tensor: &Self| tensor.count().div_ceil(CHUNK);
+        let all = terms.iter().map(|(_, tensor)| blocks(tensor)).sum();
+        let partial = Memory::new(device, 8 * all)?;
+        let mut next = partial.address();
+        let part = |(_, tensor): &(f64, &Self)| {
+            let v = next;
+            next += 8 * blocks(tensor) as u64;
+            Part { theta: tensor.address(), v, count: int(tensor.count()), ..Part::default() }
+        };
+        let parts: Vec<Part> = terms.iter().map(part).collect();
+        launch_parts(device, Family::Tensor, "pc_norms", SUMS, Optimise::default(), &parts)?;
+        let sums = partial.doubles(all)?;
+        let mut sums = sums.iter();
+        Ok(terms.iter().map(|(weight, tensor)| weight * sums.by_ref().take(blocks(tensor)).sum::<f64>()).sum())
     }
 }
 
@@ -196,6 +221,14 @@ impl Tensor for DeviceTensor {
         self.shape == shape
     }
 
+    fn check_like(&self, other: &Self) -> Result<()> {
+        if self.device.is(&other.device) {
+            return Ok(());
+        }
+        // Another device's memory, or another stream's, which may not be ready yet.
+        Err(Error::new(ErrorKind::Shape, format!("{self:?} and {other:?} lie on different devices, or different streams of one")))
+    }
+
     fn zeros(&self, shape: &[usize]) -> Self {
         match self.device.note(Self::zeroed(&self.device, shape)) {
             Some(zeros) => zeros,
@@ -211,7 +244,8 @@ impl Tensor for DeviceTensor {
     fn copy_from(&mut self, source: &Self) {
         let bytes = 4 * self.count().min(source.count());
         if bytes > 0 {
-            self.device.attempt(|| self.device.machine().copy(self.address(), source.address(), bytes));
+            self.device
+                .attempt(|| self.check_like(source).and_then(|()| self.device.machine().copy(self.address(), source.address(), bytes)));
         }
     }
 
@@ -228,7 +262,7 @@ impl Tensor for DeviceTensor {
     }
 
     fn dot(&self, x: &Self) -> f64 {
-        self.device.note(self.reduce("pc_dot", x)).unwrap_or(f64::NAN)
+        self.device.note(self.product(x)).unwrap_or(f64::NAN)
     }
 
     fn add_normal(&mut self, deviation: f64, stream: u64) {
@@ -245,7 +279,23 @@ impl Tensor for DeviceTensor {
     }
 
     fn is_finite(&self) -> bool {
-        self.device.note(self.reduce("pc_not_finite", self)).is_some_and(|count| count == 0.0)
+        Self::all_finite(std::iter::once(self))
+    }
+
+    fn weighted_norms<'a>(terms: impl Iterator<Item = (f64, &'a Self)>) -> f64 {
+        let mut left: Vec<(f64, &Self)> = terms.collect();
+        let mut sum = 0.0;
+        // One device after the other, where there are several.
+        while let Some(device) = left.first().map(|(_, tensor)| tensor.device.clone()) {
+            let (own, others) = left.into_iter().partition(|(_, tensor)| tensor.device.is(&device));
+            sum += device.note(Self::norms(&device, own)).unwrap_or(f64::NAN);
+            left = others;
+        }
+        sum
+    }
+
+    fn all_finite<'a>(tensors: impl Iterator<Item = &'a Self>) -> bool {
+        Self::weighted_norms(tensors.map(|tensor| (1.0, tensor))).is_finite()
     }
 
     fn to_vec(&self) -> Vec<f64> {

@@ -99,7 +99,7 @@ fn compile_all() -> Result<Vec<Failure>, Failure> {
     let out = cubins();
     fs::create_dir_all(&out).map_err(|error| Failure::new(format!("mkdir {}", out.display()), error))?;
     let mut failures = Vec::new();
-    println!("    {:22} {:>7} {:>9} {:>7} {:>6} {:>6}", "kernel", "", "registers", "shared", "stack", "spills");
+    println!("    {:22} {:>7} {:>9} {:>7} {:>6} {:>6}", "kernel", "", "registers", "static", "stack", "spills");
     for family in FAMILIES {
         for architecture in ARCHITECTURES {
             let cubin = out.join(format!("{family}.sm_{architecture}.cubin"));
@@ -122,6 +122,7 @@ fn compile_all() -> Result<Vec<Failure>, Failure> {
             }
         }
     }
+    println!("    static: bytes of shared memory beside what a launch brings, which `cargo run -p pc-cuda --example plan` prints");
     println!("    machine code in {} (build with PC_CUDA_CUBINS set to it to embed it)", out.display());
     Ok(failures)
 }

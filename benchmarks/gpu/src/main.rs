@@ -14,7 +14,8 @@ const HELP: &str = "\
 Usage: pc-gpu <command>
 
   check  compare every device primitive with the host layer, bit for bit, and
-         whole relaxations with the f64 host backend; exit 1 where they differ
+         whole relaxations with the f64 host backend; exit 1 where they differ;
+         `check quick` takes the smallest net alone
   bench  time relaxations of an MLP 784-512-512-10 beside PyTorch and JAX
 
 Without a GPU both say so and exit 2.";
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let command: fn(&Device) -> pc_core::Result<bool> = match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["check"] => check::check,
+        ["check", "quick"] => check::quick,
         ["bench"] => bench::bench,
         [] | ["help" | "-h" | "--help", ..] => {
             println!("{HELP}\n\nMachine code that came along: {:?}", Device::embedded());

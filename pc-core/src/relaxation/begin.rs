@@ -124,12 +124,13 @@ impl<N: Network> Relaxation<N> {
 
     fn check(&self, network: &N, clamps: &Clamps<N::Tensor>) -> Result<()> {
         let topology = network.topology();
+        let finite = N::Tensor::all_finite(clamps.iter().flat_map(|(_, clamp)| clamp.tensors()));
         for (vertex, clamp) in clamps.iter() {
             if vertex.index() >= topology.len() {
                 return Err(Error::clamp(format!("vertex {} is clamped but not in this network", vertex.index())));
             }
             let name = topology.name(vertex);
-            if clamp.tensors().any(|tensor| !tensor.is_finite()) {
+            if !finite && clamp.tensors().any(|tensor| !tensor.is_finite()) {
                 network.failure()?;
                 return Err(Error::not_finite("its clamp holds a number that is not finite").at(name));
             }

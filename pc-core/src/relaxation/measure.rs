@@ -10,18 +10,13 @@ use crate::{
 impl<N: Network> Relaxation<N> {
     /// The energy at the current errors.
     pub(super) fn measure_energy(&self, network: &N) -> Energy {
-        let mut energy = Energy::default();
-        for (index, prediction) in network.topology().predictions().iter().enumerate() {
-            if !self.predictions.counts[index] {
-                continue;
-            }
-            match &self.vertices[prediction.of.index()].role {
-                Role::Driven { lambda, value, .. } => energy.loss += lambda * value,
-                _ if !self.predictions.active[index] => {}
-                _ => energy.internal += 0.5 * prediction.precision * self.predictions.errors[index].norm_squared(),
-            }
-        }
-        energy
+        let all = network.topology().predictions().iter().enumerate();
+        let terms = all.filter_map(|(index, prediction)| {
+            let driven = matches!(self.vertices[prediction.of.index()].role, Role::Driven { .. });
+            let counts = self.predictions.counts[index] && self.predictions.active[index] && !driven;
+            counts.then(|| (0.5 * prediction.precision, &self.predictions.errors[index]))
+        });
+        Energy { internal: N::Tensor::weighted_norms(terms), loss: self.loss_energy() }
     }
 
     /// The part of the energy that driven vertices add.

@@ -178,6 +178,13 @@ impl Memory {
     pub(crate) fn address(&self) -> Address {
         self.address
     }
+
+    /// The `f64`s at its start, brought to the host.
+    pub(crate) fn doubles(&self, count: usize) -> Result<Vec<f64>> {
+        let mut bytes = vec![0u8; 8 * count];
+        self.device.machine().download(self.address, &mut bytes)?;
+        Ok(bytes.as_chunks::<8>().0.iter().map(|word| f64::from_ne_bytes(*word)).collect())
+    }
 }
 
 impl Drop for Memory {

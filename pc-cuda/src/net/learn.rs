@@ -89,6 +89,6 @@ impl FusedNet {
             count: int(theta.count()),
             ..Part::default()
         };
-        launch_parts(&self.device, "pc_moved", Optimise::default(), &tensors.map(part).collect::<Vec<_>>())
+        launch_parts(&self.device, Family::Learn, "pc_moved", 0, Optimise::default(), &tensors.map(part).collect::<Vec<_>>())
     }
 }

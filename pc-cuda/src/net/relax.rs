@@ -270,8 +270,9 @@ impl FusedNet {
         let mut key = settings.to_vec();
         key.extend([top.loss() as u64, top.target, u64::from(top.lambda.to_bits()), u64::from(top.precision.to_bits())]);
         key.extend(plastic.iter().flatten().chain(below));
-        for (layer, link) in layers.iter().zip(&self.links) {
-            key.extend([layer.z, layer.r, layer.reference, layer.d, layer.v, layer.e, self.weight(link).address()]);
+        key.extend(self.parameters.iter().map(DeviceTensor::address));
+        for layer in layers {
+            key.extend([layer.z, layer.r, layer.reference, layer.d, layer.v, layer.e]);
         }
         for layer in gradients.iter().flat_map(|(params, _)| params.layer) {
             key.extend([layer.v, layer.dw, layer.db, u64::from(layer.scale.to_bits())]);

@@ -81,6 +81,9 @@ const SWAPS: &[(&str, &str, &str, By, &str)] = &[
     ("learn.cu", "y.m[i] = ", "y.theta[i] - y.g[i]", By::Expression("y.g[i] - y.theta[i]"), ""),
     ("learn.cu", "if (", "row >= p.rows", By::Expression("row > p.rows"), ") return"),
     ("tensor.cu", "end = ", "p.count", By::Expression("p.count + 1"), ";"),
+    ("tensor.cu", "end = ", "y.count", By::Expression("y.count + 1"), ";"),
+    ("tensor.cu", "", "(block - y.first)", By::Expression("block"), " * PC_CHUNK"),
+    ("tensor.cu", "((double*)y.v)[", "block - y.first", By::Expression("block"), "]"),
     ("tensor.cu", "", "p.momentum * p.velocity[i]", By::Expression("p.velocity[i]"), ""),
     ("tensor.cu", "sum += pc_shfl_xor(sum, ", "half", By::Expression("1"), ")"),
     // Activations and softmax.

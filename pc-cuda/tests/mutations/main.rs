@@ -124,7 +124,7 @@ fn objection(library: &Path, sanitizer: &Path, switch: usize) -> Option<String> 
         .env("PC_CUDA_SWITCH", switch.to_string())
         .env("LD_PRELOAD", sanitizer)
         .env("RUST_BACKTRACE", "0")
-        .env("ASAN_OPTIONS", "detect_leaks=0:detect_stack_use_after_return=0:verify_asan_link_order=0")
+        .env("ASAN_OPTIONS", "detect_leaks=0:detect_stack_use_after_return=0:verify_asan_link_order=0:symbolize=0")
         .stdout(Stdio::null())
         .stderr(fs::File::create(&path).unwrap())
         .spawn()

@@ -98,6 +98,37 @@ fn cross_entropy_is_the_hosts() {
     }
 }
 
+/// A recording has addresses built in: parameters that were replaced by other tensors have others.
+#[test]
+fn parameters_that_are_replaced_are_followed() {
+    let run = |replace: bool| -> Vec<u32> {
+        let device = Device::simulated(&Simulation::new(4)).unwrap();
+        let (graph, x, y) = chain(&[5, 9, 3], Activation::Tanh, Activation::Identity, 6).unwrap();
+        let mut net = FusedNet::from_graph(&graph, &device, Precision::F32).unwrap().relaxed_by(Strategy::Graph);
+        let mut init = Init::new(1);
+        let (input, target) = (init.uniform(&[4, 5], 1.0), init.uniform(&[4, 3], 1.0));
+        let clamps = Clamps::new().hold(x, upload(&device, &input)).hold(y, upload(&device, &target));
+        let mut rule = Relaxation::new(&net, Schedule::ipc(0.2, 5).unwrap()).unwrap();
+        let mut sgd = pc_cuda::Sgd::new(0.01).unwrap();
+        let mut kept = Vec::new();
+        for index in 0..4 {
+            let held = net.parameters()[index].numbers().unwrap();
+            rule.train(&mut net, &clamps, |net, g| sgd.step(net, g)).unwrap();
+            let parameter = &mut net.parameters_mut()[index];
+            if replace {
+                let other = device.tensor(parameter.dims(), &held).unwrap();
+                // The old one stays, so that the new one lies elsewhere.
+                kept.push(std::mem::replace(parameter, other));
+            } else {
+                parameter.set_numbers(&held).unwrap();
+            }
+        }
+        rule.train(&mut net, &clamps, |net, g| sgd.step(net, g)).unwrap();
+        net.parameters().iter().flat_map(|p| p.numbers().unwrap()).map(f32::to_bits).collect()
+    };
+    assert_eq!(run(true), run(false));
+}
+
 /// Clamps and schedules that kernels do not take over run in the engine's loop, on the device.
 #[test]
 fn what_is_not_fused_goes_as_on_the_host() {

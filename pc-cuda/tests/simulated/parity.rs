@@ -89,7 +89,8 @@ fn steps_between_learning_events() {
             let top = [Top::Held, Top::Squared(1.0), Top::Entropy(0.5)][(index + seed as usize) % 3];
             for precision in [Precision::F32, Precision::Tf32] {
                 let schedule = schedule.clone();
-                let (widths, act, out) = (widths.clone(), Activation::Tanh, Activation::Identity);
+                let act = if (index + seed as usize).is_multiple_of(4) { Activation::Relu } else { Activation::Tanh };
+                let (widths, out) = (widths.clone(), Activation::Identity);
                 holds(&Case { widths, act, out, batch, schedule, precision, strategy: Strategy::Fastest, top, seed });
             }
         }

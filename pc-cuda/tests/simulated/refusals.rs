@@ -1,7 +1,7 @@
 //! What is refused, and how it is said; weights in and out.
 
 use pc_core::{
-    Clamps, ErrorKind, Event, Graph, Network, Relaxation, Schedule, Tensor,
+    Clamps, ErrorKind, Event, Graph, Network, Relaxation, Schedule, SquaredError, Tensor,
     host::{Activation, HostLayers, HostTensor, Init},
 };
 use pc_cuda::{AdamW, CrossEntropy, Device, DeviceProps, FusedNet, Kernel, NetShape, Output, Precision, Simulation, Strategy, plan};
@@ -49,6 +49,17 @@ fn clamps_are_checked() {
     assert_eq!(rule.run(&mut net, &wrong).unwrap_err().kind(), ErrorKind::Shape);
     let elsewhere = Clamps::new().hold(x, good.clone()).hold(y, there.tensor(&[1, 2], &[1.0; 2]).unwrap());
     assert!(rule.run(&mut net, &elsewhere).unwrap_err().to_string().contains("another device"));
+    let target = there.tensor(&[1, 2], &[1.0; 2]).unwrap();
+    for loss in [true, false] {
+        let clamps = Clamps::new().hold(x, good.clone());
+        let clamps =
+            if loss { clamps.drive(y, CrossEntropy::new(target.clone())) } else { clamps.drive(y, SquaredError::new(target.clone())) };
+        assert!(rule.run(&mut net, &clamps).unwrap_err().to_string().contains("different devices"));
+    }
+    let mut sum = good.clone();
+    sum.axpy(1.0, &there.tensor(&[1, 3], &[1.0; 3]).unwrap());
+    assert!(sum.numbers().unwrap_err().to_string().contains("different devices"));
+    assert_eq!(sum.numbers().unwrap(), [1.0; 3]);
     let nan = Clamps::new().hold(x, good.clone()).hold(y, here.tensor(&[1, 2], &[1.0, f32::NAN]).unwrap());
     assert_eq!(rule.run(&mut net, &nan).unwrap_err().kind(), ErrorKind::NotFinite);
     let right = Clamps::new().hold(x, good).hold(y, here.tensor(&[1, 2], &[1.0; 2]).unwrap());
