@@ -38,7 +38,9 @@ pub(crate) fn set_up() -> Result<(), Failure> {
 
 /// What is wrong with a libtorch of the user's own.
 fn complaint(own: &Path) -> Option<String> {
-    if !own.join("include").is_dir() || !own.join("lib").is_dir() {
+    // Either may be elsewhere.
+    let lacks = |variable: &str, part: &str| std::env::var_os(variable).is_none() && !own.join(part).is_dir();
+    if lacks("LIBTORCH_INCLUDE", "include") || lacks("LIBTORCH_LIB", "lib") {
         return Some(format!("there is no libtorch in {}", own.display()));
     }
     let found = version(own).filter(|found| plain(found) != VERSION)?;
