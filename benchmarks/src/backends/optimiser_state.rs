@@ -16,6 +16,9 @@ pub struct OptimiserState<F> {
 /// Adam's moments, in order.
 pub(super) const MOMENTS: [&str; 2] = ["first", "second"];
 
+/// Both of one parameter, and the steps that they are of.
+pub(super) type Moments<F> = ([HostTensor<F>; 2], i32);
+
 /// What SGD with momentum keeps.
 pub(super) const VELOCITY: [&str; 1] = ["velocity"];
 
@@ -59,7 +62,7 @@ impl<F: Element> OptimiserState<F> {
     ///
     /// # Errors
     /// As there; moments without their count, or the other way round.
-    pub(super) fn take_moments(&mut self, parameter: &str, shape: &[usize]) -> Result<Option<([HostTensor<F>; 2], i32)>, String> {
+    pub(super) fn take_moments(&mut self, parameter: &str, shape: &[usize]) -> Result<Option<Moments<F>>, String> {
         match (self.take(parameter, MOMENTS, shape)?, self.counts.remove(parameter)) {
             (Some(moments), Some(count)) if count > 0 => Ok(Some((moments, count))),
             (None, None) => Ok(None),
