@@ -1,7 +1,6 @@
 //! Burn's tensor as the engine sees it: any rank, any device, no autodiff.
 
 mod fused;
-mod identity;
 pub(crate) mod slices;
 
 use burn::{
@@ -11,7 +10,7 @@ use burn::{
     },
     tensor::{DType, Device, Shape, Tensor, TensorData, try_read_sync},
 };
-use pc_core::{Error, ErrorKind, Result, StateStep, Vertex, host::HostTensor};
+use pc_core::{Error, ErrorKind, Identity, Result, StateStep, Vertex, host::HostTensor};
 
 /// A float tensor of Burn without its rank in the type and without autodiff: what relaxations move.
 ///
@@ -167,7 +166,7 @@ impl pc_core::Tensor for BurnTensor {
     type Vertex = Box<dyn Vertex<Self> + Send>;
 
     fn identity_vertex() -> Self::Vertex {
-        Box::new(identity::Identity)
+        Box::new(Identity)
     }
 
     fn shape(&self) -> Vec<usize> {

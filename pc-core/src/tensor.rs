@@ -19,7 +19,7 @@ pub trait Tensor: Clone + Sized {
     /// parallel.
     type Vertex: Vertex<Self>;
 
-    /// A vertex whose prediction is its one parent (levelling inserts these).
+    /// A vertex whose prediction is its one parent (levelling inserts these): [`crate::Identity`], owned as above.
     fn identity_vertex() -> Self::Vertex;
 
     /// The shape, batch first.

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use pc_core::{Cache, Error, ErrorKind, Inputs, Pulled, Result, StateStep, Tensor, Vertex, host::HostTensor};
+use pc_core::{Error, ErrorKind, Identity, Result, StateStep, Tensor, Vertex, host::HostTensor};
 use rand::{SeedableRng, rngs::ChaCha8Rng};
 use rand_distr::{Distribution, Normal};
 
@@ -351,57 +351,5 @@ impl Tensor for DeviceTensor {
             count: int(error.count()),
         };
         error.device.attempt(|| error.device.launch(&elements("pc_step", Family::Tensor, error.count()), &params));
-    }
-}
-
-/// `mu = v`, for graphs of device tensors.
-struct Identity;
-
-impl Vertex<DeviceTensor> for Identity {
-    fn kind(&self) -> &str {
-        "identity"
-    }
-
-    fn shape(&self, parents: &[&[usize]], _parameters: &[&[usize]]) -> Result<Vec<usize>> {
-        match parents {
-            [parent] => Ok(parent.to_vec()),
-            _ => Err(Error::new(ErrorKind::Graph, format!("an identity takes one parent, not {}", parents.len()))),
-        }
-    }
-
-    fn predict(&self, at: &Inputs<'_, DeviceTensor>, _cache: &mut Cache<DeviceTensor>, output: &mut DeviceTensor) -> Result<()> {
-        output.copy_from(at.value(0));
-        Ok(())
-    }
-
-    fn change(
-        &self,
-        at: &Inputs<'_, DeviceTensor>,
-        _cache: &mut Cache<DeviceTensor>,
-        _predicted: &DeviceTensor,
-        output: &mut DeviceTensor,
-    ) -> Result<()> {
-        match at.displacement(0) {
-            Some(displacement) => output.copy_from(displacement),
-            None => output.fill(0.0),
-        }
-        Ok(())
-    }
-
-    fn pull(
-        &self,
-        _at: &Inputs<'_, DeviceTensor>,
-        _cache: &mut Cache<DeviceTensor>,
-        cotangent: &DeviceTensor,
-        pulled: &mut Pulled<'_, DeviceTensor>,
-    ) -> Result<()> {
-        if let Some(force) = pulled.force(0) {
-            force.copy_from(cotangent);
-        }
-        Ok(())
-    }
-
-    fn reads_values(&self) -> bool {
-        false
     }
 }

@@ -1,4 +1,4 @@
-//! Linear maps, and the identity.
+//! Linear maps.
 
 use crate::{
     Error, Result,
@@ -9,59 +9,6 @@ use crate::{
     tensor::Tensor,
     vertex::{Cache, Inputs, Pulled, Structure, Vertex},
 };
-
-/// `mu = v`.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Identity;
-
-impl<F: Element> Vertex<HostTensor<F>> for Identity {
-    fn kind(&self) -> &str {
-        "identity"
-    }
-
-    fn shape(&self, parents: &[&[usize]], _parameters: &[&[usize]]) -> Result<Vec<usize>> {
-        match parents {
-            [parent] => Ok(parent.to_vec()),
-            _ => Err(Error::graph(format!("an identity takes one parent, not {}", parents.len()))),
-        }
-    }
-
-    fn predict(&self, at: &Inputs<'_, HostTensor<F>>, _cache: &mut Cache<HostTensor<F>>, output: &mut HostTensor<F>) -> Result<()> {
-        output.copy_from(at.value(0));
-        Ok(())
-    }
-
-    fn change(
-        &self,
-        at: &Inputs<'_, HostTensor<F>>,
-        _cache: &mut Cache<HostTensor<F>>,
-        _predicted: &HostTensor<F>,
-        output: &mut HostTensor<F>,
-    ) -> Result<()> {
-        match at.displacement(0) {
-            Some(displacement) => output.copy_from(displacement),
-            None => output.fill(0.0),
-        }
-        Ok(())
-    }
-
-    fn pull(
-        &self,
-        _at: &Inputs<'_, HostTensor<F>>,
-        _cache: &mut Cache<HostTensor<F>>,
-        cotangent: &HostTensor<F>,
-        pulled: &mut Pulled<'_, HostTensor<F>>,
-    ) -> Result<()> {
-        if let Some(force) = pulled.force(0) {
-            force.copy_from(cotangent);
-        }
-        Ok(())
-    }
-
-    fn reads_values(&self) -> bool {
-        false
-    }
-}
 
 /// `mu = W v + b` over the last axis, with parameters `W [out, in]` and, where there is a bias, `b [out]`. Axes before the last count as batch.
 #[derive(Clone, Copy, Debug)]

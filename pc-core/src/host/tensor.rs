@@ -8,7 +8,8 @@ use rayon::prelude::*;
 
 use crate::{
     Error, Result,
-    host::{Element, linear::Identity},
+    host::Element,
+    identity::Identity,
     network::{GraphFrame, NodeState},
     tensor::{NodeJob, StateStep, Tensor},
     vertex::Vertex,

@@ -1,6 +1,6 @@
 //! What belongs to one operation of an autograd graph: a tensor for each of its outputs.
 
-use pc_core::{Cache, Error, ErrorKind, Inputs, Pulled, Result, Vertex};
+use pc_core::{Error, ErrorKind, Identity, Result, Vertex};
 use tch::Tensor;
 
 use crate::{
@@ -180,27 +180,5 @@ impl pc_core::Tensor for Slots {
 
     fn step_error(error: &mut Self, precision: f64, force: Option<&Self>, rate: f64, velocity: Option<(&mut Self, f64)>) {
         step_error(Self::combine, error, precision, force, rate, velocity);
-    }
-}
-
-/// What levelling would insert; an autograd graph is never levelled.
-struct Identity;
-
-impl Vertex<Slots> for Identity {
-    fn kind(&self) -> &str {
-        "identity"
-    }
-    fn shape(&self, parents: &[&[usize]], _parameters: &[&[usize]]) -> Result<Vec<usize>> {
-        parents.first().map(|shape| shape.to_vec()).ok_or_else(|| Error::new(ErrorKind::Graph, "an identity has one parent"))
-    }
-    fn predict(&self, at: &Inputs<'_, Slots>, _cache: &mut Cache<Slots>, output: &mut Slots) -> Result<()> {
-        output.clone_from(at.value(0));
-        Ok(())
-    }
-    fn pull(&self, _at: &Inputs<'_, Slots>, _cache: &mut Cache<Slots>, cotangent: &Slots, pulled: &mut Pulled<'_, Slots>) -> Result<()> {
-        if let Some(force) = pulled.force(0) {
-            force.clone_from(cotangent);
-        }
-        Ok(())
     }
 }
