@@ -189,8 +189,14 @@ pub trait Checked<F: Element> {
     /// The steps that an error takes from an output to the farthest parameter's vertex.
     fn depth(&self) -> usize;
 
-    /// The ways in which a rule that is exact can be evaluated on this model.
-    fn evaluations(&self, rule: ScheduleKind) -> Vec<Evaluation>;
+    /// The ways in which a rule that is exact can be evaluated on this model: all that there are, unless it says otherwise.
+    fn evaluations(&self, rule: ScheduleKind) -> Vec<Evaluation> {
+        match rule {
+            ScheduleKind::FixedPrediction => vec![Evaluation::Simulate, Evaluation::Front, Evaluation::ClosedForm],
+            ScheduleKind::Zil => vec![Evaluation::Simulate, Evaluation::Front],
+            _ => Vec::new(),
+        }
+    }
 
     /// Why the rule cannot be run on this model, where it cannot.
     fn refuses(&mut self, _rule: ScheduleKind) -> Option<String> {

@@ -1,6 +1,6 @@
 //! A subject as a Burn module, beside Burn's own backward pass.
 
-use pc_core::{Evaluation, Schedule, host::Element};
+use pc_core::{Schedule, host::Element};
 
 use super::{
     devices, gradients, layers,
@@ -52,14 +52,6 @@ impl<F: Element> Checked<F> for Burn {
 
     fn depth(&self) -> usize {
         self.depth
-    }
-
-    fn evaluations(&self, rule: ScheduleKind) -> Vec<Evaluation> {
-        match rule {
-            ScheduleKind::FixedPrediction => vec![Evaluation::Simulate, Evaluation::Front, Evaluation::ClosedForm],
-            ScheduleKind::Zil => vec![Evaluation::Simulate, Evaluation::Front],
-            _ => Vec::new(),
-        }
     }
 
     fn refuses(&mut self, rule: ScheduleKind) -> Option<String> {

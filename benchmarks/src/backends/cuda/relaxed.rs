@@ -2,7 +2,7 @@
 
 use std::{marker::PhantomData, time::Instant};
 
-use pc_core::{Clamps, Evaluation, Event, ParamId, Relaxation, Schedule, Status, Tensor, host::Element};
+use pc_core::{Clamps, Event, ParamId, Relaxation, Schedule, Status, Tensor, host::Element};
 use pc_cuda::{CrossEntropy, Device, DeviceTensor, FusedNet, Precision};
 
 use super::{hold, upload};
@@ -72,14 +72,6 @@ impl<F: Element> Checked<F> for Subjected<F> {
 
     fn depth(&self) -> usize {
         self.depth
-    }
-
-    fn evaluations(&self, rule: ScheduleKind) -> Vec<Evaluation> {
-        match rule {
-            ScheduleKind::FixedPrediction => vec![Evaluation::Simulate, Evaluation::Front, Evaluation::ClosedForm],
-            ScheduleKind::Zil => vec![Evaluation::Simulate, Evaluation::Front],
-            _ => Vec::new(),
-        }
     }
 
     fn gradients(&mut self, schedule: Schedule) -> Result<Vec<Vec<f64>>, CommandError> {

@@ -1,15 +1,11 @@
 //! A subject's graph, relaxed by any schedule.
 
 use pc_core::{
-    Evaluation, Learning, ParamId, Relaxation, Schedule, Status, Tensor,
+    Learning, ParamId, Relaxation, Schedule, Status, Tensor,
     host::{Element, HostTensor},
 };
 
-use crate::{
-    backends::Checked,
-    commands::{check::Subject, train::ScheduleKind},
-    error::CommandError,
-};
+use crate::{backends::Checked, commands::check::Subject, error::CommandError};
 
 /// A subject, and its twin for Z-IL, with identity vertices where an edge spans more than one level.
 pub(super) struct Host<F: Element> {
@@ -40,14 +36,6 @@ impl<F: Element> Checked<F> for Host<F> {
 
     fn depth(&self) -> usize {
         self.plain.depth()
-    }
-
-    fn evaluations(&self, rule: ScheduleKind) -> Vec<Evaluation> {
-        match rule {
-            ScheduleKind::FixedPrediction => vec![Evaluation::Simulate, Evaluation::Front, Evaluation::ClosedForm],
-            ScheduleKind::Zil => vec![Evaluation::Simulate, Evaluation::Front],
-            _ => Vec::new(),
-        }
     }
 
     fn gradients(&mut self, schedule: Schedule) -> Result<Vec<Vec<f64>>, CommandError> {

@@ -64,6 +64,7 @@ impl Adapter for Tch {
     }
 
     fn gradients<F: Number>(net: Net<F>, ways: &Ways) -> Result<Findings<F>, CommandError> {
+        share_threads();
         // Layer by layer, as every backend: on an explicit graph of functions, whose values can be had, and not on the autograd graph of operations.
         chain::compute(net, ways, &Parts { layer: layer::<F>, tensor: tensor::<F> })
     }
