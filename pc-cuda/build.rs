@@ -1,5 +1,5 @@
-//! Compiles the kernels for the CPU where the feature `simulation` asks for it, and takes in machine code where `PC_CUDA_CUBINS` names a folder of it
-//! (`cargo xtask cuda` makes one).
+//! Compiles the kernels for the CPU where the feature `simulation` asks for it, and takes in
+//! machine code where `PC_CUDA_CUBINS` names a folder of it (`cargo xtask cuda` makes one).
 
 use std::{
     env, fs,
@@ -19,7 +19,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for entry in fs::read_dir(&folder)? {
             let path = fs::canonicalize(entry?.path())?;
             let Some((family, architecture)) = parts(&path) else { continue };
-            code.push_str(&format!("    ({family:?}, {architecture:?}, include_bytes!({path:?})),\n"));
+            code.push_str(&format!(
+                "    ({family:?}, {architecture:?}, include_bytes!({path:?})),\n"
+            ));
         }
     }
     code.push_str("];\n");
@@ -41,7 +43,13 @@ fn simulation() {}
 #[cfg(feature = "simulation")]
 fn simulation() {
     let mut build = cc::Build::new();
-    build.cpp(true).std("c++17").opt_level(2).define("PC_SIM", None).include("kernels").include("simulation");
+    build
+        .cpp(true)
+        .std("c++17")
+        .opt_level(2)
+        .define("PC_SIM", None)
+        .include("kernels")
+        .include("simulation");
     // No contraction: the device layer's plain operations round alike on host and device.
     build.flag("-ffp-contract=off").flag("-Wno-unknown-pragmas").flag("-x").flag("c++");
     build.file("simulation/pc_sim.cpp").file("simulation/kernels.cpp");

@@ -1,4 +1,5 @@
-//! Compiles the shim against the libtorch that torch-sys found, and tells binaries and tests where it lies.
+//! Compiles the shim against the libtorch that torch-sys found, and tells binaries and tests where
+//! it lies.
 
 use std::{env, path::PathBuf};
 
@@ -8,7 +9,10 @@ fn main() {
     println!("cargo::rerun-if-env-changed=PC_TCH_SANITIZE");
     // torch-sys says nothing where only documentation is built (its feature `doc-only`).
     let Some(lib) = env::var_os("DEP_TCH_LIBTORCH_LIB").map(PathBuf::from) else { return };
-    let root = env::var_os("LIBTORCH_INCLUDE").map(PathBuf::from).or_else(|| lib.parent().map(PathBuf::from)).unwrap_or_default();
+    let root = env::var_os("LIBTORCH_INCLUDE")
+        .map(PathBuf::from)
+        .or_else(|| lib.parent().map(PathBuf::from))
+        .unwrap_or_default();
     let include = root.join("include");
     let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
 
@@ -20,7 +24,8 @@ fn main() {
     }
     build.flag(format!("-D_GLIBCXX_USE_CXX11_ABI={abi}")).flag("-DGLOG_USE_GLOG_EXPORT");
     build.flag_if_supported("-Wno-unused-parameter");
-    // The same code wherever it is called from: little of the time is spent here, and most of the compiler's goes into headers.
+    // The same code wherever it is called from: little of the time is spent here, and most of the
+    // compiler's goes into headers.
     build.opt_level(1);
     let sanitize = env::var("PC_TCH_SANITIZE").ok();
     if let Some(sanitizer) = &sanitize {

@@ -1,7 +1,8 @@
 //! Checkpoints: named tensors and a few words about them, in one safetensors file.
 //!
-//! Any safetensors reader can open them. A file appears whole or not at all, carries a check sum of its numbers, and is refused with a
-//! message that says what is wrong where it is truncated, damaged, of another kind or of another version.
+//! Any safetensors reader can open them. A file appears whole or not at all, carries a check sum of
+//! its numbers, and is refused with a message that says what is wrong where it is truncated,
+//! damaged, of another kind or of another version.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -23,7 +24,8 @@ const SUM: &str = "crc32";
 /// A checkpoint in memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint<F> {
-    /// What the tensors are of: entries as words. `format`, `version` and `crc32` are the file's own.
+    /// What the tensors are of: entries as words. `format`, `version` and `crc32` are the file's
+    /// own.
     pub metadata: BTreeMap<String, String>,
     /// The tensors, by name.
     pub tensors: BTreeMap<String, HostTensor<F>>,
@@ -50,7 +52,9 @@ fn to_bytes<F: Element>(values: &[F]) -> Vec<u8> {
 
 fn from_bytes<F: Element>(bytes: &[u8]) -> Vec<F> {
     match dtype::<F>() {
-        Dtype::F32 => bytes.as_chunks().0.iter().map(|b| F::of(f64::from(f32::from_le_bytes(*b)))).collect(),
+        Dtype::F32 => {
+            bytes.as_chunks().0.iter().map(|b| F::of(f64::from(f32::from_le_bytes(*b)))).collect()
+        }
         _ => bytes.as_chunks().0.iter().map(|b| F::of(f64::from_le_bytes(*b))).collect(),
     }
 }
@@ -75,25 +79,38 @@ impl<F: Element> Checkpoint<F> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn write(&self, path: &Path) -> Result<(), CommandError> {
-        let bytes: BTreeMap<&str, (Vec<usize>, Vec<u8>)> =
-            self.tensors.iter().map(|(name, tensor)| (name.as_str(), (tensor.dims().to_vec(), to_bytes(tensor.data())))).collect();
+        let bytes: BTreeMap<&str, (Vec<usize>, Vec<u8>)> = self
+            .tensors
+            .iter()
+            .map(|(name, tensor)| {
+                (name.as_str(), (tensor.dims().to_vec(), to_bytes(tensor.data())))
+            })
+            .collect();
         let mut views = Vec::with_capacity(bytes.len());
         for (name, (shape, data)) in &bytes {
             let view = TensorView::new(dtype::<F>(), shape.clone(), data);
-            views.push((*name, view.map_err(|error| malformed(path, format!("tensor `{name}`: {error}")))?));
+            views.push((
+                *name,
+                view.map_err(|error| malformed(path, format!("tensor `{name}`: {error}")))?,
+            ));
         }
         let mut metadata: HashMap<String, String> = self.metadata.clone().into_iter().collect();
         metadata.insert("format".into(), FORMAT.into());
         metadata.insert("version".into(), VERSION.into());
-        metadata.insert(SUM.into(), check_sum(bytes.iter().map(|(name, (_, data))| (*name, data.as_slice()))));
-        let file = safetensors::serialize(views, Some(metadata)).map_err(|error| malformed(path, error.to_string()))?;
+        metadata.insert(
+            SUM.into(),
+            check_sum(bytes.iter().map(|(name, (_, data))| (*name, data.as_slice()))),
+        );
+        let file = safetensors::serialize(views, Some(metadata))
+            .map_err(|error| malformed(path, error.to_string()))?;
         write_whole(path, &file)
     }
 
     /// Reads a checkpoint, and checks it.
     ///
     /// # Errors
-    /// A file that cannot be read, is truncated or damaged, is no checkpoint of this program, or holds numbers of another precision.
+    /// A file that cannot be read, is truncated or damaged, is no checkpoint of this program, or
+    /// holds numbers of another precision.
     pub fn read(path: &Path) -> Result<Self, CommandError> {
         let bytes = read_file(path)?;
         let metadata = parse_metadata(path, &bytes)?;
@@ -102,20 +119,30 @@ impl<F: Element> Checkpoint<F> {
         views.extend(file.tensors());
         let sum = check_sum(views.iter().map(|(name, view)| (name.as_str(), view.data())));
         if metadata.get(SUM) != Some(&sum) {
-            return Err(malformed(path, "the numbers do not match their check sum: the file is damaged"));
+            return Err(malformed(
+                path,
+                "the numbers do not match their check sum: the file is damaged",
+            ));
         }
         let mut tensors = BTreeMap::new();
         for (name, view) in views {
             if view.dtype() != dtype::<F>() {
-                let what =
-                    format!("tensor `{name}` holds {:?}, not {:?}: give the precision it was saved with", view.dtype(), dtype::<F>());
+                let what = format!(
+                    "tensor `{name}` holds {:?}, not {:?}: give the precision it was saved with",
+                    view.dtype(),
+                    dtype::<F>()
+                );
                 return Err(malformed(path, what));
             }
             let tensor = HostTensor::new(view.shape(), from_bytes(view.data()));
-            let tensor = tensor.map_err(|error| malformed(path, format!("tensor `{name}`: {error}")))?;
+            let tensor =
+                tensor.map_err(|error| malformed(path, format!("tensor `{name}`: {error}")))?;
             tensors.insert(name, tensor);
         }
-        let metadata = metadata.into_iter().filter(|(key, _)| !matches!(key.as_str(), "format" | "version" | SUM)).collect();
+        let metadata = metadata
+            .into_iter()
+            .filter(|(key, _)| !matches!(key.as_str(), "format" | "version" | SUM))
+            .collect();
         Ok(Self { metadata, tensors })
     }
 }
@@ -132,15 +159,23 @@ pub fn read_metadata(path: &Path) -> Result<BTreeMap<String, String>, CommandErr
 }
 
 fn parse_metadata(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, String>, CommandError> {
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| unreadable(path, &error))?;
-    let metadata: BTreeMap<String, String> = header.metadata().clone().unwrap_or_default().into_iter().collect();
+    let (_, header) =
+        SafeTensors::read_metadata(bytes).map_err(|error| unreadable(path, &error))?;
+    let metadata: BTreeMap<String, String> =
+        header.metadata().clone().unwrap_or_default().into_iter().collect();
     if metadata.get("format").map(String::as_str) != Some(FORMAT) {
-        return Err(malformed(path, "it is a safetensors file, but no checkpoint: give a file that --save wrote"));
+        return Err(malformed(
+            path,
+            "it is a safetensors file, but no checkpoint: give a file that --save wrote",
+        ));
     }
     match metadata.get("version").map(String::as_str) {
         Some(VERSION) => Ok(metadata),
         other => {
-            let what = format!("it is a checkpoint of version {}, and this program reads version {VERSION}", other.unwrap_or("unknown"));
+            let what = format!(
+                "it is a checkpoint of version {}, and this program reads version {VERSION}",
+                other.unwrap_or("unknown")
+            );
             Err(malformed(path, what))
         }
     }
@@ -151,7 +186,13 @@ fn read_file(path: &Path) -> Result<Vec<u8>, CommandError> {
 }
 
 fn unreadable(path: &Path, error: &safetensors::SafeTensorError) -> CommandError {
-    malformed(path, format!("it is no whole safetensors file ({error}): it is damaged, truncated, or of another kind"))
+    malformed(
+        path,
+        format!(
+            "it is no whole safetensors file ({error}): it is damaged, truncated, or of another \
+             kind"
+        ),
+    )
 }
 
 /// The CRC-32 of names and numbers, in order of the names.

@@ -12,16 +12,22 @@ use crate::{
     error::CommandError,
 };
 
-const ABOUT: &str = "Trains, checks and times neural networks by predictive coding, beside backprop";
+const ABOUT: &str =
+    "Trains, checks and times neural networks by predictive coding, beside backprop";
 
 const TEACH: &str = "\
 Trains, checks and times neural networks by predictive coding, beside backprop.
 
-In predictive coding (PC) every layer holds a value and predicts the next layer's; the difference is an error, and half the \
-sum of squared errors is the energy. With the output held at its target, the values first relax: step by step each moves to where its own \
-error and the errors it causes balance. Then every weight learns from the error next to it and nothing else. How values start, whether \
-predictions follow them, and when weights learn make up a schedule. `fixed-prediction` and `zil` give exactly backprop's gradients \
-(the first at rate 1; at smaller rates each layer's gradient is rescaled), `standard`, `ipc` and `epc` are learners of their own.";
+In predictive coding (PC) every layer holds a value and predicts the next layer's; the difference \
+is an error, and half the \
+sum of squared errors is the energy. With the output held at its target, the values first relax: \
+step by step each moves to where its own \
+error and the errors it causes balance. Then every weight learns from the error next to it and \
+nothing else. How values start, whether \
+predictions follow them, and when weights learn make up a schedule. `fixed-prediction` and `zil` \
+give exactly backprop's gradients \
+(the first at rate 1; at smaller rates each layer's gradient is rescaled), `standard`, `ipc` and \
+`epc` are learners of their own.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,7 +44,8 @@ Exit status: 0 done, 1 beyond tolerance, 2 wrong input, 130 interrupted.";
 
 /// `pc-bench`'s arguments.
 #[derive(Debug, clap::Parser)]
-#[command(name = "pc-bench", version, about = ABOUT, long_about = TEACH, after_help = EXAMPLES, disable_help_subcommand = true)]
+#[command(name = "pc-bench", version, about = ABOUT, long_about = TEACH, after_help = EXAMPLES,
+disable_help_subcommand = true)]
 pub struct Cli {
     /// Print one JSON object a line instead of tables; the last one is the summary
     #[arg(long, global = true)]
@@ -100,14 +107,22 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// Runs `work` on this many threads, or on `default` many where none are asked for (0 for one a core).
+    /// Runs `work` on this many threads, or on `default` many where none are asked for (0 for one a
+    /// core).
     ///
     /// # Errors
     /// What `work` returns; threads that cannot be started.
-    pub fn run(self, default: usize, work: impl FnOnce() -> Result<(), CommandError> + Send) -> Result<(), CommandError> {
+    pub fn run(
+        self,
+        default: usize,
+        work: impl FnOnce() -> Result<(), CommandError> + Send,
+    ) -> Result<(), CommandError> {
         let threads = self.threads.map_or(default, NonZeroUsize::get);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-        pool.map_err(|error| CommandError::input(format!("cannot start {threads} threads: {error}")))?.install(work)
+        pool.map_err(|error| {
+            CommandError::input(format!("cannot start {threads} threads: {error}"))
+        })?
+        .install(work)
     }
 }
 

@@ -8,7 +8,8 @@ use crate::{data, report::ReportError};
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// What was given cannot be worked with: a file, a number, a name. Exit status 2, like a misspelt option.
+    /// What was given cannot be worked with: a file, a number, a name. Exit status 2, like a
+    /// misspelt option.
     #[error("{0}")]
     Input(String),
     /// The command ran, and what it found is beyond its tolerance. Exit status 1.
@@ -17,7 +18,8 @@ pub enum CommandError {
     /// Stopped by the user (Ctrl-C) after saving what there was to save. Exit status 130.
     #[error("interrupted")]
     Interrupted,
-    /// Whoever read the output has stopped reading (`| head`). Says nothing; exit status 141, as of a broken pipe.
+    /// Whoever read the output has stopped reading (`| head`). Says nothing; exit status 141, as of
+    /// a broken pipe.
     #[error("the output was closed")]
     Closed,
 }
@@ -68,10 +70,15 @@ mod tests {
 
     #[test]
     fn each_end_has_its_status() {
-        let io = CommandError::io("read", Path::new("net.safetensors"), &io::Error::from(io::ErrorKind::NotFound));
+        let io = CommandError::io(
+            "read",
+            Path::new("net.safetensors"),
+            &io::Error::from(io::ErrorKind::NotFound),
+        );
         assert!(io.to_string().starts_with("cannot read net.safetensors: "));
         let core = CommandError::from(pc_core::Schedule::standard(0.0, 1).unwrap_err());
-        let status = [io, core, CommandError::Beyond(String::new()), CommandError::Interrupted].map(|error| error.status());
+        let status = [io, core, CommandError::Beyond(String::new()), CommandError::Interrupted]
+            .map(|error| error.status());
         assert_eq!(status, [2, 2, 1, 130]);
     }
 }

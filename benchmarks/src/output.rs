@@ -1,4 +1,5 @@
-//! What commands print: tables for people, one JSON object a line for machines; and files that appear whole or not at all.
+//! What commands print: tables for people, one JSON object a line for machines; and files that
+//! appear whole or not at all.
 
 use std::{
     ffi::OsString,
@@ -13,7 +14,8 @@ use serde_json::Value;
 
 use crate::error::CommandError;
 
-/// Where a command's findings go: standard output, in one of two forms. Progress and errors go to standard error.
+/// Where a command's findings go: standard output, in one of two forms. Progress and errors go to
+/// standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Output {
     json: bool,
@@ -38,8 +40,8 @@ impl Output {
         if self.json { Ok(()) } else { line(text) }
     }
 
-    /// Prints one JSON object on a line of its own, with its kind under `"event"`; people do not get it. The last event of a command is
-    /// `summary`.
+    /// Prints one JSON object on a line of its own, with its kind under `"event"`; people do not
+    /// get it. The last event of a command is `summary`.
     ///
     /// # Errors
     /// Where standard output takes no more.
@@ -58,9 +60,11 @@ impl Output {
 
 fn line(text: &str) -> Result<(), CommandError> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()).map_err(|error| match error.kind() {
-        io::ErrorKind::BrokenPipe => CommandError::Closed,
-        _ => CommandError::io("write to", Path::new("standard output"), &error),
+    writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()).map_err(|error| {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => CommandError::Closed,
+            _ => CommandError::io("write to", Path::new("standard output"), &error),
+        }
     })
 }
 
@@ -70,7 +74,8 @@ const STYLE: TableStyle = TableStyle::new()
     .header_separator(LineStyle::none().fill('─').junction('─'))
     .bottom_border(LineStyle::none().fill('─').junction('─'));
 
-/// A table as text. The first `left` columns are words and start at the left, the others are figures and end at the right.
+/// A table as text. The first `left` columns are words and start at the left, the others are
+/// figures and end at the right.
 pub fn table<S: AsRef<str>>(header: &[&str], left: usize, rows: &[Vec<S>]) -> String {
     let cell = |(column, text): (usize, &str)| match column < left {
         true => Cell::new(text),
@@ -97,18 +102,23 @@ pub fn small(value: Option<f64>) -> String {
     }
 }
 
-/// Writes a file so that it is there whole or not at all: beside its place first, then renamed into it.
+/// Writes a file so that it is there whole or not at all: beside its place first, then renamed into
+/// it.
 ///
 /// # Errors
 /// Where the folder cannot be written to; the message names the file.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), CommandError> {
     if path.file_name().is_none() {
-        return Err(CommandError::input(format!("cannot write {}: it names no file", path.display())));
+        return Err(CommandError::input(format!(
+            "cannot write {}: it names no file",
+            path.display()
+        )));
     }
     replace(path, bytes).map_err(|error| CommandError::io("write", path, &error))
 }
 
-/// Writes `bytes` to a new file beside `path`, then renames it to `path`; where that fails nothing is left behind.
+/// Writes `bytes` to a new file beside `path`, then renames it to `path`; where that fails nothing
+/// is left behind.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // Two writers of one process must not share the file beside.
     static COUNT: AtomicU64 = AtomicU64::new(0);

@@ -1,5 +1,5 @@
-//! The data loaders, against small files made here: each format, plain and packed, and each way to be wrong.
-//! Names and text, splits and batches are tested beside their code.
+//! The data loaders, against small files made here: each format, plain and packed, and each way to
+//! be wrong. Names and text, splits and batches are tested beside their code.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
@@ -7,7 +7,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use flate2::{Compression, write::GzEncoder};
-use pc_bench::data::{Batches, Data, Error, ErrorKind, Images, Kind, cifar, digits, idx, load, mnist, text};
+use pc_bench::data::{
+    Batches, Data, Error, ErrorKind, Images, Kind, cifar, digits, idx, load, mnist, text,
+};
 use tempfile::TempDir;
 
 fn gz(bytes: &[u8]) -> Vec<u8> {
@@ -144,7 +146,9 @@ fn idx_cut_short_anywhere_is_an_error() {
 #[test]
 fn idx_wrong_headers() {
     let dir = TempDir::new().unwrap();
-    let read = |magic, sizes: &[u32], body: &[u8]| idx::read_images(&put(dir.path(), "x", idx_file(magic, sizes, body)));
+    let read = |magic, sizes: &[u32], body: &[u8]| {
+        idx::read_images(&put(dir.path(), "x", idx_file(magic, sizes, body)))
+    };
     let body = [0; 6];
     let one = [1, 2, 3];
     says(read(0x801, &one, &body), BAD, &["x, byte 0", "1 dimensions (labels)", "0x00000803"]);
@@ -166,9 +170,17 @@ fn idx_pairs_that_do_not_fit() {
     let dir = TempDir::new().unwrap();
     let images = put(dir.path(), "pictures", idx_pair(12).0);
     let labels = put(dir.path(), "labels", idx_pair(11).1);
-    says(idx::load(&images, &labels, digit_names()), BAD, &["labels: 11 labels for the 12 pictures", "fetch both"]);
+    says(
+        idx::load(&images, &labels, digit_names()),
+        BAD,
+        &["labels: 11 labels for the 12 pictures", "fetch both"],
+    );
     let labels = put(dir.path(), "labels", idx_pair(12).1);
-    says(idx::load(&images, &labels, digit_names()[..4].to_vec()), BAD, &["labels, record 4 (byte 12): label 4", "4 classes"]);
+    says(
+        idx::load(&images, &labels, digit_names()[..4].to_vec()),
+        BAD,
+        &["labels, record 4 (byte 12): label 4", "4 classes"],
+    );
 }
 
 /// The four files under `folder`, in one of the spellings.
@@ -186,7 +198,8 @@ fn put_mnist(dir: &Path, folder: &str, dot: &str, packed: bool) {
 
 #[test]
 fn mnist_is_found_where_it_may_be() {
-    for (folder, dot, packed) in [("", "-", false), ("mnist", "-", true), ("MNIST/raw", ".", false)] {
+    for (folder, dot, packed) in [("", "-", false), ("mnist", "-", true), ("MNIST/raw", ".", false)]
+    {
         let dir = TempDir::new().unwrap();
         put_mnist(dir.path(), folder, dot, packed);
         let Data::Images(data) = load(Kind::Mnist, Some(dir.path()), 0).unwrap() else {
@@ -207,7 +220,11 @@ fn mnist_missing_incomplete_or_mixed_up() {
     let at = dir.path().display().to_string();
     let lost = ErrorKind::NotFound;
     let fetch = format!("scripts/fetch-data.sh mnist --to {at}");
-    says(mnist::load(dir.path()), lost, &[&fetch, "mnist/raw", "train-images.idx3-ubyte", "t10k-labels-idx1-ubyte"]);
+    says(
+        mnist::load(dir.path()),
+        lost,
+        &[&fetch, "mnist/raw", "train-images.idx3-ubyte", "t10k-labels-idx1-ubyte"],
+    );
     says(mnist::load(&dir.path().join("none")), lost, &["does not exist"]);
     let file = put(dir.path(), "file", "");
     says(mnist::load(&file), lost, &["is not a folder"]);

@@ -1,6 +1,8 @@
-//! Handwritten digits by Burn's `Learner` and predictive coding: the program after. `digits_backprop.rs` is the same by backprop.
+//! Handwritten digits by Burn's `Learner` and predictive coding: the program after.
+//! `digits_backprop.rs` is the same by backprop.
 //!
-//! `cargo run --release -p pc-burn --features train --example digits -- --schedule standard --rate 0.1 --steps 20`
+//! `cargo run --release -p pc-burn --features train --example digits -- --schedule standard --rate
+//! 0.1 --steps 20`
 #![allow(missing_docs)]
 
 mod common;
@@ -40,7 +42,9 @@ pub(crate) struct Cnn {
 
 impl Cnn {
     fn new(dropout: f64, device: &Device) -> Self {
-        let conv = |from, to| Conv2dConfig::new([from, to], [3, 3]).with_padding(PaddingConfig2d::Same).init(device);
+        let conv = |from, to| {
+            Conv2dConfig::new([from, to], [3, 3]).with_padding(PaddingConfig2d::Same).init(device)
+        };
         Self {
             conv1: conv(1, 8),
             norm1: BatchNormConfig::new(8).init(device),
@@ -63,7 +67,9 @@ impl Cnn {
 
     fn classify(&self, batch: DigitBatch) -> ClassificationOutput {
         let output = self.forward(batch.images);
-        let loss = CrossEntropyLossConfig::new().init(&output.device()).forward(output.clone(), batch.targets.clone());
+        let loss = CrossEntropyLossConfig::new()
+            .init(&output.device())
+            .forward(output.clone(), batch.targets.clone());
         ClassificationOutput::new(loss, output, batch.targets)
     }
 }
@@ -88,7 +94,9 @@ impl InferenceStep for Cnn {
 }
 
 /// Trains, and gives the share of held-out digits that the final model knows, and the model.
-pub(crate) fn run(arguments: impl IntoIterator<Item = String>) -> Result<(f64, impl Module), Box<dyn Error>> {
+pub(crate) fn run(
+    arguments: impl IntoIterator<Item = String>,
+) -> Result<(f64, impl Module), Box<dyn Error>> {
     let options = Options::parse(arguments)?;
     let device = Device::flex().autodiff();
     device.seed(options.seed);
@@ -118,7 +126,14 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = String>) -> Result<(f64, i
     let mut correct = 0;
     for batch in test.iter() {
         let item = InferenceStep::step(&model, batch?);
-        correct += item.output.argmax(1).squeeze_dim::<1>(1).equal(item.targets).int().sum().into_scalar::<i64>();
+        correct += item
+            .output
+            .argmax(1)
+            .squeeze_dim::<1>(1)
+            .equal(item.targets)
+            .int()
+            .sum()
+            .into_scalar::<i64>();
     }
     Ok((correct as f64 / count as f64, model))
 }

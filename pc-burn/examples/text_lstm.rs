@@ -1,4 +1,5 @@
-//! A character LSTM on a licence text, its gates vertices of predictive coding, trained in a loop of one's own.
+//! A character LSTM on a licence text, its gates vertices of predictive coding, trained in a loop
+//! of one's own.
 //!
 //! `cargo run --release -p pc-burn --example text_lstm -- --updates 200 --hidden 64`
 #![allow(missing_docs)]
@@ -79,14 +80,24 @@ impl Corpus {
         let mut known: Vec<char> = text.chars().collect();
         known.sort_unstable();
         known.dedup();
-        let mut train: Vec<i64> = text.chars().filter_map(|c| known.binary_search(&c).ok()).map(|index| index as i64).collect();
+        let mut train: Vec<i64> = text
+            .chars()
+            .filter_map(|c| known.binary_search(&c).ok())
+            .map(|index| index as i64)
+            .collect();
         let test = train.split_off(train.len() * 9 / 10);
         Self { characters: known.len(), train, test }
     }
 }
 
-/// Windows of `length` characters that begin at `starts`, and the characters that follow each of theirs.
-fn windows(text: &[i64], starts: impl Iterator<Item = usize>, length: usize, device: &Device) -> (Tensor<2, Int>, Tensor<1, Int>) {
+/// Windows of `length` characters that begin at `starts`, and the characters that follow each of
+/// theirs.
+fn windows(
+    text: &[i64],
+    starts: impl Iterator<Item = usize>,
+    length: usize,
+    device: &Device,
+) -> (Tensor<2, Int>, Tensor<1, Int>) {
     let (mut inputs, mut next, mut count) = (Vec::new(), Vec::new(), 0);
     for start in starts {
         inputs.extend_from_slice(&text[start..start + length]);
@@ -111,8 +122,11 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Self, Box<dyn Error>> {
-        let mut options = Self { updates: 100, batch: 16, length: 16, hidden: 48, learning_rate: 1e-2, seed: 0 };
+    pub(crate) fn parse(
+        arguments: impl IntoIterator<Item = String>,
+    ) -> Result<Self, Box<dyn Error>> {
+        let mut options =
+            Self { updates: 100, batch: 16, length: 16, hidden: 48, learning_rate: 1e-2, seed: 0 };
         let mut arguments = arguments.into_iter();
         while let Some(name) = arguments.next() {
             let value = arguments.next().ok_or_else(|| format!("{name} wants a value"))?;
@@ -142,37 +156,62 @@ pub(crate) struct Figures {
 pub(crate) fn run(options: &Options) -> Result<Vec<Figures>, Box<dyn Error>> {
     // Weights of incremental PC move at every one of its steps: its rate is smaller by as many.
     const INCREMENTAL: usize = 6;
-    // At rate 1 it is there once it has taken as many steps as the graph is deep: three vertices a character.
+    // At rate 1 it is there once it has taken as many steps as the graph is deep: three vertices a
+    // character.
     let length = options.length;
     let rules = [
         ("backprop", None, options.learning_rate),
-        ("fixed prediction", Some(Schedule::fixed_prediction(1.0, 4 * length)), options.learning_rate),
+        (
+            "fixed prediction",
+            Some(Schedule::fixed_prediction(1.0, 4 * length)),
+            options.learning_rate,
+        ),
         ("standard PC", Some(Schedule::standard(0.1, 20)), options.learning_rate),
-        ("incremental PC", Some(Schedule::ipc(0.2, INCREMENTAL)), options.learning_rate / INCREMENTAL as f64),
+        (
+            "incremental PC",
+            Some(Schedule::ipc(0.2, INCREMENTAL)),
+            options.learning_rate / INCREMENTAL as f64,
+        ),
     ];
-    rules.into_iter().map(|(rule, schedule, rate)| train(rule, schedule.transpose()?, rate, options)).collect()
+    rules
+        .into_iter()
+        .map(|(rule, schedule, rate)| train(rule, schedule.transpose()?, rate, options))
+        .collect()
 }
 
-fn train(rule: &'static str, schedule: Option<Schedule>, rate: f64, options: &Options) -> Result<Figures, Box<dyn Error>> {
+fn train(
+    rule: &'static str,
+    schedule: Option<Schedule>,
+    rate: f64,
+    options: &Options,
+) -> Result<Figures, Box<dyn Error>> {
     let corpus = Corpus::new(TEXT);
     let length = options.length;
     let device = Device::flex().autodiff();
     device.seed(options.seed);
     let mut model = CharLstm::new(corpus.characters, options.hidden, &device);
     let mut optimiser = AdamConfig::new().init();
-    let (text, next) = windows(&corpus.test, (0..corpus.test.len() - length).step_by(length), length, &device.clone().inner());
-    let held_out = |model: &CharLstm| model.valid().loss(text.clone(), next.clone()).into_scalar::<f64>();
+    let (text, next) = windows(
+        &corpus.test,
+        (0..corpus.test.len() - length).step_by(length),
+        length,
+        &device.clone().inner(),
+    );
+    let held_out =
+        |model: &CharLstm| model.valid().loss(text.clone(), next.clone()).into_scalar::<f64>();
     let before = held_out(&model);
 
     // A mean over all characters of the batch: each drives its own output by its own loss.
     let reduction = LossReduction::MeanOver(options.batch * length);
     let mut pc = schedule.map(|schedule| PredictiveCoding::new(schedule, reduction));
     for update in 0..options.updates {
-        let starts = (0..options.batch).map(|row| (update * options.batch + row) * 7919 % (corpus.train.len() - length));
+        let starts = (0..options.batch)
+            .map(|row| (update * options.batch + row) * 7919 % (corpus.train.len() - length));
         let (text, next) = windows(&corpus.train, starts, length, &device);
         match &mut pc {
             None => {
-                let gradients = GradientsParams::from_grads(model.loss(text, next).backward(), &model);
+                let gradients =
+                    GradientsParams::from_grads(model.loss(text, next).backward(), &model);
                 model = optimiser.step(rate, model, gradients);
             }
             // At every step of the relaxation the optimiser is called.
@@ -184,7 +223,8 @@ fn train(rule: &'static str, schedule: Option<Schedule>, rate: f64, options: &Op
                 )?;
             }
             Some(pc) => {
-                let gradients = pc.learn(&model, |model| model.loss(text.clone(), next.clone()))?.gradients;
+                let gradients =
+                    pc.learn(&model, |model| model.loss(text.clone(), next.clone()))?.gradients;
                 model = optimiser.step(rate, model, gradients);
             }
         }
@@ -195,9 +235,16 @@ fn train(rule: &'static str, schedule: Option<Schedule>, rate: f64, options: &Op
 #[allow(dead_code)]
 fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse(std::env::args().skip(1))?;
-    println!("held-out loss in nats per character (perplexity), before and after {} updates", options.updates);
+    println!(
+        "held-out loss in nats per character (perplexity), before and after {} updates",
+        options.updates
+    );
     for Figures { rule, before, after } in run(&options)? {
-        println!("{rule:<17} {before:.3} ({:>5.1})  ->  {after:.3} ({:>5.1})", before.exp(), after.exp());
+        println!(
+            "{rule:<17} {before:.3} ({:>5.1})  ->  {after:.3} ({:>5.1})",
+            before.exp(),
+            after.exp()
+        );
     }
     Ok(())
 }

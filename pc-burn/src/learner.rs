@@ -1,4 +1,5 @@
-//! burn-train's `Learner` by predictive coding: a wrapper around the model, outputs that carry how relaxation went, and metrics for the dashboard.
+//! burn-train's `Learner` by predictive coding: a wrapper around the model, outputs that carry how
+//! relaxation went, and metrics for the dashboard.
 
 mod metrics;
 mod output;
@@ -22,14 +23,16 @@ use crate::{PredictiveCoding, marked::Program};
 
 /// A model whose training steps are those of predictive coding, for burn-train's `Learner`.
 ///
-/// The model keeps its own [`TrainStep`] and [`InferenceStep`]; the data loaders, the optimiser, the learning-rate schedule, the checkpoints and the strategies
-/// for several devices stay as they are. Its training output is the model's, with how the relaxation went beside it ([`PcOutput`]).
+/// The model keeps its own [`TrainStep`] and [`InferenceStep`]; the data loaders, the optimiser,
+/// the learning-rate schedule, the checkpoints and the strategies for several devices stay as they
+/// are. Its training output is the model's, with how the relaxation went beside it ([`PcOutput`]).
 ///
-/// The model's `TrainStep::step` is run as it is, forward and backward, once for every pass of a relaxation. Its `InferenceStep::step` is run on the training
-/// model when a batch of a new shape comes, to see which vertices there are: both must mark the same ones.
+/// The model's `TrainStep::step` is run as it is, forward and backward, once for every pass of a
+/// relaxation. Its `InferenceStep::step` is run on the training model when a batch of a new shape
+/// comes, to see which vertices there are: both must mark the same ones.
 ///
-/// Schedules whose weights move during relaxation (incremental PC) need the optimiser, which a `Learner` does not lend to its model: use
-/// [`PredictiveCoding::train`] in a loop of your own.
+/// Schedules whose weights move during relaxation (incremental PC) need the optimiser, which a
+/// `Learner` does not lend to its model: use [`PredictiveCoding::train`] in a loop of your own.
 ///
 /// # Example
 /// ```no_run
@@ -73,8 +76,9 @@ impl<M: Module> PcModel<M> {
     }
 }
 
-/// Burn's data-parallel strategy reduces gradients inside of `backward`, and counts the backward passes of all workers together. A worker that relaxes
-/// while another already learns would end that reduction before it began, and both would wait for ever.
+/// Burn's data-parallel strategy reduces gradients inside of `backward`, and counts the backward
+/// passes of all workers together. A worker that relaxes while another already learns would end
+/// that reduction before it began, and both would wait for ever.
 ///
 /// # Panics
 /// Where the model's parameters are marked for that strategy.
@@ -90,7 +94,8 @@ fn refuse_distributed<M: Module>(model: &M) {
     model.visit(&mut find);
     if find.0 {
         panic!(
-            "relaxation has more than one backward pass, and `ExecutionStrategy::ddp` reduces gradients in each: use `ExecutionStrategy::multi`"
+            "relaxation has more than one backward pass, and `ExecutionStrategy::ddp` reduces \
+             gradients in each: use `ExecutionStrategy::multi`"
         );
     }
 }
@@ -131,12 +136,14 @@ where
     /// One relaxation.
     ///
     /// # Panics
-    /// Where the relaxation is refused, or the strategy reduces gradients in every backward pass (`ExecutionStrategy::ddp`): burn-train has no other way
-    /// for a step to report it, and reports the message in turn.
+    /// Where the relaxation is refused, or the strategy reduces gradients in every backward pass
+    /// (`ExecutionStrategy::ddp`): burn-train has no other way for a step to report it, and reports
+    /// the message in turn.
     #[allow(clippy::panic)]
     fn step(&self, item: I) -> TrainOutput<Self::Output> {
         refuse_distributed(&self.model);
-        // Each worker relaxes with its own copy of the settings; what it learnt of the program's shapes comes back.
+        // Each worker relaxes with its own copy of the settings; what it learnt of the program's
+        // shapes comes back.
         let mut pc = self.pc.pc.lock().unwrap_or_else(PoisonError::into_inner).for_one_step();
         let result = pc.step(self.model.clone(), Step { item });
         self.pc.pc.lock().unwrap_or_else(PoisonError::into_inner).learn_from(pc);

@@ -1,12 +1,14 @@
 //! Burn models train by predictive coding (PC), in place of `loss.backward()`.
 //!
-//! A *vertex* is a value of the model's graph that PC may move. Every vertex is predicted by those before it; its error is value minus prediction.
-//! Errors relax over a few steps, and then every parameter learns from the error of the vertex that it helps to predict. `pc-core` holds the rules,
-//! as values of one type, [`Schedule`](pc_core::Schedule); this crate runs them on stock Burn, on any backend that it knows.
+//! A *vertex* is a value of the model's graph that PC may move. Every vertex is predicted by those
+//! before it; its error is value minus prediction. Errors relax over a few steps, and then every
+//! parameter learns from the error of the vertex that it helps to predict. `pc-core` holds the
+//! rules, as values of one type, [`Schedule`](pc_core::Schedule); this crate runs them on stock
+//! Burn, on any backend that it knows.
 //!
 //! # Three ways
-//! **Marks, and a loop of your own.** Put [`vertex`] around the values that are to be vertices: one call each, the identity at any other time. Then one
-//! line of the training loop changes:
+//! **Marks, and a loop of your own.** Put [`vertex`] around the values that are to be vertices: one
+//! call each, the identity at any other time. Then one line of the training loop changes:
 //! ```
 //! use burn::{module::Module, nn::{Linear, LinearConfig, loss::CrossEntropyLossConfig}, optim::{GradientsParams, SgdConfig}};
 //! use burn::tensor::{Device, Int, Tensor, activation};
@@ -38,11 +40,13 @@
 //! }
 //! # Ok::<(), pc_core::Error>(())
 //! ```
-//! Gradients are Burn's own [`GradientsParams`](burn::optim::GradientsParams): every optimiser, gradient clipping, accumulation and parameter group works
-//! as before. [`named_vertex`] gives a vertex a name for messages.
+//! Gradients are Burn's own [`GradientsParams`](burn::optim::GradientsParams): every optimiser,
+//! gradient clipping, accumulation and parameter group works as before. [`named_vertex`] gives a
+//! vertex a name for messages.
 //!
-//! **burn-train's `Learner`** (feature `train`). Mark the model, wrap it once in `PcModel`, and keep its `TrainStep`, the optimiser, the data loaders, the
-//! checkpoints and the dashboard. This is the whole difference between `examples/digits_backprop.rs` and `examples/digits.rs`:
+//! **burn-train's `Learner`** (feature `train`). Mark the model, wrap it once in `PcModel`, and
+//! keep its `TrainStep`, the optimiser, the data loaders, the checkpoints and the dashboard. This
+//! is the whole difference between `examples/digits_backprop.rs` and `examples/digits.rs`:
 //! ```diff
 //!  use common::{DigitBatch, DigitBatcher, Lines, Options, load_digits};
 //! +use pc_burn::{EnergyMetric, LossReduction, PassesMetric, PcModel, PredictiveCoding, vertex};
@@ -72,12 +76,14 @@
 //! ```
 //! The last two lines are for the dashboard; `ResidualMetric` and `AgreementMetric` are others.
 //!
-//! **An explicit graph.** [`BurnTensor`] is the engine's tensor on Burn: `pc_core::Graph<BurnTensor>` takes vertices of one's own, clamps that hold any
-//! of them, cycles and carried states, which a marked forward pass cannot say.
+//! **An explicit graph.** [`BurnTensor`] is the engine's tensor on Burn:
+//! `pc_core::Graph<BurnTensor>` takes vertices of one's own, clamps that hold any of them, cycles
+//! and carried states, which a marked forward pass cannot say.
 //!
 //! # How schedules map
-//! The engine asks a marked program for forward and backward passes: `vertex` replaces a value by what relaxation has made of it, and in the backward pass sends
-//! the vertex's error, not the cotangent, to what predicted it. So a pass costs what a backprop step of yours costs.
+//! The engine asks a marked program for forward and backward passes: `vertex` replaces a value by
+//! what relaxation has made of it, and in the backward pass sends the vertex's error, not the
+//! cotangent, to what predicted it. So a pass costs what a backprop step of yours costs.
 //!
 //! | schedule | passes a step | gradients |
 //! |---|---|---|
@@ -88,32 +94,46 @@
 //! | `epc(rate, T)` | `T` + 1 | those of standard PC's equilibrium, in the limit |
 //! | `ipc(rate, T)` | `T` + 1 | weights move at every step: [`PredictiveCoding::train`], which takes the optimiser |
 //!
-//! A tolerance (`.until(..)`) adds one, and may save many. In closed form a rate below 1 costs some more passes where paths of several lengths meet
-//! (skips). The first batch of a new shape is surveyed besides, by one forward pass for every vertex; 64 shapes are remembered. For a net that is nothing; for a recurrent
-//! one whose marks grow with the length it is quadratic, so pad sequences to a few lengths (`examples/text_lstm.rs` at `--length 64` has 385 marks: seconds, once).
-//! [`PredictiveCoding::compared_every`] adds a pass of backprop at the steps where it compares.
+//! A tolerance (`.until(..)`) adds one, and may save many. In closed form a rate below 1 costs some
+//! more passes where paths of several lengths meet (skips). The first batch of a new shape is
+//! surveyed besides, by one forward pass for every vertex; 64 shapes are remembered. For a net that
+//! is nothing; for a recurrent one whose marks grow with the length it is quadratic, so pad
+//! sequences to a few lengths (`examples/text_lstm.rs` at `--length 64` has 385 marks: seconds,
+//! once). [`PredictiveCoding::compared_every`] adds a pass of backprop at the steps where it
+//! compares.
 //!
 //! # What to know
-//! - **Loss reduction.** Drives are per sample: say by [`LossReduction`] what the loss was divided by, or live schedules run another rule, one whose drive weakens
-//!   as batches grow. `Mean` is of the first dimension of the first vertex; over tokens or outputs say `MeanOver(n)`.
-//! - **The vertices next to the loss** are held by its drive: to mark the logits or not changes nothing.
-//! - **Batch norm** keeps its running statistics: they move once a step, in the pass that learns. The batch's statistics are part of a prediction.
-//! - **Dropout** keeps one mask for all passes of a step: Burn's generator is set back before each. It belongs to the process, so that models which draw random
-//!   numbers relax in turn, and their masks are others than backprop's from the same seed.
+//! - **Loss reduction.** Drives are per sample: say by [`LossReduction`] what the loss was divided
+//!   by, or live schedules run another rule, one whose drive weakens as batches grow. `Mean` is of
+//!   the first dimension of the first vertex; over tokens or outputs say `MeanOver(n)`.
+//! - **The vertices next to the loss** are held by its drive: to mark the logits or not changes
+//!   nothing.
+//! - **Batch norm** keeps its running statistics: they move once a step, in the pass that learns.
+//!   The batch's statistics are part of a prediction.
+//! - **Dropout** keeps one mask for all passes of a step: Burn's generator is set back before each.
+//!   It belongs to the process, so that models which draw random numbers relax in turn, and their
+//!   masks are others than backprop's from the same seed.
 //! - **Lazily initialised parameters** are initialised by the first pass, in the module's order.
-//! - **Several devices.** `ExecutionStrategy::multi` works, with either optimiser strategy. It adds the workers' gradients: for `k` workers and mean losses a
-//!   `k`-th of the learning rate gives the steps of one worker with the joined batch. The data-parallel strategy reduces gradients inside of every backward
-//!   pass, in whatever order workers come to it; relaxing workers come there more than once, so that `PcModel` refuses it. (Flex cannot run it at all.)
-//! - **Single precision.** A marked program shows its predictions and not how they change, so that in a live relaxation an error is the difference of two rounded
-//!   predictions: an error `e` of a prediction `mu` is known to about `6e-8 |mu| / |e|`. Near the outputs that is nothing; where a relaxation has only begun to reach a
-//!   layer (eight below the output after 20 steps at rate 0.1, say) it is some `1e-4` of its gradient. Explicit graphs take differences without that loss, and `f64` has
-//!   digits to spare; exact schedules lose nothing either way.
-//! - **Divergence** is an outcome, not an error: no gradients, so that the optimiser leaves the weights alone.
+//! - **Several devices.** `ExecutionStrategy::multi` works, with either optimiser strategy. It adds
+//!   the workers' gradients: for `k` workers and mean losses a `k`-th of the learning rate gives
+//!   the steps of one worker with the joined batch. The data-parallel strategy reduces gradients
+//!   inside of every backward pass, in whatever order workers come to it; relaxing workers come
+//!   there more than once, so that `PcModel` refuses it. (Flex cannot run it at all.)
+//! - **Single precision.** A marked program shows its predictions and not how they change, so that
+//!   in a live relaxation an error is the difference of two rounded predictions: an error `e` of a
+//!   prediction `mu` is known to about `6e-8 |mu| / |e|`. Near the outputs that is nothing; where a
+//!   relaxation has only begun to reach a layer (eight below the output after 20 steps at rate 0.1,
+//!   say) it is some `1e-4` of its gradient. Explicit graphs take differences without that loss,
+//!   and `f64` has digits to spare; exact schedules lose nothing either way.
+//! - **Divergence** is an outcome, not an error: no gradients, so that the optimiser leaves the
+//!   weights alone.
 //!
 //! # What is refused
-//! Each with an error that names the vertex: marks that change in number, order, name or shape within a step; a loss that is not one number; a schedule
-//! whose weights move at every step where there is no optimiser (`learn`, and so the `Learner`). A model used in the closure other than the one it is given
-//! gets no gradients. In a `Learner` an error is a worker's failure, or on one device a panic with the message, since a `TrainStep` returns no error.
+//! Each with an error that names the vertex: marks that change in number, order, name or shape
+//! within a step; a loss that is not one number; a schedule whose weights move at every step where
+//! there is no optimiser (`learn`, and so the `Learner`). A model used in the closure other than
+//! the one it is given gets no gradients. In a `Learner` an error is a worker's failure, or on one
+//! device a panic with the message, since a `TrainStep` returns no error.
 //!
 //! # Cargo features
 //! | feature | |
@@ -130,7 +150,10 @@ mod predictive;
 mod tensor;
 
 #[cfg(feature = "train")]
-pub use learner::{AgreementMetric, EnergyMetric, HasLoss, PassesMetric, PcModel, PcOutput, RelaxationInput, Relaxed, ResidualMetric};
+pub use learner::{
+    AgreementMetric, EnergyMetric, HasLoss, PassesMetric, PcModel, PcOutput, RelaxationInput,
+    Relaxed, ResidualMetric,
+};
 pub use marked::{named_vertex, vertex};
 pub use predictive::{Learned, LossReduction, PredictiveCoding};
 pub use tensor::BurnTensor;

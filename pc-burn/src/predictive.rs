@@ -2,7 +2,8 @@
 
 use burn::{module::Module, optim::GradientsParams, tensor::Tensor};
 use pc_core::{
-    Agreement, Clamps, Error, ErrorKind, Event, Gradients, Learning, Outcome, Reduction, Relaxation, Result, Schedule, Status, Tensor as _,
+    Agreement, Clamps, Error, ErrorKind, Event, Gradients, Learning, Outcome, Reduction,
+    Relaxation, Result, Schedule, Status, Tensor as _,
 };
 
 use crate::{
@@ -10,10 +11,12 @@ use crate::{
     marked::{Forward, Layouts, Marked, Program},
 };
 
-/// What the program's loss has been reduced by: drives are per sample, so a mean is undone on the drive and applied again to the gradients.
+/// What the program's loss has been reduced by: drives are per sample, so a mean is undone on the
+/// drive and applied again to the gradients.
 ///
-/// Burn's losses are means unless told otherwise. To name the wrong one is harmless to exact schedules and makes another rule of the others: a mean that
-/// is called a sum drives the output `n` times too weakly.
+/// Burn's losses are means unless told otherwise. To name the wrong one is harmless to exact
+/// schedules and makes another rule of the others: a mean that is called a sum drives the output
+/// `n` times too weakly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LossReduction {
     /// The sum over samples.
@@ -24,7 +27,8 @@ pub enum LossReduction {
     MeanOver(usize),
 }
 
-/// Predictive coding in place of `loss.backward()`: a schedule, and what is known of the programs it has met.
+/// Predictive coding in place of `loss.backward()`: a schedule, and what is known of the programs
+/// it has met.
 ///
 /// # Example
 /// A Burn program changes one line:
@@ -69,7 +73,8 @@ pub struct PredictiveCoding {
 /// What one step of training found.
 #[derive(Debug)]
 pub struct Learned {
-    /// The gradients, for any of Burn's optimisers: the last ones, where weights have moved during relaxation. Empty where the relaxation diverged.
+    /// The gradients, for any of Burn's optimisers: the last ones, where weights have moved during
+    /// relaxation. Empty where the relaxation diverged.
     pub gradients: GradientsParams,
     /// The program's own loss in its first, feed-forward pass.
     pub loss: f64,
@@ -77,8 +82,8 @@ pub struct Learned {
     pub outcome: Outcome,
     /// How many times the program ran forward and backward.
     pub passes: usize,
-    /// How each parameter's gradient agrees with backprop's, by its path in the module, where the comparison was asked for
-    /// ([`PredictiveCoding::compared_every`]).
+    /// How each parameter's gradient agrees with backprop's, by its path in the module, where the
+    /// comparison was asked for ([`PredictiveCoding::compared_every`]).
     pub agreement: Option<Vec<(String, Agreement)>>,
 }
 
@@ -97,20 +102,24 @@ impl PredictiveCoding {
         }
     }
 
-    /// Weighs the loss by `lambda`, in the energy and in the drive: a weak loss nears backprop in direction.
+    /// Weighs the loss by `lambda`, in the energy and in the drive: a weak loss nears backprop in
+    /// direction.
     ///
     /// # Errors
     /// A weight that is not a positive number.
     pub fn with_weak_loss(mut self, lambda: f64) -> Result<Self> {
         if !(lambda > 0.0 && lambda.is_finite()) {
-            return Err(Error::new(ErrorKind::Clamp, format!("the strength of a loss must be a positive number, not {lambda}")));
+            return Err(Error::new(
+                ErrorKind::Clamp,
+                format!("the strength of a loss must be a positive number, not {lambda}"),
+            ));
         }
         self.weight = lambda;
         Ok(self)
     }
 
-    /// Compares the gradients with backprop's at every `steps`-th step, the first among them, at the cost of one more forward and backward pass there.
-    /// Zero for never.
+    /// Compares the gradients with backprop's at every `steps`-th step, the first among them, at
+    /// the cost of one more forward and backward pass there. Zero for never.
     #[must_use]
     pub fn compared_every(mut self, steps: usize) -> Self {
         self.compare_every = (steps > 0).then_some(steps);
@@ -122,21 +131,28 @@ impl PredictiveCoding {
         &self.schedule
     }
 
-    /// Relaxes the vertices marked in `forward`, a function from the model to its loss, and gives the gradients of the model's parameters.
+    /// Relaxes the vertices marked in `forward`, a function from the model to its loss, and gives
+    /// the gradients of the model's parameters.
     ///
-    /// `forward` runs once for every step of a simulation (exact and closed-form schedules: once in all), and must use the model that it is given, not
-    /// one it has captured. The first batch of each shape is surveyed first, by one forward pass for each vertex.
-    /// Running statistics move in the one pass that learns; random numbers (dropout) are the same in all passes.
+    /// `forward` runs once for every step of a simulation (exact and closed-form schedules: once in
+    /// all), and must use the model that it is given, not one it has captured. The first batch of
+    /// each shape is surveyed first, by one forward pass for each vertex. Running statistics move
+    /// in the one pass that learns; random numbers (dropout) are the same in all passes.
     ///
     /// # Errors
-    /// A schedule whose weights move during relaxation ([`PredictiveCoding::train`] takes it); vertices that change in number, order or shape from one pass
-    /// to the next; a loss that is not one number.
-    pub fn learn<M: Module>(&mut self, model: &M, forward: impl FnMut(&M) -> Tensor<1>) -> Result<Learned> {
+    /// A schedule whose weights move during relaxation ([`PredictiveCoding::train`] takes it);
+    /// vertices that change in number, order or shape from one pass to the next; a loss that is not
+    /// one number.
+    pub fn learn<M: Module>(
+        &mut self,
+        model: &M,
+        forward: impl FnMut(&M) -> Tensor<1>,
+    ) -> Result<Learned> {
         self.step(model.clone(), Forward(forward)).map(|(learned, ())| learned)
     }
 
-    /// A whole step of training: relaxes, and calls `optimise` with the model and its gradients at every learning event of the schedule: once in most, at every
-    /// step in incremental PC.
+    /// A whole step of training: relaxes, and calls `optimise` with the model and its gradients at
+    /// every learning event of the schedule: once in most, at every step in incremental PC.
     ///
     /// # Errors
     /// As [`PredictiveCoding::learn`]. The model then has made the steps made so far.
@@ -173,16 +189,27 @@ impl PredictiveCoding {
         self.layouts = copy.layouts;
     }
 
-    /// As [`PredictiveCoding::learn`], for a program that brings an output of its own, which is that of the first, feed-forward pass.
-    pub(crate) fn step<M: Module, P: Program<M>>(&mut self, model: M, mut program: P) -> Result<(Learned, P::Output)> {
+    /// As [`PredictiveCoding::learn`], for a program that brings an output of its own, which is
+    /// that of the first, feed-forward pass.
+    pub(crate) fn step<M: Module, P: Program<M>>(
+        &mut self,
+        model: M,
+        mut program: P,
+    ) -> Result<(Learned, P::Output)> {
         if self.schedule.learning() == Learning::EveryStep {
             return Err(Error::new(
                 ErrorKind::Schedule,
-                format!("{} moves weights at every step, so it needs an optimiser: use `PredictiveCoding::train`", self.schedule.name()),
+                format!(
+                    "{} moves weights at every step, so it needs an optimiser: use \
+                     `PredictiveCoding::train`",
+                    self.schedule.name()
+                ),
             ));
         }
         let (marked, learned) = self.relax(model, &mut program, |_, _| Ok(()))?;
-        let output = marked.into_output().ok_or_else(|| Error::new(ErrorKind::Misuse, "the program never ran"))?;
+        let output = marked
+            .into_output()
+            .ok_or_else(|| Error::new(ErrorKind::Misuse, "the program never ran"))?;
         Ok((learned, output))
     }
 
@@ -196,7 +223,9 @@ impl PredictiveCoding {
         let samples = match self.reduction {
             LossReduction::Sum => Some(1.0),
             LossReduction::Mean => None,
-            LossReduction::MeanOver(0) => return Err(Error::new(ErrorKind::Misuse, "a mean over no samples")),
+            LossReduction::MeanOver(0) => {
+                return Err(Error::new(ErrorKind::Misuse, "a mean over no samples"));
+            }
             LossReduction::MeanOver(samples) => Some(samples as f64),
         };
         let mut marked = Marked::new(model, program, &mut self.layouts, samples, self.weight)?;
@@ -204,7 +233,11 @@ impl PredictiveCoding {
         let (outcome, mut gradients) = loop {
             match self.run(&mut marked, &mut event) {
                 // Weights that have moved cannot be moved back.
-                Err(_) if marked.is_disturbed() && self.schedule.learning() != Learning::EveryStep && attempts < 3 => {
+                Err(_)
+                    if marked.is_disturbed()
+                        && self.schedule.learning() != Learning::EveryStep
+                        && attempts < 3 =>
+                {
                     attempts += 1;
                     marked.restart();
                 }
@@ -216,14 +249,16 @@ impl PredictiveCoding {
             gradients = Gradients::empty(0);
         }
         let every = self.schedule.learning() == Learning::EveryStep;
-        let compare = self.compare_every.is_some_and(|every| self.steps.is_multiple_of(every)) && !diverged;
+        let compare =
+            self.compare_every.is_some_and(|every| self.steps.is_multiple_of(every)) && !diverged;
         self.steps += 1;
         let agreement = if compare { Some(marked.agreement(&gradients)?) } else { None };
         if !every && !diverged {
             event(&mut marked, &gradients)?;
         }
         let gradients = marked.gradients_params(&gradients)?;
-        let learned = Learned { gradients, loss: marked.loss(), outcome, passes: marked.passes(), agreement };
+        let learned =
+            Learned { gradients, loss: marked.loss(), outcome, passes: marked.passes(), agreement };
         Ok((marked, learned))
     }
 
@@ -244,7 +279,9 @@ impl PredictiveCoding {
         let mut gradients = Gradients::empty(0);
         loop {
             match relaxation.advance(marked)? {
-                Event::Learn if self.schedule.learning() == Learning::AtLevel && !gradients.is_empty() => {
+                Event::Learn
+                    if self.schedule.learning() == Learning::AtLevel && !gradients.is_empty() =>
+                {
                     // Z-IL hands out the weights of one level after the other.
                     for (id, gradient) in relaxation.gradients().iter() {
                         if let Some(gradient) = gradient {
@@ -263,7 +300,10 @@ impl PredictiveCoding {
         }
     }
 
-    fn begin<'a, M: Module, P: Program<M>>(&self, marked: &mut Marked<'a, M, P>) -> Result<Relaxation<Marked<'a, M, P>>> {
+    fn begin<'a, M: Module, P: Program<M>>(
+        &self,
+        marked: &mut Marked<'a, M, P>,
+    ) -> Result<Relaxation<Marked<'a, M, P>>> {
         let samples = marked.samples();
         let drive = move |loss: &BurnTensor, drive: &mut BurnTensor| {
             drive.fill(-samples);

@@ -5,7 +5,8 @@ pub(crate) mod slices;
 
 use burn::{
     backend::{
-        AutodiffBackend, Dispatch, DispatchAutodiffContext, DispatchDevice, DispatchTensor, TensorMetadata,
+        AutodiffBackend, Dispatch, DispatchAutodiffContext, DispatchDevice, DispatchTensor,
+        TensorMetadata,
         ops::{FloatTensorOps, IntTensorOps},
     },
     tensor::{DType, Device, Shape, Tensor, TensorData, try_read_sync},
@@ -14,8 +15,9 @@ use pc_core::{Error, ErrorKind, Identity, Result, StateStep, Vertex, host::HostT
 
 /// A float tensor of Burn without its rank in the type and without autodiff: what relaxations move.
 ///
-/// It converts from and to `Tensor<D>`. Clones share storage until one of them is written, as Burn's tensors do. On Flex the numbers are written in
-/// place; elsewhere every operation is one of Burn's.
+/// It converts from and to `Tensor<D>`. Clones share storage until one of them is written, as
+/// Burn's tensors do. On Flex the numbers are written in place; elsewhere every operation is one of
+/// Burn's.
 ///
 /// # Example
 /// ```
@@ -45,13 +47,17 @@ impl BurnTensor {
         Self::from_dispatch(tensor.into_dispatch())
     }
 
-    /// The numbers of a tensor without a rank in its type; its autodiff graph, where it has one, is left behind.
+    /// The numbers of a tensor without a rank in its type; its autodiff graph, where it has one, is
+    /// left behind.
     ///
     /// # Errors
     /// A tensor that does not hold floats: integers, booleans, quantised numbers.
     pub fn from_dispatch(tensor: DispatchTensor) -> Result<Self> {
         if !tensor.dtype().is_float() {
-            return Err(Error::new(ErrorKind::Backend, format!("a tensor of floats is needed, not one of {:?}", tensor.dtype())));
+            return Err(Error::new(
+                ErrorKind::Backend,
+                format!("a tensor of floats is needed, not one of {:?}", tensor.dtype()),
+            ));
         }
         Ok(Self::wrap(tensor))
     }
@@ -69,17 +75,33 @@ impl BurnTensor {
     ///
     /// # Errors
     /// Where their number is not the product of the dimensions, or `dtype` is no float.
-    pub fn from_values(shape: &[usize], values: &[f64], device: &Device, dtype: DType) -> Result<Self> {
+    pub fn from_values(
+        shape: &[usize],
+        values: &[f64],
+        device: &Device,
+        dtype: DType,
+    ) -> Result<Self> {
         if values.len() != shape.iter().product::<usize>() {
-            return Err(Error::new(ErrorKind::Shape, format!("{} numbers do not fill the shape {shape:?}", values.len())));
+            return Err(Error::new(
+                ErrorKind::Shape,
+                format!("{} numbers do not fill the shape {shape:?}", values.len()),
+            ));
         }
         if !dtype.is_float() {
-            return Err(Error::new(ErrorKind::Backend, format!("a tensor of floats is needed, not one of {dtype:?}")));
+            return Err(Error::new(
+                ErrorKind::Backend,
+                format!("a tensor of floats is needed, not one of {dtype:?}"),
+            ));
         }
         Ok(Self::of_numbers(values.to_vec(), shape, &plain(device.as_dispatch()), dtype))
     }
 
-    fn of_numbers(values: Vec<f64>, shape: &[usize], device: &DispatchDevice, dtype: DType) -> Self {
+    fn of_numbers(
+        values: Vec<f64>,
+        shape: &[usize],
+        device: &DispatchDevice,
+        dtype: DType,
+    ) -> Self {
         let data = TensorData::new(values, shape.to_vec()).convert_dtype(dtype);
         Self { inner: Dispatch::float_from_data(data, device) }
     }
@@ -99,8 +121,11 @@ impl BurnTensor {
     pub fn into_tensor<const D: usize>(self) -> Result<Tensor<D>> {
         if self.rank() != D {
             let shape = self.inner.shape();
-            let message =
-                format!("a tensor of rank {D} is asked for, but this one has the shape {:?}, of rank {}", &shape[..], shape.len());
+            let message = format!(
+                "a tensor of rank {D} is asked for, but this one has the shape {:?}, of rank {}",
+                &shape[..],
+                shape.len()
+            );
             return Err(Error::new(ErrorKind::Shape, message));
         }
         Ok(Tensor::from_dispatch(self.inner))
@@ -133,7 +158,8 @@ impl BurnTensor {
 
     /// The one number of a tensor that holds one; NaN where it cannot be read.
     fn number(tensor: DispatchTensor) -> f64 {
-        let data = try_read_sync(Dispatch::float_into_data(tensor)).and_then(std::result::Result::ok);
+        let data =
+            try_read_sync(Dispatch::float_into_data(tensor)).and_then(std::result::Result::ok);
         data.and_then(|data| data.iter::<f64>().next()).unwrap_or(f64::NAN)
     }
 }
@@ -178,7 +204,10 @@ impl pc_core::Tensor for BurnTensor {
     }
 
     fn has_batch_shape(&self, batch: usize, shape: &[usize]) -> bool {
-        self.inner.shape().split_first().is_some_and(|(first, rest)| *first == batch && rest == shape)
+        self.inner
+            .shape()
+            .split_first()
+            .is_some_and(|(first, rest)| *first == batch && rest == shape)
     }
 
     fn batch(&self) -> usize {
@@ -188,17 +217,27 @@ impl pc_core::Tensor for BurnTensor {
     fn check_like(&self, other: &Self) -> Result<()> {
         let (own, theirs) = (self.dtype(), other.dtype());
         if own != theirs {
-            return Err(Error::new(ErrorKind::Backend, format!("a tensor of {theirs:?} meets one of {own:?}")));
+            return Err(Error::new(
+                ErrorKind::Backend,
+                format!("a tensor of {theirs:?} meets one of {own:?}"),
+            ));
         }
         let (own, theirs) = (self.inner.device(), other.inner.device());
         if own != theirs {
-            return Err(Error::new(ErrorKind::Backend, format!("a tensor on {theirs:?} meets one on {own:?}")));
+            return Err(Error::new(
+                ErrorKind::Backend,
+                format!("a tensor on {theirs:?} meets one on {own:?}"),
+            ));
         }
         Ok(())
     }
 
     fn zeros(&self, shape: &[usize]) -> Self {
-        let inner = Dispatch::float_zeros(Shape::from(shape.to_vec()), &self.inner.device(), self.dtype().into());
+        let inner = Dispatch::float_zeros(
+            Shape::from(shape.to_vec()),
+            &self.inner.device(),
+            self.dtype().into(),
+        );
         Self { inner }
     }
 
@@ -206,7 +245,12 @@ impl pc_core::Tensor for BurnTensor {
         if fused::fill(self, value) {
             return;
         }
-        self.inner = Dispatch::float_full(self.inner.shape(), value.into(), &self.inner.device(), self.dtype().into());
+        self.inner = Dispatch::float_full(
+            self.inner.shape(),
+            value.into(),
+            &self.inner.device(),
+            self.dtype().into(),
+        );
     }
 
     fn copy_from(&mut self, source: &Self) {
@@ -219,7 +263,11 @@ impl pc_core::Tensor for BurnTensor {
         if fused::axpy(self, a, x) {
             return;
         }
-        let term = if a == 1.0 { x.inner.clone() } else { Dispatch::float_mul_scalar(x.inner.clone(), a.into()) };
+        let term = if a == 1.0 {
+            x.inner.clone()
+        } else {
+            Dispatch::float_mul_scalar(x.inner.clone(), a.into())
+        };
         self.update(|own| Dispatch::float_add(own, term));
     }
 
@@ -267,7 +315,8 @@ impl pc_core::Tensor for BurnTensor {
 
     /// The elements in row-major order; NaNs where the device cannot be read.
     fn to_vec(&self) -> Vec<f64> {
-        let data = try_read_sync(Dispatch::float_into_data(self.inner.clone())).and_then(std::result::Result::ok);
+        let data = try_read_sync(Dispatch::float_into_data(self.inner.clone()))
+            .and_then(std::result::Result::ok);
         match data {
             Some(data) => data.iter::<f64>().collect(),
             None => vec![f64::NAN; self.inner.shape().num_elements()],
@@ -286,7 +335,12 @@ impl pc_core::Tensor for BurnTensor {
         }
     }
 
-    fn set_error(&mut self, residual: Option<&Self>, displacement: Option<&Self>, change: Option<&Self>) {
+    fn set_error(
+        &mut self,
+        residual: Option<&Self>,
+        displacement: Option<&Self>,
+        change: Option<&Self>,
+    ) {
         if fused::set_error(self, residual, displacement, change) {
             return;
         }
@@ -305,7 +359,17 @@ impl pc_core::Tensor for BurnTensor {
     }
 
     fn step_state(step: StateStep<'_, Self>) {
-        let Err(StateStep { displacement, value, reference, error, precision, force, rate, velocity }) = fused::step_state(step) else {
+        let Err(StateStep {
+            displacement,
+            value,
+            reference,
+            error,
+            precision,
+            force,
+            rate,
+            velocity,
+        }) = fused::step_state(step)
+        else {
             return;
         };
         let gap = gap(error, precision, force);
@@ -326,8 +390,16 @@ impl pc_core::Tensor for BurnTensor {
         value.set_sum(reference, displacement);
     }
 
-    fn step_error(error: &mut Self, precision: f64, force: Option<&Self>, rate: f64, velocity: Option<(&mut Self, f64)>) {
-        let Err(velocity) = fused::step_error(error, precision, force, rate, velocity) else { return };
+    fn step_error(
+        error: &mut Self,
+        precision: f64,
+        force: Option<&Self>,
+        rate: f64,
+        velocity: Option<(&mut Self, f64)>,
+    ) {
+        let Err(velocity) = fused::step_error(error, precision, force, rate, velocity) else {
+            return;
+        };
         let Some(gap) = gap(Some(error), precision, force) else { return };
         let step = match velocity {
             Some((velocity, momentum)) => {
@@ -347,15 +419,23 @@ impl pc_core::Tensor for BurnTensor {
             (Some(error), None) => precision * precision * error.norm_squared(),
             (None, Some(force)) => force.norm_squared(),
             (Some(error), Some(force)) => fused::gap_squared(error, precision, force)
-                .or_else(|| gap(Some(error), precision, Some(force)).map(|inner| Self { inner }.norm_squared()))
+                .or_else(|| {
+                    gap(Some(error), precision, Some(force))
+                        .map(|inner| Self { inner }.norm_squared())
+                })
                 .unwrap_or(f64::NAN),
         }
     }
 }
 
 /// `force - precision * error`; none where both are absent.
-fn gap(error: Option<&BurnTensor>, precision: f64, force: Option<&BurnTensor>) -> Option<DispatchTensor> {
-    let weighed = error.map(|error| Dispatch::float_mul_scalar(error.inner.clone(), (-precision).into()));
+fn gap(
+    error: Option<&BurnTensor>,
+    precision: f64,
+    force: Option<&BurnTensor>,
+) -> Option<DispatchTensor> {
+    let weighed =
+        error.map(|error| Dispatch::float_mul_scalar(error.inner.clone(), (-precision).into()));
     match (weighed, force) {
         (Some(weighed), Some(force)) => Some(Dispatch::float_add(force.inner.clone(), weighed)),
         (Some(weighed), None) => Some(weighed),
@@ -376,7 +456,8 @@ impl BurnTensor {
         }
     }
 
-    /// A tensor of integers in the same wrapper, for a vertex's own cache: the engine never sees it.
+    /// A tensor of integers in the same wrapper, for a vertex's own cache: the engine never sees
+    /// it.
     pub(crate) fn integers(tensor: DispatchTensor) -> Self {
         Self { inner: tensor }
     }
@@ -392,7 +473,8 @@ impl BurnTensor {
     }
 }
 
-/// Runs `work` as on a device whose numbers do not lie in this process's memory: by Burn's operations alone. For tests and measurements.
+/// Runs `work` as on a device whose numbers do not lie in this process's memory: by Burn's
+/// operations alone. For tests and measurements.
 #[doc(hidden)]
 pub fn with_operations_only<R>(work: impl FnOnce() -> R) -> R {
     slices::hidden_during(work)

@@ -1,5 +1,5 @@
-//! pc-core's conformance suite on explicit graphs of Burn tensors: in both precisions that Flex has, with the numbers in memory and by Burn's
-//! operations alone, as on a GPU.
+//! pc-core's conformance suite on explicit graphs of Burn tensors: in both precisions that Flex
+//! has, with the numbers in memory and by Burn's operations alone, as on a GPU.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -20,14 +20,22 @@ type Vertex = <BurnTensor as Tensor>::Vertex;
 struct Burn(DType);
 
 fn vertex(operation: &Operation, parents: usize) -> Result<Vertex> {
-    let chain = |links: Vec<Vertex>| -> Result<Vertex> { Ok(Box::new(Chain::<BurnTensor>::new(links)?)) };
+    let chain =
+        |links: Vec<Vertex>| -> Result<Vertex> { Ok(Box::new(Chain::<BurnTensor>::new(links)?)) };
     let activate = |activation: Activation| -> Vertex { Box::new(Activate(activation)) };
     Ok(match operation {
-        Operation::Dense(activation) => chain(vec![Box::new(Linear::new().transposed()), activate(*activation)])?,
-        Operation::DenseSum(activation) => chain(vec![Box::new(Linear::of(&vec![false; parents]).transposed()), activate(*activation)])?,
-        Operation::Conv { padding, activation, pool } => {
-            chain(vec![Box::new(Conv2d::padded(*padding)), activate(*activation), Box::new(MaxPool2d::new(*pool, *pool))])?
+        Operation::Dense(activation) => {
+            chain(vec![Box::new(Linear::new().transposed()), activate(*activation)])?
         }
+        Operation::DenseSum(activation) => chain(vec![
+            Box::new(Linear::of(&vec![false; parents]).transposed()),
+            activate(*activation),
+        ])?,
+        Operation::Conv { padding, activation, pool } => chain(vec![
+            Box::new(Conv2d::padded(*padding)),
+            activate(*activation),
+            Box::new(MaxPool2d::new(*pool, *pool)),
+        ])?,
         Operation::Flatten => Box::new(Reshape::flatten()),
         Operation::Sum => Box::new(Sum::new()),
         Operation::Product => Box::new(Product),
@@ -67,8 +75,15 @@ impl Backend for Burn {
         }
         for (index, drawn) in net.vertices.iter().enumerate() {
             let parents: Vec<_> = drawn.parents.iter().map(|parent| vertices[*parent]).collect();
-            let uses: Vec<_> = drawn.parameters.iter().map(|parameter| parameters[*parameter]).collect();
-            b.predict(vertices[net.inputs.len() + index], vertex(&drawn.operation, parents.len())?, &parents, &uses, drawn.precision)?;
+            let uses: Vec<_> =
+                drawn.parameters.iter().map(|parameter| parameters[*parameter]).collect();
+            b.predict(
+                vertices[net.inputs.len() + index],
+                vertex(&drawn.operation, parents.len())?,
+                &parents,
+                &uses,
+                drawn.precision,
+            )?;
         }
         Ok(Some(Built { network: b.build()?, vertices, parameters }))
     }

@@ -1,4 +1,5 @@
-//! Dropout under relaxation. Burn's generator belongs to the process, so this is one test in a process of its own.
+//! Dropout under relaxation. Burn's generator belongs to the process, so this is one test in a
+//! process of its own.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -29,8 +30,10 @@ fn dropout_draws_one_mask_a_step() {
     let (x, y) = (normal([16, 20], &device), targets(16, &device));
     let model = Residual::new(&device, 0.5);
     let loss = |m: &Residual| cross_entropy(m.forward(x.clone()), y.clone());
-    // The simulation runs the program five times, the sweep once: only with the same mask throughout do they agree.
-    let mut simulated = pc(Schedule::fixed_prediction(1.0, 4).unwrap().evaluated_by(Evaluation::Simulate));
+    // The simulation runs the program five times, the sweep once: only with the same mask
+    // throughout do they agree.
+    let mut simulated =
+        pc(Schedule::fixed_prediction(1.0, 4).unwrap().evaluated_by(Evaluation::Simulate));
     let mut swept = pc(Schedule::backprop());
     // Both have seen the program once: what a survey draws is drawn.
     simulated.learn(&model, loss).unwrap();
@@ -51,7 +54,8 @@ fn dropout_draws_one_mask_a_step() {
     let next = swept.learn(&model, loss).unwrap();
     assert_ne!(masks[1], next.loss, "and goes on drawing without being seeded");
 
-    // Another thread that draws meanwhile is noticed: a pass that it disturbed is run again, or an error says so; never is it passed over.
+    // Another thread that draws meanwhile is noticed: a pass that it disturbed is run again, or an
+    // error says so; never is it passed over.
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -60,7 +64,9 @@ fn dropout_draws_one_mask_a_step() {
                 std::thread::sleep(std::time::Duration::from_millis(3));
             }
         });
-        let mut simulation = pc(Schedule::fixed_prediction(1.0, 4).unwrap().evaluated_by(Evaluation::Simulate)).compared_every(1);
+        let mut simulation =
+            pc(Schedule::fixed_prediction(1.0, 4).unwrap().evaluated_by(Evaluation::Simulate))
+                .compared_every(1);
         for _ in 0..20 {
             match simulation.learn(&model, loss) {
                 Ok(learned) => {

@@ -22,15 +22,19 @@ use burn::{
     optim::SgdConfig,
     tensor::{Device, Int, Tensor, TensorData, activation::tanh},
     train::{
-        ClassificationOutput, EarlyStoppingStrategy, ExecutionStrategy, InferenceStep, Learner, LearningResult, MultiDeviceOptim,
-        RegressionOutput, SupervisedTraining, TrainOutput, TrainStep, TrainingError,
+        ClassificationOutput, EarlyStoppingStrategy, ExecutionStrategy, InferenceStep, Learner,
+        LearningResult, MultiDeviceOptim, RegressionOutput, SupervisedTraining, TrainOutput,
+        TrainStep, TrainingError,
         metric::{
             AccuracyMetric, LossMetric,
             store::{Aggregate, EventStoreClient, Split},
         },
     },
 };
-use pc_burn::{AgreementMetric, EnergyMetric, LossReduction, PassesMetric, PcModel, PredictiveCoding, ResidualMetric, vertex};
+use pc_burn::{
+    AgreementMetric, EnergyMetric, LossReduction, PassesMetric, PcModel, PredictiveCoding,
+    ResidualMetric, vertex,
+};
 use pc_core::{Agreement, Schedule};
 
 const INPUTS: usize = 12;
@@ -75,14 +79,21 @@ fn items(count: usize) -> Vec<Item> {
         .collect()
 }
 
-/// The batches of two workers, each joined: a loader that is split in two gives each worker one half of the items.
+/// The batches of two workers, each joined: a loader that is split in two gives each worker one
+/// half of the items.
 fn joined(items: &[Item]) -> Vec<Item> {
     let (left, right) = items.split_at(items.len() / 2);
-    left.chunks(BATCH).zip(right.chunks(BATCH)).flat_map(|(left, right)| [left, right].concat()).collect()
+    left.chunks(BATCH)
+        .zip(right.chunks(BATCH))
+        .flat_map(|(left, right)| [left, right].concat())
+        .collect()
 }
 
 fn loader(items: Vec<Item>, batch: usize, device: Device) -> Arc<dyn DataLoader<Batch>> {
-    DataLoaderBuilder::new(Batches).batch_size(batch).set_device(device).build(InMemDataset::new(items))
+    DataLoaderBuilder::new(Batches)
+        .batch_size(batch)
+        .set_device(device)
+        .build(InMemDataset::new(items))
 }
 
 #[derive(Module, Debug)]
@@ -105,7 +116,9 @@ impl Mlp {
         let x = vertex(tanh(self.first.forward(batch.x)));
         let x = vertex(tanh(self.second.forward(x)));
         let output = vertex(self.third.forward(x));
-        let loss = CrossEntropyLossConfig::new().init(&output.device()).forward(output.clone(), batch.y.clone());
+        let loss = CrossEntropyLossConfig::new()
+            .init(&output.device())
+            .forward(output.clone(), batch.y.clone());
         ClassificationOutput::new(loss, output, batch.y)
     }
 }
@@ -144,7 +157,10 @@ fn parameters<M: Module>(model: &M) -> Vec<Vec<f64>> {
 /// The largest relative difference of a parameter; a NaN where there is one.
 fn apart(ours: &[Vec<f64>], theirs: &[Vec<f64>]) -> f64 {
     assert_eq!(ours.len(), theirs.len());
-    let all = ours.iter().zip(theirs).map(|(ours, theirs)| Agreement::of_slices(ours, theirs).relative_norm);
+    let all = ours
+        .iter()
+        .zip(theirs)
+        .map(|(ours, theirs)| Agreement::of_slices(ours, theirs).relative_norm);
     all.fold(0.0, |most: f64, x| if !(x <= most) { x } else { most })
 }
 
@@ -170,7 +186,8 @@ fn model() -> Mlp {
                     (self.0 * 2.399).sin() * 0.4
                 })
                 .collect();
-            let fixed = Tensor::<D>::from_data(TensorData::new(values, shape), &device).require_grad();
+            let fixed =
+                Tensor::<D>::from_data(TensorData::new(values, shape), &device).require_grad();
             Param::from_mapped_value(id, fixed, mapper)
         }
     }
@@ -187,7 +204,11 @@ struct Training<'a> {
 impl Training<'_> {
     fn of<M>(self, model: M, items: Vec<Item>, batch: usize) -> LearningResult<M>
     where
-        M: TrainStep<Input = Batch> + InferenceStep<Input = Batch> + Module + std::fmt::Display + 'static,
+        M: TrainStep<Input = Batch>
+            + InferenceStep<Input = Batch>
+            + Module
+            + std::fmt::Display
+            + 'static,
         <M as TrainStep>::Output: burn::train::ItemLazy,
         <M as InferenceStep>::Output: burn::train::ItemLazy,
     {
@@ -200,8 +221,9 @@ impl Training<'_> {
     }
 }
 
-/// Six steps of two workers, and as many of one with the joined batches. The strategy adds the workers' gradients. Each is of a mean over its own
-/// half of the joined batch, so that the sum is twice the gradient of the mean over all: at half the rate the steps are the same.
+/// Six steps of two workers, and as many of one with the joined batches. The strategy adds the
+/// workers' gradients. Each is of a mean over its own half of the joined batch, so that the sum is
+/// twice the gradient of the mean over all: at half the rate the steps are the same.
 fn two_workers_and_one(pc: impl Fn() -> PredictiveCoding, optim: MultiDeviceOptim) -> f64 {
     const RATE: f64 = 0.5;
     let all = items(6 * 2 * BATCH);
@@ -234,23 +256,39 @@ fn two_workers_make_the_steps_of_one_with_the_joined_batch() {
         println!("{optim:?}: {apart:.1e} apart");
         assert!(apart <= 1e-6, "{optim:?}: {apart:e}");
     }
-    // A drive that is divided by the batch's size is another rule in a batch of another size: this is what the test above would catch.
-    let divided = two_workers_and_one(|| standard(LossReduction::Sum), MultiDeviceOptim::OptimMainDevice);
+    // A drive that is divided by the batch's size is another rule in a batch of another size: this
+    // is what the test above would catch.
+    let divided =
+        two_workers_and_one(|| standard(LossReduction::Sum), MultiDeviceOptim::OptimMainDevice);
     println!("with a drive divided by the batch: {divided:.1e} apart");
     assert!(divided > 1e-4, "{divided:e}");
 }
 
-/// Flex has no collective operations, so burn-train's data-parallel strategy cannot start there, with any model.
+/// Flex has no collective operations, so burn-train's data-parallel strategy cannot start there,
+/// with any model.
 #[test]
 fn flex_has_no_collectives_for_the_data_parallel_strategy() {
     use burn::tensor::distributed::{DistributedConfig, ReduceOperation};
-    let started = catch_unwind(|| ExecutionStrategy::ddp(vec![device(); 2], DistributedConfig { all_reduce_op: ReduceOperation::Mean }));
+    let started = catch_unwind(|| {
+        ExecutionStrategy::ddp(
+            vec![device(); 2],
+            DistributedConfig { all_reduce_op: ReduceOperation::Mean },
+        )
+    });
     let payload = started.err().expect("Flex has collectives: train by them here");
-    assert!(message(&*payload).contains("Distributed operations are not supported for device"), "{}", message(&*payload));
+    assert!(
+        message(&*payload).contains("Distributed operations are not supported for device"),
+        "{}",
+        message(&*payload)
+    );
 }
 
 fn message(payload: &(dyn std::any::Any + Send)) -> String {
-    payload.downcast_ref::<String>().cloned().or_else(|| payload.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_default()
+    payload
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| payload.downcast_ref::<&str>().map(|s| (*s).to_owned()))
+        .unwrap_or_default()
 }
 
 /// A model whose marks change while it relaxes.
@@ -295,15 +333,30 @@ impl InferenceStep for Fickle {
 #[test]
 fn what_relaxation_refuses_is_a_workers_failure() {
     let directory = tempfile::tempdir().unwrap();
-    let fickle = || PcModel::new(Fickle { model: model(), runs: Count(Arc::default()) }, standard(LossReduction::Mean));
+    let fickle = || {
+        PcModel::new(
+            Fickle { model: model(), runs: Count(Arc::default()) },
+            standard(LossReduction::Mean),
+        )
+    };
     let strategy = ExecutionStrategy::multi(vec![device(); 2], MultiDeviceOptim::OptimMainDevice);
-    let result = Training { directory: directory.path(), strategy, learning_rate: 0.1, epochs: 1 }.of(fickle(), items(64), BATCH);
-    let Some(TrainingError::Workers(failures)) = result.error.as_deref() else { panic!("no worker failed: {:?}", result.error) };
-    assert!(failures.iter().any(|failure| failure.message.contains("vert") && failure.message.contains("before")), "{failures:?}");
+    let result = Training { directory: directory.path(), strategy, learning_rate: 0.1, epochs: 1 }
+        .of(fickle(), items(64), BATCH);
+    let Some(TrainingError::Workers(failures)) = result.error.as_deref() else {
+        panic!("no worker failed: {:?}", result.error)
+    };
+    assert!(
+        failures
+            .iter()
+            .any(|failure| failure.message.contains("vert") && failure.message.contains("before")),
+        "{failures:?}"
+    );
     // On one device burn-train lets the message through as it is.
     let one = catch_unwind(AssertUnwindSafe(|| {
         let strategy = ExecutionStrategy::single(device());
-        Training { directory: directory.path(), strategy, learning_rate: 0.1, epochs: 1 }.of(fickle(), items(64), BATCH).error
+        Training { directory: directory.path(), strategy, learning_rate: 0.1, epochs: 1 }
+            .of(fickle(), items(64), BATCH)
+            .error
     }));
     let payload = one.expect_err("the same is refused on one device");
     assert!(message(&*payload).contains("before"), "{}", message(&*payload));
@@ -311,7 +364,10 @@ fn what_relaxation_refuses_is_a_workers_failure() {
     let strategy = ExecutionStrategy::single(device());
     let healthy = PcModel::new(model(), standard(LossReduction::Mean));
     assert!(
-        Training { directory: directory.path(), strategy, learning_rate: 0.1, epochs: 1 }.of(healthy, items(64), BATCH).error.is_none()
+        Training { directory: directory.path(), strategy, learning_rate: 0.1, epochs: 1 }
+            .of(healthy, items(64), BATCH)
+            .error
+            .is_none()
     );
 }
 
@@ -321,7 +377,14 @@ struct Asks(Arc<Mutex<Vec<[Option<f64>; 6]>>>);
 
 impl EarlyStoppingStrategy for Asks {
     fn should_stop(&mut self, epoch: usize, store: &EventStoreClient) -> bool {
-        let names = ["PC energy", "PC residual", "PC agreement with backprop", "PC passes", "Loss", "Accuracy"];
+        let names = [
+            "PC energy",
+            "PC residual",
+            "PC agreement with backprop",
+            "PC passes",
+            "Loss",
+            "Accuracy",
+        ];
         let mean = |name: &str| store.find_metric(name, epoch, Aggregate::Mean, &Split::Train);
         self.0.lock().unwrap().push(names.map(mean));
         false
@@ -335,16 +398,20 @@ fn metrics_reach_the_event_store() {
     // The tolerance ends relaxation early; every fourth step is compared with backprop.
     let schedule = Schedule::standard(0.2, 60).unwrap().until(0.05).unwrap();
     let pc = PredictiveCoding::new(schedule, LossReduction::Mean).compared_every(4);
-    let result = SupervisedTraining::new(directory.path(), loader(items(64), 16, device()), loader(items(16), 16, Device::flex()))
-        .metrics((AccuracyMetric::new(), LossMetric::new()))
-        .metric_train_numeric(EnergyMetric::new())
-        .metric_train_numeric(ResidualMetric::new())
-        .metric_train_numeric(AgreementMetric::new())
-        .metric_train_numeric(PassesMetric::new())
-        .early_stopping(asks.clone())
-        .num_epochs(3)
-        .with_application_logger(None)
-        .launch(Learner::new(PcModel::new(model(), pc), SgdConfig::new().init(), 0.2));
+    let result = SupervisedTraining::new(
+        directory.path(),
+        loader(items(64), 16, device()),
+        loader(items(16), 16, Device::flex()),
+    )
+    .metrics((AccuracyMetric::new(), LossMetric::new()))
+    .metric_train_numeric(EnergyMetric::new())
+    .metric_train_numeric(ResidualMetric::new())
+    .metric_train_numeric(AgreementMetric::new())
+    .metric_train_numeric(PassesMetric::new())
+    .early_stopping(asks.clone())
+    .num_epochs(3)
+    .with_application_logger(None)
+    .launch(Learner::new(PcModel::new(model(), pc), SgdConfig::new().init(), 0.2));
     assert!(result.error.is_none(), "{:?}", result.error);
     let asked = asks.0.lock().unwrap().clone();
     println!("{asked:?}");
@@ -367,9 +434,14 @@ fn metrics_reach_the_event_store() {
 #[test]
 fn records_save_and_load() {
     let directory = tempfile::tempdir().unwrap();
-    let training =
-        |epochs| Training { directory: directory.path(), strategy: ExecutionStrategy::single(device()), learning_rate: 0.2, epochs };
-    let trained = training(2).of(PcModel::new(model(), standard(LossReduction::Mean)), items(64), 16).model;
+    let training = |epochs| Training {
+        directory: directory.path(),
+        strategy: ExecutionStrategy::single(device()),
+        learning_rate: 0.2,
+        epochs,
+    };
+    let trained =
+        training(2).of(PcModel::new(model(), standard(LossReduction::Mean)), items(64), 16).model;
     let fresh = PcModel::new(Mlp::new(&device()), standard(LossReduction::Mean));
     assert!(apart(&parameters(&fresh), &parameters(&trained)) > 1e-2);
     let loaded = fresh.load_record(trained.clone().into_record());
@@ -391,7 +463,11 @@ impl Regression {
         let x = vertex(tanh(self.model.second.forward(x)));
         let output = vertex(self.model.third.forward(x));
         let targets = batch.x.narrow(1, 0, CLASSES);
-        RegressionOutput::new(MseLoss::new().forward(output.clone(), targets.clone(), Reduction::Mean), output, targets)
+        RegressionOutput::new(
+            MseLoss::new().forward(output.clone(), targets.clone(), Reduction::Mean),
+            output,
+            targets,
+        )
     }
 }
 
@@ -414,7 +490,8 @@ impl InferenceStep for Regression {
     }
 }
 
-/// Fixed prediction at rate 1 is backprop, also through two workers and for regression; standard PC is not.
+/// Fixed prediction at rate 1 is backprop, also through two workers and for regression; standard PC
+/// is not.
 #[test]
 fn regression_by_backprop_and_by_fixed_prediction() {
     let directory = tempfile::tempdir().unwrap();
@@ -458,7 +535,9 @@ fn passes_of_schedules() {
         let mut model = model();
         let mut optimiser = SgdConfig::new().init();
         let mut pc = PredictiveCoding::new(schedule, LossReduction::Mean);
-        let learned = pc.train(&mut model, |m| m.classify(batch.clone()).loss, |m, g| optimiser.step(0.1, m, g)).unwrap();
+        let learned = pc
+            .train(&mut model, |m| m.classify(batch.clone()).loss, |m, g| optimiser.step(0.1, m, g))
+            .unwrap();
         println!("{name}: {} passes", learned.passes);
         assert_eq!(learned.passes, passes, "{name}");
     }

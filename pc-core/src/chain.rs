@@ -6,8 +6,9 @@ use crate::{
     vertex::{Cache, Inputs, Pulled, Structure, Vertex},
 };
 
-/// One prediction made of links, each the only parent of the next: `mu = f_n(... f_1(parents))`, such as pool(relu(conv(v))). Only the end is
-/// a vertex with a state: what counts as one vertex changes every rule but backprop.
+/// One prediction made of links, each the only parent of the next: `mu = f_n(... f_1(parents))`,
+/// such as pool(relu(conv(v))). Only the end is a vertex with a state: what counts as one vertex
+/// changes every rule but backprop.
 ///
 /// The first link may have several parents. Parameters are shared out in order.
 pub struct Chain<T: Tensor> {
@@ -21,8 +22,8 @@ impl<T: Tensor> std::fmt::Debug for Chain<T> {
     }
 }
 
-/// Slots of the cache, three for each link: its output at the reference, that output's displacement, the cotangent there; and its value
-/// where that is asked for.
+/// Slots of the cache, three for each link: its output at the reference, that output's
+/// displacement, the cotangent there; and its value where that is asked for.
 const SLOTS: usize = 4;
 const REFERENCE: usize = 0;
 const DISPLACEMENT: usize = 1;
@@ -54,13 +55,16 @@ impl<T: Tensor> Chain<T> {
     /// Makes the slots between the links, where the batch is new.
     fn prepare(&self, at: &Inputs<'_, T>, cache: &mut Cache<T>) -> Result<()> {
         let batch = at.value(0).batch();
-        let fits = (0..self.last()).all(|k| cache.get(SLOTS * k + REFERENCE).is_ok_and(|held| held.batch() == batch));
+        let fits = (0..self.last())
+            .all(|k| cache.get(SLOTS * k + REFERENCE).is_ok_and(|held| held.batch() == batch));
         if fits {
             return Ok(());
         }
         let like = at.value(0);
-        let mut shapes: Vec<Vec<usize>> = (0..at.len()).map(|k| at.value(k).shape().split_off(1)).collect();
-        let parameters: Vec<Vec<usize>> = (0..at.parameter_count()).map(|k| at.parameter(k).shape()).collect();
+        let mut shapes: Vec<Vec<usize>> =
+            (0..at.len()).map(|k| at.value(k).shape().split_off(1)).collect();
+        let parameters: Vec<Vec<usize>> =
+            (0..at.parameter_count()).map(|k| at.parameter(k).shape()).collect();
         let parameters: Vec<&[usize]> = parameters.iter().map(Vec::as_slice).collect();
         let mut first = 0;
         for (k, link) in self.links.iter().enumerate().take(self.last()) {
@@ -97,8 +101,9 @@ impl<T: Tensor> Vertex<T> for Chain<T> {
         for link in &self.links {
             let parents: Vec<&[usize]> = shapes.iter().map(Vec::as_slice).collect();
             let count = link.parameters();
-            let own =
-                parameters.get(first..first + count).ok_or_else(|| Error::graph(format!("its {} has too few parameters", link.kind())))?;
+            let own = parameters.get(first..first + count).ok_or_else(|| {
+                Error::graph(format!("its {} has too few parameters", link.kind()))
+            })?;
             shapes = vec![link.shape(&parents, own)?];
             first += count;
         }
@@ -123,11 +128,17 @@ impl<T: Tensor> Vertex<T> for Chain<T> {
         let mut input: Option<T> = None;
         for (k, link) in self.links.iter().enumerate() {
             let count = link.parameters();
-            let mut own = if k < self.last() { Some(Self::take(cache, SLOTS * k + REFERENCE)?) } else { None };
+            let mut own = if k < self.last() {
+                Some(Self::take(cache, SLOTS * k + REFERENCE)?)
+            } else {
+                None
+            };
             let result = own.as_mut().unwrap_or(output);
             match &input {
                 None => link.predict(&at.share(first, count), cache.child(k), result)?,
-                Some(x) => link.predict(&at.link(x, x, None, first, count), cache.child(k), result)?,
+                Some(x) => {
+                    link.predict(&at.link(x, x, None, first, count), cache.child(k), result)?
+                }
             }
             if let Some(x) = input.take() {
                 if self.needs_value(k) {
@@ -143,12 +154,26 @@ impl<T: Tensor> Vertex<T> for Chain<T> {
         Ok(())
     }
 
-    fn change(&self, at: &Inputs<'_, T>, cache: &mut Cache<T>, predicted: &T, output: &mut T) -> Result<()> {
+    fn change(
+        &self,
+        at: &Inputs<'_, T>,
+        cache: &mut Cache<T>,
+        predicted: &T,
+        output: &mut T,
+    ) -> Result<()> {
         let mut first = 0;
         for (k, link) in self.links.iter().enumerate() {
             let count = link.parameters();
-            let mut own = if k < self.last() { Some(Self::take(cache, SLOTS * k + DISPLACEMENT)?) } else { None };
-            let reference = if k < self.last() { Some(Self::take(cache, SLOTS * k + REFERENCE)?) } else { None };
+            let mut own = if k < self.last() {
+                Some(Self::take(cache, SLOTS * k + DISPLACEMENT)?)
+            } else {
+                None
+            };
+            let reference = if k < self.last() {
+                Some(Self::take(cache, SLOTS * k + REFERENCE)?)
+            } else {
+                None
+            };
             let result = own.as_mut().unwrap_or(output);
             let predicted = reference.as_ref().unwrap_or(predicted);
             if k == 0 {
@@ -159,10 +184,20 @@ impl<T: Tensor> Vertex<T> for Chain<T> {
                 if self.needs_value(k) {
                     let mut value = Self::take(cache, SLOTS * (k - 1) + VALUE)?;
                     value.set_sum(&x, &d);
-                    link.change(&at.link(&value, &x, Some(&d), first, count), cache.child(k), predicted, result)?;
+                    link.change(
+                        &at.link(&value, &x, Some(&d), first, count),
+                        cache.child(k),
+                        predicted,
+                        result,
+                    )?;
                     cache.put(SLOTS * (k - 1) + VALUE, value);
                 } else {
-                    link.change(&at.link(&x, &x, Some(&d), first, count), cache.child(k), predicted, result)?;
+                    link.change(
+                        &at.link(&x, &x, Some(&d), first, count),
+                        cache.child(k),
+                        predicted,
+                        result,
+                    )?;
                 }
                 cache.put(SLOTS * (k - 1) + REFERENCE, x);
                 cache.put(SLOTS * (k - 1) + DISPLACEMENT, d);
@@ -178,19 +213,35 @@ impl<T: Tensor> Vertex<T> for Chain<T> {
         Ok(())
     }
 
-    fn pull(&self, at: &Inputs<'_, T>, cache: &mut Cache<T>, cotangent: &T, pulled: &mut Pulled<'_, T>) -> Result<()> {
+    fn pull(
+        &self,
+        at: &Inputs<'_, T>,
+        cache: &mut Cache<T>,
+        cotangent: &T,
+        pulled: &mut Pulled<'_, T>,
+    ) -> Result<()> {
         let mut first = self.parameters();
         let mut arrived: Option<T> = None;
         for (k, link) in self.links.iter().enumerate().rev() {
             let count = link.parameters();
             first -= count;
-            let mut force = [if k > 0 { Some(Self::take(cache, SLOTS * (k - 1) + COTANGENT)?) } else { None }];
+            let mut force =
+                [if k > 0 { Some(Self::take(cache, SLOTS * (k - 1) + COTANGENT)?) } else { None }];
             let u = arrived.as_ref().unwrap_or(cotangent);
             if k == 0 {
-                link.pull(&at.share(first, count), cache.child(0), u, &mut pulled.share(first, count))?;
+                link.pull(
+                    &at.share(first, count),
+                    cache.child(0),
+                    u,
+                    &mut pulled.share(first, count),
+                )?;
             } else {
                 let x = Self::take(cache, SLOTS * (k - 1) + REFERENCE)?;
-                let value = if self.needs_value(k) { Some(Self::take(cache, SLOTS * (k - 1) + VALUE)?) } else { None };
+                let value = if self.needs_value(k) {
+                    Some(Self::take(cache, SLOTS * (k - 1) + VALUE)?)
+                } else {
+                    None
+                };
                 // A link that reads no values is content with any.
                 let at = at.link(value.as_ref().unwrap_or(&x), &x, None, first, count);
                 link.pull(&at, cache.child(k), u, &mut pulled.link(&mut force, first, count))?;

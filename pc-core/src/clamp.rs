@@ -16,35 +16,40 @@ pub type SharedLoss<T> = Rc<RefCell<dyn Loss<T>>>;
 #[non_exhaustive]
 #[derive(Clone)]
 pub enum Clamp<T> {
-    /// Free to move (what a vertex without a clamp is), starting at this value rather than where the schedule would start it. A free vertex that
-    /// nothing predicts, such as the input of a generative model, needs this.
+    /// Free to move (what a vertex without a clamp is), starting at this value rather than where
+    /// the schedule would start it. A free vertex that nothing predicts, such as the input of a
+    /// generative model, needs this.
     Free(T),
-    /// Held at this value. The error `v - mu` of a held vertex that something predicts drives the rest.
+    /// Held at this value. The error `v - mu` of a held vertex that something predicts drives the
+    /// rest.
     Held(T),
     /// Held where the mask is 1, free where it is 0: completing a part from the rest.
     Masked {
-        /// What the held elements are held at; the others start there too where nothing predicts the vertex.
+        /// What the held elements are held at; the others start there too where nothing predicts
+        /// the vertex.
         value: T,
         /// 1 where held, 0 where free.
         mask: T,
     },
-    /// Held at `mu + beta (target - mu)`, with `mu` the feed-forward prediction, set once at the start. Gradients come out multiplied
-    /// by about `beta`.
+    /// Held at `mu + beta (target - mu)`, with `mu` the feed-forward prediction, set once at the
+    /// start. Gradients come out multiplied by about `beta`.
     Nudged {
         /// What it is nudged towards.
         target: T,
         /// The strength; negative pushes away.
         beta: f64,
     },
-    /// Not a state at all: the vertex follows its prediction, and its error is `-lambda dL/dmu` there. With `lambda = 1` and the squared error
-    /// this is what holding does. Small `lambda` is the weak loss, whose relaxed gradients over `lambda` approach backprop's.
+    /// Not a state at all: the vertex follows its prediction, and its error is `-lambda dL/dmu`
+    /// there. With `lambda = 1` and the squared error this is what holding does. Small `lambda` is
+    /// the weak loss, whose relaxed gradients over `lambda` approach backprop's.
     Driven {
         /// The loss.
         loss: SharedLoss<T>,
         /// The strength `lambda`.
         lambda: f64,
     },
-    /// Held at this value, and its own error cut: the incoming predictions are ignored (Pearl's `do`).
+    /// Held at this value, and its own error cut: the incoming predictions are ignored (Pearl's
+    /// `do`).
     Intervened(T),
 }
 
@@ -161,7 +166,9 @@ impl<T: Tensor> Clamps<T> {
             for tensor in clamp.tensors() {
                 let batch = tensor.batch();
                 if batch == 0 {
-                    return Err(Error::clamp("its clamp holds an empty batch").at(topology.name(vertex)));
+                    return Err(
+                        Error::clamp("its clamp holds an empty batch").at(topology.name(vertex))
+                    );
                 }
                 match found {
                     None => found = Some((batch, vertex)),
@@ -176,7 +183,9 @@ impl<T: Tensor> Clamps<T> {
                 }
             }
         }
-        found.map(|(batch, _)| batch).ok_or_else(|| Error::clamp("no vertex is clamped, so there is nothing to start from"))
+        found
+            .map(|(batch, _)| batch)
+            .ok_or_else(|| Error::clamp("no vertex is clamped, so there is nothing to start from"))
     }
 }
 
@@ -184,7 +193,9 @@ impl<T> Clamp<T> {
     /// The tensors of the clamp.
     pub(crate) fn tensors(&self) -> impl Iterator<Item = &T> {
         let (first, second) = match self {
-            Clamp::Free(value) | Clamp::Held(value) | Clamp::Intervened(value) => (Some(value), None),
+            Clamp::Free(value) | Clamp::Held(value) | Clamp::Intervened(value) => {
+                (Some(value), None)
+            }
             Clamp::Masked { value, mask } => (Some(value), Some(mask)),
             Clamp::Nudged { target, .. } => (Some(target), None),
             Clamp::Driven { .. } => (None, None),

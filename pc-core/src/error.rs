@@ -9,7 +9,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// The graph itself is wrong: an unknown parent, a doubled name, a cycle where an order is needed.
+    /// The graph itself is wrong: an unknown parent, a doubled name, a cycle where an order is
+    /// needed.
     Graph,
     /// Two shapes that should agree do not.
     Shape,
@@ -21,7 +22,8 @@ pub enum ErrorKind {
     Unsupported,
     /// A number that must be finite is not.
     NotFinite,
-    /// The calls came in an order that makes no sense, such as advancing a relaxation that was never begun.
+    /// The calls came in an order that makes no sense, such as advancing a relaxation that was
+    /// never begun.
     Misuse,
     /// The framework underneath reported a failure.
     Backend,

@@ -2,8 +2,9 @@
 
 use crate::{tensor::Tensor, topology::ParamId, vertex::GradientSlot};
 
-/// The gradients of a network's parameters, `g = -sum (d mu / d theta)^T pi e`: the sign an optimiser expects, so that at the
-/// fixed-prediction equilibrium they are `dL/dtheta`. A parameter that no error reached has none (and an optimiser leaves it alone).
+/// The gradients of a network's parameters, `g = -sum (d mu / d theta)^T pi e`: the sign an
+/// optimiser expects, so that at the fixed-prediction equilibrium they are `dL/dtheta`. A parameter
+/// that no error reached has none (and an optimiser leaves it alone).
 #[derive(Clone, Debug)]
 pub struct Gradients<T> {
     pub(crate) slots: Vec<GradientSlot<T>>,
@@ -15,7 +16,10 @@ impl<T: Tensor> Gradients<T> {
     where
         T: 'a,
     {
-        let slots = parameters.into_iter().map(|p| GradientSlot { tensor: Some(p.zeros(&p.shape())), defined: false }).collect();
+        let slots = parameters
+            .into_iter()
+            .map(|p| GradientSlot { tensor: Some(p.zeros(&p.shape())), defined: false })
+            .collect();
         Self { slots }
     }
 
@@ -53,8 +57,9 @@ impl<T: Tensor> Gradients<T> {
         slot.tensor.take()
     }
 
-    /// The memory of one gradient, which counts as set from here on: where the flag is true its contents are stale and must be
-    /// **overwritten**, else added to. None where the parameter is not known or has no memory yet (see [`Gradients::set`]).
+    /// The memory of one gradient, which counts as set from here on: where the flag is true its
+    /// contents are stale and must be **overwritten**, else added to. None where the parameter is
+    /// not known or has no memory yet (see [`Gradients::set`]).
     pub fn slot(&mut self, parameter: ParamId) -> Option<(&mut T, bool)> {
         let slot = self.slots.get_mut(parameter.index())?;
         let tensor = slot.tensor.as_mut()?;
@@ -89,9 +94,13 @@ impl<T: Tensor> Gradients<T> {
         T::all_finite(self.iter().filter_map(|(_, gradient)| gradient))
     }
 
-    /// How each gradient agrees with the same parameter's in `reference`, in order of the parameters.
+    /// How each gradient agrees with the same parameter's in `reference`, in order of the
+    /// parameters.
     pub fn agreement(&self, reference: &Self) -> Vec<Agreement> {
-        self.iter().zip(reference.iter()).map(|((_, ours), (_, theirs))| Agreement::between(ours, theirs)).collect()
+        self.iter()
+            .zip(reference.iter())
+            .map(|((_, ours), (_, theirs))| Agreement::between(ours, theirs))
+            .collect()
     }
 }
 
@@ -121,16 +130,22 @@ impl Agreement {
 
     /// Compares two lists of numbers of equal length. A NaN on either side makes every figure NaN.
     pub fn of_slices(gradient: &[f64], reference: &[f64]) -> Self {
-        let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+        let norm =
+            |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
         // `f64::max` would drop a NaN; this keeps it.
-        let largest =
-            |values: &mut dyn Iterator<Item = f64>| values.fold(0.0_f64, |m, x| if x.abs() > m || x.is_nan() { x.abs() } else { m });
+        let largest = |values: &mut dyn Iterator<Item = f64>| {
+            values.fold(0.0_f64, |m, x| if x.abs() > m || x.is_nan() { x.abs() } else { m })
+        };
         let difference = || gradient.iter().zip(reference).map(|(a, b)| a - b);
-        let (ours, theirs) = (norm(&mut gradient.iter().copied()), norm(&mut reference.iter().copied()));
+        let (ours, theirs) =
+            (norm(&mut gradient.iter().copied()), norm(&mut reference.iter().copied()));
         let dot: f64 = gradient.iter().zip(reference).map(|(a, b)| a * b).sum();
         let over = |x: f64, y: f64| if x == 0.0 && y == 0.0 { 0.0 } else { x / y };
         Self {
-            max_difference: over(largest(&mut difference()), largest(&mut reference.iter().copied())),
+            max_difference: over(
+                largest(&mut difference()),
+                largest(&mut reference.iter().copied()),
+            ),
             relative_norm: over(norm(&mut difference()), theirs),
             cosine: if ours == 0.0 && theirs == 0.0 {
                 1.0

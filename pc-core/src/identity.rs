@@ -6,7 +6,8 @@ use crate::{
     vertex::{Cache, Inputs, Pulled, Vertex},
 };
 
-/// `mu = v`, of one parent and without parameters, on tensors of any kind: what levelling inserts, and what an output of its own is.
+/// `mu = v`, of one parent and without parameters, on tensors of any kind: what levelling inserts,
+/// and what an output of its own is.
 ///
 /// # Example
 /// ```
@@ -37,7 +38,13 @@ impl<T: Tensor> Vertex<T> for Identity {
         Ok(())
     }
 
-    fn change(&self, at: &Inputs<'_, T>, _cache: &mut Cache<T>, _predicted: &T, output: &mut T) -> Result<()> {
+    fn change(
+        &self,
+        at: &Inputs<'_, T>,
+        _cache: &mut Cache<T>,
+        _predicted: &T,
+        output: &mut T,
+    ) -> Result<()> {
         match at.displacement(0) {
             Some(displacement) => output.copy_from(displacement),
             None => output.fill(0.0),
@@ -45,7 +52,13 @@ impl<T: Tensor> Vertex<T> for Identity {
         Ok(())
     }
 
-    fn pull(&self, _at: &Inputs<'_, T>, _cache: &mut Cache<T>, cotangent: &T, pulled: &mut Pulled<'_, T>) -> Result<()> {
+    fn pull(
+        &self,
+        _at: &Inputs<'_, T>,
+        _cache: &mut Cache<T>,
+        cotangent: &T,
+        pulled: &mut Pulled<'_, T>,
+    ) -> Result<()> {
         if let Some(force) = pulled.force(0) {
             force.copy_from(cotangent);
         }

@@ -1,9 +1,11 @@
 //! Predictive coding on any computation graph.
 //!
-//! Every vertex of a graph holds a **value** `v`, its parents **predict** it, `mu = f(parents)`, and the **error** is value minus prediction,
-//! `e = v - mu`. Relaxation moves values down the **energy** `F = sum 1/2 pi |e|^2` (plus an output loss), and weights learn from the errors
-//! next to them. No framework is named here: a model is a [`Network`] of some [`Tensor`], a rule is a [`Schedule`], and [`Relaxation`] is the one loop that
-//! runs it. The [`host`] backend runs on the CPU with nothing but this crate, in `f32` and `f64`.
+//! Every vertex of a graph holds a **value** `v`, its parents **predict** it, `mu = f(parents)`,
+//! and the **error** is value minus prediction, `e = v - mu`. Relaxation moves values down the
+//! **energy** `F = sum 1/2 pi |e|^2` (plus an output loss), and weights learn from the errors next
+//! to them. No framework is named here: a model is a [`Network`] of some [`Tensor`], a rule is a
+//! [`Schedule`], and [`Relaxation`] is the one loop that runs it. The [`host`] backend runs on the
+//! CPU with nothing but this crate, in `f32` and `f64`.
 //!
 //! Start with [`Graph`] for a worked example, and [`Schedule`] for the rules.
 
@@ -32,9 +34,14 @@ pub use gradients::{Agreement, Gradients};
 pub use graph::{Graph, GraphBuilder, GraphLinearisation};
 pub use identity::Identity;
 pub use loss::{Loss, LossForm, SquaredError};
-pub use network::{Abilities, Drives, Forward, FusedSteps, GraphFrame, Network, NodeState, Residuals, Settings, State, Want};
+pub use network::{
+    Abilities, Drives, Forward, FusedSteps, GraphFrame, Network, NodeState, Residuals, Settings,
+    State, Want,
+};
 pub use relaxation::{Energy, Event, Losses, Outcome, Relaxation, Status};
-pub use schedule::{Coordinates, Evaluation, Learning, Linearise, Reduction, Schedule, Start, StepRule};
+pub use schedule::{
+    Coordinates, Evaluation, Learning, Linearise, Reduction, Schedule, Start, StepRule,
+};
 pub use tensor::{NodeJob, StateStep, Tensor};
 pub use topology::{ParamId, Prediction, PredictionId, Topology, VertexId};
 pub use vertex::{Cache, Inputs, Pulled, Structure, Vertex};

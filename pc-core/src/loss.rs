@@ -2,8 +2,9 @@
 
 use crate::{Result, tensor::Tensor};
 
-/// A loss on one vertex's prediction, with its target inside. It is summed over the batch, never averaged: a mean would make the drive
-/// weaker by the batch size, which in live mode is another learning rule. Name the mean with [`crate::Reduction::Mean`] instead.
+/// A loss on one vertex's prediction, with its target inside. It is summed over the batch, never
+/// averaged: a mean would make the drive weaker by the batch size, which in live mode is another
+/// learning rule. Name the mean with [`crate::Reduction::Mean`] instead.
 ///
 /// Any closure `FnMut(&T, &mut T) -> Result<f64>` is a loss.
 ///
@@ -26,7 +27,8 @@ use crate::{Result, tensor::Tensor};
 /// # Ok::<(), pc_core::Error>(())
 /// ```
 pub trait Loss<T> {
-    /// Writes the drive `-dL/dmu` at `prediction` to `drive` and returns `L`, summed over the batch.
+    /// Writes the drive `-dL/dmu` at `prediction` to `drive` and returns `L`, summed over the
+    /// batch.
     ///
     /// # Errors
     /// Where the target does not fit the prediction, or the framework reports a failure.

@@ -13,12 +13,14 @@ pub use crate::graph::{GraphFrame, NodeState};
 
 /// A model as predictive coding sees it: vertices that hold values, predictions of them, pullbacks.
 ///
-/// A network says what it can do in [`Network::abilities`]; the engine checks them against the schedule and refuses what is missing,
-/// so an implementation may answer the calls it has not declared with an [`crate::ErrorKind::Unsupported`] error.
+/// A network says what it can do in [`Network::abilities`]; the engine checks them against the
+/// schedule and refuses what is missing, so an implementation may answer the calls it has not
+/// declared with an [`crate::ErrorKind::Unsupported`] error.
 ///
-/// The **linearisation** is what one evaluation leaves behind: caches, saved masks, a framework's autograd graph. It is owned by the
-/// caller, made once by [`Network::linearisation`] and refilled, so that a warm relaxation allocates nothing.
-/// Errors belong to predictions, not to vertices: a vertex may have several.
+/// The **linearisation** is what one evaluation leaves behind: caches, saved masks, a framework's
+/// autograd graph. It is owned by the caller, made once by [`Network::linearisation`] and refilled,
+/// so that a warm relaxation allocates nothing. Errors belong to predictions, not to vertices: a
+/// vertex may have several.
 pub trait Network {
     /// The framework's tensor.
     type Tensor: Tensor;
@@ -31,37 +33,54 @@ pub trait Network {
     /// What this network can do.
     fn abilities(&self) -> Abilities;
 
-    /// Makes `values` hold one tensor for every vertex, shaped for this batch, and says whether it had to allocate: at the first batch,
-    /// and where the batch size changes. Contents do not matter.
+    /// Makes `values` hold one tensor for every vertex, shaped for this batch, and says whether it
+    /// had to allocate: at the first batch, and where the batch size changes. Contents do not
+    /// matter.
     ///
     /// # Errors
     /// Clamps that do not agree with one another, or whose shapes are not their vertices'.
-    fn prepare(&mut self, clamps: &Clamps<Self::Tensor>, values: &mut Vec<Self::Tensor>) -> Result<bool>;
+    fn prepare(
+        &mut self,
+        clamps: &Clamps<Self::Tensor>,
+        values: &mut Vec<Self::Tensor>,
+    ) -> Result<bool>;
 
     /// An empty linearisation.
     fn linearisation(&self) -> Self::Linearisation;
 
-    /// A feed-forward pass: visits the predictions in [`Topology::forward_order`], sets every vertex that [`Forward::follows`] selects to
-    /// its first prediction (plus its offset), and leaves `into` linearised there, this point being its reference.
+    /// A feed-forward pass: visits the predictions in [`Topology::forward_order`], sets every
+    /// vertex that [`Forward::follows`] selects to its first prediction (plus its offset), and
+    /// leaves `into` linearised there, this point being its reference.
     ///
     /// # Errors
     /// A cycle; what the framework reports.
-    fn forward(&mut self, pass: Forward<'_, Self::Tensor>, into: &mut Self::Linearisation) -> Result<()>;
+    fn forward(
+        &mut self,
+        pass: Forward<'_, Self::Tensor>,
+        into: &mut Self::Linearisation,
+    ) -> Result<()>;
 
-    /// Evaluates every prediction at `state.values`, which becomes the reference. With `after_forward` the linearisation stands there
-    /// already, but for predictions that a forward pass does not visit.
+    /// Evaluates every prediction at `state.values`, which becomes the reference. With
+    /// `after_forward` the linearisation stands there already, but for predictions that a forward
+    /// pass does not visit.
     ///
     /// # Errors
     /// What the framework reports.
-    fn refer(&mut self, state: &State<Self::Tensor>, settings: Settings, after_forward: bool, into: &mut Self::Linearisation)
-    -> Result<()>;
+    fn refer(
+        &mut self,
+        state: &State<Self::Tensor>,
+        settings: Settings,
+        after_forward: bool,
+        into: &mut Self::Linearisation,
+    ) -> Result<()>;
 
     /// Prediction `index` at the reference, after [`Network::forward`] or [`Network::refer`].
-    fn prediction<'a>(&self, at: &'a Self::Linearisation, index: usize) -> Option<&'a Self::Tensor>;
+    fn prediction<'a>(&self, at: &'a Self::Linearisation, index: usize)
+    -> Option<&'a Self::Tensor>;
 
-    /// Moves the linearisation to `reference + displacement` and writes every prediction's error there, which is
-    /// `e = r + d - [f(v_ref + d) - f(v_ref)]` with `r` the error at the reference. An error that still is `r` may be left alone.
-    /// Needs [`Abilities::predict`].
+    /// Moves the linearisation to `reference + displacement` and writes every prediction's error
+    /// there, which is `e = r + d - [f(v_ref + d) - f(v_ref)]` with `r` the error at the reference.
+    /// An error that still is `r` may be left alone. Needs [`Abilities::predict`].
     ///
     /// # Errors
     /// What the framework reports.
@@ -74,9 +93,10 @@ pub trait Network {
         into: &mut Self::Linearisation,
     ) -> Result<()>;
 
-    /// Pulls precision-weighted errors back through the predictions that `want` selects: their contributions to the forces on
-    /// their parents replace those of earlier pulls (see [`Network::force`]), and their parameter gradients are added to `gradients`, where given.
-    /// A network that can only pull everything may do more than is asked.
+    /// Pulls precision-weighted errors back through the predictions that `want` selects: their
+    /// contributions to the forces on their parents replace those of earlier pulls (see
+    /// [`Network::force`]), and their parameter gradients are added to `gradients`, where given. A
+    /// network that can only pull everything may do more than is asked.
     ///
     /// # Errors
     /// What the framework reports.
@@ -92,12 +112,14 @@ pub trait Network {
     /// Forgets the contributions of earlier pulls.
     fn forget_pulls(&self, at: &mut Self::Linearisation);
 
-    /// The force on a vertex, `sum over children of J^T pi e`, from the pulls so far; none where nothing has been pulled.
+    /// The force on a vertex, `sum over children of J^T pi e`, from the pulls so far; none where
+    /// nothing has been pulled.
     fn force<'a>(&self, at: &'a Self::Linearisation, vertex: VertexId) -> Option<&'a Self::Tensor>;
 
-    /// A whole-net traversal against the order: cotangents start at the predictions with a drive, and every other prediction is pulled with
-    /// what has arrived at its vertex. Leaves that arrival in [`Network::force`], and adds parameter gradients, each prediction's weighed
-    /// by `weights` where given. This is backprop, and the gradient of error-based PC.
+    /// A whole-net traversal against the order: cotangents start at the predictions with a drive,
+    /// and every other prediction is pulled with what has arrived at its vertex. Leaves that
+    /// arrival in [`Network::force`], and adds parameter gradients, each prediction's weighed by
+    /// `weights` where given. This is backprop, and the gradient of error-based PC.
     ///
     /// # Errors
     /// A cycle; what the framework reports.
@@ -109,14 +131,16 @@ pub trait Network {
         at: &mut Self::Linearisation,
     ) -> Result<()>;
 
-    /// The norm of the drive, which tolerances are relative to, where the network knows it better than the errors of driven and held vertices tell:
-    /// where the loss is a vertex itself, and its error a constant.
+    /// The norm of the drive, which tolerances are relative to, where the network knows it better
+    /// than the errors of driven and held vertices tell: where the loss is a vertex itself, and its
+    /// error a constant.
     fn drive_norm(&self) -> Option<f64> {
         None
     }
 
-    /// Says what failed in a call that could not: the operations of a [`Tensor`] return no errors. It is asked where numbers are not finite, and at the end,
-    /// so that a device that was lost is not taken for a relaxation that diverged.
+    /// Says what failed in a call that could not: the operations of a [`Tensor`] return no errors.
+    /// It is asked where numbers are not finite, and at the end, so that a device that was lost is
+    /// not taken for a relaxation that diverged.
     ///
     /// # Errors
     /// What failed.
@@ -127,30 +151,39 @@ pub trait Network {
     /// An empty set of gradients for the parameters.
     fn gradients(&self) -> Gradients<Self::Tensor>;
 
-    /// Takes over several plain synchronous steps at once, where the network has something faster than the engine's loop (a fused
-    /// kernel). Returns how many it took, none where it leaves them to the engine. After live steps the engine calls [`Network::linearise`] at the
-    /// same state, which a network that stands there already need not compute again.
+    /// Takes over several plain synchronous steps at once, where the network has something faster
+    /// than the engine's loop (a fused kernel). Returns how many it took, none where it leaves them
+    /// to the engine. After live steps the engine calls [`Network::linearise`] at the same state,
+    /// which a network that stands there already need not compute again.
     ///
     /// # Errors
     /// What the framework reports.
-    fn take_steps(&mut self, _steps: FusedSteps<'_, Self::Tensor>, _at: &mut Self::Linearisation) -> Result<Option<usize>> {
+    fn take_steps(
+        &mut self,
+        _steps: FusedSteps<'_, Self::Tensor>,
+        _at: &mut Self::Linearisation,
+    ) -> Result<Option<usize>> {
         Ok(None)
     }
 }
 
-/// What a [`Network`] can do. Nothing is pretended: a schedule that needs what is missing is refused, or takes the stated slower way.
+/// What a [`Network`] can do. Nothing is pretended: a schedule that needs what is missing is
+/// refused, or takes the stated slower way.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Abilities {
     /// Predict at values other than the feed-forward ones. Live schedules need it.
     pub predict: bool,
-    /// Be pulled more than once at one linearisation. Without it, every frozen step linearises anew at the same point.
+    /// Be pulled more than once at one linearisation. Without it, every frozen step linearises anew
+    /// at the same point.
     pub repull: bool,
-    /// Pull some predictions and not others. Front-only evaluation, closed forms off chains and Z-IL need it.
+    /// Pull some predictions and not others. Front-only evaluation, closed forms off chains and
+    /// Z-IL need it.
     pub single: bool,
     /// Know which vertex predicts which. Levels, and all that rests on them, need it.
     pub edges: bool,
-    /// Traverse the whole net from drives ([`Network::reverse`]), and forward with offsets. Backprop and error-based PC need it.
+    /// Traverse the whole net from drives ([`Network::reverse`]), and forward with offsets.
+    /// Backprop and error-based PC need it.
     pub traverse: bool,
     /// Let parameters move while states relax ([`Settings::plastic`]). Incremental PC needs it.
     pub plastic: bool,
@@ -158,9 +191,23 @@ pub struct Abilities {
 
 impl Abilities {
     /// All of them.
-    pub const ALL: Self = Self { predict: true, repull: true, single: true, edges: true, traverse: true, plastic: true };
+    pub const ALL: Self = Self {
+        predict: true,
+        repull: true,
+        single: true,
+        edges: true,
+        traverse: true,
+        plastic: true,
+    };
     /// None of them.
-    pub const NONE: Self = Self { predict: false, repull: false, single: false, edges: false, traverse: false, plastic: false };
+    pub const NONE: Self = Self {
+        predict: false,
+        repull: false,
+        single: false,
+        edges: false,
+        traverse: false,
+        plastic: false,
+    };
 }
 
 /// How a relaxation will use a network.
@@ -170,15 +217,18 @@ pub struct Settings {
     pub live: bool,
     /// Parameters may move between the reference and a later linearisation.
     pub plastic: bool,
-    /// Parameter gradients will be asked of the linearisation that is being made. A hint, given as far as it is known: it lets a network whose
-    /// linearisations differ with and without gradients (a framework's tape) make the right one at once.
+    /// Parameter gradients will be asked of the linearisation that is being made. A hint, given as
+    /// far as it is known: it lets a network whose linearisations differ with and without gradients
+    /// (a framework's tape) make the right one at once.
     pub learns: bool,
 }
 
 impl Settings {
-    /// Whether a prediction may differ from what it was at the reference: a parent has moved, or its parameters may have.
+    /// Whether a prediction may differ from what it was at the reference: a parent has moved, or
+    /// its parameters may have.
     pub fn may_change(self, prediction: &Prediction, moved: &[bool]) -> bool {
-        (self.plastic && !prediction.parameters.is_empty()) || prediction.parents.iter().any(|parent| moved[parent.index()])
+        (self.plastic && !prediction.parameters.is_empty())
+            || prediction.parents.iter().any(|parent| moved[parent.index()])
     }
 }
 
@@ -218,12 +268,14 @@ pub struct Forward<'a, T> {
     pub values: &'a mut [T],
     /// Which vertices take their prediction's value.
     pub follows: &'a [bool],
-    /// What is added to a following vertex after its prediction, by vertex (error-based PC). Empty for nothing.
+    /// What is added to a following vertex after its prediction, by vertex (error-based PC). Empty
+    /// for nothing.
     pub offsets: &'a [T],
     /// How the linearisation will be used.
     pub settings: Settings,
-    /// Where one [`Network::reverse`] is all that follows: its weights, empty for 1. A hint, which lets a network whose forward and backward passes
-    /// are one call of a user's program make do with one.
+    /// Where one [`Network::reverse`] is all that follows: its weights, empty for 1. A hint, which
+    /// lets a network whose forward and backward passes are one call of a user's program make do
+    /// with one.
     pub sweep: Option<&'a [f64]>,
 }
 
@@ -232,7 +284,8 @@ pub struct Forward<'a, T> {
 pub struct Want<'a> {
     /// Which predictions to pull, by index; empty means all.
     pub predictions: &'a [bool],
-    /// Which vertices' forces are of interest, by index; empty means none (parameter gradients alone).
+    /// Which vertices' forces are of interest, by index; empty means none (parameter gradients
+    /// alone).
     pub forces: &'a [bool],
 }
 
@@ -253,37 +306,47 @@ impl Want<'_> {
 pub struct Drives<'a, T> {
     /// A cotangent for every prediction, read where `driven`.
     pub cotangents: &'a [T],
-    /// Which predictions start with their own cotangent; the others pass on what arrives at their vertex.
+    /// Which predictions start with their own cotangent; the others pass on what arrives at their
+    /// vertex.
     pub driven: &'a [bool],
     /// Which vertices cotangents may arrive at; the others (held ones) end the traversal.
     pub forces: &'a [bool],
     /// Weights on each prediction's parameter gradients; empty for 1.
     pub weights: &'a [f64],
-    /// Whether what arrives at the vertices will be read from [`Network::force`] afterwards; else it may be let go on the way.
+    /// Whether what arrives at the vertices will be read from [`Network::force`] afterwards; else
+    /// it may be let go on the way.
     pub arrivals: bool,
 }
 
-/// What [`Network::take_steps`] may take over: `steps` plain steps at `rate` from `state`, live or frozen.
+/// What [`Network::take_steps`] may take over: `steps` plain steps at `rate` from `state`, live or
+/// frozen.
 ///
-/// Where `gradients` are there, weights learn at every step, and `steps` is 1: the weights have moved since the errors were found and pulled. The states move
-/// by what was pulled then; then errors are found and pulled at the new states by the new weights, as by [`Network::linearise`] and [`Network::pull`].
+/// Where `gradients` are there, weights learn at every step, and `steps` is 1: the weights have
+/// moved since the errors were found and pulled. The states move by what was pulled then; then
+/// errors are found and pulled at the new states by the new weights, as by [`Network::linearise`]
+/// and [`Network::pull`].
 #[derive(Debug)]
 pub struct FusedSteps<'a, T> {
-    /// The states, moved in place. Frozen steps move `errors` alone, and may find no references and displacements here.
+    /// The states, moved in place. Frozen steps move `errors` alone, and may find no references and
+    /// displacements here.
     pub state: &'a mut State<T>,
     /// The errors at `state`, kept up to date.
     pub errors: &'a mut [T],
     /// The errors at the reference, from which live errors are counted.
     pub residuals: Residuals<'a, T>,
-    /// Which predictions' errors count: those of intervened vertices do not, and must not be pulled.
+    /// Which predictions' errors count: those of intervened vertices do not, and must not be
+    /// pulled.
     pub counts: &'a [bool],
     /// Which vertices move.
     pub free: &'a [bool],
-    /// Which vertices losses drive. While predictions are frozen their errors are constant; live ones follow their prediction, and their errors are
-    /// `-lambda dL/dmu` there, of which precisions are no part. After the last live step the engine evaluates the losses itself, and their vertices'
-    /// errors have to be minus the change of the prediction since the reference, as [`Network::linearise`] leaves them.
+    /// Which vertices losses drive. While predictions are frozen their errors are constant; live
+    /// ones follow their prediction, and their errors are `-lambda dL/dmu` there, of which
+    /// precisions are no part. After the last live step the engine evaluates the losses itself, and
+    /// their vertices' errors have to be minus the change of the prediction since the reference, as
+    /// [`Network::linearise`] leaves them.
     pub losses: Losses<'a, T>,
-    /// Where to put the parameter gradients of the new point, where weights learn at every step; none are there yet.
+    /// Where to put the parameter gradients of the new point, where weights learn at every step;
+    /// none are there yet.
     pub gradients: Option<&'a mut Gradients<T>>,
     /// The most steps to take.
     pub steps: usize,

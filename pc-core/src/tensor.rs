@@ -8,18 +8,20 @@ use crate::{
 
 /// A dense array of numbers, batch first, as some framework holds it.
 ///
-/// The engine calls these on tensors of equal shape only: shapes are checked when a graph is built and when clamps are
-/// set, so that nothing here needs to fail. `Clone` copies the numbers (a handle that shares storage must copy
-/// them here). Scalars cross the interface as `f64`, whatever the tensor holds.
+/// The engine calls these on tensors of equal shape only: shapes are checked when a graph is built
+/// and when clamps are set, so that nothing here needs to fail. `Clone` copies the numbers (a
+/// handle that shares storage must copy them here). Scalars cross the interface as `f64`, whatever
+/// the tensor holds.
 ///
-/// There are no `Send` or `Sync` bounds: some frameworks' tensors are not shareable. A backend whose tensors are
-/// shareable runs vertices in parallel by overriding [`Tensor::for_each_node`].
+/// There are no `Send` or `Sync` bounds: some frameworks' tensors are not shareable. A backend
+/// whose tensors are shareable runs vertices in parallel by overriding [`Tensor::for_each_node`].
 pub trait Tensor: Clone + Sized {
-    /// How this backend owns a vertex of an explicit graph: `Box<dyn Vertex<Self>>`, with `Send + Sync` added where vertices run in
-    /// parallel.
+    /// How this backend owns a vertex of an explicit graph: `Box<dyn Vertex<Self>>`, with `Send +
+    /// Sync` added where vertices run in parallel.
     type Vertex: Vertex<Self>;
 
-    /// A vertex whose prediction is its one parent (levelling inserts these): [`crate::Identity`], owned as above.
+    /// A vertex whose prediction is its one parent (levelling inserts these): [`crate::Identity`],
+    /// owned as above.
     fn identity_vertex() -> Self::Vertex;
 
     /// The shape, batch first.
@@ -41,7 +43,8 @@ pub trait Tensor: Clone + Sized {
         self.shape().first().copied().unwrap_or(0)
     }
 
-    /// Whether the two can meet in one operation: of one precision and on one device, where the backend has several.
+    /// Whether the two can meet in one operation: of one precision and on one device, where the
+    /// backend has several.
     ///
     /// # Errors
     /// Where they cannot, with what differs.
@@ -112,8 +115,14 @@ pub trait Tensor: Clone + Sized {
         self.axpy(1.0, b);
     }
 
-    /// `self <- residual + displacement - change`, each zero where absent: the error of a prediction in the form that does not cancel.
-    fn set_error(&mut self, residual: Option<&Self>, displacement: Option<&Self>, change: Option<&Self>) {
+    /// `self <- residual + displacement - change`, each zero where absent: the error of a
+    /// prediction in the form that does not cancel.
+    fn set_error(
+        &mut self,
+        residual: Option<&Self>,
+        displacement: Option<&Self>,
+        change: Option<&Self>,
+    ) {
         match residual {
             Some(residual) => self.copy_from(residual),
             None => self.fill(0.0),
@@ -128,7 +137,8 @@ pub trait Tensor: Clone + Sized {
 
     /// One step of one vertex's state; see [`StateStep`]. Backends fuse it into one pass.
     fn step_state(step: StateStep<'_, Self>) {
-        let StateStep { displacement, value, reference, error, precision, force, rate, velocity } = step;
+        let StateStep { displacement, value, reference, error, precision, force, rate, velocity } =
+            step;
         match velocity {
             None => {
                 if let Some(error) = error {
@@ -153,8 +163,15 @@ pub trait Tensor: Clone + Sized {
     }
 
     /// One frozen step of one error, `error <- error + rate * (force - precision * error)`, with
-    /// `velocity <- momentum * velocity + (force - precision * error)` as the step where there is momentum. Backends fuse it into one pass.
-    fn step_error(error: &mut Self, precision: f64, force: Option<&Self>, rate: f64, velocity: Option<(&mut Self, f64)>) {
+    /// `velocity <- momentum * velocity + (force - precision * error)` as the step where there is
+    /// momentum. Backends fuse it into one pass.
+    fn step_error(
+        error: &mut Self,
+        precision: f64,
+        force: Option<&Self>,
+        rate: f64,
+        velocity: Option<(&mut Self, f64)>,
+    ) {
         match velocity {
             None => {
                 error.scale(1.0 - rate * precision);
@@ -173,7 +190,8 @@ pub trait Tensor: Clone + Sized {
         }
     }
 
-    /// `|force - precision * error|^2`, the squared norm of the energy's gradient in one vertex's state.
+    /// `|force - precision * error|^2`, the squared norm of the energy's gradient in one vertex's
+    /// state.
     fn gap_squared(error: Option<&Self>, precision: f64, force: Option<&Self>) -> f64 {
         match (error, force) {
             (None, None) => 0.0,
@@ -187,9 +205,15 @@ pub trait Tensor: Clone + Sized {
         }
     }
 
-    /// Runs `job` once for every node of an explicit graph, with the node's own state and its own tensor of `outputs` (which may be empty).
-    /// The jobs are independent of one another; a backend whose tensors are shareable runs them in parallel.
-    fn for_each_node(nodes: &mut [NodeState<Self>], outputs: &mut [Self], frame: &GraphFrame<'_, Self>, job: NodeJob<Self>) {
+    /// Runs `job` once for every node of an explicit graph, with the node's own state and its own
+    /// tensor of `outputs` (which may be empty). The jobs are independent of one another; a backend
+    /// whose tensors are shareable runs them in parallel.
+    fn for_each_node(
+        nodes: &mut [NodeState<Self>],
+        outputs: &mut [Self],
+        frame: &GraphFrame<'_, Self>,
+        job: NodeJob<Self>,
+    ) {
         let mut outputs = outputs.iter_mut();
         for (index, node) in nodes.iter_mut().enumerate() {
             job(index, node, outputs.next(), frame);

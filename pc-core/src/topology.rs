@@ -27,7 +27,8 @@ id! {
     VertexId
 }
 id! {
-    /// Names a prediction of a network: usually one a vertex, but a vertex may have several, or none.
+    /// Names a prediction of a network: usually one a vertex, but a vertex may have several, or
+    /// none.
     PredictionId
 }
 id! {
@@ -68,12 +69,16 @@ pub struct Topology {
 impl Topology {
     /// Checks the parts and finds the orders.
     ///
-    /// The first prediction of a vertex is the one that a forward pass initialises it with. Cycles are allowed here: what needs an
-    /// order asks for it and is refused.
+    /// The first prediction of a vertex is the one that a forward pass initialises it with. Cycles
+    /// are allowed here: what needs an order asks for it and is refused.
     ///
     /// # Errors
     /// An unknown vertex or parameter, a doubled name, a precision that is not a positive number.
-    pub fn new(names: Vec<String>, parameter_names: Vec<String>, predictions: Vec<Prediction>) -> Result<Self> {
+    pub fn new(
+        names: Vec<String>,
+        parameter_names: Vec<String>,
+        predictions: Vec<Prediction>,
+    ) -> Result<Self> {
         let mut seen = std::collections::HashSet::new();
         if let Some(name) = names.iter().find(|name| !seen.insert(name.as_str())) {
             return Err(Error::graph("the name is taken by an earlier vertex").at(name));
@@ -83,19 +88,36 @@ impl Topology {
         for (index, prediction) in predictions.iter().enumerate() {
             let id = PredictionId(index);
             let Some(name) = names.get(prediction.of.0) else {
-                return Err(Error::graph(format!("prediction {index} is of vertex {}, which is not in this graph", prediction.of.0)));
+                return Err(Error::graph(format!(
+                    "prediction {index} is of vertex {}, which is not in this graph",
+                    prediction.of.0
+                )));
             };
             if !(prediction.precision > 0.0 && prediction.precision.is_finite()) {
-                return Err(Error::graph(format!("the precision must be a positive number, not {}", prediction.precision)).at(name));
+                return Err(Error::graph(format!(
+                    "the precision must be a positive number, not {}",
+                    prediction.precision
+                ))
+                .at(name));
             }
             for (slot, parent) in prediction.parents.iter().enumerate() {
                 let Some(uses) = children.get_mut(parent.0) else {
-                    return Err(Error::graph(format!("parent {slot} is vertex {}, which is not in this graph", parent.0)).at(name));
+                    return Err(Error::graph(format!(
+                        "parent {slot} is vertex {}, which is not in this graph",
+                        parent.0
+                    ))
+                    .at(name));
                 };
                 uses.push((id, slot));
             }
-            if let Some(parameter) = prediction.parameters.iter().find(|p| p.0 >= parameter_names.len()) {
-                return Err(Error::graph(format!("parameter {} is not in this graph", parameter.0)).at(name));
+            if let Some(parameter) =
+                prediction.parameters.iter().find(|p| p.0 >= parameter_names.len())
+            {
+                return Err(Error::graph(format!(
+                    "parameter {} is not in this graph",
+                    parameter.0
+                ))
+                .at(name));
             }
             predictions_of[prediction.of.0].push(id);
         }
@@ -109,8 +131,11 @@ impl Topology {
             predictions_of,
             children,
         };
-        topology.forward_order =
-            topology.sort(|topology, id| topology.predictions_of[topology.predictions[id].of.0].first().is_some_and(|p| p.0 == id));
+        topology.forward_order = topology.sort(|topology, id| {
+            topology.predictions_of[topology.predictions[id].of.0]
+                .first()
+                .is_some_and(|p| p.0 == id)
+        });
         topology.acyclic = topology.sort(|_, _| true).is_ok();
         if topology.acyclic {
             topology.levels = topology.find_levels()?;
@@ -121,7 +146,12 @@ impl Topology {
     /// A chain `0 -> 1 -> ... -> n - 1`, one prediction each but for the first.
     pub fn chain(names: Vec<String>) -> Result<Self> {
         let predictions = (1..names.len())
-            .map(|i| Prediction { of: VertexId(i), parents: vec![VertexId(i - 1)], parameters: Vec::new(), precision: 1.0 })
+            .map(|i| Prediction {
+                of: VertexId(i),
+                parents: vec![VertexId(i - 1)],
+                parameters: Vec::new(),
+                precision: 1.0,
+            })
             .collect();
         Self::new(names, Vec::new(), predictions)
     }
@@ -130,14 +160,23 @@ impl Topology {
     fn sort(&self, counts: impl Fn(&Self, usize) -> bool) -> Result<Vec<PredictionId>> {
         let selected: Vec<bool> = (0..self.predictions.len()).map(|id| counts(self, id)).collect();
         let mut waiting: Vec<usize> = vec![0; self.names.len()];
-        for (prediction, _) in self.predictions.iter().zip(&selected).filter(|(_, selected)| **selected) {
+        for (prediction, _) in
+            self.predictions.iter().zip(&selected).filter(|(_, selected)| **selected)
+        {
             waiting[prediction.of.0] += 1;
         }
-        // A prediction is ready when every parent is known; a vertex is known when its selected predictions are.
-        let mut missing: Vec<usize> =
-            self.predictions.iter().map(|p| p.parents.iter().filter(|parent| waiting[parent.0] > 0).count()).collect();
+        // A prediction is ready when every parent is known; a vertex is known when its selected
+        // predictions are.
+        let mut missing: Vec<usize> = self
+            .predictions
+            .iter()
+            .map(|p| p.parents.iter().filter(|parent| waiting[parent.0] > 0).count())
+            .collect();
         let mut ready: std::collections::BinaryHeap<std::cmp::Reverse<usize>> =
-            (0..self.predictions.len()).filter(|&id| selected[id] && missing[id] == 0).map(std::cmp::Reverse).collect();
+            (0..self.predictions.len())
+                .filter(|&id| selected[id] && missing[id] == 0)
+                .map(std::cmp::Reverse)
+                .collect();
         let mut order = Vec::with_capacity(self.predictions.len());
         while let Some(std::cmp::Reverse(id)) = ready.pop() {
             order.push(PredictionId(id));
@@ -156,7 +195,8 @@ impl Topology {
             return Ok(order);
         }
         let stuck = waiting.iter().position(|&left| left > 0).unwrap_or(0);
-        Err(Error::graph("lies on a cycle, or below one, so the graph has no order").at(&self.names[stuck]))
+        Err(Error::graph("lies on a cycle, or below one, so the graph has no order")
+            .at(&self.names[stuck]))
     }
 
     fn find_levels(&self) -> Result<Vec<usize>> {
@@ -195,11 +235,12 @@ impl Topology {
     /// # Errors
     /// Where there is none; the message lists the names there are.
     pub fn vertex(&self, name: &str) -> Result<VertexId> {
-        self.names
-            .iter()
-            .position(|known| known == name)
-            .map(VertexId)
-            .ok_or_else(|| Error::graph(format!("no vertex is called `{name}`; there are {}", self.names.join(", "))))
+        self.names.iter().position(|known| known == name).map(VertexId).ok_or_else(|| {
+            Error::graph(format!(
+                "no vertex is called `{name}`; there are {}",
+                self.names.join(", ")
+            ))
+        })
     }
 
     /// The parameters' names.
@@ -250,19 +291,25 @@ impl Topology {
         self.levels.get(vertex.0).copied()
     }
 
-    /// The longest path to a predicted vertex from a vertex without children, in edges: after so many steps at rate 1 the last error has
-    /// arrived. None in a cyclic graph.
+    /// The longest path to a predicted vertex from a vertex without children, in edges: after so
+    /// many steps at rate 1 the last error has arrived. None in a cyclic graph.
     pub fn depth(&self) -> Option<usize> {
-        self.acyclic.then(|| self.vertices().filter(|&v| !self.is_root(v)).map(|v| self.levels[v.0]).max().unwrap_or(0))
+        self.acyclic.then(|| {
+            self.vertices()
+                .filter(|&v| !self.is_root(v))
+                .map(|v| self.levels[v.0])
+                .max()
+                .unwrap_or(0)
+        })
     }
 
-    /// The first edge from a predicted vertex that spans more than one level, as (parent, child). Z-IL is exact only where there is none.
+    /// The first edge from a predicted vertex that spans more than one level, as (parent, child).
+    /// Z-IL is exact only where there is none.
     pub fn unlevelled_edge(&self) -> Option<(VertexId, VertexId)> {
         self.predictions.iter().find_map(|prediction| {
-            let parent = prediction
-                .parents
-                .iter()
-                .find(|parent| !self.is_root(**parent) && self.levels[parent.0] != self.levels[prediction.of.0] + 1)?;
+            let parent = prediction.parents.iter().find(|parent| {
+                !self.is_root(**parent) && self.levels[parent.0] != self.levels[prediction.of.0] + 1
+            })?;
             Some((*parent, prediction.of))
         })
     }

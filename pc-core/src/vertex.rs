@@ -1,4 +1,5 @@
-//! A vertex of an explicit graph: how its parents predict it, and how errors are pulled back through that prediction.
+//! A vertex of an explicit graph: how its parents predict it, and how errors are pulled back
+//! through that prediction.
 
 use crate::{
     Error, Result,
@@ -9,11 +10,13 @@ use crate::{
 
 /// A prediction `mu = f(parents; parameters)` with its pullbacks.
 ///
-/// A vertex object holds settings only; what one evaluation leaves for the next lies in a [`Cache`], of which every
-/// linearisation has its own. Shapes leave the batch out: a tensor has the shape `[batch, shape...]`.
+/// A vertex object holds settings only; what one evaluation leaves for the next lies in a
+/// [`Cache`], of which every linearisation has its own. Shapes leave the batch out: a tensor has
+/// the shape `[batch, shape...]`.
 ///
-/// Only [`Vertex::shape`], [`Vertex::predict`] and [`Vertex::pull`] are required. [`Vertex::change`] has a default by direct subtraction,
-/// which loses digits in `f32`; give it where the difference can be had without cancellation.
+/// Only [`Vertex::shape`], [`Vertex::predict`] and [`Vertex::pull`] are required.
+/// [`Vertex::change`] has a default by direct subtraction, which loses digits in `f32`; give it
+/// where the difference can be had without cancellation.
 pub trait Vertex<T: Tensor> {
     /// What it is, for error messages: `linear`, `conv2d`, ...
     fn kind(&self) -> &str;
@@ -24,33 +27,49 @@ pub trait Vertex<T: Tensor> {
     /// Where they do not fit; the graph adds the vertex's name.
     fn shape(&self, parents: &[&[usize]], parameters: &[&[usize]]) -> Result<Vec<usize>>;
 
-    /// Writes `f(value(0), value(1), ...)` to `output`, and keeps in `cache` what [`Vertex::pull`] and [`Vertex::change`] need there.
+    /// Writes `f(value(0), value(1), ...)` to `output`, and keeps in `cache` what [`Vertex::pull`]
+    /// and [`Vertex::change`] need there.
     ///
     /// # Errors
     /// What the framework reports; numbers that cannot be used, such as an index out of range.
     fn predict(&self, at: &Inputs<'_, T>, cache: &mut Cache<T>, output: &mut T) -> Result<()>;
 
-    /// Writes `f(reference + displacement) - f(reference)` to `output`, after a [`Vertex::predict`] at the reference, whose result was
-    /// `predicted`; leaves `cache` ready for [`Vertex::pull`] at the displaced values. Where [`Inputs::plastic`], the parameters
-    /// may have moved since, and the difference is from the old parameters at the reference to the new at the displaced values.
+    /// Writes `f(reference + displacement) - f(reference)` to `output`, after a [`Vertex::predict`]
+    /// at the reference, whose result was `predicted`; leaves `cache` ready for [`Vertex::pull`] at
+    /// the displaced values. Where [`Inputs::plastic`], the parameters may have moved since, and
+    /// the difference is from the old parameters at the reference to the new at the displaced
+    /// values.
     ///
     /// # Errors
     /// As [`Vertex::predict`].
-    fn change(&self, at: &Inputs<'_, T>, cache: &mut Cache<T>, predicted: &T, output: &mut T) -> Result<()> {
+    fn change(
+        &self,
+        at: &Inputs<'_, T>,
+        cache: &mut Cache<T>,
+        predicted: &T,
+        output: &mut T,
+    ) -> Result<()> {
         self.predict(at, cache, output)?;
         output.axpy(-1.0, predicted);
         Ok(())
     }
 
-    /// Pulls `cotangent` back: writes `J_k^T cotangent` to every force that is wanted, and adds `(d mu / d theta_k)^T cotangent` to every
-    /// parameter gradient that is wanted.
+    /// Pulls `cotangent` back: writes `J_k^T cotangent` to every force that is wanted, and adds `(d
+    /// mu / d theta_k)^T cotangent` to every parameter gradient that is wanted.
     ///
     /// # Errors
     /// What the framework reports.
-    fn pull(&self, at: &Inputs<'_, T>, cache: &mut Cache<T>, cotangent: &T, pulled: &mut Pulled<'_, T>) -> Result<()>;
+    fn pull(
+        &self,
+        at: &Inputs<'_, T>,
+        cache: &mut Cache<T>,
+        cotangent: &T,
+        pulled: &mut Pulled<'_, T>,
+    ) -> Result<()>;
 
-    /// Whether [`Vertex::pull`] reads [`Inputs::value`]s to find forces; where it does not, a chain of vertices spares itself the
-    /// values between them. Parameter gradients may read them in any case.
+    /// Whether [`Vertex::pull`] reads [`Inputs::value`]s to find forces; where it does not, a chain
+    /// of vertices spares itself the values between them. Parameter gradients may read them in any
+    /// case.
     fn reads_values(&self) -> bool {
         true
     }
@@ -60,7 +79,8 @@ pub trait Vertex<T: Tensor> {
         0
     }
 
-    /// What it is made of, for a backend that has its own code for some predictions and takes a whole graph over.
+    /// What it is made of, for a backend that has its own code for some predictions and takes a
+    /// whole graph over.
     fn structure(&self) -> Structure {
         Structure::Opaque
     }
@@ -72,7 +92,8 @@ pub trait Vertex<T: Tensor> {
 pub enum Structure {
     /// It does not say.
     Opaque,
-    /// `W v + b` of one parent over its last axis, with parameters `W [out, in]` and, where there is a bias, `b [out]`.
+    /// `W v + b` of one parent over its last axis, with parameters `W [out, in]` and, where there
+    /// is a bias, `b [out]`.
     Linear {
         /// Whether there is a bias.
         bias: bool,
@@ -93,10 +114,22 @@ impl<T: Tensor, V: Vertex<T> + ?Sized> Vertex<T> for Box<V> {
     fn predict(&self, at: &Inputs<'_, T>, cache: &mut Cache<T>, output: &mut T) -> Result<()> {
         (**self).predict(at, cache, output)
     }
-    fn change(&self, at: &Inputs<'_, T>, cache: &mut Cache<T>, predicted: &T, output: &mut T) -> Result<()> {
+    fn change(
+        &self,
+        at: &Inputs<'_, T>,
+        cache: &mut Cache<T>,
+        predicted: &T,
+        output: &mut T,
+    ) -> Result<()> {
         (**self).change(at, cache, predicted, output)
     }
-    fn pull(&self, at: &Inputs<'_, T>, cache: &mut Cache<T>, cotangent: &T, pulled: &mut Pulled<'_, T>) -> Result<()> {
+    fn pull(
+        &self,
+        at: &Inputs<'_, T>,
+        cache: &mut Cache<T>,
+        cotangent: &T,
+        pulled: &mut Pulled<'_, T>,
+    ) -> Result<()> {
         (**self).pull(at, cache, cotangent, pulled)
     }
     fn reads_values(&self) -> bool {
@@ -110,7 +143,8 @@ impl<T: Tensor, V: Vertex<T> + ?Sized> Vertex<T> for Box<V> {
     }
 }
 
-/// What a prediction is evaluated at: its parents' values, references and displacements, and its parameters.
+/// What a prediction is evaluated at: its parents' values, references and displacements, and its
+/// parameters.
 #[derive(Debug)]
 pub struct Inputs<'a, T> {
     pub(crate) values: &'a [T],
@@ -161,19 +195,28 @@ impl<'a, T> Inputs<'a, T> {
         self.uses.len()
     }
 
-    /// Whether parameters may move while states relax, so that [`Vertex::predict`] must keep what [`Vertex::change`] will compare with.
+    /// Whether parameters may move while states relax, so that [`Vertex::predict`] must keep what
+    /// [`Vertex::change`] will compare with.
     pub fn plastic(&self) -> bool {
         self.plastic
     }
 
-    /// Whether predictions are re-evaluated during relaxation, so that work spent once in [`Vertex::predict`] is repaid.
+    /// Whether predictions are re-evaluated during relaxation, so that work spent once in
+    /// [`Vertex::predict`] is repaid.
     pub fn live(&self) -> bool {
         self.live
     }
 
-    /// The inputs of one link of a chain inside a vertex: one parent with this value, reference and displacement, and the parameters
-    /// `[first, first + count)` of the outer vertex.
-    pub fn link<'b>(&'b self, value: &'b T, reference: &'b T, displacement: Option<&'b T>, first: usize, count: usize) -> Inputs<'b, T> {
+    /// The inputs of one link of a chain inside a vertex: one parent with this value, reference and
+    /// displacement, and the parameters `[first, first + count)` of the outer vertex.
+    pub fn link<'b>(
+        &'b self,
+        value: &'b T,
+        reference: &'b T,
+        displacement: Option<&'b T>,
+        first: usize,
+        count: usize,
+    ) -> Inputs<'b, T> {
         const FIRST: &[VertexId] = &[VertexId::FIRST];
         Inputs {
             values: std::slice::from_ref(value),
@@ -192,7 +235,8 @@ impl<'a, T> Inputs<'a, T> {
     }
 }
 
-/// What an evaluation keeps for the next: numbered slots of tensors and of indices, allocated at first use and reused after.
+/// What an evaluation keeps for the next: numbered slots of tensors and of indices, allocated at
+/// first use and reused after.
 #[derive(Clone, Debug)]
 pub struct Cache<T> {
     tensors: Vec<Option<T>>,
@@ -207,7 +251,8 @@ impl<T> Default for Cache<T> {
 }
 
 impl<T: Tensor> Cache<T> {
-    /// The tensor in `slot`, made (as zeros) where it is missing or of another shape; `like` says on which device.
+    /// The tensor in `slot`, made (as zeros) where it is missing or of another shape; `like` says
+    /// on which device.
     pub fn slot(&mut self, slot: usize, shape: &[usize], like: &T) -> &mut T {
         if self.tensors.len() <= slot {
             self.tensors.resize_with(slot + 1, || None);
@@ -219,13 +264,16 @@ impl<T: Tensor> Cache<T> {
         held.get_or_insert_with(|| like.zeros(shape))
     }
 
-    /// Takes the tensor out of `slot`, made where it is missing or of another shape; give it back with [`Cache::put`]. For
-    /// working with two slots at once.
+    /// Takes the tensor out of `slot`, made where it is missing or of another shape; give it back
+    /// with [`Cache::put`]. For working with two slots at once.
     pub fn take(&mut self, slot: usize, shape: &[usize], like: &T) -> T {
         if self.tensors.len() <= slot {
             self.tensors.resize_with(slot + 1, || None);
         }
-        self.tensors[slot].take().filter(|tensor| tensor.has_shape(shape)).unwrap_or_else(|| like.zeros(shape))
+        self.tensors[slot]
+            .take()
+            .filter(|tensor| tensor.has_shape(shape))
+            .unwrap_or_else(|| like.zeros(shape))
     }
 
     /// Takes out the tensor that an earlier call left in `slot`; give it back with [`Cache::put`].
@@ -234,7 +282,10 @@ impl<T: Tensor> Cache<T> {
     /// As [`Cache::get`].
     pub fn take_out(&mut self, slot: usize) -> Result<T> {
         self.get(slot)?;
-        self.tensors.get_mut(slot).and_then(Option::take).ok_or_else(|| Error::misuse("a cache slot is empty"))
+        self.tensors
+            .get_mut(slot)
+            .and_then(Option::take)
+            .ok_or_else(|| Error::misuse("a cache slot is empty"))
     }
 
     /// Puts a tensor into `slot`.
@@ -250,10 +301,11 @@ impl<T: Tensor> Cache<T> {
     /// # Errors
     /// Where nothing was left: the vertex was pulled or changed before it was predicted.
     pub fn get(&self, slot: usize) -> Result<&T> {
-        self.tensors
-            .get(slot)
-            .and_then(Option::as_ref)
-            .ok_or_else(|| Error::misuse(format!("cache slot {slot} is empty: a vertex was used before its prediction was evaluated")))
+        self.tensors.get(slot).and_then(Option::as_ref).ok_or_else(|| {
+            Error::misuse(format!(
+                "cache slot {slot} is empty: a vertex was used before its prediction was evaluated"
+            ))
+        })
     }
 
     /// Whether `slot` holds a tensor.
@@ -304,12 +356,14 @@ impl<'a, T: Tensor> Pulled<'a, T> {
         self.gradients.is_some()
     }
 
-    /// What to multiply a parameter gradient by before it is added: 1, or what a closed form weighs this vertex with.
+    /// What to multiply a parameter gradient by before it is added: 1, or what a closed form weighs
+    /// this vertex with.
     pub fn scale(&self) -> f64 {
         self.scale
     }
 
-    /// The gradient of parameter `k`, to be **added to** (after multiplication by [`Pulled::scale`]); none where it is not wanted.
+    /// The gradient of parameter `k`, to be **added to** (after multiplication by
+    /// [`Pulled::scale`]); none where it is not wanted.
     pub fn gradient(&mut self, k: usize) -> Option<&mut T> {
         self.gradient_or_fresh(k).map(|(gradient, fresh)| {
             if fresh {
@@ -319,21 +373,38 @@ impl<'a, T: Tensor> Pulled<'a, T> {
         })
     }
 
-    /// As [`Pulled::gradient`], without zeroing: where the flag is true the contents are stale and must be **overwritten**, else added to.
+    /// As [`Pulled::gradient`], without zeroing: where the flag is true the contents are stale and
+    /// must be **overwritten**, else added to.
     pub fn gradient_or_fresh(&mut self, k: usize) -> Option<(&mut T, bool)> {
         let slot = self.gradients.as_mut()?.get_mut(self.uses.get(k)?.index())?;
         let fresh = !std::mem::replace(&mut slot.defined, true);
         slot.tensor.as_mut().map(|tensor| (tensor, fresh))
     }
 
-    /// The same results for one link of a chain: its one force is `force`, its parameters `[first, first + count)`.
-    pub fn link<'b>(&'b mut self, force: &'b mut [Option<T>], first: usize, count: usize) -> Pulled<'b, T> {
-        Pulled { forces: force, gradients: self.gradients.as_deref_mut(), uses: &self.uses[first..first + count], scale: self.scale }
+    /// The same results for one link of a chain: its one force is `force`, its parameters `[first,
+    /// first + count)`.
+    pub fn link<'b>(
+        &'b mut self,
+        force: &'b mut [Option<T>],
+        first: usize,
+        count: usize,
+    ) -> Pulled<'b, T> {
+        Pulled {
+            forces: force,
+            gradients: self.gradients.as_deref_mut(),
+            uses: &self.uses[first..first + count],
+            scale: self.scale,
+        }
     }
 
     /// The same results with the parameters `[first, first + count)` alone.
     pub fn share(&mut self, first: usize, count: usize) -> Pulled<'_, T> {
-        Pulled { forces: self.forces, gradients: self.gradients.as_deref_mut(), uses: &self.uses[first..first + count], scale: self.scale }
+        Pulled {
+            forces: self.forces,
+            gradients: self.gradients.as_deref_mut(),
+            uses: &self.uses[first..first + count],
+            scale: self.scale,
+        }
     }
 }
 

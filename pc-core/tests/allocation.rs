@@ -1,4 +1,5 @@
-//! A warm relaxation allocates nothing, but for the packing buffers inside the `gemm` crate's products, which are told apart and not counted.
+//! A warm relaxation allocates nothing, but for the packing buffers inside the `gemm` crate's
+//! products, which are told apart and not counted.
 
 // Helpers outside `#[test]` functions too: in a test a panic is the report.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -59,8 +60,22 @@ fn a_warm_relaxation_allocates_nothing() {
     let mut init = Init::new(1);
     let mut b = Graph::<HostTensor<f32>>::builder();
     let x = b.input("x", &[1, 12, 12]).unwrap();
-    let c = b.conv("c", x, &ConvLayer::new(4, 3).padding(1).activation(Activation::Relu).max_pool(2, 2), &mut init).unwrap();
-    let d = b.conv("d", c, &ConvLayer::new(8, 3).padding(1).activation(Activation::Tanh).max_pool(2, 2), &mut init).unwrap();
+    let c = b
+        .conv(
+            "c",
+            x,
+            &ConvLayer::new(4, 3).padding(1).activation(Activation::Relu).max_pool(2, 2),
+            &mut init,
+        )
+        .unwrap();
+    let d = b
+        .conv(
+            "d",
+            c,
+            &ConvLayer::new(8, 3).padding(1).activation(Activation::Tanh).max_pool(2, 2),
+            &mut init,
+        )
+        .unwrap();
     let flat = b.flatten("flat", d).unwrap();
     let h = b.dense("h", flat, 32, Activation::Tanh, &mut init).unwrap();
     let k = b.dense("k", h, 32, Activation::Sigmoid, &mut init).unwrap();
@@ -89,15 +104,23 @@ fn a_warm_relaxation_allocates_nothing() {
                     let mut relaxation = Relaxation::new(&graph, schedule.clone()).unwrap();
                     let mut sgd = Sgd::new(1e-3).unwrap();
                     let mut batch = || {
-                        relaxation.train(&mut graph, clamps, |graph, gradients| sgd.step(graph.parameters_mut(), gradients)).unwrap();
+                        relaxation
+                            .train(&mut graph, clamps, |graph, gradients| {
+                                sgd.step(graph.parameters_mut(), gradients)
+                            })
+                            .unwrap();
                     };
                     // Cold: buffers, caches, each thread's working memory.
                     (0..3).for_each(|_| batch());
-                    // Which thread runs what is up to the scheduler, and a thread's working memory grows the first time it is needed there; so
-                    // with several threads one batch without allocations among some is asked for.
+                    // Which thread runs what is up to the scheduler, and a thread's working memory
+                    // grows the first time it is needed there; so with several threads one batch
+                    // without allocations among some is asked for.
                     let tries = if threads == 1 { 1 } else { 20 };
                     let allocations = (0..tries).map(|_| count(&mut batch)).min().unwrap();
-                    assert_eq!(allocations, 0, "{schedule} on {threads} threads: allocations in a warm batch");
+                    assert_eq!(
+                        allocations, 0,
+                        "{schedule} on {threads} threads: allocations in a warm batch"
+                    );
                 }
             }
         });

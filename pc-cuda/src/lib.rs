@@ -1,12 +1,15 @@
 //! Predictive coding on NVIDIA GPUs.
 //!
-//! A small net relaxed step by step costs a framework hundreds of tiny launches, where the arithmetic needs a few microseconds. [`FusedNet`] takes a
-//! chain of linear vertices with activations (the very graph that runs on pc-core's host backend) and runs a whole relaxation, from one learning
-//! event to the next, in **one** launch where thread-block clusters can hold the weights in shared memory, and as one recorded graph of launches
-//! elsewhere. [`plan`] chooses and says why.
+//! A small net relaxed step by step costs a framework hundreds of tiny launches, where the
+//! arithmetic needs a few microseconds. [`FusedNet`] takes a chain of linear vertices with
+//! activations (the very graph that runs on pc-core's host backend) and runs a whole relaxation,
+//! from one learning event to the next, in **one** launch where thread-block clusters can hold the
+//! weights in shared memory, and as one recorded graph of launches elsewhere. [`plan`] chooses and
+//! says why.
 //!
-//! Nothing of CUDA is needed to build: the driver, NVRTC and cuBLASLt are loaded when a [`Device`] is made, and their absence is an error. The feature
-//! `simulation` runs the same kernels on the CPU, thread by thread, for tests.
+//! Nothing of CUDA is needed to build: the driver, NVRTC and cuBLASLt are loaded when a [`Device`]
+//! is made, and their absence is an error. The feature `simulation` runs the same kernels on the
+//! CPU, thread by thread, for tests.
 //!
 //! # Example
 //! ```

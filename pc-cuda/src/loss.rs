@@ -8,8 +8,8 @@ use crate::{
     tensor::{DeviceTensor, int},
 };
 
-/// Cross-entropy over the last axis, as [`pc_core::host::CrossEntropy`]: `L = -sum_k y_k log softmax(mu)_k`, with drive `y - softmax(mu)` for targets
-/// that sum to one.
+/// Cross-entropy over the last axis, as [`pc_core::host::CrossEntropy`]: `L = -sum_k y_k log
+/// softmax(mu)_k`, with drive `y - softmax(mu)` for targets that sum to one.
 ///
 /// # Example
 /// ```
@@ -43,7 +43,10 @@ impl Loss<DeviceTensor> for CrossEntropy {
         device.check()?;
         if prediction.dims() != self.target.dims() {
             let (target, own) = (self.target.dims(), prediction.dims());
-            return Err(Error::new(ErrorKind::Shape, format!("the target has shape {target:?}, the prediction {own:?}")));
+            return Err(Error::new(
+                ErrorKind::Shape,
+                format!("the target has shape {target:?}, the prediction {own:?}"),
+            ));
         }
         prediction.check_like(&self.target)?;
         let classes = prediction.dims().last().copied().unwrap_or(1).max(1);
@@ -57,8 +60,14 @@ impl Loss<DeviceTensor> for CrossEntropy {
             rows: int(rows),
             classes: int(classes),
         };
-        let launch =
-            Launch { family: Family::Learn, kernel: "pc_cross_entropy", grid: rows.div_ceil(8), block: 256, cluster: 1, shared: 0 };
+        let launch = Launch {
+            family: Family::Learn,
+            kernel: "pc_cross_entropy",
+            grid: rows.div_ceil(8),
+            block: 256,
+            cluster: 1,
+            shared: 0,
+        };
         device.launch(&launch, &params)?;
         Ok(losses.doubles(rows)?.into_iter().sum())
     }

@@ -10,7 +10,11 @@ use crate::{
 };
 
 fn setting(what: &str, value: f64, good: bool) -> Result<f64> {
-    if good && value.is_finite() { Ok(value) } else { Err(Error::new(ErrorKind::Schedule, format!("the {what} must not be {value}"))) }
+    if good && value.is_finite() {
+        Ok(value)
+    } else {
+        Err(Error::new(ErrorKind::Schedule, format!("the {what} must not be {value}")))
+    }
 }
 
 /// Runs one kernel over the parameters that have a gradient.
@@ -23,16 +27,27 @@ fn each(
 ) -> Result<()> {
     net.device().check()?;
     if gradients.len() != net.parameters().len() {
-        return Err(Error::new(ErrorKind::Shape, format!("{} parameters but {} gradients", net.parameters().len(), gradients.len())));
+        return Err(Error::new(
+            ErrorKind::Shape,
+            format!("{} parameters but {} gradients", net.parameters().len(), gradients.len()),
+        ));
     }
     let mut parts = Vec::new();
     for (index, theta) in net.parameters().iter().enumerate() {
         let Some(g) = gradients.get(ParamId::new(index)) else { continue };
         if g.dims() != theta.dims() {
-            return Err(Error::new(ErrorKind::Shape, format!("parameter {index} and its gradient differ in shape")));
+            return Err(Error::new(
+                ErrorKind::Shape,
+                format!("parameter {index} and its gradient differ in shape"),
+            ));
         }
         let state = part(index, theta)?;
-        parts.push(Part { theta: theta.address(), g: g.address(), count: int(theta.count()), ..state });
+        parts.push(Part {
+            theta: theta.address(),
+            g: g.address(),
+            count: int(theta.count()),
+            ..state
+        });
     }
     launch_parts(net.device(), Family::Learn, kernel, 0, settings, &parts)
 }
@@ -53,23 +68,34 @@ pub(crate) fn launch_parts(
             *slot = Part { first: int(blocks), ..*part };
             blocks += (part.count as usize).div_ceil(CHUNK);
         }
-        device.launch(&Launch { family, kernel, grid: blocks, block: 256, cluster: 1, shared }, &params)?;
+        device.launch(
+            &Launch { family, kernel, grid: blocks, block: 256, cluster: 1, shared },
+            &params,
+        )?;
     }
     Ok(())
 }
 
 /// One running tensor for each parameter, made at its first gradient.
-fn running(store: &mut Vec<Option<DeviceTensor>>, index: usize, like: &DeviceTensor) -> Result<u64> {
+fn running(
+    store: &mut Vec<Option<DeviceTensor>>,
+    index: usize,
+    like: &DeviceTensor,
+) -> Result<u64> {
     if store.len() <= index {
         store.resize_with(index + 1, || None);
     }
-    if store[index].as_ref().is_none_or(|held| held.dims() != like.dims() || !held.device().is(like.device())) {
+    if store[index]
+        .as_ref()
+        .is_none_or(|held| held.dims() != like.dims() || !held.device().is(like.device()))
+    {
         store[index] = Some(DeviceTensor::zeroed(like.device(), like.dims())?);
     }
     Ok(store[index].as_ref().map_or(0, DeviceTensor::address))
 }
 
-/// Stochastic gradient descent, as [`pc_core::host::Sgd`]: `u <- m u + g + w theta`, `theta <- theta - rate u`.
+/// Stochastic gradient descent, as [`pc_core::host::Sgd`]: `u <- m u + g + w theta`, `theta <-
+/// theta - rate u`.
 #[derive(Debug)]
 pub struct Sgd {
     rate: f64,
@@ -84,7 +110,12 @@ impl Sgd {
     /// # Errors
     /// A rate that is not a positive number.
     pub fn new(rate: f64) -> Result<Self> {
-        Ok(Self { rate: setting("weights' rate", rate, rate > 0.0)?, momentum: 0.0, decay: 0.0, velocity: Vec::new() })
+        Ok(Self {
+            rate: setting("weights' rate", rate, rate > 0.0)?,
+            momentum: 0.0,
+            decay: 0.0,
+            velocity: Vec::new(),
+        })
     }
 
     /// With momentum `m`.
@@ -92,7 +123,10 @@ impl Sgd {
     /// # Errors
     /// Outside `[0, 1)`.
     pub fn with_momentum(self, momentum: f64) -> Result<Self> {
-        Ok(Self { momentum: setting("momentum", momentum, (0.0..1.0).contains(&momentum))?, ..self })
+        Ok(Self {
+            momentum: setting("momentum", momentum, (0.0..1.0).contains(&momentum))?,
+            ..self
+        })
     }
 
     /// With weight decay `w`.
@@ -117,7 +151,11 @@ impl Sgd {
     /// # Errors
     /// Gradients of other shapes; what the device reports, of this or of earlier work.
     pub fn step(&mut self, net: &mut FusedNet, gradients: &Gradients<DeviceTensor>) -> Result<()> {
-        let settings = Optimise { momentum: self.momentum as f32, decay: self.decay as f32, ..Optimise::default() };
+        let settings = Optimise {
+            momentum: self.momentum as f32,
+            decay: self.decay as f32,
+            ..Optimise::default()
+        };
         let (rate, momentum, velocity) = (self.rate as f32, self.momentum, &mut self.velocity);
         each(net, gradients, "pc_sgd", settings, |index, theta| {
             let m = if momentum == 0.0 { 0 } else { running(velocity, index, theta)? };
@@ -126,7 +164,8 @@ impl Sgd {
     }
 }
 
-/// Adam with decoupled weight decay, as [`pc_core::host::Adam`]. Each parameter counts its own steps.
+/// Adam with decoupled weight decay, as [`pc_core::host::Adam`]. Each parameter counts its own
+/// steps.
 #[derive(Debug)]
 pub struct AdamW {
     rate: f64,
@@ -161,7 +200,10 @@ impl AdamW {
     /// Outside `[0, 1)`.
     pub fn with_betas(self, first: f64, second: f64) -> Result<Self> {
         let fraction = |what, value: f64| setting(what, value, (0.0..1.0).contains(&value));
-        Ok(Self { betas: (fraction("first beta", first)?, fraction("second beta", second)?), ..self })
+        Ok(Self {
+            betas: (fraction("first beta", first)?, fraction("second beta", second)?),
+            ..self
+        })
     }
 
     /// With decoupled weight decay: `theta <- (1 - rate w) theta` before each step.

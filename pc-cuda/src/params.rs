@@ -1,4 +1,5 @@
-//! What each kernel takes, laid out as in `kernels/pc_params.cuh`. Pointers are device addresses, 0 for none.
+//! What each kernel takes, laid out as in `kernels/pc_params.cuh`. Pointers are device addresses, 0
+//! for none.
 
 /// The most layers of one launch.
 pub(crate) const LAYERS: usize = 16;
@@ -27,7 +28,8 @@ params! {
     ClusterLayer {
         weight: u64, z: u64, r: u64, reference: u64, d: u64, v: u64, e: u64, slope: u64,
         precision: f32, n: i32, rows: i32, act: i32, senders: i32,
-        weight_at: i32, gather_at: i32, partial_at: i32, state_at: i32, gate_at: i32, scratch_at: i32, residual_at: i32,
+        weight_at: i32, gather_at: i32, partial_at: i32, state_at: i32, gate_at: i32,
+        scratch_at: i32, residual_at: i32,
     }
     Cluster {
         layer: [ClusterLayer; LAYERS],
@@ -35,7 +37,8 @@ params! {
     }
     /// One prediction, for kernels over the elements of several.
     FusedLayer {
-        z: u64, dz: u64, shift: u64, r: u64, reference: u64, force: u64, d: u64, v: u64, e: u64, g: u64, slope: u64,
+        z: u64, dz: u64, shift: u64, r: u64, reference: u64, force: u64, d: u64, v: u64, e: u64,
+        g: u64, slope: u64,
         precision: f32, act: i32, count: i32, width: i32, first: i32, unused: i32,
     }
     Fused { layer: [FusedLayer; LAYERS], layers: i32, rate: f32, }
@@ -54,7 +57,8 @@ params! {
     }
     Weights { layer: [WeightLayer; LAYERS], layers: i32, batch: i32, }
     Part { theta: u64, g: u64, m: u64, v: u64, count: i32, first: i32, rate: f32, correction: f32, }
-    Optimise { part: [Part; PARTS], parts: i32, momentum: f32, decay: f32, beta1: f32, beta2: f32, epsilon: f32, }
+    Optimise { part: [Part; PARTS], parts: i32, momentum: f32, decay: f32, beta1: f32, beta2: f32,
+    epsilon: f32, }
     Map { out: u64, a: u64, b: u64, c: u64, x: f32, y: f32, count: i32, operation: i32, }
     Reduce { a: u64, b: u64, out: u64, count: i32, unused: i32, }
     Step {

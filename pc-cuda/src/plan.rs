@@ -35,7 +35,8 @@ pub enum Output {
     Held,
     /// It follows its live prediction, and the squared error there drives it.
     SquaredError,
-    /// It follows its live prediction, and cross-entropy there drives it. A cluster keeps all of such an output in one block.
+    /// It follows its live prediction, and cross-entropy there drives it. A cluster keeps all of
+    /// such an output in one block.
     CrossEntropy,
 }
 
@@ -79,7 +80,8 @@ pub enum Strategy {
 /// The kernel that a plan came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kernel {
-    /// The whole relaxation in one launch, weights kept in the shared memory of a cluster for each 8 samples.
+    /// The whole relaxation in one launch, weights kept in the shared memory of a cluster for each
+    /// 8 samples.
     Cluster {
         /// Blocks a cluster.
         blocks: usize,
@@ -118,14 +120,19 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kernel {
             Kernel::Cluster { blocks, clusters, shared } => {
-                write!(f, "relax_cluster: {clusters} clusters of {blocks} blocks, {} KB shared each", shared.div_ceil(1 << 10))
+                write!(
+                    f,
+                    "relax_cluster: {clusters} clusters of {blocks} blocks, {} KB shared each",
+                    shared.div_ceil(1 << 10)
+                )
             }
             Kernel::Graph { launches } => write!(f, "relax_graph: {launches} launches a step"),
         }
     }
 }
 
-/// Rough costs in microseconds, for choosing between kernels only. They are estimates from data sheets, not measurements.
+/// Rough costs in microseconds, for choosing between kernels only. They are estimates from data
+/// sheets, not measurements.
 mod cost {
     /// A cluster barrier, with the exchange before it.
     pub(super) const BARRIER: f64 = 0.8;
@@ -139,7 +146,8 @@ mod cost {
     pub(super) const SPLIT: f64 = 110e3;
 }
 
-/// Chooses a kernel. A pure function of its arguments: what a device can hold at once is in its properties.
+/// Chooses a kernel. A pure function of its arguments: what a device can hold at once is in its
+/// properties.
 ///
 /// # Errors
 /// A net without a layer, an empty batch or layer.
@@ -159,16 +167,24 @@ pub fn plan(net: &NetShape, device: &DeviceProps) -> Result<Plan> {
         return Err(Error::new(ErrorKind::Shape, format!("there is nothing to relax in {net:?}")));
     }
     let drive = usize::from(net.live && net.output != Output::Held);
-    let launches = if net.live { 2 * (net.widths.len() - 2) + 2 + drive } else { net.widths.len() - 1 };
+    let launches =
+        if net.live { 2 * (net.widths.len() - 2) + 2 + drive } else { net.widths.len() - 1 };
     let mut best = (launches as f64 * cost::LAUNCH, Kernel::Graph { launches });
-    let mut reasons = vec![format!("{device}"), format!("relax_graph: {launches} launches a step, about {:.1} us", best.0)];
+    let mut reasons = vec![
+        format!("{device}"),
+        format!("relax_graph: {launches} launches a step, about {:.1} us", best.0),
+    ];
     if net.products() == Products::Split {
-        reasons.push("live relus in tf32: split products in a cluster, full ones elsewhere".to_owned());
+        reasons.push(
+            "live relus in tf32: split products in a cluster, full ones elsewhere".to_owned(),
+        );
     }
     if net.widths.len() - 1 > LAYERS {
         reasons.push(format!("relax_cluster: not for more than {LAYERS} layers"));
     } else if device.clusters.is_empty() {
-        reasons.push("relax_cluster: not on this device, which has no clusters (sm_90 and later)".to_owned());
+        reasons.push(
+            "relax_cluster: not on this device, which has no clusters (sm_90 and later)".to_owned(),
+        );
     } else {
         for (blocks, resident) in &device.clusters {
             let layout = ClusterLayout::new(net, *blocks, false);
@@ -176,18 +192,23 @@ pub fn plan(net: &NetShape, device: &DeviceProps) -> Result<Plan> {
             let name = format!("relax_cluster, {blocks} blocks");
             if layout.bytes() > device.shared_memory {
                 let (needs, has) = (layout.bytes() >> 10, device.shared_memory >> 10);
-                reasons.push(format!("{name}: needs {needs} KB of shared memory a block, of {has}"));
+                reasons
+                    .push(format!("{name}: needs {needs} KB of shared memory a block, of {has}"));
             } else if *resident == 0 {
                 reasons.push(format!("{name}: no cluster of that size fits"));
             } else {
                 let waves = clusters.div_ceil(*resident);
                 let time = waves as f64 * layout.time(net);
                 reasons.push(format!(
-                    "{name}: {clusters} clusters of which {resident} run at once, {} KB a block, about {time:.1} us a step",
+                    "{name}: {clusters} clusters of which {resident} run at once, {} KB a block, \
+                     about {time:.1} us a step",
                     layout.bytes() >> 10
                 ));
                 if time < best.0 {
-                    best = (time, Kernel::Cluster { blocks: *blocks, clusters, shared: layout.bytes() });
+                    best = (
+                        time,
+                        Kernel::Cluster { blocks: *blocks, clusters, shared: layout.bytes() },
+                    );
                 }
             }
         }
@@ -206,14 +227,23 @@ impl Strategy {
             Strategy::Cluster(blocks) => {
                 let resident = device.resident_clusters(blocks);
                 let layout = ClusterLayout::new(net, blocks, false);
-                let refused = |why: &str| Err(Error::new(ErrorKind::Unsupported, format!("relax_cluster with {blocks} blocks: {why}")));
+                let refused = |why: &str| {
+                    Err(Error::new(
+                        ErrorKind::Unsupported,
+                        format!("relax_cluster with {blocks} blocks: {why}"),
+                    ))
+                };
                 if resident == 0 {
                     return refused("no such cluster runs on this device");
                 }
                 if net.widths.len() - 1 > LAYERS || layout.bytes() > device.shared_memory {
                     return refused("the net does not fit");
                 }
-                let kernel = Kernel::Cluster { blocks, clusters: net.batch.div_ceil(SLICE), shared: layout.bytes() };
+                let kernel = Kernel::Cluster {
+                    blocks,
+                    clusters: net.batch.div_ceil(SLICE),
+                    shared: layout.bytes(),
+                };
                 Ok(Plan { kernel, reasons: vec!["relax_cluster was asked for".to_owned()] })
             }
         }
@@ -250,7 +280,8 @@ fn stride(n: usize) -> usize {
 const WARPS: usize = 8;
 
 impl ClusterLayout {
-    /// For a relaxation from a feed-forward pass, where only the output has an error at the reference; with `residuals` from anywhere.
+    /// For a relaxation from a feed-forward pass, where only the output has an error at the
+    /// reference; with `residuals` from anywhere.
     pub(crate) fn new(net: &NetShape, blocks: usize, residuals: bool) -> Self {
         let tensor_cores = net.products() != Products::Full;
         let count = net.widths.len() - 1;
@@ -266,12 +297,16 @@ impl ClusterLayout {
             .map(|(l, n)| {
                 let whole = net.live && net.output == Output::CrossEntropy && l + 1 == count;
                 let share = if whole { *n } else { n.div_ceil(blocks) };
-                LayerLayout { rows: share.next_multiple_of(if tensor_cores { 16 } else { 4 }), ..LayerLayout::default() }
+                LayerLayout {
+                    rows: share.next_multiple_of(if tensor_cores { 16 } else { 4 }),
+                    ..LayerLayout::default()
+                }
             })
             .collect();
         for l in 0..count {
             let rows = layers[l].rows;
-            layers[l].senders = if l + 1 < count { net.widths[l + 2].div_ceil(layers[l + 1].rows) } else { 0 };
+            layers[l].senders =
+                if l + 1 < count { net.widths[l + 2].div_ceil(layers[l + 1].rows) } else { 0 };
             if l > 0 {
                 layers[l].weight_at = take(rows.min(net.widths[l + 1]) * stride(net.widths[l]));
                 layers[l].gate_at = take(rows * SLICE);
@@ -280,7 +315,8 @@ impl ClusterLayout {
                 if net.live {
                     layers[l].gather_at = take(SLICE * stride(net.widths[l + 1]));
                 }
-                layers[l].partial_at = take(if net.live { 1 } else { 2 } * layers[l].senders * rows * SLICE);
+                layers[l].partial_at =
+                    take(if net.live { 1 } else { 2 } * layers[l].senders * rows * SLICE);
             }
             layers[l].state_at = take(if net.live { 3 } else { 2 } * rows * SLICE);
             if net.live && (l + 1 == count || residuals) {
@@ -306,7 +342,8 @@ impl ClusterLayout {
             Products::Split => cost::SPLIT,
         };
         let products = if net.live { 2.0 } else { 1.0 };
-        let work: usize = (1..self.layers.len()).map(|l| self.layers[l].rows * net.widths[l] * SLICE).sum();
+        let work: usize =
+            (1..self.layers.len()).map(|l| self.layers[l].rows * net.widths[l] * SLICE).sum();
         let barriers = if self.blocks == 1 { 0.1 } else { cost::BARRIER };
         products * (work as f64 / rate + barriers)
     }

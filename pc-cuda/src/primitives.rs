@@ -1,6 +1,8 @@
-//! Comparing devices bit by bit: every call of the kernels' device layer, run with the same inputs, as numbers.
+//! Comparing devices bit by bit: every call of the kernels' device layer, run with the same inputs,
+//! as numbers.
 //!
-//! A machine with a GPU runs [`outputs`] on it and on the host layer, whose emulation all other tests rest on; they have to agree in every bit.
+//! A machine with a GPU runs [`outputs`] on it and on the host layer, whose emulation all other
+//! tests rest on; they have to agree in every bit.
 
 use pc_core::Result;
 
@@ -35,17 +37,43 @@ pub struct Output {
 /// # Ok::<(), pc_core::Error>(())
 /// ```
 pub fn outputs(device: &Device) -> Result<Vec<Output>> {
-    // Numbers of every size and both signs, those at the edges of the exponential's pieces among them.
+    // Numbers of every size and both signs, those at the edges of the exponential's pieces among
+    // them.
     let mut inputs: Vec<f32> = (0..4096i32).map(|i| ((i - 2048) as f32) * 0.0137).collect();
-    inputs.extend((-60..12).flat_map(|power| [2f32.powi(power), -2f32.powi(power), 1.3 * 2f32.powi(power)]));
+    inputs.extend(
+        (-60..12).flat_map(|power| [2f32.powi(power), -2f32.powi(power), 1.3 * 2f32.powi(power)]),
+    );
     inputs.extend([0.0, -0.0, 87.0, -87.0, 86.999, 88.0, 0.346_573_6, -0.346_573_6]);
-    let mut found =
-        vec![run(device, "pc_check_math", "exponentials, activations, tf32, division, roots", &inputs, 9 * inputs.len(), 4, 1)?];
+    let mut found = vec![run(
+        device,
+        "pc_check_math",
+        "exponentials, activations, tf32, division, roots",
+        &inputs,
+        9 * inputs.len(),
+        4,
+        1,
+    )?];
     let small: Vec<f32> = (0..64).map(|i| i as f32 - 20.0).collect();
-    found.push(run(device, "pc_check_warp", "asynchronous copies, shuffles, products of fragments", &small, 384, 1, 1)?);
+    found.push(run(
+        device,
+        "pc_check_warp",
+        "asynchronous copies, shuffles, products of fragments",
+        &small,
+        384,
+        1,
+        1,
+    )?);
     for blocks in [2, 4, 8] {
         if device.props().resident_clusters(blocks) > 0 {
-            found.push(run(device, "pc_check_cluster", "clusters: ranks, barriers, peers' memory", &small, 64 * blocks, blocks, blocks)?);
+            found.push(run(
+                device,
+                "pc_check_cluster",
+                "clusters: ranks, barriers, peers' memory",
+                &small,
+                64 * blocks,
+                blocks,
+                blocks,
+            )?);
         }
     }
     Ok(found)
@@ -62,8 +90,14 @@ fn run(
 ) -> Result<Output> {
     let input = DeviceTensor::new(device, &[inputs.len()], inputs)?;
     let out = DeviceTensor::zeroed(device, &[outputs])?;
-    let params = params::Primitives { input: input.address(), out: out.address(), count: int(inputs.len()), unused: 0 };
-    let launch = Launch { family: Family::Primitives, kernel, grid, block: 64, cluster, shared: 256 };
+    let params = params::Primitives {
+        input: input.address(),
+        out: out.address(),
+        count: int(inputs.len()),
+        unused: 0,
+    };
+    let launch =
+        Launch { family: Family::Primitives, kernel, grid, block: 64, cluster, shared: 256 };
     device.launch(&launch, &params)?;
     Ok(Output { name, bits: out.numbers()?.into_iter().map(f32::to_bits).collect() })
 }

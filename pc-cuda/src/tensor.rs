@@ -14,8 +14,9 @@ use crate::{
 
 /// A dense array of `f32` in row-major order, in the memory of a [`Device`].
 ///
-/// The operations of [`Tensor`] cannot report failures, so a failing one leaves its numbers as they are, and the next call that can report (a
-/// network's, an optimiser's, [`DeviceTensor::numbers`]) returns the error.
+/// The operations of [`Tensor`] cannot report failures, so a failing one leaves its numbers as they
+/// are, and the next call that can report (a network's, an optimiser's, [`DeviceTensor::numbers`])
+/// returns the error.
 ///
 /// # Example
 /// ```
@@ -58,7 +59,14 @@ enum Operation {
 }
 
 pub(crate) fn elements(launch: &'static str, family: Family, count: usize) -> Launch {
-    Launch { family, kernel: launch, grid: count.div_ceil(CHUNK), block: THREADS, cluster: 1, shared: 0 }
+    Launch {
+        family,
+        kernel: launch,
+        grid: count.div_ceil(CHUNK),
+        block: THREADS,
+        cluster: 1,
+        shared: 0,
+    }
 }
 
 /// An `i32` for a kernel; what is larger than that was refused when it was allocated.
@@ -69,7 +77,10 @@ pub(crate) fn int(number: usize) -> i32 {
 impl DeviceTensor {
     pub(crate) fn new(device: &Device, shape: &[usize], numbers: &[f32]) -> Result<Self> {
         if numbers.len() != shape.iter().product::<usize>() {
-            return Err(Error::new(ErrorKind::Shape, format!("{} numbers do not fill the shape {shape:?}", numbers.len())));
+            return Err(Error::new(
+                ErrorKind::Shape,
+                format!("{} numbers do not fill the shape {shape:?}", numbers.len()),
+            ));
         }
         let mut tensor = Self::unset(device, shape)?;
         tensor.set_numbers(numbers)?;
@@ -80,7 +91,10 @@ impl DeviceTensor {
     pub(crate) fn unset(device: &Device, shape: &[usize]) -> Result<Self> {
         let count: usize = shape.iter().product();
         if i32::try_from(count).is_err() {
-            return Err(Error::new(ErrorKind::Shape, format!("a device tensor holds fewer than 2^31 numbers, so not {shape:?}")));
+            return Err(Error::new(
+                ErrorKind::Shape,
+                format!("a device tensor holds fewer than 2^31 numbers, so not {shape:?}"),
+            ));
         }
         let memory = Rc::new(Memory::new(device, 4 * count)?);
         Ok(Self { device: device.clone(), shape: shape.to_vec(), memory: Some(memory) })
@@ -125,7 +139,10 @@ impl DeviceTensor {
     /// Another count; what the device reports.
     pub fn set_numbers(&mut self, numbers: &[f32]) -> Result<()> {
         if numbers.len() != self.count() {
-            return Err(Error::new(ErrorKind::Shape, format!("{} numbers do not fill the shape {:?}", numbers.len(), self.shape)));
+            return Err(Error::new(
+                ErrorKind::Shape,
+                format!("{} numbers do not fill the shape {:?}", numbers.len(), self.shape),
+            ));
         }
         self.device.machine().upload(self.address(), bytes_of(numbers))
     }
@@ -143,9 +160,19 @@ impl DeviceTensor {
     }
 
     /// Runs an element-by-element operation, noting a failure.
-    fn map(&mut self, operation: Operation, a: Option<&Self>, b: Option<&Self>, c: Option<&Self>, x: f64, y: f64) {
+    fn map(
+        &mut self,
+        operation: Operation,
+        a: Option<&Self>,
+        b: Option<&Self>,
+        c: Option<&Self>,
+        x: f64,
+        y: f64,
+    ) {
         let address = |tensor: Option<&Self>| tensor.map_or(0, Self::address);
-        if let Some(stranger) = [a, b, c].into_iter().flatten().find(|tensor| !tensor.device.is(&self.device)) {
+        if let Some(stranger) =
+            [a, b, c].into_iter().flatten().find(|tensor| !tensor.device.is(&self.device))
+        {
             self.device.note(self.check_like(stranger));
             return;
         }
@@ -159,7 +186,9 @@ impl DeviceTensor {
             count: int(self.count()),
             operation: operation as i32,
         };
-        self.device.attempt(|| self.device.launch(&elements("pc_map", Family::Tensor, self.count()), &params));
+        self.device.attempt(|| {
+            self.device.launch(&elements("pc_map", Family::Tensor, self.count()), &params)
+        });
     }
 
     /// `self . other` in f64: one partial sum a block, added in their order.
@@ -168,8 +197,17 @@ impl DeviceTensor {
         self.check_like(other)?;
         let blocks = self.count().div_ceil(CHUNK);
         let partial = Memory::new(&self.device, 8 * blocks)?;
-        let params = Reduce { a: self.address(), b: other.address(), out: partial.address(), count: int(self.count()), unused: 0 };
-        self.device.launch(&Launch { shared: SUMS, ..elements("pc_dot", Family::Tensor, self.count()) }, &params)?;
+        let params = Reduce {
+            a: self.address(),
+            b: other.address(),
+            out: partial.address(),
+            count: int(self.count()),
+            unused: 0,
+        };
+        self.device.launch(
+            &Launch { shared: SUMS, ..elements("pc_dot", Family::Tensor, self.count()) },
+            &params,
+        )?;
         Ok(partial.doubles(blocks)?.into_iter().sum())
     }
 
@@ -189,7 +227,10 @@ impl DeviceTensor {
         launch_parts(device, Family::Tensor, "pc_norms", SUMS, Optimise::default(), &parts)?;
         let sums = partial.doubles(all)?;
         let mut sums = sums.iter();
-        Ok(terms.iter().map(|(weight, tensor)| weight * sums.by_ref().take(blocks(tensor)).sum::<f64>()).sum())
+        Ok(terms
+            .iter()
+            .map(|(weight, tensor)| weight * sums.by_ref().take(blocks(tensor)).sum::<f64>())
+            .sum())
     }
 }
 
@@ -200,8 +241,13 @@ impl Clone for DeviceTensor {
                 copy.copy_from(self);
                 copy
             }
-            // The failure is noted. Sharing the memory keeps later work within bounds until it is reported.
-            None => Self { device: self.device.clone(), shape: self.shape.clone(), memory: self.memory.clone() },
+            // The failure is noted. Sharing the memory keeps later work within bounds until it is
+            // reported.
+            None => Self {
+                device: self.device.clone(),
+                shape: self.shape.clone(),
+                memory: self.memory.clone(),
+            },
         }
     }
 }
@@ -226,13 +272,17 @@ impl Tensor for DeviceTensor {
             return Ok(());
         }
         // Another device's memory, or another stream's, which may not be ready yet.
-        Err(Error::new(ErrorKind::Shape, format!("{self:?} and {other:?} lie on different devices, or different streams of one")))
+        Err(Error::new(
+            ErrorKind::Shape,
+            format!("{self:?} and {other:?} lie on different devices, or different streams of one"),
+        ))
     }
 
     fn zeros(&self, shape: &[usize]) -> Self {
         match self.device.note(Self::zeroed(&self.device, shape)) {
             Some(zeros) => zeros,
-            // Without memory: every operation on it fails or does nothing, and the failure is noted.
+            // Without memory: every operation on it fails or does nothing, and the failure is
+            // noted.
             None => Self { device: self.device.clone(), shape: vec![0; shape.len()], memory: None },
         }
     }
@@ -244,8 +294,11 @@ impl Tensor for DeviceTensor {
     fn copy_from(&mut self, source: &Self) {
         let bytes = 4 * self.count().min(source.count());
         if bytes > 0 {
-            self.device
-                .attempt(|| self.check_like(source).and_then(|()| self.device.machine().copy(self.address(), source.address(), bytes)));
+            self.device.attempt(|| {
+                self.check_like(source).and_then(|()| {
+                    self.device.machine().copy(self.address(), source.address(), bytes)
+                })
+            });
         }
     }
 
@@ -268,9 +321,11 @@ impl Tensor for DeviceTensor {
     fn add_normal(&mut self, deviation: f64, stream: u64) {
         let device = self.device.clone();
         let drawn = (|| {
-            let normal = Normal::new(0.0, deviation).map_err(|error| crate::device::failed(error.to_string()))?;
+            let normal = Normal::new(0.0, deviation)
+                .map_err(|error| crate::device::failed(error.to_string()))?;
             let mut random = ChaCha8Rng::seed_from_u64(stream);
-            let numbers: Vec<f32> = (0..self.count()).map(|_| normal.sample(&mut random) as f32).collect();
+            let numbers: Vec<f32> =
+                (0..self.count()).map(|_| normal.sample(&mut random) as f32).collect();
             Self::new(&device, &self.shape, &numbers)
         })();
         if let Some(noise) = device.note(drawn) {
@@ -313,13 +368,20 @@ impl Tensor for DeviceTensor {
         self.map(Operation::Sum, Some(a), Some(b), None, 1.0, 1.0);
     }
 
-    fn set_error(&mut self, residual: Option<&Self>, displacement: Option<&Self>, change: Option<&Self>) {
+    fn set_error(
+        &mut self,
+        residual: Option<&Self>,
+        displacement: Option<&Self>,
+        change: Option<&Self>,
+    ) {
         self.map(Operation::Error, residual, displacement, change, 0.0, 0.0);
     }
 
     fn step_state(step: StateStep<'_, Self>) {
-        let StateStep { displacement, value, reference, error, precision, force, rate, velocity } = step;
-        let (velocity, momentum) = velocity.map_or((0, 0.0), |(velocity, momentum)| (velocity.address(), momentum));
+        let StateStep { displacement, value, reference, error, precision, force, rate, velocity } =
+            step;
+        let (velocity, momentum) =
+            velocity.map_or((0, 0.0), |(velocity, momentum)| (velocity.address(), momentum));
         let params = Step {
             d: displacement.address(),
             v: value.address(),
@@ -333,11 +395,20 @@ impl Tensor for DeviceTensor {
             count: int(displacement.count()),
         };
         let device = &displacement.device;
-        device.attempt(|| device.launch(&elements("pc_step", Family::Tensor, displacement.count()), &params));
+        device.attempt(|| {
+            device.launch(&elements("pc_step", Family::Tensor, displacement.count()), &params)
+        });
     }
 
-    fn step_error(error: &mut Self, precision: f64, force: Option<&Self>, rate: f64, velocity: Option<(&mut Self, f64)>) {
-        let (velocity, momentum) = velocity.map_or((0, 0.0), |(velocity, momentum)| (velocity.address(), momentum));
+    fn step_error(
+        error: &mut Self,
+        precision: f64,
+        force: Option<&Self>,
+        rate: f64,
+        velocity: Option<(&mut Self, f64)>,
+    ) {
+        let (velocity, momentum) =
+            velocity.map_or((0, 0.0), |(velocity, momentum)| (velocity.address(), momentum));
         let params = Step {
             d: error.address(),
             v: 0,
@@ -350,6 +421,8 @@ impl Tensor for DeviceTensor {
             momentum: momentum as f32,
             count: int(error.count()),
         };
-        error.device.attempt(|| error.device.launch(&elements("pc_step", Family::Tensor, error.count()), &params));
+        error.device.attempt(|| {
+            error.device.launch(&elements("pc_step", Family::Tensor, error.count()), &params)
+        });
     }
 }

@@ -1,8 +1,10 @@
-//! What a whole training step (forward pass, loss, gradients, optimiser) costs by predictive coding at rate 1, against the same step by backprop:
-//! in time, over interleaved pairs on one thread, and in memory, each way in processes of its own.
+//! What a whole training step (forward pass, loss, gradients, optimiser) costs by predictive coding
+//! at rate 1, against the same step by backprop: in time, over interleaved pairs on one thread, and
+//! in memory, each way in processes of its own.
 //!
-//! `cargo bench -p pc-tch --bench step -- [pairs]` prints, for each net, the mean ratio of the two times with its 95% interval and the ratio of the
-//! two peaks, and fails where one is beyond its limit. `cargo test` runs too few pairs to compare times, which wants a quiet machine and an
+//! `cargo bench -p pc-tch --bench step -- [pairs]` prints, for each net, the mean ratio of the two
+//! times with its 95% interval and the ratio of the two peaks, and fails where one is beyond its
+//! limit. `cargo test` runs too few pairs to compare times, which wants a quiet machine and an
 //! optimised program, and holds memory alone to its limit.
 
 // In a benchmark a panic is the report.
@@ -95,7 +97,8 @@ impl Program {
 fn interval(figures: &[f64]) -> (f64, f64, f64) {
     let n = figures.len() as f64;
     let mean = figures.iter().sum::<f64>() / n;
-    let deviation = (figures.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0)).sqrt();
+    let deviation =
+        (figures.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0)).sqrt();
     // For 29 degrees of freedom; with more of them the interval is a little too wide.
     let half = 2.05 * deviation / n.sqrt();
     (mean, mean - half, mean + half)
@@ -125,7 +128,8 @@ fn time(net: &Net, pairs: usize) -> bool {
     let milliseconds = interval(&backprop).0;
     if pairs < ENOUGH {
         println!(
-            "{}, batch {}: a step by backprop takes {milliseconds:.3} ms; {pairs} pairs are too few to compare",
+            "{}, batch {}: a step by backprop takes {milliseconds:.3} ms; {pairs} pairs are too \
+             few to compare",
             program.model.name, net.batch[0]
         );
         return true;
@@ -133,7 +137,8 @@ fn time(net: &Net, pairs: usize) -> bool {
     let (mean, low, high) = interval(&ratios);
     let kept = high <= net.limit;
     println!(
-        "{}, batch {}: a step by backprop takes {milliseconds:.3} ms, by predictive coding {mean:.3} of it ({low:.3} to {high:.3}, {pairs} pairs, at most {}): {}",
+        "{}, batch {}: a step by backprop takes {milliseconds:.3} ms, by predictive coding \
+         {mean:.3} of it ({low:.3} to {high:.3}, {pairs} pairs, at most {}): {}",
         program.model.name,
         net.batch[0],
         net.limit,
@@ -145,11 +150,20 @@ fn time(net: &Net, pairs: usize) -> bool {
 /// The process's high-water mark since it was last set back, and what it holds now, in KiB.
 fn marks() -> Option<(u64, u64)> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    let read = |name: &str| status.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok();
+    let read = |name: &str| {
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))?
+            .split_whitespace()
+            .next()?
+            .parse()
+            .ok()
+    };
     Some((read("VmHWM:")?, read("VmRSS:")?))
 }
 
-/// How far steps rise above what is held between them, in KiB, and how high the process has risen in all.
+/// How far steps rise above what is held between them, in KiB, and how high the process has risen
+/// in all.
 fn rise(net: &Net, way: Way) -> Option<(u64, u64)> {
     let mut program = Program::new(net, net.batch[1]);
     (0..3).for_each(|_| program.step(way));
@@ -162,7 +176,8 @@ fn rise(net: &Net, way: Way) -> Option<(u64, u64)> {
     Some((after.saturating_sub(before), whole.max(after)))
 }
 
-/// The same in a process of its own, which gives freed tensors back at once, so that what it holds is what lives.
+/// The same in a process of its own, which gives freed tensors back at once, so that what it holds
+/// is what lives.
 fn rise_apart(net: &Net, way: Way) -> (f64, f64) {
     let own = std::env::current_exe().unwrap();
     let output = Command::new(own)
@@ -174,7 +189,11 @@ fn rise_apart(net: &Net, way: Way) -> (f64, f64) {
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let numbers: Vec<f64> = text.split_whitespace().map(|word| word.parse().unwrap()).collect();
-    assert!(output.status.success() && numbers.len() == 2, "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success() && numbers.len() == 2,
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     (numbers[0], numbers[1])
 }
 
@@ -189,7 +208,8 @@ fn memory(net: &Net) -> bool {
     let (rise, whole) = (ours.0 / theirs.0, ours.1 / theirs.1);
     let kept = rise <= MEMORY && whole <= MEMORY && theirs.0 > 4096.0;
     println!(
-        "{}, batch {}: steps by backprop rise {:.0} KiB above what is held between them, by predictive coding {rise:.3} of it; the whole process \
+        "{}, batch {}: steps by backprop rise {:.0} KiB above what is held between them, by \
+         predictive coding {rise:.3} of it; the whole process \
          {whole:.3} (at most {MEMORY}): {}",
         net.name,
         net.batch[1],
@@ -211,7 +231,8 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let bench = words.iter().any(|word| word == "--bench");
-    let pairs = words.iter().find_map(|word| word.parse().ok()).unwrap_or(if bench { ENOUGH } else { 2 });
+    let pairs =
+        words.iter().find_map(|word| word.parse().ok()).unwrap_or(if bench { ENOUGH } else { 2 });
     let mut kept = true;
     for net in &NETS {
         kept &= time(net, pairs);

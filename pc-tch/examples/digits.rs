@@ -1,4 +1,5 @@
-//! A tch program like any other: a small convolutional net learns handwritten digits (1,797 pictures of 8x8), by predictive coding.
+//! A tch program like any other: a small convolutional net learns handwritten digits (1,797
+//! pictures of 8x8), by predictive coding.
 //!
 //! ```text
 //! cargo run --release -p pc-tch --example digits
@@ -69,6 +70,9 @@ pub(crate) fn train(epochs: usize, pc: &Pc) -> Result<f64, Failure> {
 }
 
 fn main() -> Result<(), Failure> {
-    println!("{:.1} % of the test pictures are read correctly", 100.0 * train(EPOCHS, &Pc::exact())?);
+    println!(
+        "{:.1} % of the test pictures are read correctly",
+        100.0 * train(EPOCHS, &Pc::exact())?
+    );
     Ok(())
 }

@@ -1,9 +1,11 @@
-//! Says what is wrong with the libtorch at hand, in one message, before a C++ compiler says it in hundreds of lines.
+//! Says what is wrong with the libtorch at hand, in one message, before a C++ compiler says it in
+//! hundreds of lines.
 
 use std::{env, fs, path::Path, process::ExitCode};
 
 /// Variables that send torch-sys elsewhere; it does its own checks there.
-const ELSEWHERE: [&str; 4] = ["LIBTORCH_USE_PYTORCH", "LIBTORCH_BYPASS_VERSION_CHECK", "LIBTORCH_INCLUDE", "LIBTORCH_LIB"];
+const ELSEWHERE: [&str; 4] =
+    ["LIBTORCH_USE_PYTORCH", "LIBTORCH_BYPASS_VERSION_CHECK", "LIBTORCH_INCLUDE", "LIBTORCH_LIB"];
 /// Set by Cargo where documentation alone is built.
 const DOC_ONLY: &str = "CARGO_FEATURE_DOC_ONLY";
 
@@ -23,8 +25,10 @@ fn main() -> ExitCode {
         None => ExitCode::SUCCESS,
         Some(complaint) => {
             println!(
-                "cargo::error={complaint}; `cargo xtask libtorch` (in pc-tch's workspace) sets one up, \
-                 or set LIBTORCH to a folder that has one, with its `include`, `lib` and `build-version`"
+                "cargo::error={complaint}; `cargo xtask libtorch` (in pc-tch's workspace) sets one \
+                 up, \
+                 or set LIBTORCH to a folder that has one, with its `include`, `lib` and \
+                 `build-version`"
             );
             ExitCode::FAILURE
         }
@@ -41,5 +45,7 @@ fn complaint(folder: &Path) -> Option<String> {
     let found = fs::read_to_string(folder.join("build-version")).ok()?;
     let found = found.trim();
     let plain = found.split_once('+').map_or(found, |(plain, _)| plain);
-    (plain != wanted).then(|| format!("the libtorch in {shown} is version {found}, and pc-tch is built for {wanted}"))
+    (plain != wanted).then(|| {
+        format!("the libtorch in {shown} is version {found}, and pc-tch is built for {wanted}")
+    })
 }

@@ -10,12 +10,15 @@ use crate::{
     tensor::reported,
 };
 
-/// How gradients are found from a loss: fixed-prediction predictive coding over the autograd graph that the forward pass has left.
+/// How gradients are found from a loss: fixed-prediction predictive coding over the autograd graph
+/// that the forward pass has left.
 ///
-/// Every operation of the graph is a vertex, its value the operation's result. Predictions and Jacobians keep their feed-forward values, errors relax,
-/// `e_i <- e_i + gamma (-e_i + sum_j J_ji^T e_j)`, and the leaves' gradients `g = -sum_i (d mu_i / d theta)^T e_i` are pulled once, from the final errors.
-/// The loss's own operation is held at its drive from the start; [`Pc::backward_from`] holds the model's outputs instead. Operations that
-/// only pass values on (views, casts, clones, transposes, concatenation) are no vertices and cost no step.
+/// Every operation of the graph is a vertex, its value the operation's result. Predictions and
+/// Jacobians keep their feed-forward values, errors relax, `e_i <- e_i + gamma (-e_i + sum_j J_ji^T
+/// e_j)`, and the leaves' gradients `g = -sum_i (d mu_i / d theta)^T e_i` are pulled once, from the
+/// final errors. The loss's own operation is held at its drive from the start;
+/// [`Pc::backward_from`] holds the model's outputs instead. Operations that only pass values on
+/// (views, casts, clones, transposes, concatenation) are no vertices and cost no step.
 ///
 /// # Example
 /// ```
@@ -51,17 +54,21 @@ pub struct Outcome {
     pub status: Status,
     /// The steps taken.
     pub steps: usize,
-    /// The longest path from a driven vertex to an operation, in edges: after so many steps at rate 1 gradients are backprop's.
+    /// The longest path from a driven vertex to an operation, in edges: after so many steps at rate
+    /// 1 gradients are backprop's.
     pub depth: usize,
-    /// Fewer steps than that were taken, so that the first operations' parameters have learned nothing.
+    /// Fewer steps than that were taken, so that the first operations' parameters have learned
+    /// nothing.
     pub shallow: bool,
-    /// How it was computed, in words: in one sweep, by path lengths (more pulls), by the front, or by simulation.
+    /// How it was computed, in words: in one sweep, by path lengths (more pulls), by the front, or
+    /// by simulation.
     pub evaluation: &'static str,
     /// The operations that were vertices.
     pub vertices: usize,
     /// How many times a vertex was pulled; backprop pulls each once.
     pub pulls: usize,
-    /// How many times other nodes were: those that only pass values on, and those between the loss and named outputs.
+    /// How many times other nodes were: those that only pass values on, and those between the loss
+    /// and named outputs.
     pub other_pulls: usize,
     /// The energy at the end, with [`Pc::measured`].
     pub energy: Option<Energy>,
@@ -74,8 +81,16 @@ pub struct Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { steps, depth, evaluation, vertices, pulls, other_pulls, .. } = self;
-        write!(f, "{steps} steps by {evaluation}, depth {depth}: {pulls} pulls of {vertices} operations, {other_pulls} of other nodes")?;
-        if self.shallow { f.write_str("; too few steps for the first operations to learn") } else { Ok(()) }
+        write!(
+            f,
+            "{steps} steps by {evaluation}, depth {depth}: {pulls} pulls of {vertices} operations, \
+             {other_pulls} of other nodes"
+        )?;
+        if self.shallow {
+            f.write_str("; too few steps for the first operations to learn")
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -86,7 +101,8 @@ impl Default for Pc {
 }
 
 impl Pc {
-    /// Rate 1 and as many steps as the graph is deep: backprop's gradients, at the cost of one backward pass.
+    /// Rate 1 and as many steps as the graph is deep: backprop's gradients, at the cost of one
+    /// backward pass.
     pub fn exact() -> Self {
         Self::by(Rule::Exact(Evaluation::Auto))
     }
@@ -99,8 +115,9 @@ impl Pc {
         Ok(Self::new(Schedule::fixed_prediction(gamma, steps)?))
     }
 
-    /// Any schedule with frozen predictions. Live ones are refused when they are used: an autograd graph cannot predict at other values. Whether
-    /// the batch is summed or averaged is the loss's own affair; the schedule's [`pc_core::Reduction`] has no say.
+    /// Any schedule with frozen predictions. Live ones are refused when they are used: an autograd
+    /// graph cannot predict at other values. Whether the batch is summed or averaged is the loss's
+    /// own affair; the schedule's [`pc_core::Reduction`] has no say.
     pub fn new(schedule: Schedule) -> Self {
         Self::by(Rule::Given(schedule))
     }
@@ -109,10 +126,13 @@ impl Pc {
         Self { rule, keep: false, measured: false }
     }
 
-    /// Computes it in this way: [`Evaluation::Simulate`] pulls every operation that an error has reached at every step, [`Evaluation::Front`] those
-    /// whose children's errors still change, [`Evaluation::ClosedForm`] takes no steps. All give the same numbers, to rounding. The closed form is one pass where
-    /// all paths from the loss to an operation are of one length; elsewhere it pulls an operation once for each length, as a simulation that
-    /// leaves out what it can: never more often than that, but often. [`Outcome::evaluation`] and [`Outcome::pulls`] say which it was.
+    /// Computes it in this way: [`Evaluation::Simulate`] pulls every operation that an error has
+    /// reached at every step, [`Evaluation::Front`] those whose children's errors still change,
+    /// [`Evaluation::ClosedForm`] takes no steps. All give the same numbers, to rounding. The
+    /// closed form is one pass where all paths from the loss to an operation are of one length;
+    /// elsewhere it pulls an operation once for each length, as a simulation that leaves out what
+    /// it can: never more often than that, but often. [`Outcome::evaluation`] and
+    /// [`Outcome::pulls`] say which it was.
     #[must_use]
     pub fn evaluated_by(mut self, evaluation: Evaluation) -> Self {
         self.rule = match self.rule {
@@ -122,37 +142,42 @@ impl Pc {
         self
     }
 
-    /// Keeps what the forward pass has saved, so that the graph can be used again: a second loss on it, another schedule.
+    /// Keeps what the forward pass has saved, so that the graph can be used again: a second loss on
+    /// it, another schedule.
     #[must_use]
     pub fn keep_graph(mut self) -> Self {
         self.keep = true;
         self
     }
 
-    /// Measures the energy at the end ([`Outcome::energy`]), and ends without gradients where it is not finite. Unmeasured, a loss that is not
-    /// finite gives gradients that are not, as in backprop.
+    /// Measures the energy at the end ([`Outcome::energy`]), and ends without gradients where it is
+    /// not finite. Unmeasured, a loss that is not finite gives gradients that are not, as in
+    /// backprop.
     #[must_use]
     pub fn measured(mut self) -> Self {
         self.measured = true;
         self
     }
 
-    /// Instead of `loss.backward()`: adds to the `.grad` of every leaf below the loss. A leaf that no error has reached keeps its `.grad`, undefined
-    /// or not. With [`Pc::exact`] the gradients are backprop's.
+    /// Instead of `loss.backward()`: adds to the `.grad` of every leaf below the loss. A leaf that
+    /// no error has reached keeps its `.grad`, undefined or not. With [`Pc::exact`] the gradients
+    /// are backprop's.
     ///
     /// # Errors
-    /// A loss that is not one number, needs no gradient, or whose graph has been freed; a tensor changed in place since the forward pass; a live
-    /// schedule; what libtorch reports. No `.grad` has been touched then, unless the error comes from a hook on a leaf itself.
+    /// A loss that is not one number, needs no gradient, or whose graph has been freed; a tensor
+    /// changed in place since the forward pass; a live schedule; what libtorch reports. No `.grad`
+    /// has been touched then, unless the error comes from a hook on a leaf itself.
     pub fn backward(&self, loss: &Tensor) -> Result<Outcome> {
         self.backward_from(loss, &[])
     }
 
-    /// As [`Pc::backward`], with the model's outputs held at their drives `-dL/d output`, and whatever lies between them and the loss pulled once before
-    /// relaxation. With a rate below 1 this spares the model's vertices the transient of the loss's own operations.
+    /// As [`Pc::backward`], with the model's outputs held at their drives `-dL/d output`, and
+    /// whatever lies between them and the loss pulled once before relaxation. With a rate below 1
+    /// this spares the model's vertices the transient of the loss's own operations.
     ///
     /// # Errors
-    /// As [`Pc::backward`]; an output that the loss does not depend on, or depends on through another output; a loss that depends on the
-    /// model past the outputs.
+    /// As [`Pc::backward`]; an output that the loss does not depend on, or depends on through
+    /// another output; a loss that depends on the model past the outputs.
     ///
     /// # Example
     /// ```
@@ -170,12 +195,15 @@ impl Pc {
         let depth = graph.topology().depth().unwrap_or(0);
         let vertices = graph.topology().len();
         if vertices == 0 {
-            // The loss is itself a leaf, or nothing but what lies between loss and outputs: there is nothing to relax.
+            // The loss is itself a leaf, or nothing but what lies between loss and outputs: there
+            // is nothing to relax.
             return self.unrelaxed(loss, &mut graph);
         }
         let schedule = match &self.rule {
             Rule::Exact(Evaluation::Auto) => Schedule::backprop(),
-            Rule::Exact(evaluation) => Schedule::fixed_prediction(1.0, depth.max(1))?.evaluated_by(*evaluation),
+            Rule::Exact(evaluation) => {
+                Schedule::fixed_prediction(1.0, depth.max(1))?.evaluated_by(*evaluation)
+            }
             Rule::Given(schedule) => schedule.clone(),
         };
         let schedule = if self.measured { schedule } else { schedule.unmeasured() };
@@ -195,7 +223,9 @@ impl Pc {
         let evaluation = relaxation.evaluation();
         if outcome.status != Status::Diverged {
             let mut gradients = relaxation.into_gradients();
-            graph.accumulate(|parameter| gradients.take(pc_core::ParamId::new(parameter)).and_then(Slots::into_first))?;
+            graph.accumulate(|parameter| {
+                gradients.take(pc_core::ParamId::new(parameter)).and_then(Slots::into_first)
+            })?;
         }
         let pulls = graph.pulls();
         Ok(Outcome {
@@ -216,7 +246,8 @@ impl Pc {
     fn unrelaxed(&self, loss: &Tensor, graph: &mut Autograd) -> Result<Outcome> {
         graph.accumulate(|_| None)?;
         let pulls = graph.pulls();
-        let energy = if self.measured { Some(Energy { internal: 0.0, loss: read(loss)? }) } else { None };
+        let energy =
+            if self.measured { Some(Energy { internal: 0.0, loss: read(loss)? }) } else { None };
         Ok(Outcome {
             status: Status::Spent,
             steps: 0,
@@ -233,8 +264,9 @@ impl Pc {
     }
 }
 
-/// The number of steps after which, at rate 1, the last error has arrived: the longest path from the loss to an operation, in edges, counting
-/// operations and not what only passes values on. Pulls nothing and leaves the graph as it is.
+/// The number of steps after which, at rate 1, the last error has arrived: the longest path from
+/// the loss to an operation, in edges, counting operations and not what only passes values on.
+/// Pulls nothing and leaves the graph as it is.
 ///
 /// # Errors
 /// As [`Pc::backward`].

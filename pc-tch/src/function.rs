@@ -1,4 +1,5 @@
-//! A vertex of an explicit graph whose prediction is a function of tensors, pulled back by libtorch's own autograd.
+//! A vertex of an explicit graph whose prediction is a function of tensors, pulled back by
+//! libtorch's own autograd.
 
 use std::fmt;
 
@@ -14,10 +15,11 @@ use crate::{
 /// What the vertex computes: from its parents' values and its parameters, its prediction.
 type Compute = dyn Fn(&[Tensor], &[Tensor]) -> std::result::Result<Tensor, TchError>;
 
-/// A vertex predicted by any function of its parents and parameters that libtorch can differentiate.
+/// A vertex predicted by any function of its parents and parameters that libtorch can
+/// differentiate.
 ///
-/// The first axis of parents and prediction is the batch. The function is run once for each evaluation, and its graph pulled as often as
-/// relaxation asks.
+/// The first axis of parents and prediction is the batch. The function is run once for each
+/// evaluation, and its graph pulled as often as relaxation asks.
 ///
 /// # Example
 /// ```
@@ -47,16 +49,20 @@ pub struct Function {
 
 impl fmt::Debug for Function {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Function").field("kind", &self.kind).field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("Function")
+            .field("kind", &self.kind)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 
-/// The cache's first slot holds the prediction with its graph; the tensors it is a function of follow.
+/// The cache's first slot holds the prediction with its graph; the tensors it is a function of
+/// follow.
 const OUTPUT: usize = 0;
 
 impl Function {
-    /// The vertex that `compute` predicts from its parents and so many parameters. `kind` names it in messages; `options` are those of the tensors
-    /// it takes.
+    /// The vertex that `compute` predicts from its parents and so many parameters. `kind` names it
+    /// in messages; `options` are those of the tensors it takes.
     pub fn new(
         kind: &str,
         options: (Kind, Device),
@@ -67,12 +73,18 @@ impl Function {
     }
 
     /// The gradients of the prediction with respect to what it is a function of.
-    fn gradients(&self, output: &Tensor, leaves: &[Tensor], cotangent: &Tensor) -> Result<Vec<Option<Tensor>>> {
+    fn gradients(
+        &self,
+        output: &Tensor,
+        leaves: &[Tensor],
+        cotangent: &Tensor,
+    ) -> Result<Vec<Option<Tensor>>> {
         if !output.requires_grad() {
             return Ok(leaves.iter().map(|_| None).collect());
         }
         let mut nodes = Nodes::below(&[output])?;
-        let mut arrived: Vec<Slots> = nodes.list().iter().map(|node| Slots::zero(node.slots)).collect();
+        let mut arrived: Vec<Slots> =
+            nodes.list().iter().map(|node| Slots::zero(node.slots)).collect();
         let Some((start, slot)) = nodes.find(output)? else {
             return Err(Error::new(ErrorKind::Backend, "the prediction is not in its own graph"));
         };
@@ -89,7 +101,11 @@ impl Function {
                 }
             }
         }
-        let of = |leaf: &Tensor| Ok(nodes.find(leaf)?.and_then(|(node, _)| std::mem::take(&mut arrived[node]).into_first()));
+        let of = |leaf: &Tensor| {
+            Ok(nodes
+                .find(leaf)?
+                .and_then(|(node, _)| std::mem::take(&mut arrived[node]).into_first()))
+        };
         leaves.iter().map(of).collect()
     }
 }
@@ -102,15 +118,26 @@ impl Vertex<TchTensor> for Function {
     fn shape(&self, parents: &[&[usize]], parameters: &[&[usize]]) -> Result<Vec<usize>> {
         let _off = tch::no_grad_guard();
         let ones = |shape: Vec<i64>| Tensor::f_ones(shape, self.options);
-        let parents =
-            parents.iter().map(|shape| ones([&[1], sizes(shape).as_slice()].concat())).collect::<std::result::Result<Vec<_>, _>>();
-        let parameters = parameters.iter().map(|shape| ones(sizes(shape))).collect::<std::result::Result<Vec<_>, _>>();
+        let parents = parents
+            .iter()
+            .map(|shape| ones([&[1], sizes(shape).as_slice()].concat()))
+            .collect::<std::result::Result<Vec<_>, _>>();
+        let parameters = parameters
+            .iter()
+            .map(|shape| ones(sizes(shape)))
+            .collect::<std::result::Result<Vec<_>, _>>();
         let (parents, parameters) = (parents.map_err(reported)?, parameters.map_err(reported)?);
-        let output = (self.compute)(&parents, &parameters).map_err(|error| Error::new(ErrorKind::Shape, error.to_string()))?;
+        let output = (self.compute)(&parents, &parameters)
+            .map_err(|error| Error::new(ErrorKind::Shape, error.to_string()))?;
         let shape = TchTensor::new(&output).shape();
         match shape.split_first() {
             Some((1, rest)) => Ok(rest.to_vec()),
-            _ => Err(Error::new(ErrorKind::Shape, format!("its prediction for a batch of one has shape {shape:?}; the batch comes first"))),
+            _ => Err(Error::new(
+                ErrorKind::Shape,
+                format!(
+                    "its prediction for a batch of one has shape {shape:?}; the batch comes first"
+                ),
+            )),
         }
     }
 
@@ -118,11 +145,18 @@ impl Vertex<TchTensor> for Function {
         self.parameters
     }
 
-    fn predict(&self, at: &Inputs<'_, TchTensor>, cache: &mut Cache<TchTensor>, output: &mut TchTensor) -> Result<()> {
+    fn predict(
+        &self,
+        at: &Inputs<'_, TchTensor>,
+        cache: &mut Cache<TchTensor>,
+        output: &mut TchTensor,
+    ) -> Result<()> {
         let leaf = |tensor: &TchTensor| tensor.tensor().detach().set_requires_grad(true);
         let parents: Vec<Tensor> = (0..at.len()).map(|k| leaf(at.value(k))).collect();
-        let parameters: Vec<Tensor> = (0..at.parameter_count()).map(|k| leaf(at.parameter(k))).collect();
-        let predicted = checked(tch::with_grad(|| (self.compute)(&parents, &parameters)), &self.kind)?;
+        let parameters: Vec<Tensor> =
+            (0..at.parameter_count()).map(|k| leaf(at.parameter(k))).collect();
+        let predicted =
+            checked(tch::with_grad(|| (self.compute)(&parents, &parameters)), &self.kind)?;
         *output = TchTensor::new(&predicted);
         cache.put(OUTPUT, TchTensor::with_graph(predicted));
         for (slot, leaf) in parents.into_iter().chain(parameters).enumerate() {
@@ -140,7 +174,8 @@ impl Vertex<TchTensor> for Function {
     ) -> Result<()> {
         let (parents, parameters) = (at.len(), at.parameter_count());
         let output = cache.get(OUTPUT)?.tensor().shallow_clone();
-        let leaves = (0..parents + parameters).map(|slot| Ok(cache.get(OUTPUT + 1 + slot)?.tensor().shallow_clone()));
+        let leaves = (0..parents + parameters)
+            .map(|slot| Ok(cache.get(OUTPUT + 1 + slot)?.tensor().shallow_clone()));
         let leaves = leaves.collect::<Result<Vec<Tensor>>>()?;
         let mut gradients = self.gradients(&output, &leaves, cotangent.tensor())?;
         for (k, gradient) in gradients.drain(parents..).enumerate() {

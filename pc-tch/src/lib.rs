@@ -1,9 +1,11 @@
 //! Predictive coding for [`tch`]: any libtorch model trains by it, unmarked and unchanged.
 //!
-//! Replace `opt.backward_step(&loss)` by [`opt.pc_step(&loss, &pc)?`](PcOptimizer::pc_step), or `loss.backward()` by [`pc.backward(&loss)?`](Pc::backward), and keep
-//! everything else: the model, its `VarStore`, the optimiser, clipping, checkpoints. libtorch's autograd graph *is* a computation graph. Its
-//! operations are the vertices, and each can be pulled back again and again while the graph is kept; the errors relax over it under the
-//! fixed-prediction assumption, and the gradients land in `.grad`.
+//! Replace `opt.backward_step(&loss)` by [`opt.pc_step(&loss, &pc)?`](PcOptimizer::pc_step), or
+//! `loss.backward()` by [`pc.backward(&loss)?`](Pc::backward), and keep everything else: the model,
+//! its `VarStore`, the optimiser, clipping, checkpoints. libtorch's autograd graph *is* a
+//! computation graph. Its operations are the vertices, and each can be pulled back again and again
+//! while the graph is kept; the errors relax over it under the fixed-prediction assumption, and the
+//! gradients land in `.grad`.
 //!
 //! ```
 //! use pc_tch::{Pc, PcOptimizer};
@@ -20,13 +22,17 @@
 //! ```
 //!
 //! # What a vertex is
-//! An operation, as libtorch recorded it. Views, casts, clones, transposes and concatenation only pass values on: they are no vertices and cost no
-//! step. [`depth`] says how many steps the last error takes at rate 1, and [`Outcome::shallow`] that there were fewer. With [`Pc::exact`] the gradients are
-//! backprop's, to the last bit where the sums are taken in the same order. **Below rate 1 what counts as one vertex changes the result**, and
-//! libtorch's fused kernels decide that: an LSTM in f32 on the CPU is one operation a layer, in f64 it is hundreds.
-//! Paths of many lengths meet there, so that below rate 1 the closed form is no single pass ([`Pc::evaluated_by`]). So compare layers at rates below 1 on
-//! [explicit graphs](Function), whose vertices you choose. The loss's own operations are vertices too, unless the model's outputs are named:
-//! [`Pc::backward_from`]. Only frozen predictions are possible: live schedules need new predictions, which an autograd graph cannot make.
+//! An operation, as libtorch recorded it. Views, casts, clones, transposes and concatenation only
+//! pass values on: they are no vertices and cost no step. [`depth`] says how many steps the last
+//! error takes at rate 1, and [`Outcome::shallow`] that there were fewer. With [`Pc::exact`] the
+//! gradients are backprop's, to the last bit where the sums are taken in the same order. **Below
+//! rate 1 what counts as one vertex changes the result**, and libtorch's fused kernels decide that:
+//! an LSTM in f32 on the CPU is one operation a layer, in f64 it is hundreds. Paths of many lengths
+//! meet there, so that below rate 1 the closed form is no single pass ([`Pc::evaluated_by`]). So
+//! compare layers at rates below 1 on [explicit graphs](Function), whose vertices you choose. The
+//! loss's own operations are vertices too, unless the model's outputs are named:
+//! [`Pc::backward_from`]. Only frozen predictions are possible: live schedules need new
+//! predictions, which an autograd graph cannot make.
 //!
 //! # What is supported
 //! | | |
@@ -41,10 +47,12 @@
 //! | CUDA | nothing here is particular to the CPU, and nodes run under libtorch's guards of device and stream; a forward pass on another stream than the current one is refused; it is not tested |
 //!
 //! # libtorch
-//! [`tch`] 0.26 pairs with libtorch 2.13.0. In this workspace `cargo xtask libtorch` brings it. In a workspace of your own set `LIBTORCH`, and let the build
-//! script of each crate with a program say where the library lies: `println!("cargo::rustc-link-arg=-Wl,-rpath,{}/lib", std::env::var("LIBTORCH").unwrap())`.
-//! Documentation needs no libtorch: `cargo doc -p pc-tch --no-deps --features doc-only`.
-//! Where burn 0.22 is in the same workspace, an empty `burn-tch` has to stand in for burn's own: see `ARCHITECTURE.md`.
+//! [`tch`] 0.26 pairs with libtorch 2.13.0. In this workspace `cargo xtask libtorch` brings it. In
+//! a workspace of your own set `LIBTORCH`, and let the build script of each crate with a program
+//! say where the library lies: `println!("cargo::rustc-link-arg=-Wl,-rpath,{}/lib",
+//! std::env::var("LIBTORCH").unwrap())`. Documentation needs no libtorch: `cargo doc -p pc-tch
+//! --no-deps --features doc-only`. Where burn 0.22 is in the same workspace, an empty `burn-tch`
+//! has to stand in for burn's own: see `ARCHITECTURE.md`.
 
 mod autograd;
 mod backward;

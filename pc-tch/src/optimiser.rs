@@ -20,13 +20,15 @@ use crate::{Outcome, Pc};
 /// # Ok::<(), pc_core::Error>(())
 /// ```
 pub trait PcOptimizer {
-    /// Zeroes the gradients, finds new ones from `loss`, and takes a step. Where the relaxation diverged no step is taken.
+    /// Zeroes the gradients, finds new ones from `loss`, and takes a step. Where the relaxation
+    /// diverged no step is taken.
     ///
     /// # Errors
     /// As [`Pc::backward`]; no step has been taken then.
     fn pc_step(&mut self, loss: &Tensor, pc: &Pc) -> Result<Outcome>;
 
-    /// As [`PcOptimizer::pc_step`], with every element of a gradient clipped to `[-max, max]` first.
+    /// As [`PcOptimizer::pc_step`], with every element of a gradient clipped to `[-max, max]`
+    /// first.
     ///
     /// # Errors
     /// As [`Pc::backward`].
@@ -53,7 +55,12 @@ impl PcOptimizer for Optimizer {
     }
 }
 
-fn step(optimiser: &mut Optimizer, loss: &Tensor, pc: &Pc, clip: impl FnOnce(&mut Optimizer)) -> Result<Outcome> {
+fn step(
+    optimiser: &mut Optimizer,
+    loss: &Tensor,
+    pc: &Pc,
+    clip: impl FnOnce(&mut Optimizer),
+) -> Result<Outcome> {
     optimiser.zero_grad();
     let outcome = pc.backward(loss)?;
     if outcome.status != pc_core::Status::Diverged {

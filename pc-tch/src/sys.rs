@@ -17,7 +17,11 @@ struct RawGraph {
 
 // As shim/pc_tch.h declares them.
 unsafe extern "C" {
-    fn pc_tch_graph_new(roots: *const *mut C_tensor, count: usize, graph: *mut *mut RawGraph) -> *mut c_char;
+    fn pc_tch_graph_new(
+        roots: *const *mut C_tensor,
+        count: usize,
+        graph: *mut *mut RawGraph,
+    ) -> *mut c_char;
     fn pc_tch_graph_free(graph: *mut RawGraph);
     safe fn pc_tch_live() -> usize;
     fn pc_tch_nodes(graph: *const RawGraph) -> usize;
@@ -25,8 +29,19 @@ unsafe extern "C" {
     fn pc_tch_kind(graph: *const RawGraph, node: usize) -> c_int;
     fn pc_tch_slots(graph: *const RawGraph, node: usize) -> usize;
     fn pc_tch_edges(graph: *const RawGraph, node: usize) -> usize;
-    fn pc_tch_edge(graph: *const RawGraph, node: usize, edge: usize, target: *mut i64, slot: *mut usize);
-    fn pc_tch_find(graph: *const RawGraph, value: *mut C_tensor, node: *mut i64, slot: *mut usize) -> *mut c_char;
+    fn pc_tch_edge(
+        graph: *const RawGraph,
+        node: usize,
+        edge: usize,
+        target: *mut i64,
+        slot: *mut usize,
+    );
+    fn pc_tch_find(
+        graph: *const RawGraph,
+        value: *mut C_tensor,
+        node: *mut i64,
+        slot: *mut usize,
+    ) -> *mut c_char;
     fn pc_tch_pull(
         graph: *mut RawGraph,
         node: usize,
@@ -36,7 +51,8 @@ unsafe extern "C" {
         results: *mut *mut C_tensor,
     ) -> *mut c_char;
     fn pc_tch_release(graph: *mut RawGraph, node: usize) -> *mut c_char;
-    fn pc_tch_accumulate(graph: *mut RawGraph, node: usize, gradient: *mut C_tensor) -> *mut c_char;
+    fn pc_tch_accumulate(graph: *mut RawGraph, node: usize, gradient: *mut C_tensor)
+    -> *mut c_char;
     fn pc_tch_add(sum: *mut *mut C_tensor, x: *mut C_tensor) -> *mut c_char;
     fn pc_tch_axpby(y: *mut *mut C_tensor, a: f64, x: *mut C_tensor, b: f64) -> *mut c_char;
     fn pc_tch_norm_squared(x: *mut C_tensor, norm: *mut f64) -> *mut c_char;
@@ -47,7 +63,8 @@ unsafe extern "C" {
 const LEAF: c_int = 1;
 const HOOKED: c_int = 2;
 
-/// How many autograd graphs are held just now, over all threads: none between steps, or something leaks.
+/// How many autograd graphs are held just now, over all threads: none between steps, or something
+/// leaks.
 ///
 /// # Example
 /// ```
@@ -62,7 +79,8 @@ fn checked(message: *mut c_char) -> Result<()> {
     if message.is_null() {
         return Ok(());
     }
-    // SAFETY: a message that is not null is a C string of the shim's, ours until it is given back on the next line.
+    // SAFETY: a message that is not null is a C string of the shim's, ours until it is given back
+    // on the next line.
     let text = unsafe { CStr::from_ptr(message) }.to_string_lossy().trim_end().to_owned();
     // SAFETY: it came from the shim and is given back once.
     unsafe { pc_tch_free_text(message) };
@@ -116,7 +134,8 @@ pub(crate) struct Node {
     pub(crate) edges: Vec<Option<(usize, usize)>>,
 }
 
-/// The nodes of an autograd graph below some tensors, held. They are numbered in the order in which backprop would run them.
+/// The nodes of an autograd graph below some tensors, held. They are numbered in the order in which
+/// backprop would run them.
 #[derive(Debug)]
 pub(crate) struct Nodes {
     raw: NonNull<RawGraph>,
@@ -131,11 +150,14 @@ impl Nodes {
     pub(crate) fn below(roots: &[&Tensor]) -> Result<Self> {
         let handles: Vec<*mut C_tensor> = roots.iter().map(|root| raw(root)).collect();
         let mut graph = ptr::null_mut();
-        // SAFETY: the handles are of live tensors, as many as said, and the shim writes one pointer.
+        // SAFETY: the handles are of live tensors, as many as said, and the shim writes one
+        // pointer.
         checked(unsafe { pc_tch_graph_new(handles.as_ptr(), handles.len(), &raw mut graph) })?;
-        let raw = NonNull::new(graph).ok_or_else(|| Error::new(ErrorKind::Backend, "the shim made no graph"))?;
+        let raw = NonNull::new(graph)
+            .ok_or_else(|| Error::new(ErrorKind::Backend, "the shim made no graph"))?;
         let mut held = Self { raw, nodes: Vec::new() };
-        // SAFETY: the graph is live, as in every call below; the indices are below the counts that it gave.
+        // SAFETY: the graph is live, as in every call below; the indices are below the counts that
+        // it gave.
         let count = unsafe { pc_tch_nodes(held.raw.as_ptr()) };
         held.nodes = (0..count).map(|node| held.describe(node)).collect();
         Ok(held)
@@ -152,8 +174,11 @@ impl Nodes {
         // SAFETY: the node is below the graph's count.
         let (count, kind) = unsafe { (pc_tch_edges(graph, node), pc_tch_kind(graph, node)) };
         Node {
-            // SAFETY: as above; the name is a C string that lives as long as the graph and is copied here.
-            name: unsafe { CStr::from_ptr(pc_tch_name(graph, node)) }.to_string_lossy().into_owned(),
+            // SAFETY: as above; the name is a C string that lives as long as the graph and is
+            // copied here.
+            name: unsafe { CStr::from_ptr(pc_tch_name(graph, node)) }
+                .to_string_lossy()
+                .into_owned(),
             leaf: kind == LEAF,
             hooked: kind == HOOKED,
             // SAFETY: as above.
@@ -174,25 +199,47 @@ impl Nodes {
     pub(crate) fn find(&self, tensor: &Tensor) -> Result<Option<(usize, usize)>> {
         let (mut node, mut slot) = (-1, 0);
         // SAFETY: graph and tensor are live, and the shim writes two numbers.
-        checked(unsafe { pc_tch_find(self.raw.as_ptr(), raw(tensor), &raw mut node, &raw mut slot) })?;
+        checked(unsafe {
+            pc_tch_find(self.raw.as_ptr(), raw(tensor), &raw mut node, &raw mut slot)
+        })?;
         Ok(usize::try_from(node).ok().map(|node| (node, slot)))
     }
 
-    /// Pulls cotangents, one for each slot, back through a node, and returns what arrives at each of its edges. The results may share memory
-    /// with the cotangents, with one another and with the model's tensors.
+    /// Pulls cotangents, one for each slot, back through a node, and returns what arrives at each
+    /// of its edges. The results may share memory with the cotangents, with one another and with
+    /// the model's tensors.
     ///
     /// # Errors
-    /// What libtorch reports: a graph that has been freed, a saved tensor that was changed in place.
-    pub(crate) fn pull(&mut self, node: usize, cotangents: &[Option<Tensor>], how: Pull) -> Result<Vec<Option<Tensor>>> {
+    /// What libtorch reports: a graph that has been freed, a saved tensor that was changed in
+    /// place.
+    pub(crate) fn pull(
+        &mut self,
+        node: usize,
+        cotangents: &[Option<Tensor>],
+        how: Pull,
+    ) -> Result<Vec<Option<Tensor>>> {
         let Some(of) = self.nodes.get(node).filter(|of| of.slots == cotangents.len()) else {
-            return Err(Error::new(ErrorKind::Misuse, format!("{} cotangents do not fit node {node}", cotangents.len())));
+            return Err(Error::new(
+                ErrorKind::Misuse,
+                format!("{} cotangents do not fit node {node}", cotangents.len()),
+            ));
         };
-        let handles: Vec<*mut C_tensor> = cotangents.iter().map(|cotangent| raw_or_null(cotangent.as_ref())).collect();
+        let handles: Vec<*mut C_tensor> =
+            cotangents.iter().map(|cotangent| raw_or_null(cotangent.as_ref())).collect();
         let mut results = vec![ptr::null_mut(); of.edges.len()];
         let (last, release) = (c_int::from(how != Pull::Again), c_int::from(how == Pull::Last));
-        // SAFETY: the node is below the graph's count; there is a handle, of a live tensor or null, for each of its slots and room for
-        // a result for each of its edges.
-        let message = unsafe { pc_tch_pull(self.raw.as_ptr(), node, handles.as_ptr(), last, release, results.as_mut_ptr()) };
+        // SAFETY: the node is below the graph's count; there is a handle, of a live tensor or null,
+        // for each of its slots and room for a result for each of its edges.
+        let message = unsafe {
+            pc_tch_pull(
+                self.raw.as_ptr(),
+                node,
+                handles.as_ptr(),
+                last,
+                release,
+                results.as_mut_ptr(),
+            )
+        };
         let results = results.into_iter().map(from_raw).collect();
         checked(message).map_err(|error| explained(error, &of.name))?;
         Ok(results)
@@ -210,7 +257,8 @@ impl Nodes {
         checked(unsafe { pc_tch_release(self.raw.as_ptr(), node) })
     }
 
-    /// Adds a gradient to the `.grad` of a leaf, by libtorch's own rules of layout and accumulation.
+    /// Adds a gradient to the `.grad` of a leaf, by libtorch's own rules of layout and
+    /// accumulation.
     ///
     /// # Errors
     /// What libtorch reports.
@@ -218,8 +266,10 @@ impl Nodes {
         let Some(of) = self.nodes.get(node).filter(|of| of.leaf) else {
             return Err(Error::new(ErrorKind::Misuse, format!("node {node} is no leaf")));
         };
-        // SAFETY: the node is below the graph's count, and the gradient's handle is given up to the shim.
-        checked(unsafe { pc_tch_accumulate(self.raw.as_ptr(), node, into_raw(gradient)) }).map_err(|error| explained(error, &of.name))
+        // SAFETY: the node is below the graph's count, and the gradient's handle is given up to the
+        // shim.
+        checked(unsafe { pc_tch_accumulate(self.raw.as_ptr(), node, into_raw(gradient)) })
+            .map_err(|error| explained(error, &of.name))
     }
 }
 
@@ -234,7 +284,8 @@ impl Drop for Nodes {
 fn explained(error: Error, name: &str) -> Error {
     let message = error.to_string();
     let hint = if message.contains("second time") {
-        "the graph below this loss was freed by an earlier backward pass: keep it with `keep_graph`, or run the model again. "
+        "the graph below this loss was freed by an earlier backward pass: keep it with \
+         `keep_graph`, or run the model again. "
     } else if message.contains("modified by an inplace operation") {
         "a tensor that the pullback needs was changed in place after the forward pass. "
     } else {
@@ -247,7 +298,8 @@ fn explained(error: Error, name: &str) -> Error {
 pub(crate) fn add(sum: &mut Option<Tensor>, x: &Tensor) -> Result<()> {
     // A tensor is held as it is, without a copy, until a second one comes.
     in_place(sum, |handle| {
-        // SAFETY: both handles are of live tensors or null; the shim replaces the first by one that is ours.
+        // SAFETY: both handles are of live tensors or null; the shim replaces the first by one that
+        // is ours.
         unsafe { pc_tch_add(handle, raw(x)) }
     })
 }
@@ -261,7 +313,10 @@ pub(crate) fn axpby(y: &mut Option<Tensor>, a: f64, x: Option<&Tensor>, b: f64) 
 }
 
 /// Lends the shim a handle that it may write to or replace.
-fn in_place(tensor: &mut Option<Tensor>, work: impl FnOnce(*mut *mut C_tensor) -> *mut c_char) -> Result<()> {
+fn in_place(
+    tensor: &mut Option<Tensor>,
+    work: impl FnOnce(*mut *mut C_tensor) -> *mut c_char,
+) -> Result<()> {
     let mut handle = tensor.take().map_or(ptr::null_mut(), into_raw);
     let message = work(&raw mut handle);
     *tensor = from_raw(handle);

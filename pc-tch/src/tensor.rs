@@ -5,10 +5,12 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use crate::sys;
 
-/// A tensor for explicit graphs ([`pc_core::Graph`]): batch first, of any kind and on any device that libtorch computes with.
+/// A tensor for explicit graphs ([`pc_core::Graph`]): batch first, of any kind and on any device
+/// that libtorch computes with.
 ///
-/// Copies share memory until one of them is written. The engine's arithmetic cannot fail, so where libtorch refuses an operation (out of memory,
-/// a wrong device) the result is NaN, which ends the relaxation as diverged.
+/// Copies share memory until one of them is written. The engine's arithmetic cannot fail, so where
+/// libtorch refuses an operation (out of memory, a wrong device) the result is NaN, which ends the
+/// relaxation as diverged.
 ///
 /// # Example
 /// ```
@@ -38,7 +40,8 @@ pub(crate) fn sizes(shape: &[usize]) -> Vec<i64> {
 }
 
 impl TchTensor {
-    /// The numbers of a tensor, cut off from its autograd graph. The memory is shared: the tensor must not be changed in place afterwards.
+    /// The numbers of a tensor, cut off from its autograd graph. The memory is shared: the tensor
+    /// must not be changed in place afterwards.
     pub fn new(tensor: &Tensor) -> Self {
         Self(tensor.detach())
     }
@@ -100,7 +103,8 @@ impl pc_core::Tensor for TchTensor {
     }
 
     fn zeros(&self, shape: &[usize]) -> Self {
-        // Where there is no memory for them, an undefined tensor: whatever is done with it comes to NaN.
+        // Where there is no memory for them, an undefined tensor: whatever is done with it comes to
+        // NaN.
         Self(Tensor::f_zeros(sizes(shape), (self.0.kind(), self.0.device())).unwrap_or_default())
     }
 
@@ -125,7 +129,9 @@ impl pc_core::Tensor for TchTensor {
     }
 
     fn dot(&self, x: &Self) -> f64 {
-        self.number(|own| own.f_to_kind(Kind::Double)?.f_mul(&x.0.f_to_kind(Kind::Double)?)?.f_sum(Kind::Double))
+        self.number(|own| {
+            own.f_to_kind(Kind::Double)?.f_mul(&x.0.f_to_kind(Kind::Double)?)?.f_sum(Kind::Double)
+        })
     }
 
     fn norm_squared(&self) -> f64 {
@@ -133,8 +139,10 @@ impl pc_core::Tensor for TchTensor {
     }
 
     fn add_normal(&mut self, deviation: f64, stream: u64) {
-        // libtorch's own generator belongs to the user: drawing from it would change what their dropout draws.
-        let draws: Vec<f64> = normal(stream).take(self.0.numel()).map(|draw| deviation * draw).collect();
+        // libtorch's own generator belongs to the user: drawing from it would change what their
+        // dropout draws.
+        let draws: Vec<f64> =
+            normal(stream).take(self.0.numel()).map(|draw| deviation * draw).collect();
         let noise = Tensor::f_from_slice(&draws).and_then(|noise| {
             let noise = noise.f_to_device(self.0.device())?.f_to_kind(self.0.kind())?;
             noise.f_reshape(self.0.size())
@@ -147,8 +155,11 @@ impl pc_core::Tensor for TchTensor {
     }
 
     fn to_vec(&self) -> Vec<f64> {
-        let numbers =
-            self.0.f_to_kind(Kind::Double).and_then(|x| x.f_to_device(Device::Cpu)?.f_reshape([-1])).and_then(|x| Vec::try_from(&x));
+        let numbers = self
+            .0
+            .f_to_kind(Kind::Double)
+            .and_then(|x| x.f_to_device(Device::Cpu)?.f_reshape([-1]))
+            .and_then(|x| Vec::try_from(&x));
         numbers.unwrap_or_else(|_| vec![f64::NAN; self.0.numel()])
     }
 
@@ -160,7 +171,13 @@ impl pc_core::Tensor for TchTensor {
         self.put(a.0.f_add(&b.0));
     }
 
-    fn step_error(error: &mut Self, precision: f64, force: Option<&Self>, rate: f64, velocity: Option<(&mut Self, f64)>) {
+    fn step_error(
+        error: &mut Self,
+        precision: f64,
+        force: Option<&Self>,
+        rate: f64,
+        velocity: Option<(&mut Self, f64)>,
+    ) {
         step_error(Self::combine, error, precision, force, rate, velocity);
     }
 }
@@ -184,7 +201,8 @@ pub(crate) fn step_error<T>(
     }
 }
 
-/// Independent normal draws from a seed, by Box and Muller's transformation of SplitMix64's numbers.
+/// Independent normal draws from a seed, by Box and Muller's transformation of SplitMix64's
+/// numbers.
 fn normal(seed: u64) -> impl Iterator<Item = f64> {
     let mut state = seed;
     let mut uniform = move || {

@@ -1,7 +1,7 @@
 //! Compiles pc-cuda's kernels for each architecture, without a GPU.
 //!
-//! The compiler comes from PyPI wheels, fetched once into `.cache/cuda` and checked by pip. A kernel that spills registers, needs a stack, or goes
-//! over its budget of registers fails.
+//! The compiler comes from PyPI wheels, fetched once into `.cache/cuda` and checked by pip. A
+//! kernel that spills registers, needs a stack, or goes over its budget of registers fails.
 
 use std::{
     env, fs,
@@ -22,8 +22,8 @@ const FOLDER: &str = ".cache/cuda";
 const ARCHITECTURES: [&str; 3] = ["80", "89", "90a"];
 const FAMILIES: [&str; 5] = ["relax_cluster", "relax_graph", "learn", "tensor", "primitives"];
 
-/// The most registers a thread of a kernel may take, by the start of its name: two blocks of 256 threads fit a multiprocessor's 65536 at 128, three at
-/// 80.
+/// The most registers a thread of a kernel may take, by the start of its name: two blocks of 256
+/// threads fit a multiprocessor's 65536 at 128, three at 80.
 const BUDGETS: [(&str, usize); 3] = [("pc_relax_", 128), ("pc_weight_gradients", 96), ("pc_", 80)];
 /// The most shared memory that a kernel may take beside what it is launched with, in bytes.
 const STATIC_SHARED: usize = 0;
@@ -48,24 +48,33 @@ pub(crate) fn with_compiler(step: Step) -> Result<Step, Failure> {
     }
     let home = fs::canonicalize(toolkit()?).map_err(|error| Failure::new(FOLDER, error))?;
     let before = env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-    let folders = std::iter::once(home.join("lib")).chain(env::split_paths(&before).filter(|path| !path.as_os_str().is_empty()));
+    let folders = std::iter::once(home.join("lib"))
+        .chain(env::split_paths(&before).filter(|path| !path.as_os_str().is_empty()));
     let path = env::join_paths(folders).map_err(|error| Failure::new("LD_LIBRARY_PATH", error))?;
     Ok(step.env("LD_LIBRARY_PATH", &path.to_string_lossy()).env("PC_CUDA_NVRTC", "required"))
 }
 
-/// Builds `pc-gpu` with the kernels' machine code in it, and looks that it needs nothing of CUDA to start.
+/// Builds `pc-gpu` with the kernels' machine code in it, and looks that it needs nothing of CUDA to
+/// start.
 pub(crate) fn program() -> Vec<Failure> {
     let mut failures = compile();
-    let cubins = fs::canonicalize(cubins()).map_err(|error| Failure::new(cubins().display(), error));
+    let cubins =
+        fs::canonicalize(cubins()).map_err(|error| Failure::new(cubins().display(), error));
     let built = cubins.and_then(|cubins| {
-        Step::cargo(&["build", "--release", "-p", "pc-gpu"]).env("PC_CUDA_CUBINS", &cubins.to_string_lossy()).run()?;
+        Step::cargo(&["build", "--release", "-p", "pc-gpu"])
+            .env("PC_CUDA_CUBINS", &cubins.to_string_lossy())
+            .run()?;
         let program = target().join("release").join("pc-gpu").to_string_lossy().into_owned();
         let needs = Step::new("ldd", &[&program]).read()?;
-        if let Some(line) = needs.lines().find(|line| ["cuda", "nvrtc", "cublas"].iter().any(|word| line.contains(word))) {
+        if let Some(line) = needs
+            .lines()
+            .find(|line| ["cuda", "nvrtc", "cublas"].iter().any(|word| line.contains(word)))
+        {
             return Err(Failure::new(&program, format!("it links {}", line.trim())));
         }
         let said = Step::new(&program, &["help"]).read()?;
-        let carried = ARCHITECTURES.iter().all(|architecture| said.contains(&format!("sm_{architecture}")));
+        let carried =
+            ARCHITECTURES.iter().all(|architecture| said.contains(&format!("sm_{architecture}")));
         let said = said.lines().last().unwrap_or_default().to_owned();
         println!("    {program}: {said}");
         if carried { Ok(()) } else { Err(Failure::new(&program, said)) }
@@ -74,7 +83,8 @@ pub(crate) fn program() -> Vec<Failure> {
     failures
 }
 
-/// Compiles everything. Returns the folder of machine code through `PC_CUDA_CUBINS`'s own convention: `family.sm_NN.cubin`.
+/// Compiles everything. Returns the folder of machine code through `PC_CUDA_CUBINS`'s own
+/// convention: `family.sm_NN.cubin`.
 pub(crate) fn compile() -> Vec<Failure> {
     if !HERE {
         println!("skipped: the CUDA compiler's wheels are for Linux on x86-64");
@@ -97,16 +107,27 @@ fn cubins() -> PathBuf {
 fn compile_all() -> Result<Vec<Failure>, Failure> {
     let home = toolkit()?;
     let out = cubins();
-    fs::create_dir_all(&out).map_err(|error| Failure::new(format!("mkdir {}", out.display()), error))?;
+    fs::create_dir_all(&out)
+        .map_err(|error| Failure::new(format!("mkdir {}", out.display()), error))?;
     let mut failures = Vec::new();
-    println!("    {:22} {:>7} {:>9} {:>7} {:>6} {:>6}", "kernel", "", "registers", "static", "stack", "spills");
+    println!(
+        "    {:22} {:>7} {:>9} {:>7} {:>6} {:>6}",
+        "kernel", "", "registers", "static", "stack", "spills"
+    );
     for family in FAMILIES {
         for architecture in ARCHITECTURES {
             let cubin = out.join(format!("{family}.sm_{architecture}.cubin"));
             let source = format!("pc-cuda/kernels/{family}.cu");
-            let step = Step::new(&home.join("bin").join("nvcc").to_string_lossy(), &["-std=c++17", "-cubin", "-Xptxas", "-v", "-o"])
-                .args(&[&*cubin.to_string_lossy(), &format!("-gencode=arch=compute_{architecture},code=sm_{architecture}"), &source])
-                .env("CUDA_HOME", &home.to_string_lossy());
+            let step = Step::new(
+                &home.join("bin").join("nvcc").to_string_lossy(),
+                &["-std=c++17", "-cubin", "-Xptxas", "-v", "-o"],
+            )
+            .args(&[
+                &*cubin.to_string_lossy(),
+                &format!("-gencode=arch=compute_{architecture},code=sm_{architecture}"),
+                &source,
+            ])
+            .env("CUDA_HOME", &home.to_string_lossy());
             let said = step.read_both()?;
             for report in parse(&said) {
                 println!(
@@ -118,18 +139,29 @@ fn compile_all() -> Result<Vec<Failure>, Failure> {
                     report.stack,
                     report.spills
                 );
-                failures.extend(over(&report).map(|why| Failure::new(format!("{} for sm_{architecture}", report.kernel), why)));
+                failures.extend(over(&report).map(|why| {
+                    Failure::new(format!("{} for sm_{architecture}", report.kernel), why)
+                }));
             }
         }
     }
-    println!("    static: bytes of shared memory beside what a launch brings, which `cargo run -p pc-cuda --example plan` prints");
-    println!("    machine code in {} (build with PC_CUDA_CUBINS set to it to embed it)", out.display());
+    println!(
+        "    static: bytes of shared memory beside what a launch brings, which `cargo run -p \
+         pc-cuda --example plan` prints"
+    );
+    println!(
+        "    machine code in {} (build with PC_CUDA_CUBINS set to it to embed it)",
+        out.display()
+    );
     Ok(failures)
 }
 
 /// Why a kernel is refused.
 fn over(report: &Report) -> Option<String> {
-    let budget = BUDGETS.iter().find(|(start, _)| report.kernel.starts_with(start)).map_or(0, |(_, budget)| *budget);
+    let budget = BUDGETS
+        .iter()
+        .find(|(start, _)| report.kernel.starts_with(start))
+        .map_or(0, |(_, budget)| *budget);
     if report.spills > 0 {
         Some(format!("{} bytes of registers are spilled", report.spills))
     } else if report.stack > 0 {
@@ -156,11 +188,15 @@ fn parse(said: &str) -> Vec<Report> {
     let mut reports: Vec<Report> = Vec::new();
     for line in said.lines() {
         if let Some(rest) = line.split("Compiling entry function '").nth(1) {
-            reports.push(Report { kernel: rest.split('\'').next().unwrap_or_default().to_owned(), ..Report::default() });
+            reports.push(Report {
+                kernel: rest.split('\'').next().unwrap_or_default().to_owned(),
+                ..Report::default()
+            });
         } else if let Some(report) = reports.last_mut() {
             if line.contains("bytes stack frame") {
                 report.stack = report.stack.max(before(line, "bytes stack frame"));
-                report.spills += before(line, "bytes spill stores") + before(line, "bytes spill loads");
+                report.spills +=
+                    before(line, "bytes spill stores") + before(line, "bytes spill loads");
             } else if line.contains("Used ") {
                 report.registers = before(line, "registers");
                 report.shared = before(line, "bytes smem");
@@ -170,7 +206,8 @@ fn parse(said: &str) -> Vec<Report> {
     reports
 }
 
-/// The compiler's folder, put together at the first call, beside its place and moved there when it is whole.
+/// The compiler's folder, put together at the first call, beside its place and moved there when it
+/// is whole.
 fn toolkit() -> Result<PathBuf, Failure> {
     let folder = Path::new(FOLDER);
     let home = |folder: &Path| folder.join("nvidia").join("cu13");
@@ -182,7 +219,16 @@ fn toolkit() -> Result<PathBuf, Failure> {
     let _ = fs::remove_dir_all(&half);
     Step::new(
         "python3",
-        &["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:", "--target"],
+        &[
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--target",
+        ],
     )
     .args(&[&*half.to_string_lossy()])
     .args(&WHEELS)
@@ -202,7 +248,8 @@ fn executable(folder: &Path) -> Result<(), Failure> {
     use std::os::unix::fs::PermissionsExt;
     let fail = |error| Failure::new(format!("chmod {}", folder.display()), error);
     for entry in fs::read_dir(folder).map_err(fail)? {
-        fs::set_permissions(entry.map_err(fail)?.path(), fs::Permissions::from_mode(0o755)).map_err(fail)?;
+        fs::set_permissions(entry.map_err(fail)?.path(), fs::Permissions::from_mode(0o755))
+            .map_err(fail)?;
     }
     Ok(())
 }
@@ -231,15 +278,29 @@ ptxas info    : Used 200 registers, used 1 barriers, 64 bytes smem
     fn reports_are_read() {
         let reports = parse(SAID);
         assert_eq!(reports.len(), 2);
-        assert_eq!(reports[0], Report { kernel: "pc_adamw".to_owned(), registers: 39, ..Report::default() });
-        let wanted = Report { kernel: "pc_relax_live_f32".to_owned(), registers: 200, shared: 64, stack: 128, spills: 16 };
+        assert_eq!(
+            reports[0],
+            Report { kernel: "pc_adamw".to_owned(), registers: 39, ..Report::default() }
+        );
+        let wanted = Report {
+            kernel: "pc_relax_live_f32".to_owned(),
+            registers: 200,
+            shared: 64,
+            stack: 128,
+            spills: 16,
+        };
         assert_eq!(reports[1], wanted);
     }
 
     #[test]
     fn budgets_are_kept() {
-        let report =
-            |kernel: &str, registers, stack, spills, shared| Report { kernel: kernel.to_owned(), registers, stack, spills, shared };
+        let report = |kernel: &str, registers, stack, spills, shared| Report {
+            kernel: kernel.to_owned(),
+            registers,
+            stack,
+            spills,
+            shared,
+        };
         assert_eq!(over(&report("pc_map", 20, 0, 0, 0)), None);
         assert!(over(&report("pc_map", 81, 0, 0, 0)).is_some());
         assert_eq!(over(&report("pc_relax_live_f32", 128, 0, 0, 0)), None);

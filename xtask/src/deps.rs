@@ -68,7 +68,16 @@ fn direction() -> Vec<Failure> {
 }
 
 fn versions() -> Vec<Failure> {
-    let args = ["--workspace", "-e", "normal", "--features", crate::FEATURES, "--duplicates", "--depth", "0"];
+    let args = [
+        "--workspace",
+        "-e",
+        "normal",
+        "--features",
+        crate::FEATURES,
+        "--duplicates",
+        "--depth",
+        "0",
+    ];
     let packages = match read(&args) {
         Ok(packages) => packages,
         Err(failure) => return vec![failure],
@@ -92,7 +101,9 @@ fn parse(text: &str) -> BTreeSet<Package> {
         let mut words = line.split_whitespace();
         let name = words.next()?;
         let version = words.next()?.strip_prefix('v')?;
-        version.starts_with(|c: char| c.is_ascii_digit()).then(|| Package { name: name.to_owned(), version: version.to_owned() })
+        version
+            .starts_with(|c: char| c.is_ascii_digit())
+            .then(|| Package { name: name.to_owned(), version: version.to_owned() })
     };
     text.lines().filter_map(package).collect()
 }
@@ -156,7 +167,10 @@ fn broken(member: &str, rule: Rule, edges: &str, packages: &BTreeSet<Package>) -
 
 /// One failure per crate in several versions that is not on the list, and what the list no
 /// longer needs.
-fn twice<'a>(packages: &BTreeSet<Package>, list: &[(&'a str, &str)]) -> (Vec<Failure>, Vec<&'a str>) {
+fn twice<'a>(
+    packages: &BTreeSet<Package>,
+    list: &[(&'a str, &str)],
+) -> (Vec<Failure>, Vec<&'a str>) {
     let mut versions: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for Package { name, version } in packages {
         versions.entry(name).or_default().push(version);
@@ -164,7 +178,8 @@ fn twice<'a>(packages: &BTreeSet<Package>, list: &[(&'a str, &str)]) -> (Vec<Fai
     versions.retain(|_, versions| versions.len() > 1);
     let stale = list.iter().map(|entry| entry.0);
     let stale = stale.filter(|name| !versions.contains_key(name)).collect();
-    let unlisted = versions.into_iter().filter(|(name, _)| list.iter().all(|entry| entry.0 != *name));
+    let unlisted =
+        versions.into_iter().filter(|(name, _)| list.iter().all(|entry| entry.0 != *name));
     let failures = unlisted.map(|(name, versions)| {
         let see = "cargo tree --workspace -e normal --all-features --duplicates";
         Failure::new(see, format!("{name} is compiled in versions {}", versions.join(" and ")))
@@ -216,11 +231,21 @@ hashbrown v0.16.1
         let names: Vec<&str> = packages.iter().map(|p| p.name.as_str()).collect();
         assert_eq!(
             names,
-            ["bytemuck", "burn_tensor", "burner", "candle-core", "dyn-stack", "dyn-stack-macros", "gemm", "pc-bench", "pc-core",]
-                .into_iter()
-                .collect::<BTreeSet<_>>()
-                .into_iter()
-                .collect::<Vec<_>>()
+            [
+                "bytemuck",
+                "burn_tensor",
+                "burner",
+                "candle-core",
+                "dyn-stack",
+                "dyn-stack-macros",
+                "gemm",
+                "pc-bench",
+                "pc-core",
+            ]
+            .into_iter()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect::<Vec<_>>()
         );
         assert!(packages.iter().any(|p| p.name == "gemm" && p.version == "0.19.0"));
         assert!(parse("").is_empty());

@@ -31,8 +31,14 @@ fn in_src(path: &str) -> bool {
 }
 
 /// The files with more lines than allowed; files that cannot be read are left out.
-fn long<'a>(files: impl Iterator<Item = &'a str>, read: impl Fn(&str) -> Option<String>) -> Vec<(&'a str, usize)> {
-    files.filter_map(|path| Some((path, read(path)?.lines().count()))).filter(|(_, lines)| *lines > MOST).collect()
+fn long<'a>(
+    files: impl Iterator<Item = &'a str>,
+    read: impl Fn(&str) -> Option<String>,
+) -> Vec<(&'a str, usize)> {
+    files
+        .filter_map(|path| Some((path, read(path)?.lines().count())))
+        .filter(|(_, lines)| *lines > MOST)
+        .collect()
 }
 
 #[cfg(test)]

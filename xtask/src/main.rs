@@ -13,9 +13,9 @@ use std::time::Instant;
 
 use step::{Failure, Step};
 
-/// What is built for tests and checks: everything but Burn's GPU backends, which take long to compile and cannot run without a GPU.
-pub(crate) const FEATURES: &str =
-    "pc-core/conformance,pc-core/ndarray,pc-burn/train,pc-cuda/simulation,pc-bench/burn,pc-bench/tch,pc-bench/cuda-simulation";
+/// What is built for tests and checks: everything but Burn's GPU backends, which take long to
+/// compile and cannot run without a GPU.
+pub(crate) const FEATURES: &str = "pc-core/conformance,pc-core/ndarray,pc-burn/train,pc-cuda/simulation,pc-bench/burn,pc-bench/tch,pc-bench/cuda-simulation";
 
 const HELP: &str = "\
 Usage: cargo xtask <command>
@@ -54,7 +54,10 @@ fn main() -> ExitCode {
         ["gpu"] => ("gpu", cuda::program()),
         ["lint"] => ("lint", lint()),
         ["libtorch"] => ("libtorch", libtorch::set_up().err().into_iter().collect()),
-        ["asan", more @ ..] => ("asan", libtorch::set_up().and_then(|()| sanitize::run(more)).err().into_iter().collect()),
+        ["asan", more @ ..] => (
+            "asan",
+            libtorch::set_up().and_then(|()| sanitize::run(more)).err().into_iter().collect(),
+        ),
         ["lint" | "libtorch" | "cuda" | "gpu", word, ..] => {
             eprintln!("error: {} takes no further words, found `{word}`", words[0]);
             return ExitCode::FAILURE;
@@ -77,14 +80,16 @@ fn main() -> ExitCode {
 
 /// The folder of the workspace.
 fn root() -> PathBuf {
-    let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    let package = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     package.parent().map(PathBuf::from).unwrap_or(package)
 }
 
 /// All tests, and where none was singled out the kernels' compilation for real devices.
 fn test(more: &[&str]) -> Vec<Failure> {
     let step = Step::cargo(&["test", "--workspace", "--features", FEATURES]).args(more);
-    let tested = libtorch::set_up().and_then(|()| cuda::with_compiler(step)).and_then(|step| step.run());
+    let tested =
+        libtorch::set_up().and_then(|()| cuda::with_compiler(step)).and_then(|step| step.run());
     let mut failures: Vec<Failure> = tested.err().into_iter().collect();
     if more.is_empty() {
         failures.extend(cuda::compile());
@@ -101,7 +106,16 @@ fn lint() -> Vec<Failure> {
     let documented = format!("{FEATURES},pc-tch/doc-only");
     let steps = [
         Step::cargo(&["fmt", "--all", "--check"]),
-        Step::cargo(&["clippy", "--workspace", "--all-targets", "--features", FEATURES, "--", "-D", "warnings"]),
+        Step::cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--features",
+            FEATURES,
+            "--",
+            "-D",
+            "warnings",
+        ]),
         Step::cargo(&["doc", "--no-deps", "--workspace", "--features", &documented])
             .env("RUSTDOCFLAGS", "-D warnings")
             .env("LIBTORCH", "no/libtorch/here"),
@@ -115,7 +129,11 @@ fn lint() -> Vec<Failure> {
 /// Adds rustfmt and clippy where rustup left them out.
 fn components() -> Result<(), Failure> {
     for (word, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
-        let found = Step::cargo(&[word, "--version"]).command().stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let found = Step::cargo(&[word, "--version"])
+            .command()
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
         if !found.is_ok_and(|status| status.success()) {
             Step::new("rustup", &["component", "add", component]).run()?;
         }

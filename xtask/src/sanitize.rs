@@ -11,11 +11,14 @@ const SUPPRESSIONS: &str = "pc-tch/shim/leaks.supp";
 /// Builds the shim with the sanitizer and runs its tests with the sanitizer's runtime loaded first.
 pub(crate) fn run(more: &[&str]) -> Result<(), Failure> {
     let runtime = Step::new("c++", &["-print-file-name=libasan.so"]).read()?;
-    let runtime = std::fs::canonicalize(runtime.trim()).map_err(|_| Failure::new("asan", "the C++ compiler has no libasan.so"))?;
-    let suppressions = std::fs::canonicalize(SUPPRESSIONS).map_err(|_| Failure::new("asan", format!("no {SUPPRESSIONS}")))?;
+    let runtime = std::fs::canonicalize(runtime.trim())
+        .map_err(|_| Failure::new("asan", "the C++ compiler has no libasan.so"))?;
+    let suppressions = std::fs::canonicalize(SUPPRESSIONS)
+        .map_err(|_| Failure::new("asan", format!("no {SUPPRESSIONS}")))?;
     // A runner, so that Cargo and the compiler run without it.
     let runner = format!(
-        "env LD_PRELOAD={} ASAN_OPTIONS=detect_leaks=1:halt_on_error=1 LSAN_OPTIONS=suppressions={}:print_suppressions=0",
+        "env LD_PRELOAD={} ASAN_OPTIONS=detect_leaks=1:halt_on_error=1 \
+         LSAN_OPTIONS=suppressions={}:print_suppressions=0",
         runtime.display(),
         suppressions.display()
     );

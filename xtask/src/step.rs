@@ -23,7 +23,10 @@ impl Failure {
     /// A failure of the step called `step`; only the first line of `reason` is kept.
     pub(crate) fn new(step: impl fmt::Display, reason: impl fmt::Display) -> Self {
         let reason = reason.to_string();
-        Self { step: step.to_string(), reason: reason.lines().next().unwrap_or_default().to_owned() }
+        Self {
+            step: step.to_string(),
+            reason: reason.lines().next().unwrap_or_default().to_owned(),
+        }
     }
 }
 
@@ -36,7 +39,11 @@ impl fmt::Display for Failure {
 impl Step {
     /// A command with its arguments.
     pub(crate) fn new(program: &str, args: &[&str]) -> Self {
-        Self { program: program.to_owned(), args: args.iter().map(|arg| (*arg).to_owned()).collect(), env: Vec::new() }
+        Self {
+            program: program.to_owned(),
+            args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+            env: Vec::new(),
+        }
     }
 
     /// A call of cargo.
@@ -80,16 +87,25 @@ impl Step {
     /// Runs the command and returns what it printed, errors and warnings included.
     pub(crate) fn read_both(&self) -> Result<String, Failure> {
         let output = self.command().output().map_err(|error| Failure::new(self, error))?;
-        let said = [String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)].concat();
+        let said =
+            [String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)]
+                .concat();
         if output.status.success() {
             return Ok(said);
         }
-        Err(Failure::new(self, said.lines().find(|line| line.contains("error")).unwrap_or("it failed")))
+        Err(Failure::new(
+            self,
+            said.lines().find(|line| line.contains("error")).unwrap_or("it failed"),
+        ))
     }
 
     /// Runs the command and returns what it printed.
     pub(crate) fn read(&self) -> Result<String, Failure> {
-        let output = self.command().stderr(Stdio::piped()).output().map_err(|error| Failure::new(self, error))?;
+        let output = self
+            .command()
+            .stderr(Stdio::piped())
+            .output()
+            .map_err(|error| Failure::new(self, error))?;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }

@@ -20,20 +20,39 @@ const ROUNDS: usize = 200;
 /// Times every kernel in every precision and mode; always true, for nothing is judged.
 pub(crate) fn bench(device: &Device) -> Result<bool> {
     let mut pair = Pair::new(device, &WIDTHS, Activation::Tanh, BATCH, false, 0)?;
-    let peers = [("PyTorch, CUDA graph", include_str!("../relax_torch.py")), ("JAX, jit", include_str!("../relax_jax.py"))];
+    let peers = [
+        ("PyTorch, CUDA graph", include_str!("../relax_torch.py")),
+        ("JAX, jit", include_str!("../relax_jax.py")),
+    ];
     let peers = peers.map(|(name, program)| (name, python(program)));
     println!(
-        "MLP 784-512-512-10, tanh, batch {BATCH}, T = {STEPS}: medians of {ROUNDS} in microseconds, by device events (JAX: by the clock)"
+        "MLP 784-512-512-10, tanh, batch {BATCH}, T = {STEPS}: medians of {ROUNDS} in \
+         microseconds, by device events (JAX: by the clock)"
     );
     println!("{:6} {:7} {:44} {:>9}", "", "", "", "median");
     for precision in [Precision::Tf32, Precision::F32] {
         for live in [true, false] {
-            let (word, mode) = (if precision == Precision::Tf32 { "tf32" } else { "f32" }, if live { "live" } else { "frozen" });
-            for strategy in [Strategy::Fastest, Strategy::Cluster(8), Strategy::Cluster(16), Strategy::Graph] {
-                let net = FusedNet::from_graph(&pair.here, device, precision)?.relaxed_by(strategy).timed();
+            let (word, mode) = (
+                if precision == Precision::Tf32 { "tf32" } else { "f32" },
+                if live { "live" } else { "frozen" },
+            );
+            for strategy in
+                [Strategy::Fastest, Strategy::Cluster(8), Strategy::Cluster(16), Strategy::Graph]
+            {
+                let net = FusedNet::from_graph(&pair.here, device, precision)?
+                    .relaxed_by(strategy)
+                    .timed();
                 match net.plan(BATCH, live) {
-                    Ok(plan) => println!("{word:6} {mode:7} {:44} {:9.1}", plan.to_string(), median(net, &mut pair, live)? * 1e6),
-                    Err(error) => println!("{word:6} {mode:7} {:44} {:>9}: {error}", format!("{strategy:?}"), "absent"),
+                    Ok(plan) => println!(
+                        "{word:6} {mode:7} {:44} {:9.1}",
+                        plan.to_string(),
+                        median(net, &mut pair, live)? * 1e6
+                    ),
+                    Err(error) => println!(
+                        "{word:6} {mode:7} {:44} {:>9}: {error}",
+                        format!("{strategy:?}"),
+                        "absent"
+                    ),
                 }
             }
             for (name, times) in &peers {
@@ -51,7 +70,11 @@ pub(crate) fn bench(device: &Device) -> Result<bool> {
 }
 
 fn median(mut net: FusedNet, pair: &mut Pair, live: bool) -> Result<f64> {
-    let schedule = if live { Schedule::standard(0.1, STEPS)? } else { Schedule::fixed_prediction(0.1, STEPS)? };
+    let schedule = if live {
+        Schedule::standard(0.1, STEPS)?
+    } else {
+        Schedule::fixed_prediction(0.1, STEPS)?
+    };
     let mut rule = Relaxation::new(&net, schedule.evaluated_by(Evaluation::Simulate))?;
     let mut times = Vec::with_capacity(ROUNDS);
     for round in 0..WARM + ROUNDS {

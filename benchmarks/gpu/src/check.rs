@@ -1,6 +1,8 @@
 //! Is the device what the tests take it for, and are its gradients right?
 
-use pc_core::{Agreement, Clamps, Evaluation, Network, Relaxation, Result, Schedule, Tensor, host::Activation};
+use pc_core::{
+    Agreement, Clamps, Evaluation, Network, Relaxation, Result, Schedule, Tensor, host::Activation,
+};
 use pc_cuda::{Device, FusedNet, Precision, Simulation, Strategy, primitives};
 
 use crate::nets::Pair;
@@ -62,24 +64,39 @@ fn gradients_agree(device: &Device, shapes: &[Shape]) -> Result<bool> {
         for seed in 0..4u64 {
             let act = if seed == 3 { Activation::Relu } else { Activation::Tanh };
             let mut pair = Pair::new(device, widths, act, batch, seed % 2 == 1, seed)?;
-            for schedule in [Schedule::standard(0.1, steps)?, Schedule::fixed_prediction(0.1, steps)?, Schedule::ipc(0.1, steps)?] {
+            for schedule in [
+                Schedule::standard(0.1, steps)?,
+                Schedule::fixed_prediction(0.1, steps)?,
+                Schedule::ipc(0.1, steps)?,
+            ] {
                 let schedule = schedule.evaluated_by(Evaluation::Simulate);
                 let wanted = gradients(&mut pair.there, &pair.off, &schedule)?;
                 for strategy in strategies(device) {
-                    for (precision, tolerance) in [(Precision::F32, 1e-5), (Precision::Tf32, 3e-3)] {
-                        let mut net = FusedNet::from_graph(&pair.here, device, precision)?.relaxed_by(strategy).timed();
+                    for (precision, tolerance) in [(Precision::F32, 1e-5), (Precision::Tf32, 3e-3)]
+                    {
+                        let mut net = FusedNet::from_graph(&pair.here, device, precision)?
+                            .relaxed_by(strategy)
+                            .timed();
                         if net.plan(batch, true).is_err() || net.plan(batch, false).is_err() {
                             continue;
                         }
                         let found = gradients(&mut net, &pair.on, &schedule)?;
                         device.synchronize()?;
-                        let worst = found.iter().zip(&wanted).map(|(a, b)| Agreement::of_slices(a, b).relative_norm);
-                        let worst = worst.fold(0f64, |worst, off| if off <= worst { worst } else { off });
+                        let worst = found
+                            .iter()
+                            .zip(&wanted)
+                            .map(|(a, b)| Agreement::of_slices(a, b).relative_norm);
+                        let worst =
+                            worst.fold(0f64, |worst, off| if off <= worst { worst } else { off });
                         // What the net left to the engine says nothing of its kernels.
-                        let fine = worst <= tolerance && (steps < 3 || net.last_relaxation().is_some());
+                        let fine =
+                            worst <= tolerance && (steps < 3 || net.last_relaxation().is_some());
                         good &= fine;
                         let word = if fine { "ok    " } else { "FAILED" };
-                        println!("{word} {widths:?} {act:?} batch {batch} seed {seed} {schedule} {precision:?} {strategy:?}: {worst:.1e}");
+                        println!(
+                            "{word} {widths:?} {act:?} batch {batch} seed {seed} {schedule} \
+                             {precision:?} {strategy:?}: {worst:.1e}"
+                        );
                     }
                 }
             }
@@ -89,11 +106,17 @@ fn gradients_agree(device: &Device, shapes: &[Shape]) -> Result<bool> {
 }
 
 /// Every gradient of every learning event; the weights stay where they are.
-fn gradients<N: Network>(net: &mut N, clamps: &Clamps<N::Tensor>, schedule: &Schedule) -> Result<Vec<Vec<f64>>> {
+fn gradients<N: Network>(
+    net: &mut N,
+    clamps: &Clamps<N::Tensor>,
+    schedule: &Schedule,
+) -> Result<Vec<Vec<f64>>> {
     let mut rule = Relaxation::new(net, schedule.clone())?;
     let mut all = Vec::new();
     rule.train(net, clamps, |_, gradients| {
-        all.extend(gradients.iter().map(|(_, gradient)| gradient.map(Tensor::to_vec).unwrap_or_default()));
+        all.extend(
+            gradients.iter().map(|(_, gradient)| gradient.map(Tensor::to_vec).unwrap_or_default()),
+        );
         Ok(())
     })?;
     Ok(all)

@@ -22,19 +22,20 @@ Without a GPU both say so and exit 2.";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let command: fn(&Device) -> pc_core::Result<bool> = match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["check"] => check::check,
-        ["check", "quick"] => check::quick,
-        ["bench"] => bench::bench,
-        [] | ["help" | "-h" | "--help", ..] => {
-            println!("{HELP}\n\nMachine code that came along: {:?}", Device::embedded());
-            return ExitCode::SUCCESS;
-        }
-        [word, ..] => {
-            eprintln!("error: no command `{word}`\n\n{HELP}");
-            return ExitCode::from(2);
-        }
-    };
+    let command: fn(&Device) -> pc_core::Result<bool> =
+        match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+            ["check"] => check::check,
+            ["check", "quick"] => check::quick,
+            ["bench"] => bench::bench,
+            [] | ["help" | "-h" | "--help", ..] => {
+                println!("{HELP}\n\nMachine code that came along: {:?}", Device::embedded());
+                return ExitCode::SUCCESS;
+            }
+            [word, ..] => {
+                eprintln!("error: no command `{word}`\n\n{HELP}");
+                return ExitCode::from(2);
+            }
+        };
     let device = match Device::cuda(0) {
         Ok(device) => device,
         Err(error) => {

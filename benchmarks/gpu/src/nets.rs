@@ -7,7 +7,11 @@ use pc_core::{
 use pc_cuda::{Device, DeviceTensor};
 
 /// Biases that are not zero, from the same draws in every precision.
-fn graph<F: Element>(widths: &[usize], act: Activation, seed: u64) -> Result<(Graph<HostTensor<F>>, VertexId, VertexId)> {
+fn graph<F: Element>(
+    widths: &[usize],
+    act: Activation,
+    seed: u64,
+) -> Result<(Graph<HostTensor<F>>, VertexId, VertexId)> {
     let mut init = Init::new(seed);
     let mut b = Graph::<HostTensor<F>>::builder();
     let x = b.input("x", &widths[..1])?;
@@ -28,7 +32,14 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    pub(crate) fn new(device: &Device, widths: &[usize], act: Activation, batch: usize, driven: bool, seed: u64) -> Result<Self> {
+    pub(crate) fn new(
+        device: &Device,
+        widths: &[usize],
+        act: Activation,
+        batch: usize,
+        driven: bool,
+        seed: u64,
+    ) -> Result<Self> {
         let (mut here, x, y) = graph::<f32>(widths, act, seed)?;
         let (mut there, ..) = graph::<f64>(widths, act, seed)?;
         let mut init = Init::new(seed + 1);
@@ -44,7 +55,10 @@ impl Pair {
             let mut held: HostTensor<f32> = init.uniform(&[batch, width], 1.0);
             if driven && vertex == y {
                 held.data_mut().iter_mut().for_each(|x| *x = x.abs());
-                on = on.drive(vertex, pc_cuda::CrossEntropy::new(device.tensor(held.dims(), held.data())?));
+                on = on.drive(
+                    vertex,
+                    pc_cuda::CrossEntropy::new(device.tensor(held.dims(), held.data())?),
+                );
                 off = off.drive(vertex, CrossEntropy::new(widen(&held)?));
             } else {
                 on = on.hold(vertex, device.tensor(held.dims(), held.data())?);

@@ -1,5 +1,6 @@
-//! The whole way to a GPU (driver calls, compilation and its cache, recordings, library products) over a stand-in for the driver, which runs kernels on the
-//! CPU; and what is said where something is missing.
+//! The whole way to a GPU (driver calls, compilation and its cache, recordings, library products)
+//! over a stand-in for the driver, which runs kernels on the CPU; and what is said where something
+//! is missing.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -19,9 +20,26 @@ fn stand_in() -> &'static Path {
         fs::create_dir_all(&folder).unwrap();
         let library = folder.join("libcuda.so");
         let mut compiler = Command::new(env::var_os("CXX").unwrap_or_else(|| "c++".into()));
-        compiler.args(["-std=c++17", "-O2", "-fPIC", "-shared", "-Wl,-Bsymbolic", "-ffp-contract=off", "-Wno-unknown-pragmas", "-DPC_SIM"]);
-        compiler.arg("-I").arg(cuda.join("kernels")).arg("-I").arg(cuda.join("simulation")).args(["-x", "c++"]);
-        compiler.args(["driver.cpp", "pc_sim.cpp", "kernels.cpp"].map(|file| cuda.join("simulation").join(file)));
+        compiler.args([
+            "-std=c++17",
+            "-O2",
+            "-fPIC",
+            "-shared",
+            "-Wl,-Bsymbolic",
+            "-ffp-contract=off",
+            "-Wno-unknown-pragmas",
+            "-DPC_SIM",
+        ]);
+        compiler
+            .arg("-I")
+            .arg(cuda.join("kernels"))
+            .arg("-I")
+            .arg(cuda.join("simulation"))
+            .args(["-x", "c++"]);
+        compiler.args(
+            ["driver.cpp", "pc_sim.cpp", "kernels.cpp"]
+                .map(|file| cuda.join("simulation").join(file)),
+        );
         let output = compiler.arg("-o").arg(&library).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         for other in ["libnvrtc.so", "libcublasLt.so"] {
@@ -41,8 +59,13 @@ fn pc_gpu(libraries: &Path, cache: &Path, command: &[&str], settings: &[(&str, &
     let log = cache.join("log");
     let _ = fs::remove_file(&log);
     let mut program = Command::new(env!("CARGO_BIN_EXE_pc-gpu"));
-    program.args(command).env("LD_LIBRARY_PATH", libraries).env("PC_CUDA_CACHE", cache.join("kernels")).env("PC_STANDIN_LOG", &log);
-    let Output { status, stdout, stderr } = program.envs(settings.iter().copied()).output().unwrap();
+    program
+        .args(command)
+        .env("LD_LIBRARY_PATH", libraries)
+        .env("PC_CUDA_CACHE", cache.join("kernels"))
+        .env("PC_STANDIN_LOG", &log);
+    let Output { status, stdout, stderr } =
+        program.envs(settings.iter().copied()).output().unwrap();
     let said = [stdout, stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
     assert!(!said.contains("panicked"), "{said}");
     let log = fs::read_to_string(log).unwrap_or_default().lines().map(str::to_owned).collect();
@@ -59,8 +82,18 @@ fn all_agree_over_the_driver() {
     let run = || pc_gpu(stand_in(), cache.path(), &["check", "quick"], &[]);
     let first = run();
     assert_eq!(first.status, Some(0), "{}", first.said);
-    assert!(first.said.contains("all agree") && first.said.contains("stand-in (sm_90a"), "{}", first.said);
-    assert!(first.said.contains("Graph") && first.said.contains("Cluster(8)") && first.said.contains("iPC"), "{}", first.said);
+    assert!(
+        first.said.contains("all agree") && first.said.contains("stand-in (sm_90a"),
+        "{}",
+        first.said
+    );
+    assert!(
+        first.said.contains("Graph")
+            && first.said.contains("Cluster(8)")
+            && first.said.contains("iPC"),
+        "{}",
+        first.said
+    );
     // Every family once; recordings, of which those of iPC are used again and again.
     assert_eq!(count(&first, "compilation"), 5, "{}", first.said);
     let (recordings, replays) = (count(&first, "recording"), count(&first, "replay"));
@@ -85,12 +118,21 @@ fn what_goes_wrong_is_said() {
         assert!(ran.said.contains(words), "{}", ran.said);
     };
     said(stand_in(), &[("PC_STANDIN_DEVICES", "0")], 2, "no CUDA-capable device");
-    said(stand_in(), &[("PC_STANDIN_LIMIT", "20000")], 1, "out of memory; a smaller batch needs less");
+    said(
+        stand_in(),
+        &[("PC_STANDIN_LIMIT", "20000")],
+        1,
+        "out of memory; a smaller batch needs less",
+    );
     for launches in ["0", "5", "50", "500"] {
         said(stand_in(), &[("PC_STANDIN_LOST", launches)], 1, "the device is lost to this process");
     }
-    // The driver alone, without compiler and products; and the compiler too. A machine with CUDA has them elsewhere.
-    let listed = Command::new("ldconfig").arg("-p").output().map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    // The driver alone, without compiler and products; and the compiler too. A machine with CUDA
+    // has them elsewhere.
+    let listed = Command::new("ldconfig")
+        .arg("-p")
+        .output()
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     if listed.is_ok_and(|listed| listed.contains("libnvrtc") || listed.contains("libcublasLt")) {
         println!("not looked at: this machine has CUDA's libraries");
         return;

@@ -1,4 +1,5 @@
-//! A chain of dense layers as an explicit graph of any backend's tensors, and its relaxation: what `gradients` asks for.
+//! A chain of dense layers as an explicit graph of any backend's tensors, and its relaxation: what
+//! `gradients` asks for.
 
 use pc_core::{
     Clamps, Graph, Network, ParamId, Relaxation, Tensor, VertexId,
@@ -20,14 +21,19 @@ pub(super) struct Parts<T: Tensor, F> {
 
 /// What a chain's relaxation needs besides the network.
 pub(super) struct Chain<T> {
-    /// The layers, each with the shapes of its weight and bias: parameters 2 l and 2 l + 1 of the network.
+    /// The layers, each with the shapes of its weight and bias: parameters 2 l and 2 l + 1 of the
+    /// network.
     pub(super) layers: Vec<(VertexId, [Vec<usize>; 2])>,
     /// The input and the output, held.
     pub(super) clamps: Clamps<T>,
 }
 
 /// Runs a schedule on a net.
-pub(super) fn compute<T: Tensor, F: Number>(net: Net<F>, ways: &Ways, parts: &Parts<T, F>) -> Result<Findings<F>, CommandError> {
+pub(super) fn compute<T: Tensor, F: Number>(
+    net: Net<F>,
+    ways: &Ways,
+    parts: &Parts<T, F>,
+) -> Result<Findings<F>, CommandError> {
     let (mut graph, chain) = build(net, ways.activation, parts)?;
     relax(&mut graph, &chain, ways)
 }
@@ -51,12 +57,17 @@ pub(super) fn build<T: Tensor, F: Number>(
         below = builder.vertex(&format!("layers.{l}"), vertex, &[below], &[weight, bias])?;
         layers.push((below, shapes));
     }
-    let clamps = Clamps::new().hold(input, (parts.tensor)(net.x)?).hold(below, (parts.tensor)(net.y)?);
+    let clamps =
+        Clamps::new().hold(input, (parts.tensor)(net.x)?).hold(below, (parts.tensor)(net.y)?);
     Ok((builder.build()?, Chain { layers, clamps }))
 }
 
 /// Runs a schedule on a network that was made of a chain's graph.
-pub(super) fn relax<N: Network, F: Number>(network: &mut N, chain: &Chain<N::Tensor>, ways: &Ways) -> Result<Findings<F>, CommandError> {
+pub(super) fn relax<N: Network, F: Number>(
+    network: &mut N,
+    chain: &Chain<N::Tensor>,
+    ways: &Ways,
+) -> Result<Findings<F>, CommandError> {
     let mut relaxation = Relaxation::new(network, ways.gradients.clone())?;
     let outcome = relaxation.run(network, &chain.clamps)?;
     Ways::finite(&outcome, relaxation.schedule())?;
@@ -75,7 +86,10 @@ pub(super) fn relax<N: Network, F: Number>(network: &mut N, chain: &Chain<N::Ten
     let mut values = Vec::with_capacity(chain.layers.len());
     for (l, (vertex, [weight, bias])) in chain.layers.iter().enumerate() {
         // What no error has reached has no gradient: it is zero.
-        let gradient = |parameter: usize, shape: &[usize]| match relaxation.gradients().get(ParamId::new(parameter)) {
+        let gradient = |parameter: usize, shape: &[usize]| match relaxation
+            .gradients()
+            .get(ParamId::new(parameter))
+        {
             Some(gradient) => numbers(gradient),
             None => Ok(HostTensor::zeroed(shape)),
         };

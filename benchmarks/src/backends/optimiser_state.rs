@@ -1,10 +1,12 @@
-//! An optimiser's state as named tensors, the same on every backend: what a checkpoint holds beside the parameters.
+//! An optimiser's state as named tensors, the same on every backend: what a checkpoint holds beside
+//! the parameters.
 
 use std::collections::BTreeMap;
 
 use pc_core::host::{Element, HostTensor};
 
-/// An optimiser's state by name: `PARAMETER.first` and `PARAMETER.second`, Adam's moments, or `PARAMETER.velocity`, that of SGD.
+/// An optimiser's state by name: `PARAMETER.first` and `PARAMETER.second`, Adam's moments, or
+/// `PARAMETER.velocity`, that of SGD.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OptimiserState<F> {
     /// The running tensors.
@@ -30,14 +32,26 @@ impl<F> Default for OptimiserState<F> {
 
 impl<F: Element> OptimiserState<F> {
     /// Adds the tensors of one parameter.
-    pub(super) fn put<const N: usize>(&mut self, parameter: &str, parts: [&str; N], tensors: [HostTensor<F>; N]) {
-        self.tensors.extend(parts.into_iter().zip(tensors).map(|(part, tensor)| (format!("{parameter}.{part}"), tensor)));
+    pub(super) fn put<const N: usize>(
+        &mut self,
+        parameter: &str,
+        parts: [&str; N],
+        tensors: [HostTensor<F>; N],
+    ) {
+        self.tensors.extend(
+            parts
+                .into_iter()
+                .zip(tensors)
+                .map(|(part, tensor)| (format!("{parameter}.{part}"), tensor)),
+        );
     }
 
-    /// Takes out the tensors of one parameter, which has this shape; none where it has not learned yet.
+    /// Takes out the tensors of one parameter, which has this shape; none where it has not learned
+    /// yet.
     ///
     /// # Errors
-    /// A tensor of another shape; some of the parts without the others. The message has no file's name.
+    /// A tensor of another shape; some of the parts without the others. The message has no file's
+    /// name.
     pub(super) fn take<const N: usize>(
         &mut self,
         parameter: &str,
@@ -46,12 +60,16 @@ impl<F: Element> OptimiserState<F> {
     ) -> Result<Option<[HostTensor<F>; N]>, String> {
         let found = parts.map(|part| self.tensors.remove(&format!("{parameter}.{part}")));
         if let Some(wrong) = found.iter().flatten().find(|tensor| tensor.dims() != shape) {
-            return Err(format!("the optimiser's state for `{parameter}` has shape {:?}, not {shape:?}", wrong.dims()));
+            return Err(format!(
+                "the optimiser's state for `{parameter}` has shape {:?}, not {shape:?}",
+                wrong.dims()
+            ));
         }
         match found.iter().flatten().count() {
             0 => Ok(None),
             some if some == N => {
-                let whole: Result<[HostTensor<F>; N], _> = found.into_iter().flatten().collect::<Vec<_>>().try_into();
+                let whole: Result<[HostTensor<F>; N], _> =
+                    found.into_iter().flatten().collect::<Vec<_>>().try_into();
                 whole.map(Some).map_err(|_| incomplete(parameter))
             }
             _ => Err(incomplete(parameter)),
@@ -62,7 +80,11 @@ impl<F: Element> OptimiserState<F> {
     ///
     /// # Errors
     /// As there; moments without their count, or the other way round.
-    pub(super) fn take_moments(&mut self, parameter: &str, shape: &[usize]) -> Result<Option<Moments<F>>, String> {
+    pub(super) fn take_moments(
+        &mut self,
+        parameter: &str,
+        shape: &[usize],
+    ) -> Result<Option<Moments<F>>, String> {
         match (self.take(parameter, MOMENTS, shape)?, self.counts.remove(parameter)) {
             (Some(moments), Some(count)) if count > 0 => Ok(Some((moments, count))),
             (None, None) => Ok(None),
@@ -76,7 +98,9 @@ impl<F: Element> OptimiserState<F> {
     /// A message that names it.
     pub(super) fn finish(self) -> Result<(), String> {
         match self.tensors.keys().chain(self.counts.keys()).next() {
-            Some(name) => Err(format!("the checkpoint has an entry `optimiser.{name}`, which this model has not")),
+            Some(name) => Err(format!(
+                "the checkpoint has an entry `optimiser.{name}`, which this model has not"
+            )),
             None => Ok(()),
         }
     }

@@ -20,7 +20,8 @@ use crate::{
 /// All names, whether this build has them or not.
 const KNOWN: [&str; 5] = ["host", "burn", "tch", "dfdx", "cuda"];
 
-/// Makes the enum, and hands every call on to the chosen one's adapter. A line is `/// What it is. Variant = "name" by Adapter where feature = "name";`.
+/// Makes the enum, and hands every call on to the chosen one's adapter. A line is `/// What it is.
+/// Variant = "name" by Adapter where feature = "name";`.
 macro_rules! backends {
     ($($(#[$meta:meta])* $variant:ident = $name:literal by $adapter:ty $(where $cfg:meta)?;)+) => {
         /// What computes.
@@ -61,7 +62,8 @@ macro_rules! backends {
             ///
             /// # Errors
             /// As there; what this backend does not have.
-            pub fn trainee<F: Element>(self, task: &Task<'_>) -> Result<Box<dyn Trainee<F>>, CommandError> {
+            pub fn trainee<F: Element>(self, task: &Task<'_>) -> Result<Box<dyn Trainee<F>>,
+            CommandError> {
                 self.require(task.settings.model, task.settings.schedule, Precision::of::<F>())?;
                 match self {
                     $($(#[cfg($cfg)])? Self::$variant => <$adapter>::trainee(task),)+
@@ -72,7 +74,8 @@ macro_rules! backends {
             ///
             /// # Errors
             /// As there.
-            pub fn checked<F: Element>(self, subject: &Subject<F>) -> Result<Box<dyn Checked<F>>, CommandError> {
+            pub fn checked<F: Element>(self, subject: &Subject<F>) -> Result<Box<dyn Checked<F>>,
+            CommandError> {
                 match self {
                     $($(#[cfg($cfg)])? Self::$variant => <$adapter>::checked(subject),)+
                 }
@@ -82,7 +85,8 @@ macro_rules! backends {
             ///
             /// # Errors
             /// As there.
-            pub fn gradients<F: Number>(self, net: Net<F>, ways: &Ways) -> Result<Findings<F>, CommandError> {
+            pub fn gradients<F: Number>(self, net: Net<F>, ways: &Ways) -> Result<Findings<F>,
+            CommandError> {
                 match self {
                     $($(#[cfg($cfg)])? Self::$variant => <$adapter>::gradients(net, ways),)+
                 }
@@ -92,9 +96,11 @@ macro_rules! backends {
             ///
             /// # Errors
             /// As there.
-            pub fn timed<F: Element>(self, kind: ModelKind, batch: usize, rules: &[ScheduleKind]) -> Result<Box<dyn Timed>, CommandError> {
+            pub fn timed<F: Element>(self, kind: ModelKind, batch: usize,
+            rules: &[ScheduleKind]) -> Result<Box<dyn Timed>, CommandError> {
                 match self {
-                    $($(#[cfg($cfg)])? Self::$variant => <$adapter>::timed::<F>(kind, batch, rules),)+
+                    $($(#[cfg($cfg)])? Self::$variant => <$adapter>::timed::<F>(kind, batch,
+                    rules),)+
                 }
             }
 
@@ -154,7 +160,9 @@ impl Backend {
     pub fn chosen(choice: OrAll<Self>) -> Result<Vec<Self>, CommandError> {
         match choice {
             OrAll::One(one) => one.ready().map(|()| vec![one]),
-            OrAll::All => Ok(Self::ALL.iter().copied().filter(|backend| backend.ready().is_ok()).collect()),
+            OrAll::All => {
+                Ok(Self::ALL.iter().copied().filter(|backend| backend.ready().is_ok()).collect())
+            }
         }
     }
 
@@ -162,14 +170,20 @@ impl Backend {
     ///
     /// # Errors
     /// A message that names what it has instead.
-    pub fn require(self, model: ModelKind, rule: ScheduleKind, precision: Precision) -> Result<(), CommandError> {
+    pub fn require(
+        self,
+        model: ModelKind,
+        rule: ScheduleKind,
+        precision: Precision,
+    ) -> Result<(), CommandError> {
         let Support { models, rules, precisions, .. } = self.support();
         self.one_of("--model", model, models)?;
         self.one_of("--schedule", rule, rules)?;
         self.one_of("--precision", precision, precisions)
     }
 
-    /// The chosen among what this backend has and `all`: of all, what it has; one that it lacks is refused.
+    /// The chosen among what this backend has and `all`: of all, what it has; one that it lacks is
+    /// refused.
     ///
     /// # Errors
     /// A message that names what it has instead.
@@ -186,11 +200,19 @@ impl Backend {
         }
     }
 
-    fn one_of<T: PartialEq + fmt::Display>(self, flag: &str, one: T, has: &[T]) -> Result<(), CommandError> {
+    fn one_of<T: PartialEq + fmt::Display>(
+        self,
+        flag: &str,
+        one: T,
+        has: &[T],
+    ) -> Result<(), CommandError> {
         if has.contains(&one) {
             return Ok(());
         }
-        Err(CommandError::input(format!("{flag} {one}: the backend {self} does not have it; it has {}", list(has))))
+        Err(CommandError::input(format!(
+            "{flag} {one}: the backend {self} does not have it; it has {}",
+            list(has)
+        )))
     }
 }
 
@@ -202,10 +224,15 @@ mod tests {
     fn a_backend_that_is_missing_is_told_from_one_that_is_unknown() {
         assert_eq!("host".parse(), Ok(Backend::Host));
         assert_eq!(OrAll::<Backend>::All, "all".parse().unwrap());
-        let missing = KNOWN.into_iter().filter(|name| !Backend::ALL.iter().any(|backend| backend.name() == *name));
+        let missing = KNOWN
+            .into_iter()
+            .filter(|name| !Backend::ALL.iter().any(|backend| backend.name() == *name));
         for name in missing {
             let error = name.parse::<Backend>().unwrap_err();
-            assert!(error.starts_with(&format!("this build lacks the backend {name}; it has host")), "{error}");
+            assert!(
+                error.starts_with(&format!("this build lacks the backend {name}; it has host")),
+                "{error}"
+            );
         }
         assert!("gpu".parse::<Backend>().unwrap_err().starts_with("no backend is called gpu"));
     }
@@ -216,8 +243,12 @@ mod tests {
         assert!(host.require(ModelKind::Lstm, ScheduleKind::Ipc, Precision::F64).is_ok());
         let has = [ModelKind::Mlp, ModelKind::Cnn];
         assert_eq!(host.among("--model", OrAll::All, &ModelKind::ALL, &has).unwrap(), has);
-        let error = host.among("--model", OrAll::One(ModelKind::Rnn), &ModelKind::ALL, &has).unwrap_err();
+        let error =
+            host.among("--model", OrAll::One(ModelKind::Rnn), &ModelKind::ALL, &has).unwrap_err();
         assert_eq!(error.status(), 2);
-        assert_eq!(error.to_string(), "--model rnn: the backend host does not have it; it has mlp, cnn");
+        assert_eq!(
+            error.to_string(),
+            "--model rnn: the backend host does not have it; it has mlp, cnn"
+        );
     }
 }

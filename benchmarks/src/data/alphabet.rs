@@ -15,7 +15,10 @@ pub(super) fn encode(alphabet: &[char], text: &str) -> Result<Vec<usize>> {
     text.chars()
         .map(|c| {
             alphabet.binary_search(&c).map_err(|_| {
-                Error::argument(format!("the character {c:?} is not among the {} of the alphabet: leave it out", alphabet.len()))
+                Error::argument(format!(
+                    "the character {c:?} is not among the {} of the alphabet: leave it out",
+                    alphabet.len()
+                ))
             })
         })
         .collect()
@@ -25,10 +28,12 @@ pub(super) fn encode(alphabet: &[char], text: &str) -> Result<Vec<usize>> {
 pub(super) fn decode(alphabet: &[char], ids: &[usize]) -> Result<String> {
     ids.iter()
         .map(|&id| {
-            alphabet
-                .get(id)
-                .copied()
-                .ok_or_else(|| Error::argument(format!("there is no character {id}: the alphabet has {}, counted from 0", alphabet.len())))
+            alphabet.get(id).copied().ok_or_else(|| {
+                Error::argument(format!(
+                    "there is no character {id}: the alphabet has {}, counted from 0",
+                    alphabet.len()
+                ))
+            })
         })
         .collect()
 }

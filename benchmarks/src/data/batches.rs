@@ -8,8 +8,8 @@ use super::error::{Error, Result};
 
 /// A random generator for one `stream` of a `seed`, such as one epoch.
 ///
-/// Streams of one seed do not overlap, so epoch 7's generator needs no knowledge of epochs 0 to 6: a run
-/// resumed there draws what the uninterrupted run drew.
+/// Streams of one seed do not overlap, so epoch 7's generator needs no knowledge of epochs 0 to 6:
+/// a run resumed there draws what the uninterrupted run drew.
 pub fn seeded(seed: u64, stream: u64) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(stream);
@@ -18,9 +18,9 @@ pub fn seeded(seed: u64, stream: u64) -> ChaCha8Rng {
 
 /// One pass over the samples `0..len`, in batches of indices.
 ///
-/// Every index comes exactly once. The last batch is yielded too, and is shorter than the others where
-/// `len` is no multiple of the batch size. To resume inside an epoch, make the same `Batches` again and
-/// `skip` the batches already done.
+/// Every index comes exactly once. The last batch is yielded too, and is shorter than the others
+/// where `len` is no multiple of the batch size. To resume inside an epoch, make the same `Batches`
+/// again and `skip` the batches already done.
 ///
 /// # Example
 /// ```
@@ -37,7 +37,8 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// An epoch in shuffled order: the order depends on `len`, `seed` and `epoch`, and on nothing else.
+    /// An epoch in shuffled order: the order depends on `len`, `seed` and `epoch`, and on nothing
+    /// else.
     ///
     /// # Errors
     /// [`ErrorKind::Argument`](super::ErrorKind::Argument) if `batch` is 0.

@@ -1,10 +1,10 @@
 //! CIFAR-10 and CIFAR-100, from their standard binary files.
 //!
-//! A file is records without any header: for CIFAR-10 a label byte, for CIFAR-100 a coarse and a fine
-//! label byte, then 3072 bytes of pixels, 32x32 red, then green, then blue. So a record has 3073 or 3074
-//! bytes. Pixels are divided by 255; the shape is `[3, 32, 32]`. Any number of whole records is taken: the
-//! format does not say how many there should be (the full sets have 50,000 and 10,000). A file may be
-//! packed with gzip, which is told by its content.
+//! A file is records without any header: for CIFAR-10 a label byte, for CIFAR-100 a coarse and a
+//! fine label byte, then 3072 bytes of pixels, 32x32 red, then green, then blue. So a record has
+//! 3073 or 3074 bytes. Pixels are divided by 255; the shape is `[3, 32, 32]`. Any number of whole
+//! records is taken: the format does not say how many there should be (the full sets have 50,000
+//! and 10,000). A file may be packed with gzip, which is told by its content.
 //!
 //! A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
 
@@ -33,20 +33,28 @@ struct Format {
 
 const FORMAT_10: Format = Format { title: "CIFAR-10", labels: &[10], class_names: &CIFAR_10 };
 
-const FORMAT_100: Format = Format { title: "CIFAR-100", labels: &[20, 100], class_names: &CIFAR_100 };
+const FORMAT_100: Format =
+    Format { title: "CIFAR-100", labels: &[20, 100], class_names: &CIFAR_100 };
 
-/// Loads CIFAR-10 from `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`, each perhaps `.gz`.
+/// Loads CIFAR-10 from `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`, each perhaps
+/// `.gz`.
 ///
-/// They are looked for in `cifar-10-batches-bin`, `cifar10/cifar-10-batches-bin`, `cifar10` and `cifar-10`
-/// in `dir`, then in `dir` itself.
+/// They are looked for in `cifar-10-batches-bin`, `cifar10/cifar-10-batches-bin`, `cifar10` and
+/// `cifar-10` in `dir`, then in `dir` itself.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`](super::ErrorKind::NotFound) if a file is missing, saying where it was looked for;
-/// as of [`read_10`].
+/// [`ErrorKind::NotFound`](super::ErrorKind::NotFound) if a file is missing, saying where it was
+/// looked for; as of [`read_10`].
 pub fn load_10(dir: &Path) -> Result<Split<Images>> {
     let layout = Layout {
         title: FORMAT_10.title,
-        folders: &["cifar-10-batches-bin", "cifar10/cifar-10-batches-bin", "cifar10", "cifar-10", ""],
+        folders: &[
+            "cifar-10-batches-bin",
+            "cifar10/cifar-10-batches-bin",
+            "cifar10",
+            "cifar-10",
+            "",
+        ],
         files: &[
             &["data_batch_1.bin"],
             &["data_batch_2.bin"],
@@ -61,12 +69,12 @@ pub fn load_10(dir: &Path) -> Result<Split<Images>> {
 
 /// Loads CIFAR-100, by its 100 fine labels, from `train.bin` and `test.bin`, each perhaps `.gz`.
 ///
-/// They are looked for in `cifar-100-binary`, `cifar100/cifar-100-binary`, `cifar100` and `cifar-100`
-/// in `dir`, then in `dir` itself.
+/// They are looked for in `cifar-100-binary`, `cifar100/cifar-100-binary`, `cifar100` and
+/// `cifar-100` in `dir`, then in `dir` itself.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`](super::ErrorKind::NotFound) if a file is missing, saying where it was looked for;
-/// as of [`read_100`].
+/// [`ErrorKind::NotFound`](super::ErrorKind::NotFound) if a file is missing, saying where it was
+/// looked for; as of [`read_100`].
 pub fn load_100(dir: &Path) -> Result<Split<Images>> {
     let layout = Layout {
         title: FORMAT_100.title,
@@ -80,8 +88,8 @@ pub fn load_100(dir: &Path) -> Result<Split<Images>> {
 ///
 /// # Errors
 /// [`ErrorKind::Io`](super::ErrorKind::Io) if one cannot be read;
-/// [`ErrorKind::Malformed`](super::ErrorKind::Malformed) if one is empty, ends inside a record, or has a
-/// label out of range.
+/// [`ErrorKind::Malformed`](super::ErrorKind::Malformed) if one is empty, ends inside a record, or
+/// has a label out of range.
 pub fn read_10(paths: &[PathBuf]) -> Result<Images> {
     read_files(paths, &FORMAT_10)
 }
@@ -101,7 +109,10 @@ fn load(dir: &Path, layout: &Layout<'_>, kind: Kind, format: &Format) -> Result<
     let Some((test, train)) = paths.split_last() else {
         return Err(Error::not_found(dir, advice));
     };
-    Ok(Split { train: read_files(train, format)?, test: read_files(std::slice::from_ref(test), format)? })
+    Ok(Split {
+        train: read_files(train, format)?,
+        test: read_files(std::slice::from_ref(test), format)?,
+    })
 }
 
 /// Reads files one after another.
@@ -135,10 +146,12 @@ fn check_file(bytes: &[u8], path: &Path, format: &Format) -> Result<()> {
     }
     if !bytes.len().is_multiple_of(record_len) {
         let place = Place::Record { record: bytes.len() / record_len, byte: bytes.len() };
-        let what = format!("the file ends inside a record of {record_len} bytes ({})", format.title);
-        let other = [&FORMAT_10, &FORMAT_100]
-            .into_iter()
-            .find(|other| other.labels.len() != format.labels.len() && bytes.len().is_multiple_of(other.labels.len() + PIXELS));
+        let what =
+            format!("the file ends inside a record of {record_len} bytes ({})", format.title);
+        let other = [&FORMAT_10, &FORMAT_100].into_iter().find(|other| {
+            other.labels.len() != format.labels.len()
+                && bytes.len().is_multiple_of(other.labels.len() + PIXELS)
+        });
         let remedy = match other {
             Some(other) => format!("its length is right for {}: check the name", other.title),
             None => REFETCH.to_owned(),
@@ -149,7 +162,10 @@ fn check_file(bytes: &[u8], path: &Path, format: &Format) -> Result<()> {
         for (i, (&label, &limit)) in content.iter().zip(format.labels).enumerate() {
             if usize::from(label) >= limit {
                 let place = Place::Record { record, byte: record * record_len + i };
-                let what = format!("label {label} is out of range: {} has {limit} classes there, counted from 0", format.title);
+                let what = format!(
+                    "label {label} is out of range: {} has {limit} classes there, counted from 0",
+                    format.title
+                );
                 return Err(Error::malformed(path, place, what, REFETCH));
             }
         }

@@ -14,16 +14,18 @@ const DEPTH: f32 = 16.0;
 
 /// UCI digits: 1,797 handwritten digits of 8x8 pixels, shape `[1, 8, 8]`, ten classes.
 ///
-/// "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak, UCI Machine Learning Repository,
-/// 1998), the part of it that scikit-learn has too, built into the program through the crate `smartcore`:
-/// no file and no network are needed. Pixels are the source's counts from 0 to 16, divided by 16.
+/// "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak, UCI Machine Learning
+/// Repository, 1998), the part of it that scikit-learn has too, built into the program through the
+/// crate `smartcore`: no file and no network are needed. Pixels are the source's counts from 0 to
+/// 16, divided by 16.
 ///
-/// The source has no test set of its own, so a fifth is held out: for each digit in turn its samples are
-/// shuffled by `seed` and a fifth of them (rounded) is taken to test on. The same seed always gives the
-/// same split.
+/// The source has no test set of its own, so a fifth is held out: for each digit in turn its
+/// samples are shuffled by `seed` and a fifth of them (rounded) is taken to test on. The same seed
+/// always gives the same split.
 ///
 /// # Errors
-/// [`ErrorKind::Malformed`](super::ErrorKind::Malformed) if what the crate carries is not that data set.
+/// [`ErrorKind::Malformed`](super::ErrorKind::Malformed) if what the crate carries is not that data
+/// set.
 pub fn digits(seed: u64) -> Result<Split<Images>> {
     let source = load_dataset();
     if source.num_features != SIDE * SIDE || source.num_samples != source.target.len() {

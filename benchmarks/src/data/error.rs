@@ -23,8 +23,8 @@ pub enum ErrorKind {
 
 /// Why data could not be had.
 ///
-/// Its message is one complete line: the file, where in it (byte, record or line), what is wrong, and
-/// what to do about it. [`kind`](Error::kind) and [`path`](Error::path) are for programs.
+/// Its message is one complete line: the file, where in it (byte, record or line), what is wrong,
+/// and what to do about it. [`kind`](Error::kind) and [`path`](Error::path) are for programs.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct Error(Box<Repr>);
@@ -57,7 +57,8 @@ impl fmt::Display for Place {
 enum Repr {
     #[error("{}: {message}", path.display())]
     NotFound { path: PathBuf, message: String },
-    #[error("{}: cannot {action}: {cause}; check that it is there and that you may read it", path.display())]
+    #[error("{}: cannot {action}: {cause}; check that it is there and that you may read it",
+    path.display())]
     Io { path: PathBuf, action: &'static str, cause: io::Error },
     #[error("{}{place}: {what}; {remedy}", path.display())]
     Malformed { path: PathBuf, place: Place, what: String, remedy: String },
@@ -81,7 +82,9 @@ impl Error {
     /// The file or folder it is about, where there is one.
     pub fn path(&self) -> Option<&Path> {
         match &*self.0 {
-            Repr::NotFound { path, .. } | Repr::Io { path, .. } | Repr::Malformed { path, .. } => Some(path),
+            Repr::NotFound { path, .. } | Repr::Io { path, .. } | Repr::Malformed { path, .. } => {
+                Some(path)
+            }
             Repr::Inconsistent(_) | Repr::Argument(_) => None,
         }
     }
@@ -97,8 +100,18 @@ impl Error {
     }
 
     /// `path` holds something wrong at `place`; `remedy` says what to do.
-    pub(super) fn malformed(path: &Path, place: Place, what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self(Box::new(Repr::Malformed { path: path.to_owned(), place, what: what.into(), remedy: remedy.into() }))
+    pub(super) fn malformed(
+        path: &Path,
+        place: Place,
+        what: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self(Box::new(Repr::Malformed {
+            path: path.to_owned(),
+            place,
+            what: what.into(),
+            remedy: remedy.into(),
+        }))
     }
 
     /// Values in memory do not fit one another.

@@ -41,7 +41,12 @@ pub(super) fn read_text(path: &Path) -> Result<String> {
         let valid = e.utf8_error().valid_up_to();
         let before = e.as_bytes().get(..valid).unwrap_or_default();
         let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
-        Error::malformed(path, Place::Line(line), format!("not UTF-8 text (byte {valid} of the file)"), "save the file as UTF-8")
+        Error::malformed(
+            path,
+            Place::Line(line),
+            format!("not UTF-8 text (byte {valid} of the file)"),
+            "save the file as UTF-8",
+        )
     })?;
     Ok(match text.strip_prefix('\u{feff}') {
         Some(rest) => rest.to_owned(),
@@ -61,7 +66,8 @@ pub(super) fn text_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in entries {
         let path = entry.map_err(|e| Error::io(folder, "list the folder", e))?.path();
-        let is_text = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt"));
+        let is_text =
+            path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt"));
         let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         if is_text && !hidden && path.is_file() {
             files.push(path);
@@ -89,19 +95,28 @@ pub(super) fn locate(dir: &Path, layout: &Layout<'_>, advice: &str) -> Result<Ve
     let mut partial = None;
     for folder in layout.folders {
         let folder = join(dir, folder);
-        let found: Vec<Option<PathBuf>> = layout.files.iter().map(|names| find_one(&folder, names)).collect();
+        let found: Vec<Option<PathBuf>> =
+            layout.files.iter().map(|names| find_one(&folder, names)).collect();
         let have = found.iter().flatten().count();
         if have == layout.files.len() {
             return Ok(found.into_iter().flatten().collect());
         }
         if have > 0 && partial.is_none() {
-            let lacks: Vec<&str> =
-                found.iter().zip(layout.files).filter(|(path, _)| path.is_none()).filter_map(|(_, names)| names.first().copied()).collect();
+            let lacks: Vec<&str> = found
+                .iter()
+                .zip(layout.files)
+                .filter(|(path, _)| path.is_none())
+                .filter_map(|(_, names)| names.first().copied())
+                .collect();
             partial = Some((folder, lacks));
         }
     }
     if let Some((folder, lacks)) = partial {
-        let message = format!("{} is incomplete here: {} missing (also looked for with .gz); {advice}", layout.title, lacks.join(", "));
+        let message = format!(
+            "{} is incomplete here: {} missing (also looked for with .gz); {advice}",
+            layout.title,
+            lacks.join(", ")
+        );
         return Err(Error::not_found(&folder, message));
     }
     let names: Vec<&str> = layout.files.iter().flat_map(|names| names.iter().copied()).collect();
@@ -118,10 +133,14 @@ pub(super) fn locate(dir: &Path, layout: &Layout<'_>, advice: &str) -> Result<Ve
 pub(super) fn check_folder(dir: &Path, title: &str, advice: &str) -> Result<()> {
     match fs::metadata(dir) {
         Ok(found) if found.is_dir() => Ok(()),
-        Ok(_) => Err(Error::not_found(dir, format!("the data folder for {title} is not a folder; {advice}"))),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            Err(Error::not_found(dir, format!("the data folder for {title} does not exist; {advice}")))
-        }
+        Ok(_) => Err(Error::not_found(
+            dir,
+            format!("the data folder for {title} is not a folder; {advice}"),
+        )),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(Error::not_found(
+            dir,
+            format!("the data folder for {title} does not exist; {advice}"),
+        )),
         Err(e) => Err(Error::io(dir, "look into the data folder", e)),
     }
 }
@@ -154,5 +173,9 @@ fn find_one(folder: &Path, names: &[&str]) -> Option<PathBuf> {
 pub(super) fn shell_word(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+    if !text.is_empty() && text.chars().all(plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
 }

@@ -1,9 +1,10 @@
 //! The IDX format of MNIST and its likes.
 //!
-//! A file is a magic number (two zero bytes, the element type, the number of dimensions), one big-endian
-//! 32-bit size per dimension, then the elements, the last dimension fastest. Only unsigned bytes are
-//! taken: pictures with magic number `0x00000803` and labels with `0x00000801`. A file may be packed with
-//! gzip, which is told by its content, not by its name; byte offsets in messages are of the unpacked file.
+//! A file is a magic number (two zero bytes, the element type, the number of dimensions), one
+//! big-endian 32-bit size per dimension, then the elements, the last dimension fastest. Only
+//! unsigned bytes are taken: pictures with magic number `0x00000803` and labels with `0x00000801`.
+//! A file may be packed with gzip, which is told by its content, not by its name; byte offsets in
+//! messages are of the unpacked file.
 //!
 //! The format: Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits".
 
@@ -33,8 +34,8 @@ pub struct IdxImages {
 ///
 /// # Errors
 /// [`ErrorKind::Io`](super::ErrorKind::Io) if it cannot be read;
-/// [`ErrorKind::Malformed`](super::ErrorKind::Malformed) if it has another magic number, holds no picture,
-/// is cut short, or goes on after the last picture.
+/// [`ErrorKind::Malformed`](super::ErrorKind::Malformed) if it has another magic number, holds no
+/// picture, is cut short, or goes on after the last picture.
 pub fn read_images(path: &Path) -> Result<IdxImages> {
     let mut pixels = read(path)?;
     let ([count, rows, cols], start) = header::<3>(&pixels, path)?;
@@ -58,17 +59,23 @@ pub fn read_labels(path: &Path) -> Result<Vec<u8>> {
 /// The shape is `[1, rows, cols]`; labels index `class_names`.
 ///
 /// # Errors
-/// As of [`read_images`]; and [`ErrorKind::Malformed`](super::ErrorKind::Malformed) if the two files differ
-/// in number or a label has no name.
+/// As of [`read_images`]; and [`ErrorKind::Malformed`](super::ErrorKind::Malformed) if the two
+/// files differ in number or a label has no name.
 pub fn load(images: &Path, labels: &Path, class_names: Vec<String>) -> Result<Images> {
     let pictures = read_images(images)?;
     let classes = read_labels(labels)?;
     if pictures.count != classes.len() {
-        let what = format!("{} labels for the {} pictures of {}", classes.len(), pictures.count, images.display());
+        let what = format!(
+            "{} labels for the {} pictures of {}",
+            classes.len(),
+            pictures.count,
+            images.display()
+        );
         let remedy = "the two files are not of one set: fetch both again";
         return Err(Error::malformed(labels, Place::Whole, what, remedy));
     }
-    if let Some(record) = classes.iter().position(|&class| usize::from(class) >= class_names.len()) {
+    if let Some(record) = classes.iter().position(|&class| usize::from(class) >= class_names.len())
+    {
         let what = format!(
             "label {} is out of range: there are {} classes, counted from 0",
             classes.get(record).copied().unwrap_or_default(),
@@ -169,7 +176,9 @@ fn check_magic(magic: [u8; 4], dims: usize) -> Result<(), String> {
             3 => " (pictures)",
             _ => "",
         };
-        return Err(format!("magic number 0x{number:08x} says {found} dimensions{name}; {expected}, {dims}"));
+        return Err(format!(
+            "magic number 0x{number:08x} says {found} dimensions{name}; {expected}, {dims}"
+        ));
     }
     Ok(())
 }

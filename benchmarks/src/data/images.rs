@@ -23,7 +23,12 @@ impl Images {
     ///
     /// # Errors
     /// As of [`check`](Self::check).
-    pub fn new(pixels: Vec<f32>, shape: [usize; 3], labels: Vec<usize>, class_names: Vec<String>) -> Result<Self> {
+    pub fn new(
+        pixels: Vec<f32>,
+        shape: [usize; 3],
+        labels: Vec<usize>,
+        class_names: Vec<String>,
+    ) -> Result<Self> {
         let images = Self { pixels, shape, labels, classes: class_names.len(), class_names };
         images.check()?;
         Ok(images)
@@ -47,7 +52,8 @@ impl Images {
     /// Checks that the fields fit one another, that labels are in range and that pixels are finite.
     ///
     /// # Errors
-    /// [`ErrorKind::Malformed`](super::ErrorKind::Malformed), naming the first picture that is wrong.
+    /// [`ErrorKind::Malformed`](super::ErrorKind::Malformed), naming the first picture that is
+    /// wrong.
     pub fn check(&self) -> Result<()> {
         let [channels, height, width] = self.shape;
         let features = channels.checked_mul(height).and_then(|n| n.checked_mul(width));
@@ -101,7 +107,12 @@ impl Images {
     /// # Errors
     /// [`ErrorKind::Argument`](super::ErrorKind::Argument) if there is no picture at an index; the
     /// buffers then hold the pictures before it.
-    pub fn gather(&self, indices: &[usize], pixels: &mut Vec<f32>, labels: &mut Vec<usize>) -> Result<()> {
+    pub fn gather(
+        &self,
+        indices: &[usize],
+        pixels: &mut Vec<f32>,
+        labels: &mut Vec<usize>,
+    ) -> Result<()> {
         pixels.clear();
         labels.clear();
         if self.features() <= self.pixels.len() {
@@ -109,8 +120,12 @@ impl Images {
         }
         labels.reserve(indices.len());
         for &index in indices {
-            let (Some(picture), Some(&label)) = (self.picture(index), self.labels.get(index)) else {
-                return Err(Error::argument(format!("there is no picture {index}: {} pictures are counted from 0", self.len())));
+            let (Some(picture), Some(&label)) = (self.picture(index), self.labels.get(index))
+            else {
+                return Err(Error::argument(format!(
+                    "there is no picture {index}: {} pictures are counted from 0",
+                    self.len()
+                )));
             };
             pixels.extend_from_slice(picture);
             labels.push(label);
@@ -125,7 +140,13 @@ impl Images {
     pub fn select(&self, indices: &[usize]) -> Result<Self> {
         let (mut pixels, mut labels) = (Vec::new(), Vec::new());
         self.gather(indices, &mut pixels, &mut labels)?;
-        Ok(Self { pixels, shape: self.shape, labels, classes: self.classes, class_names: self.class_names.clone() })
+        Ok(Self {
+            pixels,
+            shape: self.shape,
+            labels,
+            classes: self.classes,
+            class_names: self.class_names.clone(),
+        })
     }
 
     /// Divides the pictures class by class, as [`stratified`] does.

@@ -34,8 +34,15 @@ pub enum Kind {
 
 impl Kind {
     /// All data sets.
-    pub const ALL: [Self; 7] =
-        [Self::Digits, Self::Mnist, Self::FashionMnist, Self::Cifar10, Self::Cifar100, Self::Names, Self::Shakespeare];
+    pub const ALL: [Self; 7] = [
+        Self::Digits,
+        Self::Mnist,
+        Self::FashionMnist,
+        Self::Cifar10,
+        Self::Cifar100,
+        Self::Names,
+        Self::Shakespeare,
+    ];
 
     /// Its name on the command line, such as `fashion-mnist`.
     pub const fn name(self) -> &'static str {
@@ -72,8 +79,10 @@ impl Kind {
                  line) into {dir}/names"
             ),
             Self::Shakespeare => format!(
-                "no package registry has tinyshakespeare: put input.txt, or any UTF-8 .txt files, into \
-                 {dir}/shakespeare; or fetch the plays with: scripts/fetch-data.sh shakespeare-plays \
+                "no package registry has tinyshakespeare: put input.txt, or any UTF-8 .txt files, \
+                 into \
+                 {dir}/shakespeare; or fetch the plays with: scripts/fetch-data.sh \
+                 shakespeare-plays \
                  --to {dir} and give {dir}/shakespeare-plays as the data folder"
             ),
         }

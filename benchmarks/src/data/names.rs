@@ -1,10 +1,12 @@
 //! Names of people, by language: short sequences to classify.
 //!
-//! A folder has one file a language, `Arabic.txt`, `Chinese.txt` and so on: UTF-8 text, one name a line.
-//! The file's name without `.txt` is the class's name. White space around a name is dropped, as are blank
-//! lines; other files in the folder, such as a licence, are left alone, as are hidden ones.
+//! A folder has one file a language, `Arabic.txt`, `Chinese.txt` and so on: UTF-8 text, one name a
+//! line. The file's name without `.txt` is the class's name. White space around a name is dropped,
+//! as are blank lines; other files in the folder, such as a licence, are left alone, as are hidden
+//! ones.
 //!
-//! The format is that of the data of the PyTorch tutorial on classifying names (S. Robertson, 2017).
+//! The format is that of the data of the PyTorch tutorial on classifying names (S. Robertson,
+//! 2017).
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -78,8 +80,12 @@ impl Sequences {
             class_names: self.class_names.clone(),
         };
         for &index in indices {
-            let (Some(sample), Some(&label)) = (self.samples.get(index), self.labels.get(index)) else {
-                return Err(Error::argument(format!("there is no sequence {index}: {} are counted from 0", self.len())));
+            let (Some(sample), Some(&label)) = (self.samples.get(index), self.labels.get(index))
+            else {
+                return Err(Error::argument(format!(
+                    "there is no sequence {index}: {} are counted from 0",
+                    self.len()
+                )));
             };
             selected.samples.push(sample.clone());
             selected.labels.push(label);
@@ -89,10 +95,10 @@ impl Sequences {
 
     /// Divides the sequences class by class, keeping equal ones of a class on the same side.
     ///
-    /// Lists of names repeat themselves: dividing them one by one would test on names that were trained on.
-    /// So a name goes to one side with all its copies, and a class of few, often repeated names may have a
-    /// little less than its share in the test part. A name that is in two languages' lists may still be
-    /// trained on in the one and tested on in the other.
+    /// Lists of names repeat themselves: dividing them one by one would test on names that were
+    /// trained on. So a name goes to one side with all its copies, and a class of few, often
+    /// repeated names may have a little less than its share in the test part. A name that is in two
+    /// languages' lists may still be trained on in the one and tested on in the other.
     ///
     /// # Errors
     /// As of [`stratified`](super::stratified).
@@ -105,11 +111,12 @@ impl Sequences {
 
 /// Loads names from `names` or `data/names` in `dir`, or from `dir` itself, and holds out a fifth.
 ///
-/// The split is [`Sequences::split`]'s, by `seed`. The alphabet is of all names, those held out too.
+/// The split is [`Sequences::split`]'s, by `seed`. The alphabet is of all names, those held out
+/// too.
 ///
 /// # Errors
-/// [`ErrorKind::NotFound`](super::ErrorKind::NotFound) if none of the folders has a `.txt` file; as of
-/// [`read`] and [`Sequences::split`].
+/// [`ErrorKind::NotFound`](super::ErrorKind::NotFound) if none of the folders has a `.txt` file; as
+/// of [`read`] and [`Sequences::split`].
 pub fn load(dir: &Path, seed: u64) -> Result<Split<Sequences>> {
     let advice = Kind::Names.advice(Some(dir));
     check_folder(dir, "names", &advice)?;
@@ -119,7 +126,8 @@ pub fn load(dir: &Path, seed: u64) -> Result<Split<Sequences>> {
             return read(&folder)?.split(TEST_SHARE, seed);
         }
     }
-    let message = format!("names are not here: looked in {} for .txt files; {advice}", folder_list(&FOLDERS));
+    let message =
+        format!("names are not here: looked in {} for .txt files; {advice}", folder_list(&FOLDERS));
     Err(Error::not_found(dir, message))
 }
 
@@ -128,8 +136,8 @@ pub fn load(dir: &Path, seed: u64) -> Result<Split<Sequences>> {
 /// # Errors
 /// [`ErrorKind::NotFound`](super::ErrorKind::NotFound) if the folder has no `.txt` file;
 /// [`ErrorKind::Io`](super::ErrorKind::Io) if it or a file cannot be read;
-/// [`ErrorKind::Malformed`](super::ErrorKind::Malformed) if there is only one file, a file is not UTF-8 (with
-/// the line), or has no names.
+/// [`ErrorKind::Malformed`](super::ErrorKind::Malformed) if there is only one file, a file is not
+/// UTF-8 (with the line), or has no names.
 pub fn read(folder: &Path) -> Result<Sequences> {
     let files = text_files(folder)?;
     let mut texts = Vec::with_capacity(files.len());

@@ -1,7 +1,8 @@
 //! The names of the CIFAR sets' classes, in the order of their labels.
 
 /// CIFAR-10's classes.
-pub(super) const CIFAR_10: [&str; 10] = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+pub(super) const CIFAR_10: [&str; 10] =
+    ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
 /// CIFAR-100's fine classes.
 #[rustfmt::skip]

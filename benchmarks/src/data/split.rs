@@ -24,22 +24,27 @@ pub struct Split<T> {
 
 /// Divides samples class by class, so that both parts have each class in proportion.
 ///
-/// `labels[i]` is the class of sample `i`. Of a class's `n` samples, `n * test_share` (rounded, at least
-/// one and at most `n - 1`) go to the test part, chosen by `seed`; a class with a single sample leaves it
-/// in the training part. The same arguments always give the same split. Gives the samples' indices, each
-/// part in ascending order.
+/// `labels[i]` is the class of sample `i`. Of a class's `n` samples, `n * test_share` (rounded, at
+/// least one and at most `n - 1`) go to the test part, chosen by `seed`; a class with a single
+/// sample leaves it in the training part. The same arguments always give the same split. Gives the
+/// samples' indices, each part in ascending order.
 ///
 /// # Errors
-/// [`ErrorKind::Argument`](super::ErrorKind::Argument) if `test_share` is not between 0 and 1, a label is
-/// `classes` or more, or a part would be empty.
-pub fn stratified(labels: &[usize], classes: usize, test_share: f64, seed: u64) -> Result<Split<Vec<usize>>> {
+/// [`ErrorKind::Argument`](super::ErrorKind::Argument) if `test_share` is not between 0 and 1, a
+/// label is `classes` or more, or a part would be empty.
+pub fn stratified(
+    labels: &[usize],
+    classes: usize,
+    test_share: f64,
+    seed: u64,
+) -> Result<Split<Vec<usize>>> {
     stratified_by(labels, classes, test_share, seed, |sample| sample)
 }
 
 /// Like [`stratified`], but keeps samples of one class with the same `key` on the same side.
 ///
-/// A group goes to the test part whole, if it still fits under the class's share, or not at all; so a
-/// class of few, large groups may have less than its share there.
+/// A group goes to the test part whole, if it still fits under the class's share, or not at all; so
+/// a class of few, large groups may have less than its share there.
 pub(super) fn stratified_by<K: Ord>(
     labels: &[usize],
     classes: usize,
@@ -48,7 +53,9 @@ pub(super) fn stratified_by<K: Ord>(
     key: impl Fn(usize) -> K,
 ) -> Result<Split<Vec<usize>>> {
     if !(test_share > 0.0 && test_share < 1.0) {
-        return Err(Error::argument(format!("the share to test on is {test_share}; give one between 0 and 1, such as {TEST_SHARE}")));
+        return Err(Error::argument(format!(
+            "the share to test on is {test_share}; give one between 0 and 1, such as {TEST_SHARE}"
+        )));
     }
     let mut by_class: Vec<BTreeMap<K, Vec<usize>>> = Vec::new();
     by_class.resize_with(classes, BTreeMap::new);

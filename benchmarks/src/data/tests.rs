@@ -1,4 +1,5 @@
-//! Splits, batches, gathering, names and text; the formats of pictures are tested in `tests/data.rs`.
+//! Splits, batches, gathering, names and text; the formats of pictures are tested in
+//! `tests/data.rs`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::{Batches, Data, Error, ErrorKind, Images, Kind, Text, load, names, seeded, stratified, text};
+use super::{
+    Batches, Data, Error, ErrorKind, Images, Kind, Text, load, names, seeded, stratified, text,
+};
 
 const BAD: ErrorKind = ErrorKind::Malformed;
 
@@ -210,7 +213,8 @@ fn text_round_trip() {
     };
     assert_eq!((split.train.len(), split.test.len()), (90, 10));
     assert_eq!(split.train.alphabet, split.test.alphabet);
-    let again = split.train.decode(&split.train.ids).unwrap() + &split.test.decode(&split.test.ids).unwrap();
+    let again = split.train.decode(&split.train.ids).unwrap()
+        + &split.test.decode(&split.test.ids).unwrap();
     assert_eq!(again, words);
     let file = put(dir.path(), "any.txt", &words);
     assert_eq!(text::load(&file).unwrap(), split);

@@ -76,12 +76,14 @@ impl Text {
         alphabet::decode(&self.alphabet, ids)
     }
 
-    /// Divides the text in two: its first nine tenths (rounded down) to train on, the rest to test on.
+    /// Divides the text in two: its first nine tenths (rounded down) to train on, the rest to test
+    /// on.
     ///
     /// Both keep the whole text's alphabet.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`](super::ErrorKind::Argument) if a part would have less than two characters.
+    /// [`ErrorKind::Argument`](super::ErrorKind::Argument) if a part would have less than two
+    /// characters.
     pub fn split(&self) -> Result<Split<Self>> {
         let at = (self.len() as f64 * TRAIN_SHARE) as usize;
         let (train, test) = self.ids.split_at(at.min(self.len()));
@@ -101,8 +103,8 @@ impl Text {
     /// [`seeded(seed, epoch)`](super::seeded) as `rng`, the same epoch has the same windows.
     ///
     /// # Errors
-    /// [`ErrorKind::Argument`](super::ErrorKind::Argument) if `batch` or `length` is 0, or the text is not
-    /// longer than `length`.
+    /// [`ErrorKind::Argument`](super::ErrorKind::Argument) if `batch` or `length` is 0, or the text
+    /// is not longer than `length`.
     pub fn windows<R: Rng>(&self, batch: usize, length: usize, rng: R) -> Result<Windows<'_, R>> {
         self.check_windows(batch, length)?;
         Ok(Windows { ids: &self.ids, batch, length, rng })
@@ -110,8 +112,8 @@ impl Text {
 
     /// Windows one after another from the beginning, for testing: each character is a target once.
     ///
-    /// The last item may have fewer windows. What is left at the end, less than `length` characters, is
-    /// left out, as is the first character, which nothing comes before.
+    /// The last item may have fewer windows. What is left at the end, less than `length`
+    /// characters, is left out, as is the first character, which nothing comes before.
     ///
     /// # Errors
     /// As of [`windows`](Self::windows).
@@ -122,7 +124,9 @@ impl Text {
 
     fn check_windows(&self, batch: usize, length: usize) -> Result<()> {
         if batch == 0 || length == 0 {
-            return Err(Error::argument(format!("{batch} windows of {length} characters are nothing: give at least 1 of each")));
+            return Err(Error::argument(format!(
+                "{batch} windows of {length} characters are nothing: give at least 1 of each"
+            )));
         }
         if self.len() <= length {
             return Err(Error::argument(format!(
@@ -177,9 +181,18 @@ impl Iterator for Sweep<'_> {
 }
 
 /// The windows that start at these places; none if there are none.
-fn collect_batch(ids: &[usize], length: usize, starts: impl ExactSizeIterator<Item = usize>) -> Option<TextBatch> {
+fn collect_batch(
+    ids: &[usize],
+    length: usize,
+    starts: impl ExactSizeIterator<Item = usize>,
+) -> Option<TextBatch> {
     let batch = starts.len();
-    let mut item = TextBatch { inputs: Vec::with_capacity(batch * length), targets: Vec::with_capacity(batch * length), batch, length };
+    let mut item = TextBatch {
+        inputs: Vec::with_capacity(batch * length),
+        targets: Vec::with_capacity(batch * length),
+        batch,
+        length,
+    };
     for start in starts {
         item.inputs.extend_from_slice(ids.get(start..start + length)?);
         item.targets.extend_from_slice(ids.get(start + 1..start + 1 + length)?);
@@ -189,15 +202,16 @@ fn collect_batch(ids: &[usize], length: usize, starts: impl ExactSizeIterator<It
 
 /// Loads a text and divides it as [`Text::split`] does.
 ///
-/// `path` may be a file. If it is a folder, its sub-folders `shakespeare` and `tinyshakespeare` are looked
-/// in, then the folder itself: the first with an `input.txt` gives that file, or the first with other `.txt`
-/// files gives all of them, sorted by name and joined, with a line end between where one lacks it.
+/// `path` may be a file. If it is a folder, its sub-folders `shakespeare` and `tinyshakespeare` are
+/// looked in, then the folder itself: the first with an `input.txt` gives that file, or the first
+/// with other `.txt` files gives all of them, sorted by name and joined, with a line end between
+/// where one lacks it.
 ///
 /// # Errors
 /// [`ErrorKind::NotFound`](super::ErrorKind::NotFound) if there is no such file;
 /// [`ErrorKind::Io`](super::ErrorKind::Io) if one cannot be read;
-/// [`ErrorKind::Malformed`](super::ErrorKind::Malformed) if one is empty or not UTF-8 (with the line); as of
-/// [`Text::split`].
+/// [`ErrorKind::Malformed`](super::ErrorKind::Malformed) if one is empty or not UTF-8 (with the
+/// line); as of [`Text::split`].
 pub fn load(path: &Path) -> Result<Split<Text>> {
     let mut whole = String::new();
     for file in find(path)? {
@@ -232,6 +246,9 @@ fn find(path: &Path) -> Result<Vec<PathBuf>> {
             return Ok(files);
         }
     }
-    let message = format!("no text is here: looked in {} for input.txt and other .txt files; {advice}", folder_list(&FOLDERS));
+    let message = format!(
+        "no text is here: looked in {} for input.txt and other .txt files; {advice}",
+        folder_list(&FOLDERS)
+    );
     Err(Error::not_found(path, message))
 }

@@ -8,9 +8,11 @@ use pc_core::{
 use super::{Parts, Size, feed::Layout};
 
 impl<F: Element> Parts<F> {
-    /// An embedding with learned positions; self-attention with two heads, whose queries, keys, values, scores, softmax, mix and projection are
-    /// vertices of their own; a skip and a layer norm; two dense layers; a skip and a layer norm; and the head over all steps at
-    /// once. With one output a step the attention is causal, and the head acts at each step with the same weights.
+    /// An embedding with learned positions; self-attention with two heads, whose queries, keys,
+    /// values, scores, softmax, mix and projection are vertices of their own; a skip and a layer
+    /// norm; two dense layers; a skip and a layer norm; and the head over all steps at once. With
+    /// one output a step the attention is causal, and the head acts at each step with the same
+    /// weights.
     pub(super) fn attention(&mut self) -> Result<()> {
         let width = match self.size {
             Size::Small => 4,
@@ -34,7 +36,8 @@ impl<F: Element> Parts<F> {
             let output = self.dense_flat("head", normed, self.classes, Activation::Identity)?;
             self.outputs.push(output);
         }
-        self.description = format!("{length} steps of {features}, width {width}, 2 heads, {}", self.classes);
+        self.description =
+            format!("{length} steps of {features}, width {width}, 2 heads, {}", self.classes);
         Ok(())
     }
 }

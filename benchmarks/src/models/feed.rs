@@ -58,14 +58,16 @@ impl<F: Element> Model<F> {
     /// What is held for a batch of inputs, without labels.
     ///
     /// # Errors
-    /// Numbers that are not a whole count of samples; a symbol outside the vocabulary; the wrong sort of input.
+    /// Numbers that are not a whole count of samples; a symbol outside the vocabulary; the wrong
+    /// sort of input.
     pub fn feed(&self, features: Features<'_>) -> Result<Clamps<HostTensor<F>>> {
         let samples = self.samples(features)?;
         let [length, width] = self.shape.steps();
         let mut clamps = Clamps::new();
         match self.layout {
             Layout::Steps => {
-                let mut steps: Vec<Vec<F>> = (0..length).map(|_| Vec::with_capacity(samples * width)).collect();
+                let mut steps: Vec<Vec<F>> =
+                    (0..length).map(|_| Vec::with_capacity(samples * width)).collect();
                 for sample in 0..samples {
                     for (step, row) in steps.iter_mut().enumerate() {
                         self.push_step(features, sample, step, row)?;
@@ -78,7 +80,9 @@ impl<F: Element> Model<F> {
             Layout::Flat | Layout::Picture | Layout::Table => {
                 let mut all = Vec::with_capacity(samples * length * width);
                 match features {
-                    Features::Pixels(pixels) if self.layout != Layout::Table => all.extend(pixels.iter().map(|x| F::of(f64::from(*x)))),
+                    Features::Pixels(pixels) if self.layout != Layout::Table => {
+                        all.extend(pixels.iter().map(|x| F::of(f64::from(*x))))
+                    }
                     _ => {
                         for sample in 0..samples {
                             for step in 0..length {
@@ -88,20 +92,25 @@ impl<F: Element> Model<F> {
                     }
                 }
                 for vertex in &self.inputs {
-                    let shape: Vec<usize> = std::iter::once(samples).chain(self.graph.shape(*vertex).iter().copied()).collect();
-                    clamps = clamps.hold(*vertex, HostTensor::new(&shape, std::mem::take(&mut all))?);
+                    let shape: Vec<usize> = std::iter::once(samples)
+                        .chain(self.graph.shape(*vertex).iter().copied())
+                        .collect();
+                    clamps =
+                        clamps.hold(*vertex, HostTensor::new(&shape, std::mem::take(&mut all))?);
                 }
             }
         }
         for vertex in &self.zeros {
-            let shape: Vec<usize> = std::iter::once(samples).chain(self.graph.shape(*vertex).iter().copied()).collect();
+            let shape: Vec<usize> =
+                std::iter::once(samples).chain(self.graph.shape(*vertex).iter().copied()).collect();
             clamps = clamps.hold(*vertex, HostTensor::zeroed(&shape));
         }
         Ok(clamps)
     }
 
-    /// The inputs of a batch as one tensor, for backends that hold them so: `[samples, features]` for what reads rows of numbers, `[samples, channels,
-    /// height, width]` for what reads pictures, else `[samples, steps, features]`.
+    /// The inputs of a batch as one tensor, for backends that hold them so: `[samples, features]`
+    /// for what reads rows of numbers, `[samples, channels, height, width]` for what reads
+    /// pictures, else `[samples, steps, features]`.
     ///
     /// # Errors
     /// As [`Model::feed`].
@@ -114,12 +123,17 @@ impl<F: Element> Model<F> {
         one_for_all(held.collect::<Result<Vec<_>>>()?)
     }
 
-    /// What is held, and what drives the outputs, for a batch: inputs held, a loss on every output. `labels` has
-    /// [`Model::labels_per_sample`] entries for each sample, one sample after another.
+    /// What is held, and what drives the outputs, for a batch: inputs held, a loss on every output.
+    /// `labels` has [`Model::labels_per_sample`] entries for each sample, one sample after another.
     ///
     /// # Errors
     /// As [`Model::feed`]; labels that do not fit.
-    pub fn clamps(&self, features: Features<'_>, labels: &[usize], loss: OutputLoss) -> Result<Clamps<HostTensor<F>>> {
+    pub fn clamps(
+        &self,
+        features: Features<'_>,
+        labels: &[usize],
+        loss: OutputLoss,
+    ) -> Result<Clamps<HostTensor<F>>> {
         let samples = self.samples(features)?;
         let mut clamps = self.feed(features)?;
         for (output, vertex) in self.outputs.iter().enumerate() {
@@ -133,45 +147,78 @@ impl<F: Element> Model<F> {
     }
 
     /// The one-hot labels of output number `output`, shaped as it is.
-    pub(crate) fn target(&self, samples: usize, output: usize, labels: &[usize]) -> Result<HostTensor<F>> {
+    pub(crate) fn target(
+        &self,
+        samples: usize,
+        output: usize,
+        labels: &[usize],
+    ) -> Result<HostTensor<F>> {
         let all = self.labels_per_sample();
         if labels.len() != samples * all {
-            return Err(mismatch(format!("{} labels for {samples} samples with {all} each", labels.len())));
+            return Err(mismatch(format!(
+                "{} labels for {samples} samples with {all} each",
+                labels.len()
+            )));
         }
         let vertex = self.outputs[output];
-        let shape: Vec<usize> = std::iter::once(samples).chain(self.graph.shape(vertex).iter().copied()).collect();
+        let shape: Vec<usize> =
+            std::iter::once(samples).chain(self.graph.shape(vertex).iter().copied()).collect();
         let mut target = HostTensor::zeroed(&shape);
         let own = self.labels_of(output, labels);
         for (row, label) in target.data_mut().chunks_exact_mut(self.classes).zip(own) {
             let held = row.get_mut(label);
-            *held.ok_or_else(|| mismatch(format!("there is no class {label}: {} are counted from 0", self.classes)))? = F::one();
+            *held.ok_or_else(|| {
+                mismatch(format!("there is no class {label}: {} are counted from 0", self.classes))
+            })? = F::one();
         }
         Ok(target)
     }
 
     /// The labels of output number `output`, sample by sample.
-    pub(super) fn labels_of<'a>(&self, output: usize, labels: &'a [usize]) -> impl Iterator<Item = usize> + use<'a, F> {
+    pub(super) fn labels_of<'a>(
+        &self,
+        output: usize,
+        labels: &'a [usize],
+    ) -> impl Iterator<Item = usize> + use<'a, F> {
         let rows = self.rows(self.outputs[output]);
         let first: usize = self.outputs[..output].iter().map(|before| self.rows(*before)).sum();
-        labels.chunks(self.labels_per_sample()).flat_map(move |labels| labels.iter().skip(first).take(rows).copied())
+        labels
+            .chunks(self.labels_per_sample())
+            .flat_map(move |labels| labels.iter().skip(first).take(rows).copied())
     }
 
     /// How many samples these are.
     pub(crate) fn samples(&self, features: Features<'_>) -> Result<usize> {
         let (count, each) = match (features, self.shape) {
-            (Features::Pixels(pixels), InputShape::Image(shape)) => (pixels.len(), shape.iter().product::<usize>()),
-            (Features::Symbols(symbols), InputShape::Sequence { length, .. }) => (symbols.len(), length),
-            (Features::Pixels(_), InputShape::Sequence { .. }) => return Err(mismatch("the model reads symbols, not pixels")),
-            (Features::Symbols(_), InputShape::Image(_)) => return Err(mismatch("the model reads pixels, not symbols")),
+            (Features::Pixels(pixels), InputShape::Image(shape)) => {
+                (pixels.len(), shape.iter().product::<usize>())
+            }
+            (Features::Symbols(symbols), InputShape::Sequence { length, .. }) => {
+                (symbols.len(), length)
+            }
+            (Features::Pixels(_), InputShape::Sequence { .. }) => {
+                return Err(mismatch("the model reads symbols, not pixels"));
+            }
+            (Features::Symbols(_), InputShape::Image(_)) => {
+                return Err(mismatch("the model reads pixels, not symbols"));
+            }
         };
         if count == 0 || each == 0 || count % each != 0 {
-            return Err(mismatch(format!("{count} values are no whole number of samples of {each}")));
+            return Err(mismatch(format!(
+                "{count} values are no whole number of samples of {each}"
+            )));
         }
         Ok(count / each)
     }
 
     /// Adds one step of one sample to `row`.
-    fn push_step(&self, features: Features<'_>, sample: usize, step: usize, row: &mut Vec<F>) -> Result<()> {
+    fn push_step(
+        &self,
+        features: Features<'_>,
+        sample: usize,
+        step: usize,
+        row: &mut Vec<F>,
+    ) -> Result<()> {
         match (features, self.shape) {
             (Features::Pixels(pixels), InputShape::Image([channels, height, width])) => {
                 for channel in 0..channels {
@@ -182,7 +229,10 @@ impl<F: Element> Model<F> {
             (Features::Symbols(symbols), InputShape::Sequence { length, vocabulary }) => {
                 let symbol = symbols[sample * length + step];
                 if symbol >= vocabulary {
-                    return Err(mismatch(format!("there is no symbol {symbol}: the vocabulary has {vocabulary}, counted from 0")));
+                    return Err(mismatch(format!(
+                        "there is no symbol {symbol}: the vocabulary has {vocabulary}, counted \
+                         from 0"
+                    )));
                 }
                 let start = row.len();
                 row.resize(start + vocabulary, F::zero());
@@ -194,7 +244,8 @@ impl<F: Element> Model<F> {
     }
 }
 
-/// One tensor of those of all steps, each `[samples, width]`: `[samples, steps, width]`. A single tensor is left as it is.
+/// One tensor of those of all steps, each `[samples, width]`: `[samples, steps, width]`. A single
+/// tensor is left as it is.
 ///
 /// # Errors
 /// No tensors; tensors of unequal shapes.
@@ -208,10 +259,16 @@ pub fn one_for_all<F: Element>(steps: Vec<&HostTensor<F>>) -> Result<HostTensor<
     if unequal {
         return Err(mismatch("the steps have unequal shapes"));
     }
-    let rows = (0..samples).flat_map(|sample| steps.iter().map(move |step| &step.data()[sample * width..(sample + 1) * width]));
+    let rows = (0..samples).flat_map(|sample| {
+        steps.iter().map(move |step| &step.data()[sample * width..(sample + 1) * width])
+    });
     HostTensor::new(&[samples, steps.len(), width], rows.flatten().copied().collect())
 }
 
-fn drive<F: Element>(clamps: Clamps<HostTensor<F>>, vertex: VertexId, loss: impl Loss<HostTensor<F>> + 'static) -> Clamps<HostTensor<F>> {
+fn drive<F: Element>(
+    clamps: Clamps<HostTensor<F>>,
+    vertex: VertexId,
+    loss: impl Loss<HostTensor<F>> + 'static,
+) -> Clamps<HostTensor<F>> {
     clamps.drive(vertex, loss)
 }

@@ -19,13 +19,15 @@ pub enum ModelKind {
     Lstm,
     /// Blocks with skip connections: convolutions for images, else dense layers.
     Residual,
-    /// A transformer block: queries, keys, values, scores, softmax and mix are vertices of their own.
+    /// A transformer block: queries, keys, values, scores, softmax and mix are vertices of their
+    /// own.
     Attention,
 }
 
 impl ModelKind {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Mlp, Self::Cnn, Self::Rnn, Self::Lstm, Self::Residual, Self::Attention];
+    pub const ALL: [Self; 6] =
+        [Self::Mlp, Self::Cnn, Self::Rnn, Self::Lstm, Self::Residual, Self::Attention];
 
     /// Its name on the command line.
     pub const fn name(self) -> &'static str {
@@ -56,7 +58,10 @@ impl FromStr for ModelKind {
 
     fn from_str(name: &str) -> Result<Self, String> {
         let names = || Self::ALL.map(Self::name).join(", ");
-        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| format!("unknown model '{name}': give one of {}", names()))
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.name() == name)
+            .ok_or_else(|| format!("unknown model '{name}': give one of {}", names()))
     }
 }
 
@@ -100,7 +105,8 @@ impl InputShape {
         }
     }
 
-    /// The steps, and the numbers in each: a symbol's one-hot row, or a row of all channels of an image.
+    /// The steps, and the numbers in each: a symbol's one-hot row, or a row of all channels of an
+    /// image.
     pub fn steps(&self) -> [usize; 2] {
         match self {
             Self::Image([channels, height, width]) => [*height, channels * width],

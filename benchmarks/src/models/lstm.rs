@@ -8,8 +8,9 @@ use pc_core::{
 use super::Parts;
 
 impl<F: Element> Parts<F> {
-    /// Six vertices a step: the gates `input`, `forget`, `candidate` and `output`, the cell and the hidden state, all steps with the same weights; the head reads
-    /// the last hidden state, or (with one output a step) every one with the same weights.
+    /// Six vertices a step: the gates `input`, `forget`, `candidate` and `output`, the cell and the
+    /// hidden state, all steps with the same weights; the head reads the last hidden state, or
+    /// (with one output a step) every one with the same weights.
     pub(super) fn lstm(&mut self) -> Result<()> {
         let hidden = self.hidden();
         let [length, features] = self.shape.steps();
@@ -24,7 +25,8 @@ impl<F: Element> Parts<F> {
             states.push(h);
         }
         self.recurrent_head(&states)?;
-        self.description = format!("{length} steps of {features}, {hidden} cells, {}", self.classes);
+        self.description =
+            format!("{length} steps of {features}, {hidden} cells, {}", self.classes);
         Ok(())
     }
 }

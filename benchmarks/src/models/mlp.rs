@@ -21,7 +21,13 @@ impl<F: Element> Parts<F> {
         };
         let mut last = self.input(Layout::Flat)?;
         for layer in 1..=2 {
-            last = self.b.dense(&format!("dense{layer}"), last, hidden, Activation::Relu, &mut self.init)?;
+            last = self.b.dense(
+                &format!("dense{layer}"),
+                last,
+                hidden,
+                Activation::Relu,
+                &mut self.init,
+            )?;
         }
         self.head(last)?;
         self.description = format!("{features}-{hidden}-{hidden}-{}, relu", self.classes);

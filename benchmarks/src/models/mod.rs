@@ -1,7 +1,8 @@
 //! The models that every command trains, checks and times: explicit graphs of host vertices.
 //!
-//! [`build`] makes any [`ModelKind`] for any [`InputShape`] it fits; [`Model::clamps`] says what is held for a batch, [`Predictor`] gives the
-//! logits of a forward pass. Equal seeds give equal weights, whatever trains them.
+//! [`build`] makes any [`ModelKind`] for any [`InputShape`] it fits; [`Model::clamps`] says what is
+//! held for a batch, [`Predictor`] gives the logits of a forward pass. Equal seeds give equal
+//! weights, whatever trains them.
 
 mod attention;
 mod cnn;
@@ -15,7 +16,10 @@ mod rnn;
 
 use pc_core::{
     Error, ErrorKind, Graph, GraphBuilder, Result, VertexId,
-    host::{Activate, Activation, Chain, Element, HostLayers, HostTensor, HostVertex, Init, Linear, Reshape},
+    host::{
+        Activate, Activation, Chain, Element, HostLayers, HostTensor, HostVertex, Init, Linear,
+        Reshape,
+    },
 };
 
 pub use feed::{Features, OutputLoss, one_for_all};
@@ -33,7 +37,8 @@ pub struct Model<F: Element> {
     pub inputs: Vec<VertexId>,
     /// The vertices that give the logits: one, or one for each step of a sequence.
     pub outputs: Vec<VertexId>,
-    /// The logits of each label. An output has as many in its last axis; where it has another axis, it has a row for each step.
+    /// The logits of each label. An output has as many in its last axis; where it has another axis,
+    /// it has a row for each step.
     pub classes: usize,
     /// What it was built as.
     pub kind: ModelKind,
@@ -47,7 +52,8 @@ pub struct Model<F: Element> {
 }
 
 impl<F: Element> Model<F> {
-    /// The same model with every edge spanning one level, which Z-IL needs; see [`Graph::levelled`].
+    /// The same model with every edge spanning one level, which Z-IL needs; see
+    /// [`Graph::levelled`].
     ///
     /// # Errors
     /// A cyclic graph, which none of these models has.
@@ -59,7 +65,8 @@ impl<F: Element> Model<F> {
 /// Builds a model with one output for each sample.
 ///
 /// # Errors
-/// A model that does not fit the shape, such as a convolution over characters; the message says which would.
+/// A model that does not fit the shape, such as a convolution over characters; the message says
+/// which would.
 ///
 /// # Example
 /// ```
@@ -68,7 +75,13 @@ impl<F: Element> Model<F> {
 /// assert_eq!(model.graph.shape(model.outputs[0]), [10]);
 /// # Ok::<(), pc_core::Error>(())
 /// ```
-pub fn build<F: Element>(kind: ModelKind, shape: &InputShape, classes: usize, seed: u64, size: Size) -> Result<Model<F>> {
+pub fn build<F: Element>(
+    kind: ModelKind,
+    shape: &InputShape,
+    classes: usize,
+    seed: u64,
+    size: Size,
+) -> Result<Model<F>> {
     Parts::new(kind, shape, classes, seed, size, false)?.build()
 }
 
@@ -76,9 +89,16 @@ pub fn build<F: Element>(kind: ModelKind, shape: &InputShape, classes: usize, se
 ///
 /// # Errors
 /// As [`build`]; a model that sees all steps at once, and so the characters that it is to predict.
-pub fn build_per_step<F: Element>(kind: ModelKind, shape: &InputShape, classes: usize, seed: u64, size: Size) -> Result<Model<F>> {
+pub fn build_per_step<F: Element>(
+    kind: ModelKind,
+    shape: &InputShape,
+    classes: usize,
+    seed: u64,
+    size: Size,
+) -> Result<Model<F>> {
     if !kind.goes_by_step() {
-        let why = "sees all steps at once, so it cannot predict each from those before: choose rnn, lstm or attention";
+        let why = "sees all steps at once, so it cannot predict each from those before: choose \
+            rnn, lstm or attention";
         return Err(misfit(format!("a {kind} {why}")));
     }
     Parts::new(kind, shape, classes, seed, size, true)?.build()
@@ -106,9 +126,18 @@ struct Parts<F: Element> {
 }
 
 impl<F: Element> Parts<F> {
-    fn new(kind: ModelKind, shape: &InputShape, classes: usize, seed: u64, size: Size, per_step: bool) -> Result<Self> {
+    fn new(
+        kind: ModelKind,
+        shape: &InputShape,
+        classes: usize,
+        seed: u64,
+        size: Size,
+        per_step: bool,
+    ) -> Result<Self> {
         if classes == 0 || shape.features() == 0 {
-            return Err(misfit(format!("a {kind} for inputs {shape} and {classes} classes would have nothing to do")));
+            return Err(misfit(format!(
+                "a {kind} for inputs {shape} and {classes} classes would have nothing to do"
+            )));
         }
         Ok(Self {
             b: Graph::builder(),
@@ -180,11 +209,21 @@ impl<F: Element> Parts<F> {
     }
 
     /// `f(W v + b)` of all the numbers of a vertex, whatever its shape, as one vertex.
-    fn dense_flat(&mut self, name: &str, parent: VertexId, outputs: usize, activation: Activation) -> Result<VertexId> {
+    fn dense_flat(
+        &mut self,
+        name: &str,
+        parent: VertexId,
+        outputs: usize,
+        activation: Activation,
+    ) -> Result<VertexId> {
         let inputs = self.b.shape(parent)?.iter().product();
-        let weight = self.b.parameter(&format!("{name}.weight"), self.init.weight(&[outputs, inputs], inputs, activation))?;
+        let weight = self.b.parameter(
+            &format!("{name}.weight"),
+            self.init.weight(&[outputs, inputs], inputs, activation),
+        )?;
         let bias = self.b.parameter(&format!("{name}.bias"), HostTensor::zeroed(&[outputs]))?;
-        let mut links: Vec<HostVertex<F>> = vec![Box::new(Reshape::flatten()), Box::new(Linear::new())];
+        let mut links: Vec<HostVertex<F>> =
+            vec![Box::new(Reshape::flatten()), Box::new(Linear::new())];
         if activation != Activation::Identity {
             links.push(Box::new(Activate(activation)));
         }

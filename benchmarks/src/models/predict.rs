@@ -27,18 +27,22 @@ pub struct Score {
 }
 
 impl Score {
-    /// Of logits in rows of `classes`, one row for each label in the order of the labels: sample by sample, and in each step by step.
+    /// Of logits in rows of `classes`, one row for each label in the order of the labels: sample by
+    /// sample, and in each step by step.
     ///
     /// # Errors
     /// Rows that are not as many as the labels; a label that is no class.
     pub fn of_rows(logits: &[f64], labels: &[usize], classes: usize) -> Result<Self> {
         if classes == 0 || logits.len() != labels.len() * classes {
-            let message = format!("{} logits are no {} rows of {classes}", logits.len(), labels.len());
+            let message =
+                format!("{} logits are no {} rows of {classes}", logits.len(), labels.len());
             return Err(Error::new(ErrorKind::Shape, message));
         }
         let mut score = Self { count: labels.len(), ..Self::default() };
         for (row, label) in logits.chunks_exact(classes).zip(labels) {
-            let held = row.get(*label).ok_or_else(|| Error::new(ErrorKind::Shape, format!("there is no class {label}")))?;
+            let held = row.get(*label).ok_or_else(|| {
+                Error::new(ErrorKind::Shape, format!("there is no class {label}"))
+            })?;
             // Shifted by the largest, so that no exponential overflows.
             let most = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             score.loss += row.iter().map(|x| (x - most).exp()).sum::<f64>().ln() + most - held;
@@ -78,7 +82,11 @@ impl<F: Element> Predictor<F> {
     ///
     /// # Errors
     /// Inputs that do not fit.
-    pub fn logits(&mut self, model: &mut Model<F>, features: Features<'_>) -> Result<Vec<&HostTensor<F>>> {
+    pub fn logits(
+        &mut self,
+        model: &mut Model<F>,
+        features: Features<'_>,
+    ) -> Result<Vec<&HostTensor<F>>> {
         let clamps = model.feed(features)?;
         model.graph.prepare(&clamps, &mut self.values)?;
         for (vertex, clamp) in clamps.iter() {
@@ -86,20 +94,37 @@ impl<F: Element> Predictor<F> {
                 self.values[vertex.index()].clone_from(held);
             }
         }
-        let pass = Forward { values: &mut self.values, follows: &self.follows, offsets: &[], settings: Settings::default(), sweep: None };
+        let pass = Forward {
+            values: &mut self.values,
+            follows: &self.follows,
+            offsets: &[],
+            settings: Settings::default(),
+            sweep: None,
+        };
         model.graph.forward(pass, &mut self.at)?;
         let logits = model.outputs.iter().map(|vertex| self.values.get(vertex.index()));
-        logits.map(|tensor| tensor.ok_or_else(|| Error::new(ErrorKind::Graph, "an output is not in this graph"))).collect()
+        logits
+            .map(|tensor| {
+                tensor.ok_or_else(|| Error::new(ErrorKind::Graph, "an output is not in this graph"))
+            })
+            .collect()
     }
 
     /// How good the logits are for these labels, [`Model::labels_per_sample`] for each sample.
     ///
     /// # Errors
     /// Inputs or labels that do not fit.
-    pub fn score(&mut self, model: &mut Model<F>, features: Features<'_>, labels: &[usize]) -> Result<Score> {
+    pub fn score(
+        &mut self,
+        model: &mut Model<F>,
+        features: Features<'_>,
+        labels: &[usize],
+    ) -> Result<Score> {
         let samples = model.samples(features)?;
         let outputs = 0..model.outputs.len();
-        let wanted = outputs.map(|output| Ok((model.target(samples, output, labels)?, model.labels_of(output, labels))));
+        let wanted = outputs.map(|output| {
+            Ok((model.target(samples, output, labels)?, model.labels_of(output, labels)))
+        });
         let wanted = wanted.collect::<Result<Vec<_>>>()?;
         let classes = model.classes;
         let mut score = Score::default();

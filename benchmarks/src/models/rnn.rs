@@ -8,13 +8,14 @@ use pc_core::{
 use super::{Parts, Size};
 
 impl<F: Element> Parts<F> {
-    /// One tanh vertex a step, all with the same weights; the head reads the last one, or (with one output a step) every one with the same
-    /// weights.
+    /// One tanh vertex a step, all with the same weights; the head reads the last one, or (with one
+    /// output a step) every one with the same weights.
     pub(super) fn rnn(&mut self) -> Result<()> {
         let hidden = self.hidden();
         let [length, features] = self.shape.steps();
         let inputs = self.step_inputs()?;
-        let parameters = self.b.gate_parameters("rnn", features, hidden, Activation::Tanh, &mut self.init)?;
+        let parameters =
+            self.b.gate_parameters("rnn", features, hidden, Activation::Tanh, &mut self.init)?;
         let mut last = self.b.input("h", &[hidden])?;
         self.zeros.push(last);
         let mut states = Vec::with_capacity(length);
@@ -45,7 +46,13 @@ impl<F: Element> Parts<F> {
         let weight = self.b.parameter("head.weight", weight)?;
         let bias = self.b.parameter("head.bias", HostTensor::zeroed(&[self.classes]))?;
         for (step, state) in states.iter().enumerate() {
-            let output = self.b.dense_with(&format!("y{step}"), *state, weight, Some(bias), Activation::Identity)?;
+            let output = self.b.dense_with(
+                &format!("y{step}"),
+                *state,
+                weight,
+                Some(bias),
+                Activation::Identity,
+            )?;
             self.outputs.push(output);
         }
         Ok(())

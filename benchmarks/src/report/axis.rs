@@ -49,8 +49,12 @@ impl Axis {
     pub(super) fn auto(label: &str, values: &[f64], most: usize) -> Self {
         let positive: Vec<f64> = values.iter().copied().filter(|v| *v > 0.0).collect();
         match (span(values), span(&positive)) {
-            (Some((lo, _)), Some((_, hi))) if lo > 0.0 && hi / lo >= WIDE => Self::log(label, (lo, hi), most),
-            (Some((lo, _)), _) if lo < 0.0 => Self::linear(label, values, f64::NEG_INFINITY..f64::INFINITY, most),
+            (Some((lo, _)), Some((_, hi))) if lo > 0.0 && hi / lo >= WIDE => {
+                Self::log(label, (lo, hi), most)
+            }
+            (Some((lo, _)), _) if lo < 0.0 => {
+                Self::linear(label, values, f64::NEG_INFINITY..f64::INFINITY, most)
+            }
             _ => Self::linear(label, values, 0.0..f64::INFINITY, most),
         }
     }
@@ -126,7 +130,8 @@ impl Axis {
 
     /// The text of the tick at a place.
     fn text_at(&self, at: f64) -> String {
-        let nearest = self.ticks.iter().min_by(|a, b| (a.0 - at).abs().total_cmp(&(b.0 - at).abs()));
+        let nearest =
+            self.ticks.iter().min_by(|a, b| (a.0 - at).abs().total_cmp(&(b.0 - at).abs()));
         nearest.map(|t| t.1.clone()).unwrap_or_default()
     }
 
@@ -188,7 +193,8 @@ fn nice_step(raw: f64) -> f64 {
     }
     let unit = 10_f64.powf(raw.log10().floor());
     let digit = raw / unit;
-    let steps = if !(1.0..10.0).contains(&unit) { [1.0, 2.0, 2.5, 5.0] } else { [1.0, 2.0, 5.0, 5.0] };
+    let steps =
+        if !(1.0..10.0).contains(&unit) { [1.0, 2.0, 2.5, 5.0] } else { [1.0, 2.0, 5.0, 5.0] };
     let step = steps.into_iter().find(|s| digit <= s * (1.0 + 1e-9));
     step.unwrap_or(10.0) * unit
 }
@@ -217,7 +223,8 @@ fn tick_text(value: f64, step: f64) -> String {
 fn one_two_five(lo: f64, hi: f64) -> Vec<(f64, i32)> {
     let from = lo.log10().floor() as i32;
     let to = hi.log10().ceil() as i32;
-    let all: Vec<(f64, i32)> = (from..=to).flat_map(|power| [1.0, 2.0, 5.0].map(|digit| (digit, power))).collect();
+    let all: Vec<(f64, i32)> =
+        (from..=to).flat_map(|power| [1.0, 2.0, 5.0].map(|digit| (digit, power))).collect();
     let value = |tick: &(f64, i32)| tick.0 * 10_f64.powi(tick.1);
     let near = 1e-9;
     let first = all.iter().rposition(|t| value(t) <= lo * (1.0 + near));

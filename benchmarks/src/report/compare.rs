@@ -57,7 +57,11 @@ pub(super) struct RunRow {
 
 /// Titles of the columns of numbers; a line break shows where a narrow table may fold.
 pub(super) fn run_titles(report: &Report) -> [&'static str; 6] {
-    let (score, difference) = if has_accuracy(report) { ("test\nacc. %", "points vs\nbackprop") } else { ("test\nloss", "vs\nbackprop") };
+    let (score, difference) = if has_accuracy(report) {
+        ("test\nacc. %", "points vs\nbackprop")
+    } else {
+        ("test\nloss", "vs\nbackprop")
+    };
     [score, difference, "\nseconds", "times\nbackprop", "final\nenergy", "min\ncosine"]
 }
 
@@ -111,7 +115,9 @@ pub(super) fn layer<'a>(run: &'a Run, name: &str) -> Option<&'a Layer> {
 /// What a run came to, in one plain sentence.
 pub(super) fn sentence(report: &Report, run: &Run) -> String {
     let mut text = match finite(run.test_accuracy) {
-        Some(accuracy) => format!("{}% of the test samples correct", fixed(Some(100.0 * accuracy), 2)),
+        Some(accuracy) => {
+            format!("{}% of the test samples correct", fixed(Some(100.0 * accuracy), 2))
+        }
         None => match finite(Some(run.test_loss)) {
             Some(loss) => format!("test loss {}", short(Some(loss))),
             None => "no usable test result".to_owned(),

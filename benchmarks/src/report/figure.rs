@@ -95,7 +95,10 @@ impl Figure {
             }
             canvas.present()
         };
-        draw(&mut body).map_err(|error| ReportError::Draw { figure: self.description.clone(), reason: error.to_string() })?;
+        draw(&mut body).map_err(|error| ReportError::Draw {
+            figure: self.description.clone(),
+            reason: error.to_string(),
+        })?;
         Ok(self.dress(&body, height))
     }
 
@@ -146,13 +149,22 @@ fn font(size: f64, colour: RGBColor) -> TextStyle<'static> {
     ("sans-serif", size).into_font().color(&colour)
 }
 
-fn text(canvas: &Canvas, what: &str, at: (i32, i32), size: f64, colour: RGBColor, bold: bool) -> Drawn {
+fn text(
+    canvas: &Canvas,
+    what: &str,
+    at: (i32, i32),
+    size: f64,
+    colour: RGBColor,
+    bold: bool,
+) -> Drawn {
     if what.is_empty() {
         return Ok(());
     }
     let pixels = size * 1.24 * f64::from(SCALE);
     let weight = if bold { FontStyle::Bold } else { FontStyle::Normal };
-    let style = TextStyle::from(("sans-serif", pixels, weight).into_font()).color(&colour).pos(Pos::new(HPos::Left, VPos::Top));
+    let style = TextStyle::from(("sans-serif", pixels, weight).into_font())
+        .color(&colour)
+        .pos(Pos::new(HPos::Left, VPos::Top));
     canvas.draw_text(what, &style, (at.0 * SCALE, at.1 * SCALE))
 }
 
@@ -206,7 +218,9 @@ fn draw_panel(canvas: &Canvas, panel: &Panel, corner: (i32, i32), size: (i32, i3
     let (across, down) = plot.get_pixel_range();
     let title = shorten(&panel.title, ((size.0 / SCALE - 30) as f64 / (0.58 * 13.5)) as usize);
     text(canvas, &title, (corner.0 / SCALE + MARGIN, corner.1 / SCALE + 8), 13.5, INK, true)?;
-    let place = |(x, y): &(f64, f64)| -> Option<(i32, i32)> { Some(chart.backend_coord(&(panel.x.place(*x)?, panel.y.place(*y)?))) };
+    let place = |(x, y): &(f64, f64)| -> Option<(i32, i32)> {
+        Some(chart.backend_coord(&(panel.x.place(*x)?, panel.y.place(*y)?)))
+    };
     let mut points = panel.series.iter().flat_map(|series| &series.points);
     let empty = points.all(|point| place(point).is_none());
     let line_at_one = panel.line_at_one && !empty;

@@ -18,7 +18,13 @@ fn epoch(epoch: usize, share: f64) -> Epoch {
 
 fn layers(cosines: &[f64], ratios: &[f64]) -> Vec<Layer> {
     let pairs = cosines.iter().zip(ratios).enumerate();
-    pairs.map(|(k, (cosine, norm_ratio))| Layer { name: format!("linear {k}"), cosine: *cosine, norm_ratio: *norm_ratio }).collect()
+    pairs
+        .map(|(k, (cosine, norm_ratio))| Layer {
+            name: format!("linear {k}"),
+            cosine: *cosine,
+            norm_ratio: *norm_ratio,
+        })
+        .collect()
 }
 
 /// A comparison such as a user would make.
@@ -27,7 +33,9 @@ pub(super) fn sample() -> Report {
         let shares = (1..=10).map(|k| (k, 0.98 - 0.2 * f64::exp(-gain * k as f64)));
         shares.map(|(k, share)| epoch(k, share)).collect::<Vec<_>>()
     };
-    let trace = |from: f64, rate: f64| (0..=20).map(|t| from * f64::exp(-rate * f64::from(t)) + 0.004).collect();
+    let trace = |from: f64, rate: f64| {
+        (0..=20).map(|t| from * f64::exp(-rate * f64::from(t)) + 0.004).collect()
+    };
     let backprop = Run {
         schedule: "backprop".into(),
         curve: curve(0.6).into_iter().map(|e| Epoch { energy: None, ..e }).collect(),
@@ -110,7 +118,8 @@ pub(super) fn broken() -> Report {
     report
 }
 
-/// Writes sample reports to look at: `REPORT_SAMPLES=folder cargo test -p pc-bench report -- --ignored`.
+/// Writes sample reports to look at: `REPORT_SAMPLES=folder cargo test -p pc-bench report --
+/// --ignored`.
 #[test]
 #[ignore = "writes files to look at"]
 fn samples() {
@@ -137,7 +146,13 @@ fn samples() {
     for run in &mut single.runs {
         run.curve.truncate(1);
     }
-    for (name, report) in [("usual", sample()), ("broken", broken()), ("empty", Report::default()), ("long", long), ("single", single)] {
+    for (name, report) in [
+        ("usual", sample()),
+        ("broken", broken()),
+        ("empty", Report::default()),
+        ("long", long),
+        ("single", single),
+    ] {
         println!("{}", table(&report));
         write(&dir.join(name), &report).unwrap();
     }

@@ -67,7 +67,10 @@ pub(super) fn finite(value: Option<f64>) -> Option<f64> {
 
 /// Text without control characters, which neither a terminal nor XML should receive.
 pub(super) fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).filter(|c| !matches!(c, '\u{fffe}' | '\u{ffff}')).collect()
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .filter(|c| !matches!(c, '\u{fffe}' | '\u{ffff}'))
+        .collect()
 }
 
 /// Text of at most `most` characters, ending in an ellipsis where something was left out.
@@ -105,7 +108,8 @@ pub(super) fn distinct(names: &[&str], most: usize) -> Vec<String> {
     }
     let (before, after) = shared(&names);
     let cut = |name: &String| {
-        let kept: String = name.chars().take(name.chars().count().saturating_sub(after)).skip(before).collect();
+        let kept: String =
+            name.chars().take(name.chars().count().saturating_sub(after)).skip(before).collect();
         let mark = |left_out: usize| if left_out > 0 { "…" } else { "" };
         shorten_middle(&format!("{}{kept}{}", mark(before), mark(after)), most)
     };

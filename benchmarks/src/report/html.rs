@@ -105,8 +105,14 @@ fn notes(report: &Report) -> String {
 
 fn pictures(report: &Report) -> Result<String, ReportError> {
     let pictures = [
-        (svg_accuracy(report)?, "Test samples classified correctly after each epoch. Higher is better."),
-        (svg_train_loss(report)?, "Mean loss over the training data in each epoch. Lower is better."),
+        (
+            svg_accuracy(report)?,
+            "Test samples classified correctly after each epoch. Higher is better.",
+        ),
+        (
+            svg_train_loss(report)?,
+            "Mean loss over the training data in each epoch. Lower is better.",
+        ),
         (
             svg_test_loss(report)?,
             "Mean loss over the test data after each epoch. Lower is better; a rise while the \

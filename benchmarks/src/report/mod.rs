@@ -17,7 +17,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-pub use panels::{svg_accuracy, svg_agreement, svg_curves, svg_energy, svg_test_loss, svg_train_loss};
+pub use panels::{
+    svg_accuracy, svg_agreement, svg_curves, svg_energy, svg_test_loss, svg_train_loss,
+};
 pub use table::{table, table_at};
 
 /// One comparison of training schedules on the same model and data.

@@ -80,7 +80,11 @@ pub fn svg_curves(report: &Report) -> Result<String, ReportError> {
     let accuracy = accuracy(report);
     let extra = accuracy.is_some();
     let score = accuracy.or_else(|| test_loss(report));
-    let mut cells: Vec<Vec<Panel>> = [score, train_loss(report), energy(report)].into_iter().flatten().map(|panel| vec![panel]).collect();
+    let mut cells: Vec<Vec<Panel>> = [score, train_loss(report), energy(report)]
+        .into_iter()
+        .flatten()
+        .map(|panel| vec![panel])
+        .collect();
     let compared = agreement(report);
     let tall = agreement_height(report) > HEIGHT + HEIGHT / 3;
     let beside = !compared.is_empty() && !tall;
@@ -105,8 +109,11 @@ pub fn svg_curves(report: &Report) -> Result<String, ReportError> {
     if !last.is_empty() {
         rows.push(Row { height: agreement_height(report), panels: last });
     }
-    let subheading: Vec<String> =
-        [&report.model, &report.data, &report.backend].into_iter().filter(|text| !text.is_empty()).map(|text| clean(text)).collect();
+    let subheading: Vec<String> = [&report.model, &report.data, &report.backend]
+        .into_iter()
+        .filter(|text| !text.is_empty())
+        .map(|text| clean(text))
+        .collect();
     let all: Vec<&Panel> = rows.iter().flat_map(|row| &row.panels).collect();
     let figure = Figure {
         heading: report.title.clone(),
@@ -119,7 +126,11 @@ pub fn svg_curves(report: &Report) -> Result<String, ReportError> {
     figure.svg()
 }
 
-fn single(report: &Report, panel: Option<Panel>, what: &str) -> Result<Option<String>, ReportError> {
+fn single(
+    report: &Report,
+    panel: Option<Panel>,
+    what: &str,
+) -> Result<Option<String>, ReportError> {
     let Some(panel) = panel else {
         return Ok(None);
     };
@@ -136,8 +147,12 @@ fn single(report: &Report, panel: Option<Panel>, what: &str) -> Result<Option<St
 }
 
 /// The runs that the panels show.
-fn legend<'a>(report: &Report, panels: impl IntoIterator<Item = &'a Panel>) -> Vec<(usize, String)> {
-    let mut shown: Vec<usize> = panels.into_iter().flat_map(|panel| panel.series.iter().map(|series| series.run)).collect();
+fn legend<'a>(
+    report: &Report,
+    panels: impl IntoIterator<Item = &'a Panel>,
+) -> Vec<(usize, String)> {
+    let mut shown: Vec<usize> =
+        panels.into_iter().flat_map(|panel| panel.series.iter().map(|series| series.run)).collect();
     shown.sort_unstable();
     shown.dedup();
     let named = shown.into_iter().filter_map(|run| {
@@ -150,7 +165,9 @@ fn legend<'a>(report: &Report, panels: impl IntoIterator<Item = &'a Panel>) -> V
 /// One series per run that yields points.
 fn series(report: &Report, points: impl Fn(&Run) -> Vec<(f64, f64)>) -> Vec<Series> {
     let runs = report.runs.iter().enumerate();
-    runs.map(|(run, data)| Series { run, points: points(data) }).filter(|series| !series.points.is_empty()).collect()
+    runs.map(|(run, data)| Series { run, points: points(data) })
+        .filter(|series| !series.points.is_empty())
+        .collect()
 }
 
 fn column(series: &[Series], pick: impl Fn(&(f64, f64)) -> f64) -> Vec<f64> {
@@ -158,7 +175,12 @@ fn column(series: &[Series], pick: impl Fn(&(f64, f64)) -> f64) -> Vec<f64> {
 }
 
 /// A panel of one measurement by epoch.
-fn by_epoch(report: &Report, title: &str, value: impl Fn(&Epoch) -> Option<f64>, axis: impl Fn(&[f64]) -> Axis) -> Option<Panel> {
+fn by_epoch(
+    report: &Report,
+    title: &str,
+    value: impl Fn(&Epoch) -> Option<f64>,
+    axis: impl Fn(&[f64]) -> Axis,
+) -> Option<Panel> {
     let series = series(report, |run| {
         let points = run.curve.iter();
         points.filter_map(|e| Some((e.epoch as f64, value(e)?))).collect()
@@ -166,7 +188,12 @@ fn by_epoch(report: &Report, title: &str, value: impl Fn(&Epoch) -> Option<f64>,
     joined(title, "epoch", series, axis)
 }
 
-fn joined(title: &str, steps: &str, series: Vec<Series>, axis: impl Fn(&[f64]) -> Axis) -> Option<Panel> {
+fn joined(
+    title: &str,
+    steps: &str,
+    series: Vec<Series>,
+    axis: impl Fn(&[f64]) -> Axis,
+) -> Option<Panel> {
     if series.is_empty() {
         return None;
     }
@@ -182,15 +209,30 @@ fn joined(title: &str, steps: &str, series: Vec<Series>, axis: impl Fn(&[f64]) -
 }
 
 fn accuracy(report: &Report) -> Option<Panel> {
-    by_epoch(report, "Test accuracy", |e| e.test_accuracy.map(|a| 100.0 * a), |values| Axis::linear("correct (%)", values, 0.0..100.0, 5))
+    by_epoch(
+        report,
+        "Test accuracy",
+        |e| e.test_accuracy.map(|a| 100.0 * a),
+        |values| Axis::linear("correct (%)", values, 0.0..100.0, 5),
+    )
 }
 
 fn train_loss(report: &Report) -> Option<Panel> {
-    by_epoch(report, "Training loss", |e| Some(e.train_loss), |values| Axis::auto("mean loss per sample", values, 5))
+    by_epoch(
+        report,
+        "Training loss",
+        |e| Some(e.train_loss),
+        |values| Axis::auto("mean loss per sample", values, 5),
+    )
 }
 
 fn test_loss(report: &Report) -> Option<Panel> {
-    by_epoch(report, "Test loss", |e| Some(e.test_loss), |values| Axis::auto("mean loss per sample", values, 5))
+    by_epoch(
+        report,
+        "Test loss",
+        |e| Some(e.test_loss),
+        |values| Axis::auto("mean loss per sample", values, 5),
+    )
 }
 
 fn energy(report: &Report) -> Option<Panel> {
@@ -198,7 +240,9 @@ fn energy(report: &Report) -> Option<Panel> {
         let trace = run.energy_trace.iter().enumerate();
         trace.map(|(k, energy)| (k as f64, *energy)).collect()
     });
-    joined("Energy while values relax", "relaxation step", series, |values| Axis::auto("energy F, one batch", values, 6))
+    joined("Energy while values relax", "relaxation step", series, |values| {
+        Axis::auto("energy F, one batch", values, 6)
+    })
 }
 
 /// Tall enough to tell the layers and the runs of one layer apart.

@@ -49,7 +49,10 @@ fn table_shows_the_runs_and_the_layers() {
     assert!(text.contains("-0.83"));
     assert!(text.contains("14.98"));
     assert!(text.contains("0.83000"));
-    assert_eq!(line("linear 0"), ["linear", "0", "1.00000", "0.12000", "0.83000", "0.04000", "0.62000", "0.90000"]);
+    assert_eq!(
+        line("linear 0"),
+        ["linear", "0", "1.00000", "0.12000", "0.83000", "0.04000", "0.62000", "0.90000"]
+    );
     for line in text.lines() {
         assert!(line.chars().count() <= 80, "{line}");
     }

@@ -21,23 +21,56 @@ fn every_model_is_exact() {
             ] {
                 let of: Vec<_> = comparisons
                     .iter()
-                    .filter(|c| c["model"] == model && c["precision"] == precision && c["schedule"] == schedule)
+                    .filter(|c| {
+                        c["model"] == model
+                            && c["precision"] == precision
+                            && c["schedule"] == schedule
+                    })
                     .filter(|c| c["evaluation"] == evaluation && c["against"] == against)
                     .collect();
-                assert!(of.iter().any(|c| c["loss"] == "squared-error") && of.iter().any(|c| c["loss"] == "cross-entropy"));
-                assert!(of.iter().all(|c| c["max_difference"].as_f64().unwrap() <= tolerance), "{model}: {of:?}");
+                assert!(
+                    of.iter().any(|c| c["loss"] == "squared-error")
+                        && of.iter().any(|c| c["loss"] == "cross-entropy")
+                );
+                assert!(
+                    of.iter().all(|c| c["max_difference"].as_f64().unwrap() <= tolerance),
+                    "{model}: {of:?}"
+                );
             }
         }
-        let by_differences: Vec<_> = comparisons.iter().filter(|c| c["model"] == model && c["against"] == "finite-differences").collect();
-        assert!(by_differences.len() >= 10 && by_differences.iter().all(|c| c["max_difference"].as_f64().unwrap() <= 1e-8));
+        let by_differences: Vec<_> = comparisons
+            .iter()
+            .filter(|c| c["model"] == model && c["against"] == "finite-differences")
+            .collect();
+        assert!(
+            by_differences.len() >= 10
+                && by_differences.iter().all(|c| c["max_difference"].as_f64().unwrap() <= 1e-8)
+        );
     }
 }
 
 #[test]
 fn people_get_a_table_with_the_worst_parameter() {
-    let ran = pc_bench(&["check", "--model", "mlp", "--schedule", "zil", "--precision", "f64", "--verbose", "--threads", "1"]);
+    let ran = pc_bench(&[
+        "check",
+        "--model",
+        "mlp",
+        "--schedule",
+        "zil",
+        "--precision",
+        "f64",
+        "--verbose",
+        "--threads",
+        "1",
+    ]);
     ran.succeeds();
-    for word in ["worst parameter", "level by level", "dense1.weight", "finite-differences", "comparisons are within tolerance"] {
+    for word in [
+        "worst parameter",
+        "level by level",
+        "dense1.weight",
+        "finite-differences",
+        "comparisons are within tolerance",
+    ] {
         assert!(ran.stdout.contains(word), "no `{word}` in {}", ran.stdout);
     }
 }

@@ -28,7 +28,11 @@ pub(crate) fn pc_bench(args: &[&str]) -> Ran {
 
 /// Runs the program in a folder.
 pub(crate) fn pc_bench_in(folder: &Path, args: &[&str]) -> Ran {
-    let output = Command::new(env!("CARGO_BIN_EXE_pc-bench")).args(args).current_dir(folder).output().expect("the program starts");
+    let output = Command::new(env!("CARGO_BIN_EXE_pc-bench"))
+        .args(args)
+        .current_dir(folder)
+        .output()
+        .expect("the program starts");
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
     let ran = Ran {
         status: output.status.code().expect("no signal"),
@@ -43,7 +47,9 @@ pub(crate) fn pc_bench_in(folder: &Path, args: &[&str]) -> Ran {
 /// The names in a folder, in order.
 pub(crate) fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).expect("a folder");
-    let mut names: Vec<String> = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
     names.sort();
     names
 }
@@ -61,7 +67,12 @@ impl Ran {
         assert!(self.stderr.starts_with("error: "), "{}: {}", self.said, self.stderr);
         assert_eq!(self.stdout, "", "{}", self.said);
         for word in words {
-            assert!(self.stderr.contains(word), "{} does not speak of `{word}`: {}", self.said, self.stderr);
+            assert!(
+                self.stderr.contains(word),
+                "{} does not speak of `{word}`: {}",
+                self.said,
+                self.stderr
+            );
         }
     }
 
@@ -69,7 +80,8 @@ impl Ran {
     #[track_caller]
     pub(crate) fn events(&self) -> Vec<Value> {
         self.succeeds();
-        let events: Vec<Value> = self.stdout.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+        let events: Vec<Value> =
+            self.stdout.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
         assert!(events.iter().all(|event| event["event"].is_string()), "{}", self.stdout);
         assert_eq!(events.last().expect("an event")["event"], "summary", "{}", self.stdout);
         events

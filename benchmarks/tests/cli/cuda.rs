@@ -20,6 +20,8 @@ fn without_a_gpu_every_command_says_so() {
 
 #[test]
 fn all_backends_are_those_that_can_run() {
-    let events = pc_bench(&["check", "--backend", "all", "--model", "mlp", "--schedule", "zil", "--json"]).events();
+    let events =
+        pc_bench(&["check", "--backend", "all", "--model", "mlp", "--schedule", "zil", "--json"])
+            .events();
     assert_eq!(events.last().unwrap()["passed"], true);
 }

@@ -30,7 +30,9 @@ fn to_bytes(values: &[f64], dtype: Dtype) -> Vec<u8> {
 
 fn write(path: &Path, tensors: &Tensors, dtype: Dtype) {
     let raw: Vec<Vec<u8>> = tensors.values().map(|(_, values)| to_bytes(values, dtype)).collect();
-    let views = tensors.iter().zip(&raw).map(|((name, (shape, _)), raw)| (name, TensorView::new(dtype, shape.clone(), raw).unwrap()));
+    let views = tensors.iter().zip(&raw).map(|((name, (shape, _)), raw)| {
+        (name, TensorView::new(dtype, shape.clone(), raw).unwrap())
+    });
     fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
 }
 
@@ -40,11 +42,20 @@ fn read(path: &Path, dtype: Dtype) -> Tensors {
     let numbers = |view: &TensorView<'_>| -> Vec<f64> {
         assert_eq!(view.dtype(), dtype);
         match dtype {
-            Dtype::F64 => view.data().chunks(8).map(|x| f64::from_le_bytes(x.try_into().unwrap())).collect(),
-            _ => view.data().chunks(4).map(|x| f64::from(f32::from_le_bytes(x.try_into().unwrap()))).collect(),
+            Dtype::F64 => {
+                view.data().chunks(8).map(|x| f64::from_le_bytes(x.try_into().unwrap())).collect()
+            }
+            _ => view
+                .data()
+                .chunks(4)
+                .map(|x| f64::from(f32::from_le_bytes(x.try_into().unwrap())))
+                .collect(),
         }
     };
-    file.tensors().into_iter().map(|(name, view)| (name, (view.shape().to_vec(), numbers(&view)))).collect()
+    file.tensors()
+        .into_iter()
+        .map(|(name, view)| (name, (view.shape().to_vec(), numbers(&view))))
+        .collect()
 }
 
 fn flat(values: &[Vec<f64>]) -> Vec<f64> {
@@ -57,15 +68,27 @@ fn tensors(net: &Plain) -> Tensors {
     all.insert("x".to_owned(), (vec![batch, net.widths[0]], flat(&net.x)));
     all.insert("y".to_owned(), (vec![batch, net.widths[last]], flat(&net.y)));
     for l in 0..last {
-        all.insert(format!("layers.{l}.weight"), (vec![net.widths[l + 1], net.widths[l]], flat(&net.weights[l])));
+        all.insert(
+            format!("layers.{l}.weight"),
+            (vec![net.widths[l + 1], net.widths[l]], flat(&net.weights[l])),
+        );
         all.insert(format!("layers.{l}.bias"), (vec![net.widths[l + 1]], net.biases[l].clone()));
     }
     all
 }
 
-/// Runs the command on `net.safetensors` in a folder, towards `out.safetensors`, with these words after.
+/// Runs the command on `net.safetensors` in a folder, towards `out.safetensors`, with these words
+/// after.
 fn gradients(folder: &Path, activation: &str, words: &str) -> Ran {
-    let mut args = vec!["gradients", "--net", "net.safetensors", "--output", "out.safetensors", "--activation", activation];
+    let mut args = vec![
+        "gradients",
+        "--net",
+        "net.safetensors",
+        "--output",
+        "out.safetensors",
+        "--activation",
+        activation,
+    ];
     args.extend(words.split_whitespace());
     pc_bench_in(folder, &args)
 }
@@ -73,7 +96,11 @@ fn gradients(folder: &Path, activation: &str, words: &str) -> Ran {
 #[track_caller]
 fn close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
     assert_eq!(found.len(), expected.len(), "{what}: lengths");
-    let off = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, |m: f64, x| if x > m || x.is_nan() { x } else { m });
+    let off = found
+        .iter()
+        .zip(expected)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, |m: f64, x| if x > m || x.is_nan() { x } else { m });
     assert!(off <= tolerance, "{what}: off by {off:e}, more than {tolerance:e}");
 }
 
@@ -100,7 +127,10 @@ fn every_row_of_the_fixture() {
     net.insert("x".to_owned(), (vec![batch, dims[0]], numbers(&fixture["X"])));
     net.insert("y".to_owned(), (vec![batch, dims[3]], numbers(&fixture["Y"])));
     for l in 0..3 {
-        net.insert(format!("layers.{l}.weight"), (vec![dims[l + 1], dims[l]], numbers(&fixture["W"][l])));
+        net.insert(
+            format!("layers.{l}.weight"),
+            (vec![dims[l + 1], dims[l]], numbers(&fixture["W"][l])),
+        );
         net.insert(format!("layers.{l}.bias"), (vec![dims[l + 1]], numbers(&fixture["b"][l])));
     }
     let mut rows: Vec<(&str, String)> = vec![
@@ -123,12 +153,20 @@ fn every_row_of_the_fixture() {
         ("fixed_pred_gamma0.5_T20", 0.5, 20),
     ] {
         for evaluation in ["auto", "simulate", "front", "closed-form"] {
-            rows.push((name, format!("--schedule fixed-prediction --rate {rate} --steps {steps} --evaluation {evaluation}")));
+            rows.push((
+                name,
+                format!(
+                    "--schedule fixed-prediction --rate {rate} --steps {steps} \
+                --evaluation {evaluation}"
+                ),
+            ));
         }
     }
     let folder = tempfile::tempdir().unwrap();
     let mut seen = std::collections::BTreeSet::new();
-    let settings = BACKENDS.iter().flat_map(|backend| [(backend, Dtype::F64, 1e-12), (backend, Dtype::F32, 1e-5)]);
+    let settings = BACKENDS
+        .iter()
+        .flat_map(|backend| [(backend, Dtype::F64, 1e-12), (backend, Dtype::F32, 1e-5)]);
     for (backend, dtype, tolerance) in settings {
         write(&folder.path().join("net.safetensors"), &net, dtype);
         for (name, words) in &rows {
@@ -137,15 +175,35 @@ fn every_row_of_the_fixture() {
             let found = read(&folder.path().join("out.safetensors"), dtype);
             let row = &fixture["results"][name];
             for l in 0..3 {
-                close(&format!("{words}, dW[{l}]"), &found[&format!("layers.{l}.weight")].1, &numbers(&row["dW"][l]), tolerance);
-                close(&format!("{words}, db[{l}]"), &found[&format!("layers.{l}.bias")].1, &numbers(&row["db"][l]), tolerance);
+                close(
+                    &format!("{words}, dW[{l}]"),
+                    &found[&format!("layers.{l}.weight")].1,
+                    &numbers(&row["dW"][l]),
+                    tolerance,
+                );
+                close(
+                    &format!("{words}, db[{l}]"),
+                    &found[&format!("layers.{l}.bias")].1,
+                    &numbers(&row["db"][l]),
+                    tolerance,
+                );
             }
             if let Some(energy) = row["energy"].as_f64() {
-                close(words, &found["energy"].1[found["energy"].1.len() - 1..], &[energy], tolerance);
+                close(
+                    words,
+                    &found["energy"].1[found["energy"].1.len() - 1..],
+                    &[energy],
+                    tolerance,
+                );
             }
             if !row["z"].is_null() {
                 for l in 0..2 {
-                    close(words, &found[&format!("values.{l}")].1, &numbers(&row["z"][l]), tolerance);
+                    close(
+                        words,
+                        &found[&format!("values.{l}")].1,
+                        &numbers(&row["z"][l]),
+                        tolerance,
+                    );
                 }
             }
             close(words, &found["values.2"].1, &numbers(&fixture["Y"]), tolerance);
@@ -153,15 +211,31 @@ fn every_row_of_the_fixture() {
         }
     }
     let linear = |name: &str| name.starts_with("linear");
-    let all: Vec<&String> = fixture["results"].as_object().unwrap().keys().filter(|name| !linear(name)).collect();
+    let all: Vec<&String> =
+        fixture["results"].as_object().unwrap().keys().filter(|name| !linear(name)).collect();
     assert_eq!(all, seen.iter().collect::<Vec<_>>());
 
     write(&folder.path().join("net.safetensors"), &net, Dtype::F64);
     for backend in BACKENDS {
-        gradients(folder.path(), "identity", &format!("--schedule standard --rate 0.1 --steps 40000 --backend {backend}")).succeeds();
+        gradients(
+            folder.path(),
+            "identity",
+            &format!("--schedule standard --rate 0.1 --steps 40000 --backend {backend}"),
+        )
+        .succeeds();
         let found = read(&folder.path().join("out.safetensors"), Dtype::F64);
-        close("linear", &found["energy"].1[40000..], &[fixture["results"]["linear"]["energy"].as_f64().unwrap()], 1e-12);
-        close("linear", &found["layers.0.weight"].1, &numbers(&fixture["results"]["linear_equilibrium"]["dW"][0]), 1e-12);
+        close(
+            "linear",
+            &found["energy"].1[40000..],
+            &[fixture["results"]["linear"]["energy"].as_f64().unwrap()],
+            1e-12,
+        );
+        close(
+            "linear",
+            &found["layers.0.weight"].1,
+            &numbers(&fixture["results"]["linear_equilibrium"]["dW"][0]),
+            1e-12,
+        );
     }
 }
 
@@ -179,16 +253,39 @@ fn a_plain_program_agrees_on_every_number() {
             assert_eq!(found[&format!("layers.{l}.weight")].0, shape, "{what}");
             assert_eq!(found[&format!("layers.{l}.bias")].0, shape[..1], "{what}");
             assert_eq!(found[&format!("values.{l}")].0, [net.x.len(), shape[0]], "{what}");
-            near(&format!("{what}, weight {l}"), &found[&format!("layers.{l}.weight")].1, &expected.weights[l], tolerance);
-            near(&format!("{what}, bias {l}"), &found[&format!("layers.{l}.bias")].1, &expected.biases[l], tolerance);
-            near(&format!("{what}, value {l}"), &found[&format!("values.{l}")].1, &expected.values[l], tolerance);
+            near(
+                &format!("{what}, weight {l}"),
+                &found[&format!("layers.{l}.weight")].1,
+                &expected.weights[l],
+                tolerance,
+            );
+            near(
+                &format!("{what}, bias {l}"),
+                &found[&format!("layers.{l}.bias")].1,
+                &expected.biases[l],
+                tolerance,
+            );
+            near(
+                &format!("{what}, value {l}"),
+                &found[&format!("values.{l}")].1,
+                &expected.values[l],
+                tolerance,
+            );
         }
     };
     let compare = |net: &Plain, words: &str, expected: &Found, dtype: Dtype, tolerance: f64| {
         // Single precision on all of them is the fixture's part: every run loads every framework.
-        for backend in BACKENDS.iter().filter(|backend| **backend == "host" || dtype == Dtype::F64) {
-            gradients(folder.path(), net.activation, &format!("{words} --backend {backend}")).succeeds();
-            agrees(&format!("{backend}, {} {words} {dtype:?}", net.activation), net, expected, dtype, tolerance);
+        for backend in BACKENDS.iter().filter(|backend| **backend == "host" || dtype == Dtype::F64)
+        {
+            gradients(folder.path(), net.activation, &format!("{words} --backend {backend}"))
+                .succeeds();
+            agrees(
+                &format!("{backend}, {} {words} {dtype:?}", net.activation),
+                net,
+                expected,
+                dtype,
+                tolerance,
+            );
         }
     };
     for (dtype, tolerance) in [(Dtype::F64, 1e-12), (Dtype::F32, 1e-5)] {
@@ -196,14 +293,39 @@ fn a_plain_program_agrees_on_every_number() {
             let net = Plain::new(activation, &[5, 4, 6, 3, 2], 3);
             write(&folder.path().join("net.safetensors"), &tensors(&net), dtype);
             for (rate, steps) in [(0.2, 0), (0.2, 1), (0.3, 7)] {
-                let words = |schedule: &str| format!("--schedule {schedule} --rate {rate} --steps {steps}");
-                compare(&net, &words("standard"), &net.states(rate, steps, false, false), dtype, tolerance);
-                compare(&net, &words("fixed-prediction"), &net.states(rate, steps, true, false), dtype, tolerance);
+                let words =
+                    |schedule: &str| format!("--schedule {schedule} --rate {rate} --steps {steps}");
+                compare(
+                    &net,
+                    &words("standard"),
+                    &net.states(rate, steps, false, false),
+                    dtype,
+                    tolerance,
+                );
+                compare(
+                    &net,
+                    &words("fixed-prediction"),
+                    &net.states(rate, steps, true, false),
+                    dtype,
+                    tolerance,
+                );
                 compare(&net, &words("epc"), &net.errors(rate, steps), dtype, tolerance);
             }
             compare(&net, "--schedule zil", &net.states(1.0, 3, false, true), dtype, tolerance);
-            compare(&net, "--schedule zil --steps 5", &net.states(1.0, 5, false, true), dtype, tolerance);
-            compare(&net, "--schedule backprop", &net.states(1.0, 3, true, false), dtype, tolerance);
+            compare(
+                &net,
+                "--schedule zil --steps 5",
+                &net.states(1.0, 5, false, true),
+                dtype,
+                tolerance,
+            );
+            compare(
+                &net,
+                "--schedule backprop",
+                &net.states(1.0, 3, true, false),
+                dtype,
+                tolerance,
+            );
         }
         // A net without hidden layers has nothing to relax.
         let net = Plain::new("tanh", &[4, 3], 2);
@@ -230,7 +352,8 @@ fn people_and_machines_are_told_what_was_done() {
         assert!(ran.stdout.contains(word), "no `{word}` in {}", ran.stdout);
     }
     assert!(ran.stderr.contains("other"), "{}", ran.stderr);
-    let events = gradients(folder.path(), "tanh", "--schedule epc --rate 0.1 --steps 4 --json").events();
+    let events =
+        gradients(folder.path(), "tanh", "--schedule epc --rate 0.1 --steps 4 --json").events();
     assert_eq!(events.iter().filter(|event| event["event"] == "layer").count(), 2);
     let summary = events.last().unwrap();
     assert_eq!((&summary["steps"], &summary["schedule"]), (&4.into(), &"epc".into()));
@@ -241,7 +364,11 @@ fn people_and_machines_are_told_what_was_done() {
 #[test]
 fn schedules_that_make_no_sense_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    write(&folder.path().join("net.safetensors"), &tensors(&Plain::new("tanh", &[3, 4, 2], 2)), Dtype::F64);
+    write(
+        &folder.path().join("net.safetensors"),
+        &tensors(&Plain::new("tanh", &[3, 4, 2], 2)),
+        Dtype::F64,
+    );
     for (words, said) in [
         ("--schedule ipc --rate 0.1 --steps 4", &["ipc", "weight rate"][..]),
         ("--schedule zil --rate 1", &["zil", "no rate"]),
@@ -256,18 +383,35 @@ fn schedules_that_make_no_sense_are_refused() {
         ("--schedule epc --rate inf --steps 4", &["rate must be a positive number"]),
         ("--schedule fixed-prediction --rate -0.1 --steps 4", &["rate must be a positive number"]),
         ("--schedule fixed-prediction --rate 0.1 --steps -4", &["--steps"]),
-        ("--schedule fixed-prediction --rate 1.5 --steps 4 --evaluation closed-form", &["closed form"]),
+        (
+            "--schedule fixed-prediction --rate 1.5 --steps 4 --evaluation closed-form",
+            &["closed form"],
+        ),
         ("--schedule standard --rate 0.1 --steps 4 --evaluation front", &["--evaluation"]),
-        ("--schedule standard --rate 0.1 --steps 4 --evaluation fast", &["--evaluation", "closed-form"]),
+        (
+            "--schedule standard --rate 0.1 --steps 4 --evaluation fast",
+            &["--evaluation", "closed-form"],
+        ),
         ("--schedule standard --rate 50 --steps 400", &["diverged", "--rate"]),
         ("--schedule standard --rate 0.1 --steps 4 --threads 0", &["--threads"]),
     ] {
         gradients(folder.path(), "tanh", words).refuses(said);
         assert_eq!(names(folder.path()), ["net.safetensors"], "{words}");
     }
-    let args = ["gradients", "--net", "net.safetensors", "--activation", "tanh", "--schedule", "zil", "--output"];
-    pc_bench_in(folder.path(), &[&args[..], &["nowhere/out.safetensors"]].concat()).refuses(&["nowhere/out.safetensors"]);
-    pc_bench_in(folder.path(), &[&args[..], &["./net.safetensors"]].concat()).refuses(&["is the net itself"]);
+    let args = [
+        "gradients",
+        "--net",
+        "net.safetensors",
+        "--activation",
+        "tanh",
+        "--schedule",
+        "zil",
+        "--output",
+    ];
+    pc_bench_in(folder.path(), &[&args[..], &["nowhere/out.safetensors"]].concat())
+        .refuses(&["nowhere/out.safetensors"]);
+    pc_bench_in(folder.path(), &[&args[..], &["./net.safetensors"]].concat())
+        .refuses(&["is the net itself"]);
     pc_bench_in(folder.path(), &[&args[..], &[".."]].concat()).refuses(&["cannot write"]);
     assert_eq!(names(folder.path()), ["net.safetensors"]);
 }
@@ -306,12 +450,16 @@ fn files_that_hold_no_net_are_refused() {
     let with = |changes: &[(&str, &[usize], f64)]| {
         let mut changed = whole.clone();
         for (name, shape, value) in changes {
-            changed.insert((*name).to_owned(), (shape.to_vec(), vec![*value; shape.iter().product()]));
+            changed
+                .insert((*name).to_owned(), (shape.to_vec(), vec![*value; shape.iter().product()]));
         }
         changed
     };
     for (changes, said) in [
-        (&[("layers.3.weight", &[2, 2][..], 0.1), ("layers.3.bias", &[2], 0.1)][..], &["layer 2 is missing"][..]),
+        (
+            &[("layers.3.weight", &[2, 2][..], 0.1), ("layers.3.bias", &[2], 0.1)][..],
+            &["layer 2 is missing"][..],
+        ),
         (&[("layers.01.weight", &[2, 2], 0.1)], &["layers.01.weight"]),
         (&[("layers.one.bias", &[2], 0.1)], &["layers.one.bias"]),
         (&[("layers.1.weight", &[2, 5], 0.1)], &["layers.1.weight", "[2, 5]", "layer 0 gives 4"]),
@@ -333,15 +481,21 @@ fn files_that_hold_no_net_are_refused() {
             refused(said);
         }
     }
-    write(&path, &[("x".to_owned(), whole["x"].clone()), ("y".to_owned(), whole["y"].clone())].into(), Dtype::F64);
+    write(
+        &path,
+        &[("x".to_owned(), whole["x"].clone()), ("y".to_owned(), whole["y"].clone())].into(),
+        Dtype::F64,
+    );
     refused(&["no layers"]);
     refuses_other_types(&path, &whole, &refused);
 }
 
 fn refuses_other_types(path: &Path, whole: &Tensors, refused: &dyn Fn(&[&str])) {
-    for (odd, dtype, said) in
-        [("y", Dtype::F32, "`y` holds F32 numbers"), ("x", Dtype::I64, "`x` holds I64 numbers"), ("layers.0.bias", Dtype::BF16, "BF16")]
-    {
+    for (odd, dtype, said) in [
+        ("y", Dtype::F32, "`y` holds F32 numbers"),
+        ("x", Dtype::I64, "`x` holds I64 numbers"),
+        ("layers.0.bias", Dtype::BF16, "BF16"),
+    ] {
         let mut raw = BTreeMap::new();
         for (name, (shape, values)) in whole {
             let own = if name == odd { dtype } else { Dtype::F64 };
@@ -352,7 +506,9 @@ fn refuses_other_types(path: &Path, whole: &Tensors, refused: &dyn Fn(&[&str])) 
             };
             raw.insert(name, (own, shape.clone(), bytes));
         }
-        let views = raw.iter().map(|(name, (dtype, shape, bytes))| (name, TensorView::new(*dtype, shape.clone(), bytes).unwrap()));
+        let views = raw.iter().map(|(name, (dtype, shape, bytes))| {
+            (name, TensorView::new(*dtype, shape.clone(), bytes).unwrap())
+        });
         fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
         refused(&[said]);
     }

@@ -23,7 +23,8 @@ use common::{FAILED, pc_bench};
 fn help_teaches() {
     let all = pc_bench(&["--help"]);
     all.succeeds();
-    for word in ["predictive coding", "energy", "train", "check", "gradients", "speed", "Examples:"] {
+    for word in ["predictive coding", "energy", "train", "check", "gradients", "speed", "Examples:"]
+    {
         assert!(all.stdout.contains(word), "pc-bench --help does not speak of `{word}`");
     }
     for (command, words) in [
@@ -35,7 +36,10 @@ fn help_teaches() {
         let help = pc_bench(&[command, "--help"]);
         help.succeeds();
         for word in words {
-            assert!(help.stdout.contains(word), "pc-bench {command} --help does not speak of `{word}`");
+            assert!(
+                help.stdout.contains(word),
+                "pc-bench {command} --help does not speak of `{word}`"
+            );
         }
         pc_bench(&[command, "-h"]).succeeds();
     }

@@ -1,4 +1,5 @@
-//! Predictive coding of a chain written out plainly, sample by sample in f64: shares no code with the program.
+//! Predictive coding of a chain written out plainly, sample by sample in f64: shares no code with
+//! the program.
 
 /// One net and its batch.
 #[derive(Clone, Debug)]
@@ -52,7 +53,9 @@ fn function(name: &str, u: f64) -> (f64, f64) {
 
 /// `J^T e`, with `e * slope` through a weight.
 fn pull(weight: &[Vec<f64>], slope: &[f64], e: &[f64]) -> Vec<f64> {
-    (0..weight[0].len()).map(|j| (0..e.len()).map(|i| e[i] * slope[i] * weight[i][j]).sum()).collect()
+    (0..weight[0].len())
+        .map(|j| (0..e.len()).map(|i| e[i] * slope[i] * weight[i][j]).sum())
+        .collect()
 }
 
 impl Plain {
@@ -64,7 +67,8 @@ impl Plain {
             scale * (1.3 * count + 0.7 * f64::sin(count)).sin()
         };
         let mut many = |n: usize, scale: f64| (0..n).map(|_| next(scale)).collect::<Vec<f64>>();
-        let weights = widths.windows(2).map(|w| (0..w[1]).map(|_| many(w[0], 0.6)).collect()).collect();
+        let weights =
+            widths.windows(2).map(|w| (0..w[1]).map(|_| many(w[0], 0.6)).collect()).collect();
         let biases = widths[1..].iter().map(|w| many(*w, 0.3)).collect();
         let x = (0..batch).map(|_| many(widths[0], 1.0)).collect();
         let y = (0..batch).map(|_| many(widths[widths.len() - 1], 1.0)).collect();
@@ -79,7 +83,8 @@ impl Plain {
     fn predict(&self, l: usize, z: &[f64]) -> (Vec<f64>, Vec<f64>) {
         let name = if l + 1 == self.layers() { "identity" } else { self.activation };
         let rows = self.weights[l].iter().zip(&self.biases[l]);
-        rows.map(|(row, b)| function(name, b + row.iter().zip(z).map(|(w, z)| w * z).sum::<f64>())).unzip()
+        rows.map(|(row, b)| function(name, b + row.iter().zip(z).map(|(w, z)| w * z).sum::<f64>()))
+            .unzip()
     }
 
     /// Predictions of all layers from their inputs.
@@ -132,7 +137,9 @@ impl Plain {
             for step in 0..=steps {
                 let inputs = if frozen { &start } else { &z };
                 let (mu, slopes) = self.predictions(inputs);
-                let e: Vectors = (0..layers).map(|l| z[l + 1].iter().zip(&mu[l]).map(|(z, mu)| z - mu).collect()).collect();
+                let e: Vectors = (0..layers)
+                    .map(|l| z[l + 1].iter().zip(&mu[l]).map(|(z, mu)| z - mu).collect())
+                    .collect();
                 found.energy[step] += 0.5 * e.iter().flatten().map(|e| e * e).sum::<f64>();
                 for l in 0..layers {
                     if if at_level { layers - 1 - l == step } else { step == steps } {
@@ -142,7 +149,9 @@ impl Plain {
                 if step < steps {
                     for l in 1..layers {
                         let force = pull(&self.weights[l], &slopes[l], &e[l]);
-                        z[l].iter_mut().zip(e[l - 1].iter().zip(force)).for_each(|(z, (e, f))| *z += rate * (f - e));
+                        z[l].iter_mut()
+                            .zip(e[l - 1].iter().zip(force))
+                            .for_each(|(z, (e, f))| *z += rate * (f - e));
                     }
                 }
             }
@@ -160,7 +169,8 @@ impl Plain {
                 let z = self.forward(x, &e);
                 let (_, slopes) = self.predictions(&z);
                 let out: Vec<f64> = y.iter().zip(&z[layers]).map(|(y, mu)| y - mu).collect();
-                found.energy[step] += 0.5 * e.iter().flatten().chain(&out).map(|e| e * e).sum::<f64>();
+                found.energy[step] +=
+                    0.5 * e.iter().flatten().chain(&out).map(|e| e * e).sum::<f64>();
                 if step == steps {
                     for l in 0..layers {
                         self.learn(&mut found, l, e.get(l).unwrap_or(&out), &slopes[l], &z[l]);

@@ -25,9 +25,48 @@ fn unknown_names_are_refused_by_name() {
         (&["train", "--data", "emnist"], &["emnist"]),
         (&["train", "--schedule", "sgd"], &["sgd"]),
         (&["train", "--backend", "dfdx"], &["this build lacks the backend dfdx", "host"]),
-        (&["gradients", "--net", "n", "--output", "o", "--activation", "tanh", "--schedule", "sgd"], &["sgd"]),
-        (&["gradients", "--net", "n", "--output", "o", "--activation", "swish", "--schedule", "zil"], &["swish", "gelu"]),
-        (&["gradients", "--net", "none.st", "--output", "o", "--activation", "tanh", "--schedule", "zil"], &["none.st"]),
+        (
+            &[
+                "gradients",
+                "--net",
+                "n",
+                "--output",
+                "o",
+                "--activation",
+                "tanh",
+                "--schedule",
+                "sgd",
+            ],
+            &["sgd"],
+        ),
+        (
+            &[
+                "gradients",
+                "--net",
+                "n",
+                "--output",
+                "o",
+                "--activation",
+                "swish",
+                "--schedule",
+                "zil",
+            ],
+            &["swish", "gelu"],
+        ),
+        (
+            &[
+                "gradients",
+                "--net",
+                "none.st",
+                "--output",
+                "o",
+                "--activation",
+                "tanh",
+                "--schedule",
+                "zil",
+            ],
+            &["none.st"],
+        ),
         (&["gradients", "--schedule", "zil"], &["--net"]),
     ] {
         pc_bench(args).refuses(words);
@@ -83,13 +122,18 @@ fn data_that_are_missing_or_damaged_are_refused_by_file() {
             fs::write(data.join(format!("mnist/{part}-images-idx3-ubyte")), images).unwrap();
             fs::write(data.join(format!("mnist/{part}-labels-idx1-ubyte")), labels).unwrap();
         }
-        pc_bench_in(folder.path(), &["train", "--data", "mnist", "--data-dir", "data", "--epochs", "1"]).refuses(words);
+        pc_bench_in(
+            folder.path(),
+            &["train", "--data", "mnist", "--data-dir", "data", "--epochs", "1"],
+        )
+        .refuses(words);
         assert_eq!(names(folder.path()), ["data"]);
     }
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("data")).unwrap();
     for data in ["mnist", "fashion-mnist", "cifar10", "names", "shakespeare"] {
-        pc_bench_in(folder.path(), &["train", "--data", data, "--data-dir", "data"]).refuses(&["data"]);
+        pc_bench_in(folder.path(), &["train", "--data", data, "--data-dir", "data"])
+            .refuses(&["data"]);
         assert_eq!(names(folder.path()), ["data"]);
     }
 }
@@ -98,7 +142,9 @@ fn data_that_are_missing_or_damaged_are_refused_by_file() {
 fn checkpoints_that_are_damaged_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("cut.safetensors"), [16, 0, 0, 0, 0, 0, 0, 0, b'{']).unwrap();
-    pc_bench_in(folder.path(), &["train", "--resume", "cut.safetensors", "--epochs", "2"]).refuses(&["cut.safetensors"]);
-    pc_bench_in(folder.path(), &["train", "--resume", "none.safetensors"]).refuses(&["none.safetensors"]);
+    pc_bench_in(folder.path(), &["train", "--resume", "cut.safetensors", "--epochs", "2"])
+        .refuses(&["cut.safetensors"]);
+    pc_bench_in(folder.path(), &["train", "--resume", "none.safetensors"])
+        .refuses(&["none.safetensors"]);
     assert_eq!(names(folder.path()), ["cut.safetensors"]);
 }

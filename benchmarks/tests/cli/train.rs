@@ -5,7 +5,11 @@ use crate::common::{names, pc_bench_in};
 #[test]
 fn the_summary_has_what_machines_look_for() {
     let folder = tempfile::tempdir().unwrap();
-    let events = pc_bench_in(folder.path(), &["train", "--epochs", "1", "--samples", "192", "--json", "--report", "out"]).events();
+    let events = pc_bench_in(
+        folder.path(),
+        &["train", "--epochs", "1", "--samples", "192", "--json", "--report", "out"],
+    )
+    .events();
     let summary = events.last().unwrap();
     for schedule in ["backprop", "fixed-prediction", "standard"] {
         let run = &summary["runs"][schedule];

@@ -21,7 +21,13 @@ fn settings(args: &TrainArgs) -> RunSettings {
 
 /// A quick run on the digits.
 fn quick(model: ModelKind, schedule: ScheduleKind) -> RunSettings {
-    settings(&TrainArgs { model: Some(model), schedule: vec![schedule], samples: Some(320), seed: Some(3), ..TrainArgs::default() })
+    settings(&TrainArgs {
+        model: Some(model),
+        schedule: vec![schedule],
+        samples: Some(320),
+        seed: Some(3),
+        ..TrainArgs::default()
+    })
 }
 
 fn digits(settings: &RunSettings) -> Dataset {
@@ -39,7 +45,10 @@ fn finish<F: Element>(learner: &mut Learner<F>, data: &Dataset, epochs: usize) {
 
 fn bits<F: Element>(learner: &Learner<F>) -> Vec<u64> {
     let parameters = learner.trainee().parameters().unwrap();
-    parameters.iter().flat_map(|(_, parameter)| parameter.data().iter().map(|x| x.value().to_bits())).collect()
+    parameters
+        .iter()
+        .flat_map(|(_, parameter)| parameter.data().iter().map(|x| x.value().to_bits()))
+        .collect()
 }
 
 #[test]
@@ -68,7 +77,10 @@ fn learns(settings: &RunSettings, data: &Dataset) {
     let measured = learner.measure(&batch).unwrap();
     assert_eq!(bits(&learner), before, "measuring moved the weights of {model} by {schedule}");
     for layer in &measured.layers {
-        assert!(layer.cosine.is_finite() && layer.norm_ratio.is_finite(), "{model} by {schedule}: {layer:?}");
+        assert!(
+            layer.cosine.is_finite() && layer.norm_ratio.is_finite(),
+            "{model} by {schedule}: {layer:?}"
+        );
         if *schedule == ScheduleKind::Zil {
             let off = (layer.cosine - 1.0).abs().max((layer.norm_ratio - 1.0).abs());
             assert!(off < 1e-9, "{model}: Z-IL is not backprop: {layer:?}");
@@ -77,7 +89,10 @@ fn learns(settings: &RunSettings, data: &Dataset) {
     let energy = learner.learn(&batch).unwrap();
     let after = bits(&learner);
     assert!(energy.is_finite() && energy > 0.0, "{model} by {schedule}: energy {energy}");
-    assert!(after.iter().all(|bits| f64::from_bits(*bits).is_finite()), "{model} by {schedule}: weights are not finite");
+    assert!(
+        after.iter().all(|bits| f64::from_bits(*bits).is_finite()),
+        "{model} by {schedule}: weights are not finite"
+    );
     assert_ne!(before, after, "{model} by {schedule} learned nothing");
 }
 
@@ -92,10 +107,17 @@ fn every_model_learns_from_pictures_by_every_schedule() {
 }
 
 fn names() -> Data {
-    let samples: Vec<Vec<usize>> = (0..40).map(|k| (0..3 + k % 4).map(|i| (k + i * (1 + k % 2)) % 6).collect()).collect();
+    let samples: Vec<Vec<usize>> =
+        (0..40).map(|k| (0..3 + k % 4).map(|i| (k + i * (1 + k % 2)) % 6).collect()).collect();
     let labels = (0..40).map(|k| k % 2).collect();
     let alphabet = "abcdef".chars().collect();
-    let all = Sequences { samples, labels, alphabet, classes: 2, class_names: vec!["even".into(), "odd".into()] };
+    let all = Sequences {
+        samples,
+        labels,
+        alphabet,
+        classes: 2,
+        class_names: vec!["even".into(), "odd".into()],
+    };
     Data::Sequences(all.split(0.25, 0).unwrap())
 }
 
@@ -103,12 +125,17 @@ fn names() -> Data {
 fn every_model_that_reads_sequences_learns_from_them() {
     for model in ModelKind::ALL.into_iter().filter(|model| *model != ModelKind::Cnn) {
         for &schedule in ScheduleKind::ALL {
-            let settings = RunSettings { data: Kind::Names, samples: None, ..quick(model, schedule) };
+            let settings =
+                RunSettings { data: Kind::Names, samples: None, ..quick(model, schedule) };
             let data = Dataset::new("names", names(), 0, model, None).unwrap();
             learns(&settings, &data);
         }
     }
-    let settings = RunSettings { data: Kind::Names, samples: None, ..quick(ModelKind::Cnn, ScheduleKind::Standard) };
+    let settings = RunSettings {
+        data: Kind::Names,
+        samples: None,
+        ..quick(ModelKind::Cnn, ScheduleKind::Standard)
+    };
     let data = Dataset::new("names", names(), 0, ModelKind::Cnn, None).unwrap();
     let error = Learner::<f32>::new(&settings, &data).unwrap_err();
     assert!(error.status() == 2 && error.to_string().contains("cnn does not fit names"), "{error}");
@@ -118,19 +145,30 @@ fn every_model_that_reads_sequences_learns_from_them() {
 fn text_is_predicted_at_every_step_by_models_that_go_by_step_and_else_at_the_end() {
     let text = Text::new(&"to be or not to be that is the question ".repeat(40)).split().unwrap();
     for model in [ModelKind::Rnn, ModelKind::Lstm, ModelKind::Attention, ModelKind::Mlp] {
-        let settings = RunSettings { data: Kind::Shakespeare, samples: None, ..quick(model, ScheduleKind::Backprop) };
+        let settings = RunSettings {
+            data: Kind::Shakespeare,
+            samples: None,
+            ..quick(model, ScheduleKind::Backprop)
+        };
         let data = Dataset::new("text", Data::Text(text.clone()), 0, model, Some(16)).unwrap();
         assert_eq!(data.per_step, model.goes_by_step());
         let batch = data.epoch(4, 0, 0, 0).unwrap().next().unwrap().unwrap();
         assert_eq!(batch.labels.len(), if data.per_step { 4 * 32 } else { 4 });
         learns(&settings, &data);
     }
-    // Levelling a recurrent net with a loss at each step takes identities in the square of its length; a short one will do.
+    // Levelling a recurrent net with a loss at each step takes identities in the square of its
+    // length; a short one will do.
     let shape = InputShape::Sequence { length: 5, vocabulary: 3 };
-    let mut model = build_per_step::<f64>(ModelKind::Rnn, &shape, 3, 0, Size::Small).unwrap().levelled().unwrap();
-    let clamps = model.clamps(Features::Symbols(&[0, 1, 2, 1, 0]), &[1, 2, 1, 0, 1], OutputLoss::CrossEntropy).unwrap();
+    let mut model = build_per_step::<f64>(ModelKind::Rnn, &shape, 3, 0, Size::Small)
+        .unwrap()
+        .levelled()
+        .unwrap();
+    let clamps = model
+        .clamps(Features::Symbols(&[0, 1, 2, 1, 0]), &[1, 2, 1, 0, 1], OutputLoss::CrossEntropy)
+        .unwrap();
     let schedule = ScheduleKind::Zil.schedule(1.0, 1).unwrap();
-    let outcome = Relaxation::new(&model.graph, schedule).unwrap().run(&mut model.graph, &clamps).unwrap();
+    let outcome =
+        Relaxation::new(&model.graph, schedule).unwrap().run(&mut model.graph, &clamps).unwrap();
     assert_eq!(outcome.status, Status::Spent);
     assert!(build_per_step::<f64>(ModelKind::Residual, &shape, 3, 0, Size::Small).is_err());
 }
@@ -152,7 +190,8 @@ fn short_names_are_padded_before_and_long_ones_cut() {
 fn equal_seeds_give_equal_bits() {
     for schedule in [ScheduleKind::Standard, ScheduleKind::Backprop] {
         let run = |seed: u64| {
-            let settings = RunSettings { seed, samples: Some(96), ..quick(ModelKind::Cnn, schedule) };
+            let settings =
+                RunSettings { seed, samples: Some(96), ..quick(ModelKind::Cnn, schedule) };
             let data = digits(&settings);
             let mut learner = Learner::<f32>::new(&settings, &data).unwrap();
             finish(&mut learner, &data, 2);
@@ -172,8 +211,15 @@ fn equal_seeds_give_equal_bits() {
 fn a_resumed_run_comes_to_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
     let optimisers = ["adam", "adamw", "sgd"];
-    for (schedule, optimiser) in [ScheduleKind::Standard, ScheduleKind::Ipc, ScheduleKind::Backprop].into_iter().zip(optimisers) {
-        let settings = RunSettings { optimiser: optimiser.parse().unwrap(), samples: Some(160), ..quick(ModelKind::Mlp, schedule) };
+    for (schedule, optimiser) in [ScheduleKind::Standard, ScheduleKind::Ipc, ScheduleKind::Backprop]
+        .into_iter()
+        .zip(optimisers)
+    {
+        let settings = RunSettings {
+            optimiser: optimiser.parse().unwrap(),
+            samples: Some(160),
+            ..quick(ModelKind::Mlp, schedule)
+        };
         let data = digits(&settings);
         let mut whole = Learner::<f32>::new(&settings, &data).unwrap();
         finish(&mut whole, &data, 4);
@@ -194,7 +240,9 @@ fn a_resumed_run_comes_to_the_same_bits() {
         assert_eq!((third.progress().epoch, third.progress().batch), (2, 3));
         finish(&mut third, &data, 4);
         assert_eq!(bits(&whole), bits(&third), "{schedule} with {optimiser}");
-        let figures = |learner: &Learner<f32>| learner.progress().history.iter().map(|e| (e.epoch, e.test_loss)).collect::<Vec<_>>();
+        let figures = |learner: &Learner<f32>| {
+            learner.progress().history.iter().map(|e| (e.epoch, e.test_loss)).collect::<Vec<_>>()
+        };
         assert_eq!(figures(&whole), figures(&third));
     }
 }
@@ -203,7 +251,8 @@ fn a_resumed_run_comes_to_the_same_bits() {
 fn damaged_and_foreign_checkpoints_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.safetensors");
-    let settings = RunSettings { samples: Some(64), ..quick(ModelKind::Mlp, ScheduleKind::Standard) };
+    let settings =
+        RunSettings { samples: Some(64), ..quick(ModelKind::Mlp, ScheduleKind::Standard) };
     let data = digits(&settings);
     let mut learner = Learner::<f32>::new(&settings, &data).unwrap();
     finish(&mut learner, &data, 1);
@@ -232,14 +281,33 @@ fn damaged_and_foreign_checkpoints_are_refused() {
         saved.write(&path).unwrap();
         std::fs::read(&path).unwrap()
     };
-    refused(&changed(&|saved| drop(saved.metadata.insert("schedule".into(), "guesswork".into()))), "unknown schedule 'guesswork'");
-    refused(&changed(&|saved| drop(saved.metadata.insert("seed".into(), "4".into()))), "other settings");
+    refused(
+        &changed(&|saved| drop(saved.metadata.insert("schedule".into(), "guesswork".into()))),
+        "unknown schedule 'guesswork'",
+    );
+    refused(
+        &changed(&|saved| drop(saved.metadata.insert("seed".into(), "4".into()))),
+        "other settings",
+    );
     refused(&changed(&|saved| drop(saved.metadata.remove("epoch"))), "`epoch`");
-    refused(&changed(&|saved| drop(saved.tensors.remove("head.weight"))), "no parameter `head.weight`");
-    refused(&changed(&|saved| drop(saved.tensors.remove("optimiser.head.weight.first"))), "not complete");
-    let swapped = changed(&|saved| drop(saved.tensors.insert("head.weight".into(), saved.tensors["head.bias"].clone())));
+    refused(
+        &changed(&|saved| drop(saved.tensors.remove("head.weight"))),
+        "no parameter `head.weight`",
+    );
+    refused(
+        &changed(&|saved| drop(saved.tensors.remove("optimiser.head.weight.first"))),
+        "not complete",
+    );
+    let swapped = changed(&|saved| {
+        drop(saved.tensors.insert("head.weight".into(), saved.tensors["head.bias"].clone()))
+    });
     refused(&swapped, "shape");
-    let error = Learner::<f64>::new(&RunSettings { precision: "f64".parse().unwrap(), ..settings.clone() }, &data).unwrap().resume(&path);
+    let error = Learner::<f64>::new(
+        &RunSettings { precision: "f64".parse().unwrap(), ..settings.clone() },
+        &data,
+    )
+    .unwrap()
+    .resume(&path);
     assert!(error.unwrap_err().to_string().contains("precision"));
 }
 
@@ -248,8 +316,13 @@ fn divergence_is_a_result_and_says_what_to_lower() {
     let settings = RunSettings { rate: 60.0, ..quick(ModelKind::Mlp, ScheduleKind::Standard) };
     let data = digits(&settings);
     let mut learner = Learner::<f32>::new(&settings, &data).unwrap();
-    let Step::Diverged(why) = learner.epoch(&data, &mut |_| true).unwrap() else { panic!("it should diverge") };
-    assert!(why.contains("standard diverged in epoch 1") && why.contains("--rate (now 60)"), "{why}");
+    let Step::Diverged(why) = learner.epoch(&data, &mut |_| true).unwrap() else {
+        panic!("it should diverge")
+    };
+    assert!(
+        why.contains("standard diverged in epoch 1") && why.contains("--rate (now 60)"),
+        "{why}"
+    );
 }
 
 #[test]
@@ -273,13 +346,25 @@ fn what_makes_no_sense_is_refused_by_name() {
     refused(TrainArgs { learning_rate: Some(f64::INFINITY), ..args() }, "learning rate");
     refused(TrainArgs { decay: Some(1.5), ..args() }, "--decay");
     refused(TrainArgs { decay: Some(f64::NAN), ..args() }, "--decay");
-    refused(TrainArgs { schedule: vec![ScheduleKind::Zil], rate: Some(0.1), ..args() }, "zil takes neither");
+    refused(
+        TrainArgs { schedule: vec![ScheduleKind::Zil], rate: Some(0.1), ..args() },
+        "zil takes neither",
+    );
     refused(TrainArgs { schedule: vec![ScheduleKind::Ipc; 2], ..args() }, "twice");
     refused(TrainArgs { data: Some(Kind::Mnist), ..args() }, "--data-dir");
-    refused(TrainArgs { data: Some(Kind::Mnist), data_dir: Some(folder.path().join("none")), ..args() }, "none");
-    refused(TrainArgs { save: Some(folder.path().join("none/run.safetensors")), ..args() }, "no folder");
+    refused(
+        TrainArgs { data: Some(Kind::Mnist), data_dir: Some(folder.path().join("none")), ..args() },
+        "none",
+    );
+    refused(
+        TrainArgs { save: Some(folder.path().join("none/run.safetensors")), ..args() },
+        "no folder",
+    );
     refused(TrainArgs { save: Some(folder.path().to_path_buf()), ..args() }, "a file is needed");
-    refused(TrainArgs { resume: Some(folder.path().join("none.safetensors")), ..args() }, "none.safetensors");
+    refused(
+        TrainArgs { resume: Some(folder.path().join("none.safetensors")), ..args() },
+        "none.safetensors",
+    );
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
     refused(TrainArgs { report: file.clone(), ..args() }, "is a file");
@@ -301,32 +386,53 @@ fn a_checkpoint_says_what_to_go_on_with() {
         ..TrainArgs::default()
     };
     pc_bench::commands::train::run(args.clone(), true).unwrap();
-    let files: Vec<PathBuf> = ["fixed-prediction", "epc"].map(|name| folder.path().join(format!("run.{name}.safetensors"))).into();
+    let files: Vec<PathBuf> = ["fixed-prediction", "epc"]
+        .map(|name| folder.path().join(format!("run.{name}.safetensors")))
+        .into();
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
-    let resume = |path: &Path| TrainArgs { resume: Some(path.to_path_buf()), no_report: true, ..TrainArgs::default() };
+    let resume = |path: &Path| TrainArgs {
+        resume: Some(path.to_path_buf()),
+        no_report: true,
+        ..TrainArgs::default()
+    };
     let plan = Plan::new(&TrainArgs { compare_backprop: true, ..resume(&files[1]) }).unwrap();
     let all = Plan::new(&TrainArgs { save: None, ..args }).unwrap();
     assert_eq!(plan.runs[1], all.runs[1]);
     assert_eq!(plan.runs[0].schedule, ScheduleKind::Backprop);
-    let error = |args: TrainArgs| pc_bench::commands::train::run(args, true).unwrap_err().to_string();
-    assert!(error(TrainArgs { seed: Some(9), ..resume(&files[0]) }).contains("--seed 9 contradicts"));
-    assert!(error(TrainArgs { model: Some(ModelKind::Cnn), ..resume(&files[0]) }).contains("--model cnn contradicts"));
-    assert!(error(TrainArgs { epochs: Some(1), ..resume(&files[0]) }).contains("has done 1 epochs already"));
+    let error =
+        |args: TrainArgs| pc_bench::commands::train::run(args, true).unwrap_err().to_string();
+    assert!(
+        error(TrainArgs { seed: Some(9), ..resume(&files[0]) }).contains("--seed 9 contradicts")
+    );
+    assert!(
+        error(TrainArgs { model: Some(ModelKind::Cnn), ..resume(&files[0]) })
+            .contains("--model cnn contradicts")
+    );
+    assert!(
+        error(TrainArgs { epochs: Some(1), ..resume(&files[0]) })
+            .contains("has done 1 epochs already")
+    );
 }
 
 #[test]
 fn a_predictor_agrees_with_the_relaxation_s_forward_pass() {
-    let mut model = build::<f64>(ModelKind::Mlp, &InputShape::Image([1, 2, 2]), 3, 1, Size::Small).unwrap();
+    let mut model =
+        build::<f64>(ModelKind::Mlp, &InputShape::Image([1, 2, 2]), 3, 1, Size::Small).unwrap();
     let pixels = [0.1, 0.9, 0.4, 0.2, 0.7, 0.3, 0.5, 0.8];
     let labels = [2, 0];
-    let score = Predictor::new(&model.graph).score(&mut model, Features::Pixels(&pixels), &labels).unwrap();
-    let clamps = model.clamps(Features::Pixels(&pixels), &labels, OutputLoss::CrossEntropy).unwrap();
+    let score =
+        Predictor::new(&model.graph).score(&mut model, Features::Pixels(&pixels), &labels).unwrap();
+    let clamps =
+        model.clamps(Features::Pixels(&pixels), &labels, OutputLoss::CrossEntropy).unwrap();
     let schedule = ScheduleKind::Backprop.schedule(1.0, 1).unwrap();
-    let outcome = Relaxation::new(&model.graph, schedule).unwrap().run(&mut model.graph, &clamps).unwrap();
+    let outcome =
+        Relaxation::new(&model.graph, schedule).unwrap().run(&mut model.graph, &clamps).unwrap();
     assert!((outcome.energy.loss - score.loss).abs() < 1e-12);
     assert_eq!(score.count, 2);
     assert!(model.clamps(Features::Pixels(&pixels), &[2], OutputLoss::SquaredError).is_err());
-    assert!(model.clamps(Features::Pixels(&pixels[1..]), &labels, OutputLoss::SquaredError).is_err());
+    assert!(
+        model.clamps(Features::Pixels(&pixels[1..]), &labels, OutputLoss::SquaredError).is_err()
+    );
     assert!(model.clamps(Features::Symbols(&[1]), &labels, OutputLoss::SquaredError).is_err());
     assert!(model.clamps(Features::Pixels(&pixels), &[2, 3], OutputLoss::SquaredError).is_err());
 }

@@ -1,15 +1,21 @@
-//! What the two programs on digits share: the data, the options, and a dashboard of one line per epoch.
+//! What the two programs on digits share: the data, the options, and a dashboard of one line per
+//! epoch.
 
 use std::{collections::BTreeMap, error::Error, path::PathBuf};
 
 use burn::{
     data::{dataloader::batcher::Batcher, dataset::InMemDataset},
-    lr_scheduler::{exponential::ExponentialLrSchedulerConfig, module_lr_scheduler::ModuleLrScheduler},
+    lr_scheduler::{
+        exponential::ExponentialLrSchedulerConfig, module_lr_scheduler::ModuleLrScheduler,
+    },
     tensor::{Device, Int, Tensor, TensorData},
     train::{
         logger::{EvaluationProgressLogger, TrainingProgressLogger},
         metric::{MetricDefinition, MetricId},
-        renderer::{EvaluationName, MetricState, MetricsRenderer, MetricsRendererEvaluation, MetricsRendererTraining},
+        renderer::{
+            EvaluationName, MetricState, MetricsRenderer, MetricsRendererEvaluation,
+            MetricsRendererTraining,
+        },
     },
 };
 use pc_core::Schedule;
@@ -48,19 +54,24 @@ impl Batcher<Digit, DigitBatch> for DigitBatcher {
     }
 }
 
-/// The 1,797 digits of the UCI set (Alpaydin and Kaynak, 1998) that come with `smartcore`: four fifths to train on, and one held out.
+/// The 1,797 digits of the UCI set (Alpaydin and Kaynak, 1998) that come with `smartcore`: four
+/// fifths to train on, and one held out.
 pub(crate) fn load_digits() -> (InMemDataset<Digit>, InMemDataset<Digit>) {
     let source = digits::load_dataset();
     let mut all: Vec<Digit> = source
         .data
         .chunks(source.num_features)
         .zip(&source.target)
-        .map(|(pixels, &label)| Digit { pixels: pixels.iter().map(|x| x / 16.0).collect(), label: i64::from(label as u8) })
+        .map(|(pixels, &label)| Digit {
+            pixels: pixels.iter().map(|x| x / 16.0).collect(),
+            label: i64::from(label as u8),
+        })
         .collect();
     // One fixed split: Fisher and Yates, with a linear congruential generator.
     let mut state = 1_u64;
     for last in (1..all.len()).rev() {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         all.swap(last, (state >> 33) as usize % (last + 1));
     }
     let test = all.split_off(all.len() * 4 / 5);
@@ -87,7 +98,9 @@ pub(crate) struct Options {
 impl Options {
     /// # Errors
     /// An option that is not known, or a value that is no number where one is wanted.
-    pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Self, Box<dyn Error>> {
+    pub(crate) fn parse(
+        arguments: impl IntoIterator<Item = String>,
+    ) -> Result<Self, Box<dyn Error>> {
         let mut options = Self {
             epochs: 12,
             batch: 32,
@@ -141,7 +154,12 @@ impl Options {
             "fixed-prediction" => Schedule::fixed_prediction(self.rate, self.steps)?,
             "zil" => Schedule::zil(),
             "epc" => Schedule::epc(self.rate, self.steps)?,
-            other => return Err(format!("unknown schedule {other}: standard, fixed-prediction, zil or epc").into()),
+            other => {
+                return Err(format!(
+                    "unknown schedule {other}: standard, fixed-prediction, zil or epc"
+                )
+                .into());
+            }
         })
     }
 }
@@ -162,7 +180,8 @@ impl Lines {
         let (MetricState::Generic(entry) | MetricState::Numeric(entry, _)) = state;
         // Burn writes "epoch 0.98 - batch 1.00": of the epoch so far, and of the last batch.
         let text = entry.serialized_entry.formatted;
-        let value = text.split(" - ").next().unwrap_or(&text).trim_start_matches("epoch ").to_owned();
+        let value =
+            text.split(" - ").next().unwrap_or(&text).trim_start_matches("epoch ").to_owned();
         let name = self.names.get(&key(&entry.metric_id)).cloned().unwrap_or_default();
         self.values.insert(format!("{split} {name}"), value);
     }
@@ -193,7 +212,8 @@ impl TrainingProgressLogger for Lines {
 
     fn update_epoch(&mut self, epoch: usize) {
         if !self.quiet {
-            let values: Vec<String> = self.values.iter().map(|(name, value)| format!("{name} {value}")).collect();
+            let values: Vec<String> =
+                self.values.iter().map(|(name, value)| format!("{name} {value}")).collect();
             println!("epoch {epoch:>2}  {}", values.join("  "));
         }
     }

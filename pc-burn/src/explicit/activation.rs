@@ -19,7 +19,8 @@ pub struct Activate(
 /// The slot of the derivative at the current point.
 const DERIVATIVE: usize = 0;
 
-/// The values and derivatives, or differences and derivatives, in one pass over numbers in memory; says whether they lie there.
+/// The values and derivatives, or differences and derivatives, in one pass over numbers in memory;
+/// says whether they lie there.
 pub(super) fn on_numbers(
     f: Activation,
     a: &BurnTensor,
@@ -35,7 +36,11 @@ pub(super) fn on_numbers(
 }
 
 /// `(f, f')` at `a`, or `(f(a + d) - f(a), f' at a + d)`.
-pub(super) fn evaluate(f: Activation, a: &BurnTensor, d: Option<&BurnTensor>) -> Option<(BurnTensor, BurnTensor)> {
+pub(super) fn evaluate(
+    f: Activation,
+    a: &BurnTensor,
+    d: Option<&BurnTensor>,
+) -> Option<(BurnTensor, BurnTensor)> {
     let x = d.map_or_else(|| a.clone(), |d| a.plus(d));
     let value = |_: ()| value(f, &x);
     match d {
@@ -44,7 +49,8 @@ pub(super) fn evaluate(f: Activation, a: &BurnTensor, d: Option<&BurnTensor>) ->
     }
 }
 
-/// The value and the derivative by Burn's operations; none for an activation that this crate does not know.
+/// The value and the derivative by Burn's operations; none for an activation that this crate does
+/// not know.
 fn value(f: Activation, x: &BurnTensor) -> Option<(BurnTensor, BurnTensor)> {
     let zeros = || x.zeros(&x.shape());
     let steps = |low: f64| {
@@ -80,7 +86,9 @@ fn value(f: Activation, x: &BurnTensor) -> Option<(BurnTensor, BurnTensor)> {
             let (s, c) = sigmoids(x);
             (x.times(&s), s.plus(&x.times(&s).times(&c)))
         }
-        Activation::Softplus => (BurnTensor::wrap(Dispatch::relu(x.raw())).plus(&tail(x)), sigmoids(x).0),
+        Activation::Softplus => {
+            (BurnTensor::wrap(Dispatch::relu(x.raw())).plus(&tail(x)), sigmoids(x).0)
+        }
         _ => return None,
     })
 }
@@ -92,14 +100,17 @@ fn difference(f: Activation, a: &BurnTensor, d: &BurnTensor, x: &BurnTensor) -> 
         Activation::Relu => rectified(a, d, x, 0.0),
         Activation::LeakyRelu(slope) => rectified(a, d, x, slope),
         Activation::Tanh => tanh_difference(a, d, x),
-        Activation::Sigmoid => tanh_difference(&a.scaled(0.5), &d.scaled(0.5), &x.scaled(0.5)).scaled(0.5),
+        Activation::Sigmoid => {
+            tanh_difference(&a.scaled(0.5), &d.scaled(0.5), &x.scaled(0.5)).scaled(0.5)
+        }
         Activation::Gelu => d.times(&normal_cdf(x)).plus(&a.times(&cdf_difference(a, d, x))),
         Activation::Silu => {
             let half = tanh_difference(&a.scaled(0.5), &d.scaled(0.5), &x.scaled(0.5)).scaled(0.5);
             d.times(&sigmoids(x).0).plus(&a.times(&half))
         }
         Activation::Softplus => {
-            // log((1 + e^(a + d)) / (1 + e^a)), from whichever end the exponential is small; parts that differ much do not cancel.
+            // log((1 + e^(a + d)) / (1 + e^a)), from whichever end the exponential is small; parts
+            // that differ much do not cancel.
             let (s, c) = sigmoids(a);
             let log = |x: BurnTensor| BurnTensor::wrap(Dispatch::float_log1p(x.raw()));
             let falling = log(s.times(&exp_m1(d)));
@@ -132,10 +143,13 @@ fn sinh(x: &BurnTensor) -> BurnTensor {
     let e = x.exponential();
     let exponentials = e.minus(&x.negative().exponential()).scaled(0.5);
     let square = x.times(x);
-    let series = [156.0, 110.0, 72.0, 42.0, 20.0, 6.0].into_iter().fold(square.scaled(0.0), |sum, k: f64| {
-        // 1 + x^2 / (2 3) (1 + x^2 / (4 5) (1 + ...)), from the inside out.
-        sum.shifted(1.0).times(&square).scaled(1.0 / k)
-    });
+    let series = [156.0, 110.0, 72.0, 42.0, 20.0, 6.0].into_iter().fold(
+        square.scaled(0.0),
+        |sum, k: f64| {
+            // 1 + x^2 / (2 3) (1 + x^2 / (4 5) (1 + ...)), from the inside out.
+            sum.shifted(1.0).times(&square).scaled(1.0 / k)
+        },
+    );
     x.plus(&x.times(&series)).choose(x.absolute().above(1.0), &exponentials)
 }
 
@@ -145,7 +159,8 @@ pub(super) fn exp_m1(x: &BurnTensor) -> BurnTensor {
     sinh(&half).times(&half.exponential()).scaled(2.0)
 }
 
-/// `tanh(x) - tanh(a) = sinh(d) / (cosh(a) cosh(x))`; where `d` is large the parts do not cancel, and `sinh` might overflow.
+/// `tanh(x) - tanh(a) = sinh(d) / (cosh(a) cosh(x))`; where `d` is large the parts do not cancel,
+/// and `sinh` might overflow.
 fn tanh_difference(a: &BurnTensor, d: &BurnTensor, x: &BurnTensor) -> BurnTensor {
     let near = sinh(d).times(&sech(a)).times(&sech(x));
     let tanh = |t: &BurnTensor| BurnTensor::wrap(Dispatch::float_tanh(t.raw()));
@@ -167,16 +182,20 @@ fn tail(x: &BurnTensor) -> BurnTensor {
     BurnTensor::wrap(Dispatch::float_log1p(x.absolute().negative().exponential().raw()))
 }
 
-/// The normal distribution function. Burn has no complementary error function, so it loses digits far below 0, as Burn's own gelu does.
+/// The normal distribution function. Burn has no complementary error function, so it loses digits
+/// far below 0, as Burn's own gelu does.
 fn normal_cdf(x: &BurnTensor) -> BurnTensor {
-    BurnTensor::wrap(Dispatch::float_erf(x.scaled(std::f64::consts::FRAC_1_SQRT_2).raw())).scaled(0.5).shifted(0.5)
+    BurnTensor::wrap(Dispatch::float_erf(x.scaled(std::f64::consts::FRAC_1_SQRT_2).raw()))
+        .scaled(0.5)
+        .shifted(0.5)
 }
 
 fn density(x: &BurnTensor) -> BurnTensor {
     x.times(x).scaled(-0.5).exponential().scaled(0.398_942_280_401_432_7)
 }
 
-/// `Phi(x) - Phi(a)`: for short steps the density's integral by ten-point Gauss quadrature, a sum of positive terms.
+/// `Phi(x) - Phi(a)`: for short steps the density's integral by ten-point Gauss quadrature, a sum
+/// of positive terms.
 fn cdf_difference(a: &BurnTensor, d: &BurnTensor, x: &BurnTensor) -> BurnTensor {
     const NODES: [(f64, f64); 5] = [
         (0.148_874_338_981_631_2, 0.295_524_224_714_752_87),
@@ -195,11 +214,20 @@ fn cdf_difference(a: &BurnTensor, d: &BurnTensor, x: &BurnTensor) -> BurnTensor 
 }
 
 impl Activate {
-    fn run(self, a: &BurnTensor, d: Option<&BurnTensor>, cache: &mut Kept, output: &mut BurnTensor) -> Result<()> {
+    fn run(
+        self,
+        a: &BurnTensor,
+        d: Option<&BurnTensor>,
+        cache: &mut Kept,
+        output: &mut BurnTensor,
+    ) -> Result<()> {
         let mut derivative = cache.take(DERIVATIVE, &a.shape(), a);
         if !on_numbers(self.0, a, d, &mut derivative, output) {
             let (result, slope) = evaluate(self.0, a, d).ok_or_else(|| {
-                pc_core::Error::new(pc_core::ErrorKind::Unsupported, format!("{:?} is not among this backend's activations", self.0))
+                pc_core::Error::new(
+                    pc_core::ErrorKind::Unsupported,
+                    format!("{:?} is not among this backend's activations", self.0),
+                )
             })?;
             derivative = slope;
             output.set(result);
@@ -223,7 +251,13 @@ impl Vertex<BurnTensor> for Activate {
         self.run(at.value(0), None, cache, output)
     }
 
-    fn change(&self, at: &At<'_>, cache: &mut Kept, _predicted: &BurnTensor, output: &mut BurnTensor) -> Result<()> {
+    fn change(
+        &self,
+        at: &At<'_>,
+        cache: &mut Kept,
+        _predicted: &BurnTensor,
+        output: &mut BurnTensor,
+    ) -> Result<()> {
         match at.displacement(0) {
             Some(d) => self.run(at.reference(0), Some(d), cache, output),
             None => {
@@ -233,7 +267,13 @@ impl Vertex<BurnTensor> for Activate {
         }
     }
 
-    fn pull(&self, _at: &At<'_>, cache: &mut Kept, cotangent: &BurnTensor, pulled: &mut Pulls<'_>) -> Result<()> {
+    fn pull(
+        &self,
+        _at: &At<'_>,
+        cache: &mut Kept,
+        cotangent: &BurnTensor,
+        pulled: &mut Pulls<'_>,
+    ) -> Result<()> {
         if let Some(force) = pulled.force(0) {
             force.set_product(cotangent, cache.get(DERIVATIVE)?);
         }

@@ -33,7 +33,9 @@ impl Reshape {
         match &self.shape {
             None => Ok(vec![elements]),
             Some(to) if to.iter().product::<usize>() == elements => Ok(to.clone()),
-            Some(to) => Err(shape(format!("a reshape vertex makes {to:?}, which its parent {parent:?} does not fill"))),
+            Some(to) => Err(shape(format!(
+                "a reshape vertex makes {to:?}, which its parent {parent:?} does not fill"
+            ))),
         }
     }
 
@@ -44,10 +46,16 @@ impl Reshape {
     }
 }
 
-linear_in_parent!(Reshape, "reshape", |own, parents| own.result(single("reshape", parents)?), |x| own.map(x), |like, u| u
-    .shaped(&like.shape()));
+linear_in_parent!(
+    Reshape,
+    "reshape",
+    |own, parents| own.result(single("reshape", parents)?),
+    |x| own.map(x),
+    |like, u| u.shaped(&like.shape())
+);
 
-/// Exchanges the first two axes (the batch not counted): `[a, b, ...]` becomes `[b, a, ...]`. No parameters.
+/// Exchanges the first two axes (the batch not counted): `[a, b, ...]` becomes `[b, a, ...]`. No
+/// parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SwapAxes;
 
@@ -57,7 +65,10 @@ linear_in_parent!(
     |own, parents| {
         let _ = own;
         let [a, b, inner @ ..] = single("swap_axes", parents)? else {
-            return Err(shape(format!("a swap_axes vertex takes a parent with two axes or more, not {:?}", parents[0])));
+            return Err(shape(format!(
+                "a swap_axes vertex takes a parent with two axes or more, not {:?}",
+                parents[0]
+            )));
         };
         Ok([*b, *a].iter().chain(inner).copied().collect())
     },
@@ -65,7 +76,8 @@ linear_in_parent!(
     |like, u| u.swapped(1, 2)
 );
 
-/// The elements `start .. start + length` of its parent along `axis` (counted without the batch). No parameters.
+/// The elements `start .. start + length` of its parent along `axis` (counted without the batch).
+/// No parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Split {
     /// The axis that is cut.
@@ -79,10 +91,12 @@ pub struct Split {
 impl Split {
     fn result(&self, parent: &[usize]) -> Result<Vec<usize>> {
         let Self { axis, start, length } = *self;
-        let fits = |long: &usize| length > 0 && start.checked_add(length).is_some_and(|end| end <= *long);
+        let fits =
+            |long: &usize| length > 0 && start.checked_add(length).is_some_and(|end| end <= *long);
         if !parent.get(axis).is_some_and(fits) {
             return Err(shape(format!(
-                "a split vertex keeps {length} elements from {start} on along axis {axis}, which its parent {parent:?} has not"
+                "a split vertex keeps {length} elements from {start} on along axis {axis}, which \
+                 its parent {parent:?} has not"
             )));
         }
         let mut result = parent.to_vec();
@@ -95,7 +109,9 @@ impl Split {
         let mut around = like.shape();
         let (whole, axis) = (around[self.axis + 1], self.axis + 1);
         let mut pieces = Vec::with_capacity(3);
-        for (length, part) in [(self.start, false), (self.length, true), (whole - self.start - self.length, false)] {
+        for (length, part) in
+            [(self.start, false), (self.length, true), (whole - self.start - self.length, false)]
+        {
             if part {
                 pieces.push(u.clone());
             } else if length > 0 {
@@ -127,7 +143,10 @@ linear_in_parent!(
     "scale",
     |own, parents| {
         if !own.0.is_finite() {
-            return Err(graph(format!("the factor of a scale vertex must be finite, not {}", own.0)));
+            return Err(graph(format!(
+                "the factor of a scale vertex must be finite, not {}",
+                own.0
+            )));
         }
         Ok(single("scale", parents)?.to_vec())
     },
@@ -135,8 +154,8 @@ linear_in_parent!(
     |like, u| u.scaled(own.0)
 );
 
-/// `mu = sum over k of w_k v_k`, over any number of parents of one shape; the weights are constants, 1 unless given. No parameters.
-/// A residual connection is one of these.
+/// `mu = sum over k of w_k v_k`, over any number of parents of one shape; the weights are
+/// constants, 1 unless given. No parameters. A residual connection is one of these.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sum {
     weights: Vec<f64>,
@@ -157,7 +176,11 @@ impl Sum {
         self.weights.get(k).copied().unwrap_or(1.0)
     }
 
-    fn add<'a>(&self, output: &mut BurnTensor, terms: impl Iterator<Item = (usize, &'a BurnTensor)>) {
+    fn add<'a>(
+        &self,
+        output: &mut BurnTensor,
+        terms: impl Iterator<Item = (usize, &'a BurnTensor)>,
+    ) {
         output.fill(0.0);
         for (k, term) in terms {
             output.axpy(self.weight(k), term);
@@ -173,10 +196,16 @@ impl Vertex<BurnTensor> for Sum {
     fn shape(&self, parents: &[&[usize]], _parameters: &[&[usize]]) -> Result<Vec<usize>> {
         let shape = common("sum", parents)?;
         if !self.weights.is_empty() && self.weights.len() != parents.len() {
-            return Err(graph(format!("a sum vertex has {} weights for {} parents", self.weights.len(), parents.len())));
+            return Err(graph(format!(
+                "a sum vertex has {} weights for {} parents",
+                self.weights.len(),
+                parents.len()
+            )));
         }
         match self.weights.iter().find(|weight| !weight.is_finite()) {
-            Some(weight) => Err(graph(format!("a weight of a sum vertex must be finite, not {weight}"))),
+            Some(weight) => {
+                Err(graph(format!("a weight of a sum vertex must be finite, not {weight}")))
+            }
             None => Ok(shape),
         }
     }
@@ -191,12 +220,24 @@ impl Vertex<BurnTensor> for Sum {
         Ok(())
     }
 
-    fn change(&self, at: &At<'_>, _cache: &mut Kept, _predicted: &BurnTensor, output: &mut BurnTensor) -> Result<()> {
+    fn change(
+        &self,
+        at: &At<'_>,
+        _cache: &mut Kept,
+        _predicted: &BurnTensor,
+        output: &mut BurnTensor,
+    ) -> Result<()> {
         self.add(output, (0..at.len()).filter_map(|k| Some((k, at.displacement(k)?))));
         Ok(())
     }
 
-    fn pull(&self, at: &At<'_>, _cache: &mut Kept, cotangent: &BurnTensor, pulled: &mut Pulls<'_>) -> Result<()> {
+    fn pull(
+        &self,
+        at: &At<'_>,
+        _cache: &mut Kept,
+        cotangent: &BurnTensor,
+        pulled: &mut Pulls<'_>,
+    ) -> Result<()> {
         for k in 0..at.len() {
             if let Some(force) = pulled.force(k) {
                 force.copy_from(cotangent);
@@ -209,7 +250,8 @@ impl Vertex<BurnTensor> for Sum {
     }
 }
 
-/// Any number of parents one after the other along `axis` (counted without the batch): their shapes agree on the other axes. No parameters.
+/// Any number of parents one after the other along `axis` (counted without the batch): their shapes
+/// agree on the other axes. No parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Concat {
     /// The axis along which the parents follow one another.
@@ -227,13 +269,18 @@ impl Vertex<BurnTensor> for Concat {
             return Err(graph("a concat vertex takes at least one parent"));
         };
         if axis >= first.len() {
-            return Err(shape(format!("a concat vertex along axis {axis} takes parents with that axis, not {first:?}")));
+            return Err(shape(format!(
+                "a concat vertex along axis {axis} takes parents with that axis, not {first:?}"
+            )));
         }
         let mut result = first.to_vec();
         for (k, other) in others.iter().enumerate() {
-            if other.len() != first.len() || (0..first.len()).any(|n| n != axis && other[n] != first[n]) {
+            if other.len() != first.len()
+                || (0..first.len()).any(|n| n != axis && other[n] != first[n])
+            {
                 return Err(shape(format!(
-                    "parents of a concat vertex agree but for axis {axis}, and parent {} is {other:?}, parent 0 {first:?}",
+                    "parents of a concat vertex agree but for axis {axis}, and parent {} is \
+                     {other:?}, parent 0 {first:?}",
                     k + 1
                 )));
             }
@@ -253,14 +300,28 @@ impl Vertex<BurnTensor> for Concat {
         Ok(())
     }
 
-    fn change(&self, at: &At<'_>, _cache: &mut Kept, _predicted: &BurnTensor, output: &mut BurnTensor) -> Result<()> {
-        let part = |k: usize| at.displacement(k).cloned().unwrap_or_else(|| at.value(k).zeros(&at.value(k).shape()));
+    fn change(
+        &self,
+        at: &At<'_>,
+        _cache: &mut Kept,
+        _predicted: &BurnTensor,
+        output: &mut BurnTensor,
+    ) -> Result<()> {
+        let part = |k: usize| {
+            at.displacement(k).cloned().unwrap_or_else(|| at.value(k).zeros(&at.value(k).shape()))
+        };
         let parts: Vec<BurnTensor> = (0..at.len()).map(part).collect();
         output.set(BurnTensor::joined(&parts, self.axis + 1));
         Ok(())
     }
 
-    fn pull(&self, at: &At<'_>, _cache: &mut Kept, cotangent: &BurnTensor, pulled: &mut Pulls<'_>) -> Result<()> {
+    fn pull(
+        &self,
+        at: &At<'_>,
+        _cache: &mut Kept,
+        cotangent: &BurnTensor,
+        pulled: &mut Pulls<'_>,
+    ) -> Result<()> {
         let mut start = 0;
         for k in 0..at.len() {
             let length = at.value(k).shape()[self.axis + 1];

@@ -15,10 +15,12 @@ use crate::BurnTensor;
 /// How this crate owns a vertex of an explicit graph.
 pub type BurnVertex = Box<dyn Vertex<BurnTensor> + Send>;
 
-/// Builds a graph whose vertices are Burn modules: a [`GraphBuilder`] that also remembers which of Burn's parameters is which of the graph's.
+/// Builds a graph whose vertices are Burn modules: a [`GraphBuilder`] that also remembers which of
+/// Burn's parameters is which of the graph's.
 ///
-/// The graph takes the modules' numbers over. [`Parameters`], which [`ModuleGraph::build`] returns beside the graph, turns its gradients into
-/// Burn's [`GradientsParams`] for any optimiser, and puts the optimised module back into it.
+/// The graph takes the modules' numbers over. [`Parameters`], which [`ModuleGraph::build`] returns
+/// beside the graph, turns its gradients into Burn's [`GradientsParams`] for any optimiser, and
+/// puts the optimised module back into it.
 ///
 /// # Example
 /// ```
@@ -66,11 +68,16 @@ impl ModuleGraph {
         Self::default()
     }
 
-    /// The graph's parameter that is this one of Burn's: the one that an earlier vertex uses, or a new one called `name`.
+    /// The graph's parameter that is this one of Burn's: the one that an earlier vertex uses, or a
+    /// new one called `name`.
     ///
     /// # Errors
     /// A name that is taken by another parameter; numbers that are not finite.
-    pub fn param<const D: usize>(&mut self, name: &str, parameter: &Param<BurnTensorOf<D>>) -> Result<ParamId> {
+    pub fn param<const D: usize>(
+        &mut self,
+        name: &str,
+        parameter: &Param<BurnTensorOf<D>>,
+    ) -> Result<ParamId> {
         if let Some(known) = self.parameters.of(parameter.id) {
             return Ok(known);
         }
@@ -94,7 +101,13 @@ impl ModuleGraph {
     }
 
     /// Adds a vertex.
-    pub(super) fn add(&mut self, name: &str, vertex: BurnVertex, parents: &[VertexId], parameters: &[ParamId]) -> Result<VertexId> {
+    pub(super) fn add(
+        &mut self,
+        name: &str,
+        vertex: BurnVertex,
+        parents: &[VertexId],
+        parameters: &[ParamId],
+    ) -> Result<VertexId> {
         self.builder.vertex(name, vertex, parents, parameters)
     }
 
@@ -107,7 +120,8 @@ impl ModuleGraph {
     }
 }
 
-/// Everything that a graph of any backend can be built with: inputs, further predictions, precisions, outputs.
+/// Everything that a graph of any backend can be built with: inputs, further predictions,
+/// precisions, outputs.
 impl Deref for ModuleGraph {
     type Target = GraphBuilder<BurnTensor>;
 
@@ -134,8 +148,8 @@ impl Parameters {
         self.known.iter().find(|(burn, _)| *burn == parameter).map(|(_, own)| *own)
     }
 
-    /// A relaxation's gradients as any of Burn's optimisers takes them. A parameter that no error reached has none, and the optimiser leaves it
-    /// alone.
+    /// A relaxation's gradients as any of Burn's optimisers takes them. A parameter that no error
+    /// reached has none, and the optimiser leaves it alone.
     ///
     /// # Errors
     /// A parameter of a rank beyond 6.
@@ -150,15 +164,20 @@ impl Parameters {
                 4 => all.register(*burn, gradient.to_tensor::<4>()?),
                 5 => all.register(*burn, gradient.to_tensor::<5>()?),
                 6 => all.register(*burn, gradient.to_tensor::<6>()?),
-                rank => return Err(shape(format!("a parameter of rank {rank} cannot be handed to an optimiser"))),
+                rank => {
+                    return Err(shape(format!(
+                        "a parameter of rank {rank} cannot be handed to an optimiser"
+                    )));
+                }
             }
         }
         Ok(all)
     }
 
-    /// Puts the numbers of a module, which an optimiser has moved or a record has brought, into the graph. Parameters of the module that the graph
-    /// does not use are passed over; parameters of the graph that the module has not stay as they are, so that several modules can be loaded one
-    /// after the other.
+    /// Puts the numbers of a module, which an optimiser has moved or a record has brought, into the
+    /// graph. Parameters of the module that the graph does not use are passed over; parameters of
+    /// the graph that the module has not stay as they are, so that several modules can be loaded
+    /// one after the other.
     ///
     /// # Errors
     /// A module that has none of the graph's parameters; other shapes; numbers that are not finite.
@@ -185,7 +204,10 @@ impl Parameters {
         module.visit(&mut load);
         load.outcome?;
         if load.loaded == 0 && !self.known.is_empty() {
-            return Err(graph("none of the module's parameters is one of the graph's: was the graph built from another module?"));
+            return Err(graph(
+                "none of the module's parameters is one of the graph's: was the graph built from \
+                 another module?",
+            ));
         }
         Ok(())
     }

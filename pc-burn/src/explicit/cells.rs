@@ -1,6 +1,8 @@
 //! An LSTM's step and self-attention, every gate and every product a vertex of its own.
 
-use burn::nn::{GateController, Lstm, activation::Activation as BurnActivation, attention::MultiHeadAttention};
+use burn::nn::{
+    GateController, Lstm, activation::Activation as BurnActivation, attention::MultiHeadAttention,
+};
 use pc_core::{Result, VertexId, host::Activation};
 
 use super::{
@@ -54,59 +56,102 @@ fn known(activation: &BurnActivation) -> Result<Activation> {
         BurnActivation::Sigmoid(_) => Activation::Sigmoid,
         BurnActivation::Tanh(_) => Activation::Tanh,
         BurnActivation::Gelu(gelu) if !gelu.approximate => Activation::Gelu,
-        other => return Err(graph(format!("this activation is not known as an analytic vertex: {other:?}"))),
+        other => {
+            return Err(graph(format!(
+                "this activation is not known as an analytic vertex: {other:?}"
+            )));
+        }
     })
 }
 
 impl ModuleGraph {
-    /// One step of an LSTM from the input `x`, the last hidden state `h` and the last cell state `c`: six vertices, named `prefix.input` and so on.
-    /// Call it once for each step; the parameters are shared.
+    /// One step of an LSTM from the input `x`, the last hidden state `h` and the last cell state
+    /// `c`: six vertices, named `prefix.input` and so on. Call it once for each step; the
+    /// parameters are shared.
     ///
     /// # Errors
     /// Coupled gates or a clipped cell state; an activation that is not known; as the other layers.
-    pub fn lstm_cell(&mut self, prefix: &str, x: VertexId, h: VertexId, c: VertexId, module: &Lstm) -> Result<LstmCell> {
+    pub fn lstm_cell(
+        &mut self,
+        prefix: &str,
+        x: VertexId,
+        h: VertexId,
+        c: VertexId,
+        module: &Lstm,
+    ) -> Result<LstmCell> {
         let Some(forget) = module.forget_gate.as_ref().filter(|_| !module.input_forget) else {
-            return Err(graph("an LSTM whose input and forget gates are coupled is not known as vertices").at(prefix));
+            return Err(graph(
+                "an LSTM whose input and forget gates are coupled is not known as vertices",
+            )
+            .at(prefix));
         };
         if module.clip.is_some() {
-            return Err(graph("an LSTM that clips its cell state is not known as vertices").at(prefix));
+            return Err(
+                graph("an LSTM that clips its cell state is not known as vertices").at(prefix)
+            );
         }
         let gate = known(&module.gate_activation).map_err(|error| error.at(prefix))?;
         let cell = known(&module.cell_activation).map_err(|error| error.at(prefix))?;
         let hidden = known(&module.hidden_activation).map_err(|error| error.at(prefix))?;
         let mut add = |name: &str, gate: &GateController, activation: Activation| {
-            self.linear_many(&format!("{prefix}.{name}"), &[(x, &gate.input_transform), (h, &gate.hidden_transform)], activation)
+            self.linear_many(
+                &format!("{prefix}.{name}"),
+                &[(x, &gate.input_transform), (h, &gate.hidden_transform)],
+                activation,
+            )
         };
         let input = add("input", &module.input_gate, gate)?;
         let forget = add("forget", forget, gate)?;
         let output = add("output", &module.output_gate, gate)?;
         let candidate = add("candidate", &module.cell_gate, cell)?;
-        let cell = self.add(&format!("{prefix}.cell"), Box::new(SumOfProducts), &[forget, c, input, candidate], &[])?;
-        let hidden = self.add(&format!("{prefix}.hidden"), Box::new(Gated(hidden)), &[output, cell], &[])?;
+        let cell = self.add(
+            &format!("{prefix}.cell"),
+            Box::new(SumOfProducts),
+            &[forget, c, input, candidate],
+            &[],
+        )?;
+        let hidden =
+            self.add(&format!("{prefix}.hidden"), Box::new(Gated(hidden)), &[output, cell], &[])?;
         Ok(LstmCell { input, forget, output, candidate, cell, hidden })
     }
 
-    /// Self-attention over a sequence `[length, width]`: seven vertices, named `prefix.queries` and so on. Causal: no place sees those after it.
-    /// The module's dropout is left out.
+    /// Self-attention over a sequence `[length, width]`: seven vertices, named `prefix.queries` and
+    /// so on. Causal: no place sees those after it. The module's dropout is left out.
     ///
     /// # Errors
     /// A parent of another shape; a quiet softmax; as the other layers.
-    pub fn self_attention(&mut self, prefix: &str, parent: VertexId, module: &MultiHeadAttention, causal: bool) -> Result<Attention> {
+    pub fn self_attention(
+        &mut self,
+        prefix: &str,
+        parent: VertexId,
+        module: &MultiHeadAttention,
+        causal: bool,
+    ) -> Result<Attention> {
         let &[length, width] = self.shape(parent)? else {
-            return Err(shape(format!("self-attention takes a parent [length, width], not {:?}", self.shape(parent)?)).at(prefix));
+            return Err(shape(format!(
+                "self-attention takes a parent [length, width], not {:?}",
+                self.shape(parent)?
+            ))
+            .at(prefix));
         };
         if module.quiet_softmax {
             return Err(graph("a quiet softmax is not known as a vertex").at(prefix));
         }
         let (heads, part) = (module.n_heads, module.d_k);
         if heads * part != width {
-            return Err(shape(format!("its module has {heads} heads of width {part}, but its parent has the width {width}")).at(prefix));
+            return Err(shape(format!(
+                "its module has {heads} heads of width {part}, but its parent has the width {width}"
+            ))
+            .at(prefix));
         }
         let mut project = |name: &str, linear: &burn::nn::Linear| {
             let name = format!("{prefix}.{name}");
             let parameters = self.weight_and_bias(&name, &linear.weight, linear.bias.as_ref())?;
-            let links: [BurnVertex; 3] =
-                [Box::new(Linear::of(&[linear.bias.is_some()])), Box::new(Reshape::to(&[length, heads, part])), Box::new(SwapAxes)];
+            let links: [BurnVertex; 3] = [
+                Box::new(Linear::of(&[linear.bias.is_some()])),
+                Box::new(Reshape::to(&[length, heads, part])),
+                Box::new(SwapAxes),
+            ];
             self.add(&name, in_one(links)?, &[parent], &parameters)
         };
         let (queries, keys) = (project("queries", &module.query)?, project("keys", &module.key)?);
@@ -115,9 +160,14 @@ impl ModuleGraph {
         let scores = self.matmul(&format!("{prefix}.scores"), queries, keys, product)?;
         let softmax = if causal { Softmax::causal() } else { Softmax::new() };
         let weights = self.add(&format!("{prefix}.weights"), Box::new(softmax), &[scores], &[])?;
-        let links: [BurnVertex; 3] = [Box::new(MatMul::default()), Box::new(SwapAxes), Box::new(Reshape::to(&[length, width]))];
+        let links: [BurnVertex; 3] = [
+            Box::new(MatMul::default()),
+            Box::new(SwapAxes),
+            Box::new(Reshape::to(&[length, width])),
+        ];
         let mix = self.add(&format!("{prefix}.mix"), in_one(links)?, &[weights, values], &[])?;
-        let output = self.linear(&format!("{prefix}.output"), mix, &module.output, Activation::Identity)?;
+        let output =
+            self.linear(&format!("{prefix}.output"), mix, &module.output, Activation::Identity)?;
         Ok(Attention { queries, keys, values, scores, weights, mix, output })
     }
 }

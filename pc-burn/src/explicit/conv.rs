@@ -14,9 +14,11 @@ use super::{
 };
 use crate::BurnTensor;
 
-/// A convolution of images `[channels, height, width]`, as Burn's `Conv2d`: stride, padding, dilation and groups are the module's.
+/// A convolution of images `[channels, height, width]`, as Burn's `Conv2d`: stride, padding,
+/// dilation and groups are the module's.
 ///
-/// Parameters: the kernel `[out, channels / groups, height, width]` and, where there is a bias, `b [out]`.
+/// Parameters: the kernel `[out, channels / groups, height, width]` and, where there is a bias, `b
+/// [out]`.
 #[derive(Clone, Debug)]
 pub struct Conv2d {
     stride: [usize; 2],
@@ -34,7 +36,13 @@ impl Conv2d {
     /// The settings of a module.
     pub fn of(module: &burn::nn::conv::Conv2d) -> Self {
         let padding = module.padding.clone();
-        Self { stride: module.stride, padding, dilation: module.dilation, groups: module.groups, bias: module.bias.is_some() }
+        Self {
+            stride: module.stride,
+            padding,
+            dilation: module.dilation,
+            groups: module.groups,
+            bias: module.bias.is_some(),
+        }
     }
 
     /// Stride 1, so many zeros on every side, a bias.
@@ -59,11 +67,21 @@ impl Conv2d {
 
     fn options(&self, x: &BurnTensor, weight: &BurnTensor) -> ConvOptions<2> {
         let (x, w) = (x.shape(), weight.shape());
-        ConvOptions::new_with_padding(self.stride, self.pads([x[2], x[3]], [w[2], w[3]]), self.dilation, self.groups)
+        ConvOptions::new_with_padding(
+            self.stride,
+            self.pads([x[2], x[3]], [w[2], w[3]]),
+            self.dilation,
+            self.groups,
+        )
     }
 
     fn map(&self, x: &BurnTensor, weight: &BurnTensor, bias: Option<&BurnTensor>) -> BurnTensor {
-        BurnTensor::wrap(Dispatch::conv2d(x.raw(), weight.raw(), bias.map(BurnTensor::raw), self.options(x, weight)))
+        BurnTensor::wrap(Dispatch::conv2d(
+            x.raw(),
+            weight.raw(),
+            bias.map(BurnTensor::raw),
+            self.options(x, weight),
+        ))
     }
 
     fn own_bias<'a>(&self, at: &At<'a>) -> Option<&'a BurnTensor> {
@@ -80,14 +98,16 @@ impl Vertex<BurnTensor> for Conv2d {
         let parent = image("conv2d", parents)?;
         let Some(&[out, channels, height, width]) = parameters.first().copied() else {
             return Err(shape(format!(
-                "a conv2d vertex takes a weight [out, channels, kernel height, kernel width], not {:?}",
+                "a conv2d vertex takes a weight [out, channels, kernel height, kernel width], not \
+                 {:?}",
                 parameters.first()
             )));
         };
         if self.groups == 0 || out % self.groups != 0 || channels * self.groups != parent[0] {
             let groups = self.groups;
             return Err(shape(format!(
-                "its weight takes {channels} channels in each of {groups} groups, but its parent has {} (shape {parent:?})",
+                "its weight takes {channels} channels in each of {groups} groups, but its parent \
+                 has {} (shape {parent:?})",
                 parent[0]
             )));
         }
@@ -96,7 +116,9 @@ impl Vertex<BurnTensor> for Conv2d {
         }
         let (size, kernel) = ([parent[1], parent[2]], [height, width]);
         let pads = self.pads(size, kernel);
-        let places = |k: usize| positions("conv2d", size[k], kernel[k], self.stride[k], self.dilation[k], pads[k]);
+        let places = |k: usize| {
+            positions("conv2d", size[k], kernel[k], self.stride[k], self.dilation[k], pads[k])
+        };
         Ok(vec![out, places(0)?, places(1)?])
     }
 
@@ -121,10 +143,17 @@ impl Vertex<BurnTensor> for Conv2d {
         Ok(())
     }
 
-    fn change(&self, at: &At<'_>, cache: &mut Kept, _predicted: &BurnTensor, output: &mut BurnTensor) -> Result<()> {
+    fn change(
+        &self,
+        at: &At<'_>,
+        cache: &mut Kept,
+        _predicted: &BurnTensor,
+        output: &mut BurnTensor,
+    ) -> Result<()> {
         let weight = at.parameter(0);
         let moved = if at.plastic() {
-            // (W - W_old) * v_ref + (b - b_old): the change that moving weights make at the reference, without large numbers.
+            // (W - W_old) * v_ref + (b - b_old): the change that moving weights make at the
+            // reference, without large numbers.
             let bias = match self.own_bias(at) {
                 Some(bias) => Some(bias.minus(cache.get(OLD_BIAS)?)),
                 None => None,
@@ -144,19 +173,37 @@ impl Vertex<BurnTensor> for Conv2d {
         Ok(())
     }
 
-    fn pull(&self, at: &At<'_>, _cache: &mut Kept, cotangent: &BurnTensor, pulled: &mut Pulls<'_>) -> Result<()> {
+    fn pull(
+        &self,
+        at: &At<'_>,
+        _cache: &mut Kept,
+        cotangent: &BurnTensor,
+        pulled: &mut Pulls<'_>,
+    ) -> Result<()> {
         let (weight, x) = (at.parameter(0), at.value(0));
         if let Some(force) = pulled.force(0) {
             let options = self.options(x, weight);
-            force.set(BurnTensor::wrap(Dispatch::conv2d_x_backward(x.raw(), weight.raw(), cotangent.raw(), options)));
+            force.set(BurnTensor::wrap(Dispatch::conv2d_x_backward(
+                x.raw(),
+                weight.raw(),
+                cotangent.raw(),
+                options,
+            )));
         }
         let u = weighed(cotangent, pulled);
         accumulate(pulled.gradient_or_fresh(0), || {
             let options = self.options(x, weight);
-            BurnTensor::wrap(Dispatch::conv2d_weight_backward(x.raw(), weight.raw(), u.raw(), options))
+            BurnTensor::wrap(Dispatch::conv2d_weight_backward(
+                x.raw(),
+                weight.raw(),
+                u.raw(),
+                options,
+            ))
         });
         if let Some(bias) = self.own_bias(at) {
-            accumulate(pulled.gradient_or_fresh(1), || BurnTensor::wrap(Dispatch::conv2d_bias_backward(x.raw(), bias.raw(), u.raw())));
+            accumulate(pulled.gradient_or_fresh(1), || {
+                BurnTensor::wrap(Dispatch::conv2d_bias_backward(x.raw(), bias.raw(), u.raw()))
+            });
         }
         Ok(())
     }

@@ -16,8 +16,9 @@ use super::{
 };
 use crate::BurnTensor;
 
-/// A row of the parameter `[vocabulary, width]` for every number of its parent, which must be an integer from 0 on: `[...]` becomes
-/// `[..., width]`. Nothing is pulled back to the parent, whose numbers are names and not quantities.
+/// A row of the parameter `[vocabulary, width]` for every number of its parent, which must be an
+/// integer from 0 on: `[...]` becomes `[..., width]`. Nothing is pulled back to the parent, whose
+/// numbers are names and not quantities.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Embedding;
 
@@ -26,8 +27,14 @@ const ROWS: usize = 0;
 
 impl Embedding {
     fn rows(x: &BurnTensor, vocabulary: usize) -> Result<BurnTensor> {
-        if let Some(bad) = x.to_vec().into_iter().find(|row| !(*row >= 0.0 && *row < vocabulary as f64 && row.fract() == 0.0)) {
-            return Err(graph(format!("its parent holds {bad}, which is not a row of an embedding with {vocabulary} rows")));
+        if let Some(bad) = x
+            .to_vec()
+            .into_iter()
+            .find(|row| !(*row >= 0.0 && *row < vocabulary as f64 && row.fract() == 0.0))
+        {
+            return Err(graph(format!(
+                "its parent holds {bad}, which is not a row of an embedding with {vocabulary} rows"
+            )));
         }
         let elements: usize = x.inner_shape().iter().product();
         let flat = Dispatch::float_reshape(x.raw(), Shape::from(vec![x.batch(), elements]));
@@ -47,7 +54,10 @@ impl Vertex<BurnTensor> for Embedding {
     fn shape(&self, parents: &[&[usize]], parameters: &[&[usize]]) -> Result<Vec<usize>> {
         let parent = single("embedding", parents)?;
         let Some(&[_, width]) = parameters.first().copied() else {
-            return Err(shape(format!("an embedding vertex takes a weight [vocabulary, width], not {:?}", parameters.first())));
+            return Err(shape(format!(
+                "an embedding vertex takes a weight [vocabulary, width], not {:?}",
+                parameters.first()
+            )));
         };
         Ok(parent.iter().copied().chain([width]).collect())
     }
@@ -66,7 +76,13 @@ impl Vertex<BurnTensor> for Embedding {
         Ok(())
     }
 
-    fn change(&self, at: &At<'_>, cache: &mut Kept, predicted: &BurnTensor, output: &mut BurnTensor) -> Result<()> {
+    fn change(
+        &self,
+        at: &At<'_>,
+        cache: &mut Kept,
+        predicted: &BurnTensor,
+        output: &mut BurnTensor,
+    ) -> Result<()> {
         if at.displacement(0).is_some() {
             let rows = Self::rows(at.value(0), at.parameter(0).batch())?;
             output.set(Self::take(at.parameter(0), &rows, output).minus(predicted));
@@ -80,7 +96,13 @@ impl Vertex<BurnTensor> for Embedding {
         Ok(())
     }
 
-    fn pull(&self, at: &At<'_>, cache: &mut Kept, cotangent: &BurnTensor, pulled: &mut Pulls<'_>) -> Result<()> {
+    fn pull(
+        &self,
+        at: &At<'_>,
+        cache: &mut Kept,
+        cotangent: &BurnTensor,
+        pulled: &mut Pulls<'_>,
+    ) -> Result<()> {
         if let Some(force) = pulled.force(0) {
             force.fill(0.0);
         }
@@ -89,7 +111,11 @@ impl Vertex<BurnTensor> for Embedding {
         let width = weight.shape()[1];
         let flat = with_batch(cotangent.batch(), &[rows.shape()[1], width]);
         accumulate(pulled.gradient_or_fresh(0), || {
-            BurnTensor::wrap(Dispatch::embedding_backward(weight.raw(), u.shaped(&flat).raw(), rows.raw()))
+            BurnTensor::wrap(Dispatch::embedding_backward(
+                weight.raw(),
+                u.shaped(&flat).raw(),
+                rows.raw(),
+            ))
         });
         Ok(())
     }

@@ -4,15 +4,20 @@ use burn::nn::{self, Linear as LinearModule, conv::Conv2d as ConvModule, pool};
 use pc_core::{Chain, ParamId, Result, Tensor, VertexId, host::Activation};
 
 use super::{
-    Activate, AdaptiveAvgPool2d, AvgPool2d, BatchNorm, Concat, Conv2d, Embedding, FrozenBatchNorm, LayerNorm, Linear, MatMul, MaxPool2d,
-    ModuleGraph, Product, Reshape, Scale, Softmax, Split, Sum, builder::BurnVertex,
+    Activate, AdaptiveAvgPool2d, AvgPool2d, BatchNorm, Concat, Conv2d, Embedding, FrozenBatchNorm,
+    LayerNorm, Linear, MatMul, MaxPool2d, ModuleGraph, Product, Reshape, Scale, Softmax, Split,
+    Sum, builder::BurnVertex,
 };
 use crate::BurnTensor;
 
 /// Several vertices' functions as one; a chain of one vertex is that vertex.
 pub(super) fn in_one(links: impl IntoIterator<Item = BurnVertex>) -> Result<BurnVertex> {
     let mut links: Vec<BurnVertex> = links.into_iter().collect();
-    if links.len() == 1 { Ok(links.swap_remove(0)) } else { Ok(Box::new(Chain::<BurnTensor>::new(links)?)) }
+    if links.len() == 1 {
+        Ok(links.swap_remove(0))
+    } else {
+        Ok(Box::new(Chain::<BurnTensor>::new(links)?))
+    }
 }
 
 /// The activation as a link; none for the identity.
@@ -20,31 +25,49 @@ fn link(activation: Activation) -> Option<BurnVertex> {
     (activation != Activation::Identity).then(|| Box::new(Activate(activation)) as BurnVertex)
 }
 
-/// Layers from Burn's modules. Each adds one vertex, with its activation inside the prediction, and (where it has weights) the parameters
-/// `name.weight` and `name.bias`, unless a vertex before uses the same of Burn's parameters already.
+/// Layers from Burn's modules. Each adds one vertex, with its activation inside the prediction, and
+/// (where it has weights) the parameters `name.weight` and `name.bias`, unless a vertex before uses
+/// the same of Burn's parameters already.
 ///
 /// # Errors
-/// All of them: a name that is taken; parents that are unknown or whose shapes do not fit, with what was expected.
+/// All of them: a name that is taken; parents that are unknown or whose shapes do not fit, with
+/// what was expected.
 impl ModuleGraph {
     /// `f(v W + b)` over the last axis.
     ///
     /// # Errors
     /// See the head of this list.
-    pub fn linear(&mut self, name: &str, parent: VertexId, module: &LinearModule, activation: Activation) -> Result<VertexId> {
+    pub fn linear(
+        &mut self,
+        name: &str,
+        parent: VertexId,
+        module: &LinearModule,
+        activation: Activation,
+    ) -> Result<VertexId> {
         let parameters = self.weight_and_bias(name, &module.weight, module.bias.as_ref())?;
         let first: BurnVertex = Box::new(Linear::of(&[module.bias.is_some()]));
         let vertex = in_one([first].into_iter().chain(link(activation)))?;
         self.add(name, vertex, &[parent], &parameters)
     }
 
-    /// `f(v_0 W_0 + b_0 + v_1 W_1 + b_1 + ...)`, with the parameters `name.0.weight`, `name.0.bias`, ...
+    /// `f(v_0 W_0 + b_0 + v_1 W_1 + b_1 + ...)`, with the parameters `name.0.weight`,
+    /// `name.0.bias`, ...
     ///
     /// # Errors
     /// See the head of this list.
-    pub fn linear_many(&mut self, name: &str, parents: &[(VertexId, &LinearModule)], activation: Activation) -> Result<VertexId> {
+    pub fn linear_many(
+        &mut self,
+        name: &str,
+        parents: &[(VertexId, &LinearModule)],
+        activation: Activation,
+    ) -> Result<VertexId> {
         let mut parameters: Vec<ParamId> = Vec::new();
         for (k, (_, module)) in parents.iter().enumerate() {
-            parameters.extend(self.weight_and_bias(&format!("{name}.{k}"), &module.weight, module.bias.as_ref())?);
+            parameters.extend(self.weight_and_bias(
+                &format!("{name}.{k}"),
+                &module.weight,
+                module.bias.as_ref(),
+            )?);
         }
         let biases: Vec<bool> = parents.iter().map(|(_, module)| module.bias.is_some()).collect();
         let first: BurnVertex = Box::new(Linear::of(&biases));
@@ -67,7 +90,9 @@ impl ModuleGraph {
     ) -> Result<VertexId> {
         let parameters = self.weight_and_bias(name, &module.weight, module.bias.as_ref())?;
         let pool = match pool {
-            Some(pool) => Some(Box::new(MaxPool2d::of(pool).map_err(|error| error.at(name))?) as BurnVertex),
+            Some(pool) => {
+                Some(Box::new(MaxPool2d::of(pool).map_err(|error| error.at(name))?) as BurnVertex)
+            }
             None => None,
         };
         let first: BurnVertex = Box::new(Conv2d::of(module));
@@ -79,7 +104,12 @@ impl ModuleGraph {
     ///
     /// # Errors
     /// See the head of this list.
-    pub fn activate(&mut self, name: &str, parent: VertexId, activation: Activation) -> Result<VertexId> {
+    pub fn activate(
+        &mut self,
+        name: &str,
+        parent: VertexId,
+        activation: Activation,
+    ) -> Result<VertexId> {
         self.add(name, Box::new(Activate(activation)), &[parent], &[])
     }
 
@@ -87,7 +117,12 @@ impl ModuleGraph {
     ///
     /// # Errors
     /// See the head of this list, and [`MaxPool2d::of`].
-    pub fn max_pool2d(&mut self, name: &str, parent: VertexId, module: &pool::MaxPool2d) -> Result<VertexId> {
+    pub fn max_pool2d(
+        &mut self,
+        name: &str,
+        parent: VertexId,
+        module: &pool::MaxPool2d,
+    ) -> Result<VertexId> {
         let vertex = MaxPool2d::of(module).map_err(|error| error.at(name))?;
         self.add(name, Box::new(vertex), &[parent], &[])
     }
@@ -96,7 +131,12 @@ impl ModuleGraph {
     ///
     /// # Errors
     /// See the head of this list, and [`AvgPool2d::of`].
-    pub fn avg_pool2d(&mut self, name: &str, parent: VertexId, module: &pool::AvgPool2d) -> Result<VertexId> {
+    pub fn avg_pool2d(
+        &mut self,
+        name: &str,
+        parent: VertexId,
+        module: &pool::AvgPool2d,
+    ) -> Result<VertexId> {
         let vertex = AvgPool2d::of(module).map_err(|error| error.at(name))?;
         self.add(name, Box::new(vertex), &[parent], &[])
     }
@@ -105,7 +145,12 @@ impl ModuleGraph {
     ///
     /// # Errors
     /// See the head of this list.
-    pub fn adaptive_avg_pool2d(&mut self, name: &str, parent: VertexId, module: &pool::AdaptiveAvgPool2d) -> Result<VertexId> {
+    pub fn adaptive_avg_pool2d(
+        &mut self,
+        name: &str,
+        parent: VertexId,
+        module: &pool::AdaptiveAvgPool2d,
+    ) -> Result<VertexId> {
         self.add(name, Box::new(AdaptiveAvgPool2d(module.output_size)), &[parent], &[])
     }
 
@@ -129,40 +174,74 @@ impl ModuleGraph {
     ///
     /// # Errors
     /// See the head of this list.
-    pub fn embedding(&mut self, name: &str, parent: VertexId, module: &nn::Embedding) -> Result<VertexId> {
+    pub fn embedding(
+        &mut self,
+        name: &str,
+        parent: VertexId,
+        module: &nn::Embedding,
+    ) -> Result<VertexId> {
         let weight = self.param(&format!("{name}.weight"), &module.weight)?;
         self.add(name, Box::new(Embedding), &[parent], &[weight])
     }
 
-    /// Normalisation over the last axis, with the parameters `name.gain` and `name.bias`. Burn's module does not show its epsilon, so give it here
-    /// (1e-5 unless the configuration says otherwise).
+    /// Normalisation over the last axis, with the parameters `name.gain` and `name.bias`. Burn's
+    /// module does not show its epsilon, so give it here (1e-5 unless the configuration says
+    /// otherwise).
     ///
     /// # Errors
     /// See the head of this list.
-    pub fn layer_norm(&mut self, name: &str, parent: VertexId, module: &nn::LayerNorm, epsilon: f64) -> Result<VertexId> {
+    pub fn layer_norm(
+        &mut self,
+        name: &str,
+        parent: VertexId,
+        module: &nn::LayerNorm,
+        epsilon: f64,
+    ) -> Result<VertexId> {
         let mut parameters = vec![self.param(&format!("{name}.gain"), &module.gamma)?];
         if let Some(beta) = &module.beta {
             parameters.push(self.param(&format!("{name}.bias"), beta)?);
         }
-        self.add(name, Box::new(LayerNorm::new(epsilon, module.beta.is_some())), &[parent], &parameters)
+        self.add(
+            name,
+            Box::new(LayerNorm::new(epsilon, module.beta.is_some())),
+            &[parent],
+            &parameters,
+        )
     }
 
-    /// Normalisation with the statistics of the batch, as in training; see [`BatchNorm`] for the running ones. Parameters `name.gain` and
+    /// Normalisation with the statistics of the batch, as in training; see [`BatchNorm`] for the
+    /// running ones. Parameters `name.gain` and `name.bias`.
+    ///
+    /// # Errors
+    /// See the head of this list.
+    pub fn batch_norm(
+        &mut self,
+        name: &str,
+        parent: VertexId,
+        module: &nn::BatchNorm,
+    ) -> Result<VertexId> {
+        let parameters = [
+            self.param(&format!("{name}.gain"), &module.gamma)?,
+            self.param(&format!("{name}.bias"), &module.beta)?,
+        ];
+        self.add(name, Box::new(BatchNorm::of(module)), &[parent], &parameters)
+    }
+
+    /// Normalisation with the module's running statistics, which stay. Parameters `name.gain` and
     /// `name.bias`.
     ///
     /// # Errors
     /// See the head of this list.
-    pub fn batch_norm(&mut self, name: &str, parent: VertexId, module: &nn::BatchNorm) -> Result<VertexId> {
-        let parameters = [self.param(&format!("{name}.gain"), &module.gamma)?, self.param(&format!("{name}.bias"), &module.beta)?];
-        self.add(name, Box::new(BatchNorm::of(module)), &[parent], &parameters)
-    }
-
-    /// Normalisation with the module's running statistics, which stay. Parameters `name.gain` and `name.bias`.
-    ///
-    /// # Errors
-    /// See the head of this list.
-    pub fn frozen_batch_norm(&mut self, name: &str, parent: VertexId, module: &nn::BatchNorm) -> Result<VertexId> {
-        let parameters = [self.param(&format!("{name}.gain"), &module.gamma)?, self.param(&format!("{name}.bias"), &module.beta)?];
+    pub fn frozen_batch_norm(
+        &mut self,
+        name: &str,
+        parent: VertexId,
+        module: &nn::BatchNorm,
+    ) -> Result<VertexId> {
+        let parameters = [
+            self.param(&format!("{name}.gain"), &module.gamma)?,
+            self.param(&format!("{name}.bias"), &module.beta)?,
+        ];
         self.add(name, Box::new(FrozenBatchNorm::of(module)), &[parent], &parameters)
     }
 
@@ -210,7 +289,14 @@ impl ModuleGraph {
     ///
     /// # Errors
     /// See the head of this list.
-    pub fn split(&mut self, name: &str, parent: VertexId, axis: usize, start: usize, length: usize) -> Result<VertexId> {
+    pub fn split(
+        &mut self,
+        name: &str,
+        parent: VertexId,
+        axis: usize,
+        start: usize,
+        length: usize,
+    ) -> Result<VertexId> {
         self.add(name, Box::new(Split { axis, start, length }), &[parent], &[])
     }
 
@@ -218,7 +304,13 @@ impl ModuleGraph {
     ///
     /// # Errors
     /// See the head of this list.
-    pub fn matmul(&mut self, name: &str, a: VertexId, b: VertexId, product: MatMul) -> Result<VertexId> {
+    pub fn matmul(
+        &mut self,
+        name: &str,
+        a: VertexId,
+        b: VertexId,
+        product: MatMul,
+    ) -> Result<VertexId> {
         self.add(name, Box::new(product), &[a, b], &[])
     }
 

@@ -10,21 +10,25 @@ use super::{
 };
 use crate::BurnTensor;
 
-/// `mu = v_0 W_0 + b_0 + v_1 W_1 + b_1 + ...` over the last axes, a map for each parent, with or without a bias. Parameters: `W_0`, `b_0` where there
-/// is one, `W_1`, ... Parents agree on the axes before the last, which count as batch. A gate of a recurrent cell is one of these and an activation.
+/// `mu = v_0 W_0 + b_0 + v_1 W_1 + b_1 + ...` over the last axes, a map for each parent, with or
+/// without a bias. Parameters: `W_0`, `b_0` where there is one, `W_1`, ... Parents agree on the
+/// axes before the last, which count as batch. A gate of a recurrent cell is one of these and an
+/// activation.
 ///
-/// Weights are `[in, out]`, as Burn's `Linear` has them, or `[out, in]` after [`Linear::transposed`].
+/// Weights are `[in, out]`, as Burn's `Linear` has them, or `[out, in]` after
+/// [`Linear::transposed`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Linear {
     biases: Vec<bool>,
     transposed: bool,
 }
 
-// Slots of the cache: for moving parameters the old ones, from 0 on; after them, by parent, the transposed weight.
+// Slots of the cache: for moving parameters the old ones, from 0 on; after them, by parent, the
+// transposed weight.
 const OLD: usize = 0;
 
-/// The lists of indices, by parent: whether the weights may move, and how often a product with the transposed weight was asked for since the last
-/// prediction.
+/// The lists of indices, by parent: whether the weights may move, and how often a product with the
+/// transposed weight was asked for since the last prediction.
 const MOVING: usize = 0;
 const ASKED: usize = 1;
 
@@ -60,9 +64,16 @@ impl Linear {
         if self.transposed { x.linear(&weight.transposed(), bias) } else { x.linear(weight, bias) }
     }
 
-    /// `x W^T` with the weight of parent `k` as it lies. Products with a transposed view pack it anew each time, which costs more than the product of a
-    /// small batch; so from the second on the transpose is made once and kept, unless weights move.
-    fn times_transposed(&self, x: &BurnTensor, weight: &BurnTensor, k: usize, cache: &mut Kept) -> BurnTensor {
+    /// `x W^T` with the weight of parent `k` as it lies. Products with a transposed view pack it
+    /// anew each time, which costs more than the product of a small batch; so from the second on
+    /// the transpose is made once and kept, unless weights move.
+    fn times_transposed(
+        &self,
+        x: &BurnTensor,
+        weight: &BurnTensor,
+        k: usize,
+        cache: &mut Kept,
+    ) -> BurnTensor {
         let list = cache.indices(k);
         let again = list.get(MOVING) == Some(&0) && list[ASKED] > 0;
         if let Some(asked) = list.get_mut(ASKED) {
@@ -102,30 +113,46 @@ impl Vertex<BurnTensor> for Linear {
 
     fn shape(&self, parents: &[&[usize]], parameters: &[&[usize]]) -> Result<Vec<usize>> {
         if parents.is_empty() || parents.len() != self.biases.len() {
-            return Err(graph(format!("a linear vertex for {} parents has {}", self.biases.len(), parents.len())));
+            return Err(graph(format!(
+                "a linear vertex for {} parents has {}",
+                self.biases.len(),
+                parents.len()
+            )));
         }
         let mut common: Option<Vec<usize>> = None;
         for (k, parent) in parents.iter().enumerate() {
             let first = self.first(k);
-            let (Some(last), Some(&[rows, columns])) = (parent.last(), parameters.get(first).copied()) else {
+            let (Some(last), Some(&[rows, columns])) =
+                (parent.last(), parameters.get(first).copied())
+            else {
                 return Err(shape(format!(
-                    "a linear vertex takes a weight with two axes and a parent with a last axis, not {:?} and {parent:?} (parent {k})",
+                    "a linear vertex takes a weight with two axes and a parent with a last axis, \
+                     not {:?} and {parent:?} (parent {k})",
                     parameters.get(first)
                 )));
             };
             let (inputs, out) = if self.transposed { (columns, rows) } else { (rows, columns) };
             if inputs != *last {
-                return Err(shape(format!("its weight takes {inputs} inputs, but its parent {k} has {last} (shape {parent:?})")));
+                return Err(shape(format!(
+                    "its weight takes {inputs} inputs, but its parent {k} has {last} (shape \
+                     {parent:?})"
+                )));
             }
             if self.biases[k] && parameters.get(first + 1).copied() != Some(&[out][..]) {
-                return Err(shape(format!("its bias has shape {:?}, not [{out}]", parameters.get(first + 1))));
+                return Err(shape(format!(
+                    "its bias has shape {:?}, not [{out}]",
+                    parameters.get(first + 1)
+                )));
             }
             let mut own = parent.to_vec();
             own.pop();
             own.push(out);
             match &common {
                 Some(common) if *common != own => {
-                    return Err(shape(format!("the map of its parent {k} has the shape {own:?}, that of parent 0 {common:?}")));
+                    return Err(shape(format!(
+                        "the map of its parent {k} has the shape {own:?}, that of parent 0 \
+                         {common:?}"
+                    )));
                 }
                 _ => common = Some(own),
             }
@@ -148,7 +175,8 @@ impl Vertex<BurnTensor> for Linear {
         let count = at.parameter_count();
         for k in 0..at.len() {
             *cache.indices(k) = vec![u32::from(at.plastic()), 0];
-            // The weight may be another than at the last prediction; what is kept of it goes, as a tensor of rank 1.
+            // The weight may be another than at the last prediction; what is kept of it goes, as a
+            // tensor of rank 1.
             if cache.has(OLD + count + k) {
                 let empty = output.zeros(&[1]);
                 cache.put(OLD + count + k, empty);
@@ -162,20 +190,34 @@ impl Vertex<BurnTensor> for Linear {
         Ok(())
     }
 
-    fn change(&self, at: &At<'_>, cache: &mut Kept, _predicted: &BurnTensor, output: &mut BurnTensor) -> Result<()> {
+    fn change(
+        &self,
+        at: &At<'_>,
+        cache: &mut Kept,
+        _predicted: &BurnTensor,
+        output: &mut BurnTensor,
+    ) -> Result<()> {
         let mut first = true;
         for k in 0..at.len() {
             let p = self.first(k);
             if at.plastic() {
-                // v_ref (W - W_old) + (b - b_old): the change that moving weights make at the reference, without large numbers.
+                // v_ref (W - W_old) + (b - b_old): the change that moving weights make at the
+                // reference, without large numbers.
                 let weight = at.parameter(p).minus(cache.get(OLD + p)?);
-                let bias = if self.biases[k] { Some(at.parameter(p + 1).minus(cache.get(OLD + p + 1)?)) } else { None };
+                let bias = if self.biases[k] {
+                    Some(at.parameter(p + 1).minus(cache.get(OLD + p + 1)?))
+                } else {
+                    None
+                };
                 add(output, &mut first, self.map(at.reference(k), &weight, bias.as_ref()));
             }
             if let Some(displacement) = at.displacement(k) {
                 let weight = at.parameter(p);
-                let term =
-                    if self.transposed { self.times_transposed(displacement, weight, k, cache) } else { displacement.linear(weight, None) };
+                let term = if self.transposed {
+                    self.times_transposed(displacement, weight, k, cache)
+                } else {
+                    displacement.linear(weight, None)
+                };
                 add(output, &mut first, term);
             }
         }
@@ -185,7 +227,13 @@ impl Vertex<BurnTensor> for Linear {
         Ok(())
     }
 
-    fn pull(&self, at: &At<'_>, cache: &mut Kept, cotangent: &BurnTensor, pulled: &mut Pulls<'_>) -> Result<()> {
+    fn pull(
+        &self,
+        at: &At<'_>,
+        cache: &mut Kept,
+        cotangent: &BurnTensor,
+        pulled: &mut Pulls<'_>,
+    ) -> Result<()> {
         let u = weighed(cotangent, pulled);
         for k in 0..at.len() {
             let p = self.first(k);
@@ -198,11 +246,14 @@ impl Vertex<BurnTensor> for Linear {
                 });
             }
             accumulate(pulled.gradient_or_fresh(p), || {
-                let (left, right) = if self.transposed { (&u, at.value(k)) } else { (at.value(k), &u) };
+                let (left, right) =
+                    if self.transposed { (&u, at.value(k)) } else { (at.value(k), &u) };
                 BurnTensor::wrap(Dispatch::linear_weight_backward(left.raw(), right.raw()))
             });
             if self.biases[k] {
-                accumulate(pulled.gradient_or_fresh(p + 1), || BurnTensor::wrap(Dispatch::linear_bias_backward(u.raw())));
+                accumulate(pulled.gradient_or_fresh(p + 1), || {
+                    BurnTensor::wrap(Dispatch::linear_bias_backward(u.raw()))
+                });
             }
         }
         Ok(())

@@ -30,11 +30,16 @@ impl ModuleInputs {
     pub fn tensor<const D: usize>(&self, k: usize) -> Result<BurnTensorOf<D>> {
         use burn::backend::TensorMetadata;
         let Some(tensor) = self.tensors.get(k) else {
-            return Err(graph(format!("its function asks for parent {k} of {}", self.tensors.len())));
+            return Err(graph(format!(
+                "its function asks for parent {k} of {}",
+                self.tensors.len()
+            )));
         };
         let rank = tensor.shape().len();
         if rank != D {
-            return Err(super::parts::shape(format!("its function takes parent {k} as a tensor of rank {D}, and it has rank {rank}")));
+            return Err(super::parts::shape(format!(
+                "its function takes parent {k} as a tensor of rank {D}, and it has rank {rank}"
+            )));
         }
         Ok(BurnTensorOf::from_dispatch(tensor.clone()))
     }
@@ -58,7 +63,10 @@ struct Fill<'a> {
 }
 
 impl ModuleMapper for Fill<'_> {
-    fn map_float<const D: usize>(&mut self, parameter: Param<BurnTensorOf<D>>) -> Param<BurnTensorOf<D>> {
+    fn map_float<const D: usize>(
+        &mut self,
+        parameter: Param<BurnTensorOf<D>>,
+    ) -> Param<BurnTensorOf<D>> {
         let Some(k) = self.ids.iter().position(|id| *id == parameter.id) else { return parameter };
         let value = match self.values[k].to_tensor::<D>() {
             Ok(value) => BurnTensorOf::from_inner(value),
@@ -106,16 +114,22 @@ where
     }
 
     fn evaluate(&self, at: &At<'_>) -> Result<BurnTensor> {
-        let inputs = ModuleInputs { tensors: (0..at.len()).map(|k| Self::leaf(at.value(k), false)).collect() };
+        let inputs = ModuleInputs {
+            tensors: (0..at.len()).map(|k| Self::leaf(at.value(k), false)).collect(),
+        };
         BurnTensor::new((self.function)(&self.filled(at, false)?, &inputs)?)
     }
 
-    /// The result's shape for parents of these shapes, by running the function on a batch of one of zeros.
+    /// The result's shape for parents of these shapes, by running the function on a batch of one of
+    /// zeros.
     fn try_shape(&self, parents: &[&[usize]]) -> Result<Vec<usize>> {
         let zeros = |parent: &&[usize]| {
             let shape = with_batch(1, parent);
             let zeros = vec![0.0; shape.iter().product()];
-            Ok(Self::leaf(&BurnTensor::from_values(&shape, &zeros, &self.device, self.dtype)?, false))
+            Ok(Self::leaf(
+                &BurnTensor::from_values(&shape, &zeros, &self.device, self.dtype)?,
+                false,
+            ))
         };
         let inputs = ModuleInputs { tensors: parents.iter().map(zeros).collect::<Result<_>>()? };
         // A module that runs on its own numbers, lifted like the inputs.
@@ -124,7 +138,9 @@ where
         let shape = BurnTensor::new((self.function)(&module, &inputs)?)?.shape();
         match shape.split_first() {
             Some((1, rest)) => Ok(rest.to_vec()),
-            _ => Err(super::parts::shape(format!("its function makes {shape:?} of a batch of one: the first axis must be the batch"))),
+            _ => Err(super::parts::shape(format!(
+                "its function makes {shape:?} of a batch of one: the first axis must be the batch"
+            ))),
         }
     }
 }
@@ -133,15 +149,26 @@ where
 struct Lift;
 
 impl ModuleMapper for Lift {
-    fn map_float<const D: usize>(&mut self, parameter: Param<BurnTensorOf<D>>) -> Param<BurnTensorOf<D>> {
+    fn map_float<const D: usize>(
+        &mut self,
+        parameter: Param<BurnTensorOf<D>>,
+    ) -> Param<BurnTensorOf<D>> {
         let value = parameter.val();
-        if value.is_autodiff() { parameter } else { Param::initialized(parameter.id, BurnTensorOf::from_inner(value)) }
+        if value.is_autodiff() {
+            parameter
+        } else {
+            Param::initialized(parameter.id, BurnTensorOf::from_inner(value))
+        }
     }
 }
 
 /// What a panic said.
 fn said(panic: &(dyn std::any::Any + Send)) -> &str {
-    panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given")
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no reason given")
 }
 
 impl<M, F, const O: usize> Vertex<BurnTensor> for ModuleVertex<M, F, O>
@@ -154,9 +181,14 @@ where
     }
 
     fn shape(&self, parents: &[&[usize]], _parameters: &[&[usize]]) -> Result<Vec<usize>> {
-        // Burn's operations panic on shapes that do not fit; here that is an error with the vertex's name.
-        catch_unwind(AssertUnwindSafe(|| self.try_shape(parents)))
-            .unwrap_or_else(|panic| Err(Error::new(ErrorKind::Shape, format!("its function panicked on {parents:?}: {}", said(&*panic)))))
+        // Burn's operations panic on shapes that do not fit; here that is an error with the
+        // vertex's name.
+        catch_unwind(AssertUnwindSafe(|| self.try_shape(parents))).unwrap_or_else(|panic| {
+            Err(Error::new(
+                ErrorKind::Shape,
+                format!("its function panicked on {parents:?}: {}", said(&*panic)),
+            ))
+        })
     }
 
     fn parameters(&self) -> usize {
@@ -169,7 +201,13 @@ where
         Ok(())
     }
 
-    fn pull(&self, at: &At<'_>, _cache: &mut Kept, cotangent: &BurnTensor, pulled: &mut Pulls<'_>) -> Result<()> {
+    fn pull(
+        &self,
+        at: &At<'_>,
+        _cache: &mut Kept,
+        cotangent: &BurnTensor,
+        pulled: &mut Pulls<'_>,
+    ) -> Result<()> {
         let with_gradients = pulled.wants_gradients();
         let mut tensors = Vec::with_capacity(at.len());
         for k in 0..at.len() {
@@ -206,15 +244,19 @@ where
 }
 
 impl ModuleGraph {
-    /// A vertex from any module or closure: `mu = function(module, parents)`, pulled by Burn's autodiff. The module's parameters that want gradients
-    /// become the graph's, under the names `name.path`. For a function without parameters pass `&()`-like modules such as `burn::nn::Relu`.
+    /// A vertex from any module or closure: `mu = function(module, parents)`, pulled by Burn's
+    /// autodiff. The module's parameters that want gradients become the graph's, under the names
+    /// `name.path`. For a function without parameters pass `&()`-like modules such as
+    /// `burn::nn::Relu`.
     ///
-    /// The function is run at every prediction and again at every pull, so it must give the same numbers each time: no dropout, and no running
-    /// statistics that would move. It sees tensors with autodiff. In live relaxation in `f32` the change of its prediction is found by
+    /// The function is run at every prediction and again at every pull, so it must give the same
+    /// numbers each time: no dropout, and no running statistics that would move. It sees tensors
+    /// with autodiff. In live relaxation in `f32` the change of its prediction is found by
     /// subtraction, which loses digits; the analytic vertices do not.
     ///
     /// # Errors
-    /// Where the function fails or panics on a batch of one of zeros (its message is passed on); as [`pc_core::GraphBuilder::vertex`].
+    /// Where the function fails or panics on a batch of one of zeros (its message is passed on); as
+    /// [`pc_core::GraphBuilder::vertex`].
     ///
     /// # Example
     /// ```
@@ -229,7 +271,13 @@ impl ModuleGraph {
     /// assert_eq!(b.shape(y)?, [4]);
     /// # Ok::<(), pc_core::Error>(())
     /// ```
-    pub fn module<M, F, const O: usize>(&mut self, name: &str, parents: &[VertexId], module: &M, function: F) -> Result<VertexId>
+    pub fn module<M, F, const O: usize>(
+        &mut self,
+        name: &str,
+        parents: &[VertexId],
+        module: &M,
+        function: F,
+    ) -> Result<VertexId>
     where
         M: Module + Send + 'static,
         F: Fn(&M, &ModuleInputs) -> Result<BurnTensorOf<O>> + Send + 'static,
@@ -264,13 +312,25 @@ impl ModuleGraph {
                 }
             }
         }
-        let mut register =
-            Register { graph: self, path: vec![name.to_owned()], burn: Vec::new(), own: Vec::new(), found: None, outcome: Ok(()) };
+        let mut register = Register {
+            graph: self,
+            path: vec![name.to_owned()],
+            burn: Vec::new(),
+            own: Vec::new(),
+            found: None,
+            outcome: Ok(()),
+        };
         module.visit(&mut register);
         let Register { burn, own, found, outcome, .. } = register;
         outcome.map_err(|error| error.at(name))?;
         let (device, dtype) = found.unwrap_or_else(|| (Device::default(), DType::F32));
-        let vertex = ModuleVertex::<M, F, O> { module: module.clone(), function, parameters: burn, device, dtype };
+        let vertex = ModuleVertex::<M, F, O> {
+            module: module.clone(),
+            function,
+            parameters: burn,
+            device,
+            dtype,
+        };
         self.add(name, Box::new(vertex), parents, &own)
     }
 }

@@ -10,7 +10,8 @@ use super::{
 };
 use crate::BurnTensor;
 
-/// `mu = gain n + bias` with `n = (v - mean) / sqrt(variance + epsilon)` over some axes (the variance with 1/n).
+/// `mu = gain n + bias` with `n = (v - mean) / sqrt(variance + epsilon)` over some axes (the
+/// variance with 1/n).
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Norm {
     epsilon: f64,
@@ -20,7 +21,8 @@ struct Norm {
     bias: bool,
 }
 
-// Slots of the cache: `v - mean` and `1 / sigma` at the reference; `n` and `1 / sigma` at the current point; for moving parameters the old.
+// Slots of the cache: `v - mean` and `1 / sigma` at the reference; `n` and `1 / sigma` at the
+// current point; for moving parameters the old.
 const CENTRED: usize = 0;
 const INVERSE_REFERENCE: usize = 1;
 const NORMAL: usize = 2;
@@ -56,25 +58,43 @@ impl Norm {
         parameter.shaped(&shape)
     }
 
-    fn checked(&self, kind: &str, parents: &[&[usize]], parameters: &[&[usize]]) -> Result<Vec<usize>> {
+    fn checked(
+        &self,
+        kind: &str,
+        parents: &[&[usize]],
+        parameters: &[&[usize]],
+    ) -> Result<Vec<usize>> {
         let parent = single(kind, parents)?;
         let length = if self.batch { parent.first() } else { parent.last() };
         let Some(length) = length else {
-            return Err(shape(format!("a {kind} vertex takes a parent with an axis, not a scalar")));
+            return Err(shape(format!(
+                "a {kind} vertex takes a parent with an axis, not a scalar"
+            )));
         };
         if !(self.epsilon >= 0.0 && self.epsilon.is_finite()) {
-            return Err(graph(format!("the epsilon of a {kind} vertex must be a number of at least 0, not {}", self.epsilon)));
+            return Err(graph(format!(
+                "the epsilon of a {kind} vertex must be a number of at least 0, not {}",
+                self.epsilon
+            )));
         }
         for (k, name) in ["gain", "bias"].into_iter().enumerate().take(1 + usize::from(self.bias)) {
             if parameters.get(k).copied() != Some(&[*length][..]) {
-                return Err(shape(format!("its {name} has shape {:?}, not [{length}]", parameters.get(k))));
+                return Err(shape(format!(
+                    "its {name} has shape {:?}, not [{length}]",
+                    parameters.get(k)
+                )));
             }
         }
         Ok(parent.to_vec())
     }
 
     /// Returns the biased variance too, for running statistics.
-    fn predict(&self, at: &At<'_>, cache: &mut Kept, output: &mut BurnTensor) -> Result<BurnTensor> {
+    fn predict(
+        &self,
+        at: &At<'_>,
+        cache: &mut Kept,
+        output: &mut BurnTensor,
+    ) -> Result<BurnTensor> {
         agree(at)?;
         let (x, gain) = (at.value(0), at.parameter(0));
         let centred = self.centre(x);
@@ -105,7 +125,8 @@ impl Norm {
     fn change(&self, at: &At<'_>, cache: &mut Kept, output: &mut BurnTensor) -> Result<()> {
         let a = at.reference(0);
         let gain = self.spread(at.parameter(0), a);
-        let (centred, inverse) = (cache.get(CENTRED)?.clone(), cache.get(INVERSE_REFERENCE)?.clone());
+        let (centred, inverse) =
+            (cache.get(CENTRED)?.clone(), cache.get(INVERSE_REFERENCE)?.clone());
         let reference = centred.times(&inverse);
         if let Some(d) = at.displacement(0) {
             // With c' = c + e: variance' - variance = mean e (c + c'), and
@@ -116,8 +137,10 @@ impl Norm {
             let inverse_now = self.inverse(&self.mean(&now.times(&now)));
             // sigma + sigma' = (1/sigma + 1/sigma') sigma sigma'.
             let product = inverse.times(&inverse_now);
-            let inverse_change = growth.times(&product).times(&product).over(&inverse.plus(&inverse_now)).negative();
-            output.set(moved.times(&inverse_now).plus(&centred.times(&inverse_change)).times(&gain));
+            let inverse_change =
+                growth.times(&product).times(&product).over(&inverse.plus(&inverse_now)).negative();
+            output
+                .set(moved.times(&inverse_now).plus(&centred.times(&inverse_change)).times(&gain));
             cache.put(NORMAL, now.times(&inverse_now));
             cache.put(INVERSE, inverse_now);
         } else {
@@ -136,7 +159,13 @@ impl Norm {
         Ok(())
     }
 
-    fn pull(&self, at: &At<'_>, cache: &mut Kept, cotangent: &BurnTensor, pulled: &mut Pulls<'_>) -> Result<()> {
+    fn pull(
+        &self,
+        at: &At<'_>,
+        cache: &mut Kept,
+        cotangent: &BurnTensor,
+        pulled: &mut Pulls<'_>,
+    ) -> Result<()> {
         let (normal, inverse) = (cache.get(NORMAL)?, cache.get(INVERSE)?);
         if let Some(force) = pulled.force(0) {
             let weighed = cotangent.times(&self.spread(at.parameter(0), cotangent));
@@ -148,20 +177,28 @@ impl Norm {
         Ok(())
     }
 
-    fn gradients(&self, at: &At<'_>, cotangent: &BurnTensor, normal: &BurnTensor, pulled: &mut Pulls<'_>) {
+    fn gradients(
+        &self,
+        at: &At<'_>,
+        cotangent: &BurnTensor,
+        normal: &BurnTensor,
+        pulled: &mut Pulls<'_>,
+    ) {
         let u = weighed(cotangent, pulled);
         let place = if self.batch { 1 } else { cotangent.rank() - 1 };
         let others: Vec<usize> = (0..cotangent.rank()).filter(|k| *k != place).collect();
         let length = at.parameter(0).shape();
-        accumulate(pulled.gradient_or_fresh(0), || u.times(normal).sum_over(&others).shaped(&length));
+        accumulate(pulled.gradient_or_fresh(0), || {
+            u.times(normal).sum_over(&others).shaped(&length)
+        });
         if self.bias {
             accumulate(pulled.gradient_or_fresh(1), || u.sum_over(&others).shaped(&length));
         }
     }
 }
 
-/// Layer normalisation, over the last axis: `mu = gain (v - mean) / sqrt(variance + epsilon) + bias`. Parameters: the gain and, where there is one, the
-/// bias, of the last axis's length.
+/// Layer normalisation, over the last axis: `mu = gain (v - mean) / sqrt(variance + epsilon) +
+/// bias`. Parameters: the gain and, where there is one, the bias, of the last axis's length.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LayerNorm(Norm);
 
@@ -193,20 +230,33 @@ impl Vertex<BurnTensor> for LayerNorm {
         self.0.predict(at, cache, output).map(|_| ())
     }
 
-    fn change(&self, at: &At<'_>, cache: &mut Kept, _predicted: &BurnTensor, output: &mut BurnTensor) -> Result<()> {
+    fn change(
+        &self,
+        at: &At<'_>,
+        cache: &mut Kept,
+        _predicted: &BurnTensor,
+        output: &mut BurnTensor,
+    ) -> Result<()> {
         self.0.change(at, cache, output)
     }
 
-    fn pull(&self, at: &At<'_>, cache: &mut Kept, cotangent: &BurnTensor, pulled: &mut Pulls<'_>) -> Result<()> {
+    fn pull(
+        &self,
+        at: &At<'_>,
+        cache: &mut Kept,
+        cotangent: &BurnTensor,
+        pulled: &mut Pulls<'_>,
+    ) -> Result<()> {
         self.0.pull(at, cache, cotangent, pulled)
     }
 }
 
-/// Batch normalisation with the statistics of the batch, as Burn's `BatchNorm` in training: over the batch and all axes but the first (the
-/// channels). Parameters: gain and bias, one number a channel.
+/// Batch normalisation with the statistics of the batch, as Burn's `BatchNorm` in training: over
+/// the batch and all axes but the first (the channels). Parameters: gain and bias, one number a
+/// channel.
 ///
-/// The module's running statistics move once at each feed-forward evaluation, and not while states relax; they are shared with the user's
-/// module, as Burn's clones share them.
+/// The module's running statistics move once at each feed-forward evaluation, and not while states
+/// relax; they are shared with the user's module, as Burn's clones share them.
 #[derive(Clone, Debug)]
 pub struct BatchNorm {
     norm: Norm,
@@ -216,7 +266,10 @@ pub struct BatchNorm {
 impl BatchNorm {
     /// The settings and running statistics of a module.
     pub fn of(module: &Module) -> Self {
-        Self { norm: Norm { epsilon: module.epsilon, batch: true, bias: true }, module: module.clone() }
+        Self {
+            norm: Norm { epsilon: module.epsilon, batch: true, bias: true },
+            module: module.clone(),
+        }
     }
 
     fn track(&self, mean: BurnTensor, variance: BurnTensor) -> Result<()> {
@@ -257,21 +310,34 @@ impl Vertex<BurnTensor> for BatchNorm {
         self.track(self.norm.mean(at.value(0)), variance)
     }
 
-    fn change(&self, at: &At<'_>, cache: &mut Kept, _predicted: &BurnTensor, output: &mut BurnTensor) -> Result<()> {
+    fn change(
+        &self,
+        at: &At<'_>,
+        cache: &mut Kept,
+        _predicted: &BurnTensor,
+        output: &mut BurnTensor,
+    ) -> Result<()> {
         self.norm.change(at, cache, output)
     }
 
-    fn pull(&self, at: &At<'_>, cache: &mut Kept, cotangent: &BurnTensor, pulled: &mut Pulls<'_>) -> Result<()> {
+    fn pull(
+        &self,
+        at: &At<'_>,
+        cache: &mut Kept,
+        cotangent: &BurnTensor,
+        pulled: &mut Pulls<'_>,
+    ) -> Result<()> {
         self.norm.pull(at, cache, cotangent, pulled)
     }
 }
 
-/// Batch normalisation with the module's running statistics, as Burn's `BatchNorm` outside training: no sample sees another, and nothing but gain
-/// and bias learns.
+/// Batch normalisation with the module's running statistics, as Burn's `BatchNorm` outside
+/// training: no sample sees another, and nothing but gain and bias learns.
 #[derive(Clone, Debug)]
 pub struct FrozenBatchNorm(BatchNorm);
 
-// Slots of the cache: `1 / sigma`, and the normalised value at the current point and at the reference.
+// Slots of the cache: `1 / sigma`, and the normalised value at the current point and at the
+// reference.
 const SLOPE: usize = 0;
 const STANDARD: usize = 1;
 const STANDARD_REFERENCE: usize = 2;
@@ -306,7 +372,9 @@ impl Vertex<BurnTensor> for FrozenBatchNorm {
         let mean = BurnTensor::new(module.running_mean.value())?;
         let inverse = norm.spread(&norm.inverse(&BurnTensor::new(module.running_var.value())?), x);
         let standard = x.minus(&norm.spread(&mean, x)).times(&inverse);
-        output.set(standard.times(&norm.spread(at.parameter(0), x)).plus(&norm.spread(at.parameter(1), x)));
+        output.set(
+            standard.times(&norm.spread(at.parameter(0), x)).plus(&norm.spread(at.parameter(1), x)),
+        );
         cache.put(SLOPE, inverse);
         cache.put(STANDARD, standard.clone());
         cache.put(STANDARD_REFERENCE, standard);
@@ -317,7 +385,13 @@ impl Vertex<BurnTensor> for FrozenBatchNorm {
         Ok(())
     }
 
-    fn change(&self, at: &At<'_>, cache: &mut Kept, _predicted: &BurnTensor, output: &mut BurnTensor) -> Result<()> {
+    fn change(
+        &self,
+        at: &At<'_>,
+        cache: &mut Kept,
+        _predicted: &BurnTensor,
+        output: &mut BurnTensor,
+    ) -> Result<()> {
         let (norm, a) = (&self.0.norm, at.reference(0));
         let reference = cache.get(STANDARD_REFERENCE)?.clone();
         match at.displacement(0) {
@@ -339,10 +413,18 @@ impl Vertex<BurnTensor> for FrozenBatchNorm {
         Ok(())
     }
 
-    fn pull(&self, at: &At<'_>, cache: &mut Kept, cotangent: &BurnTensor, pulled: &mut Pulls<'_>) -> Result<()> {
+    fn pull(
+        &self,
+        at: &At<'_>,
+        cache: &mut Kept,
+        cotangent: &BurnTensor,
+        pulled: &mut Pulls<'_>,
+    ) -> Result<()> {
         let norm = &self.0.norm;
         if let Some(force) = pulled.force(0) {
-            force.set(cotangent.times(&norm.spread(at.parameter(0), cotangent)).times(cache.get(SLOPE)?));
+            force.set(
+                cotangent.times(&norm.spread(at.parameter(0), cotangent)).times(cache.get(SLOPE)?),
+            );
         }
         norm.gradients(at, cotangent, cache.get(STANDARD)?, pulled);
         Ok(())

@@ -1,4 +1,5 @@
-//! Burn's operations on [`BurnTensor`]s, for the vertices: each makes a new tensor. Shapes have been checked before.
+//! Burn's operations on [`BurnTensor`]s, for the vertices: each makes a new tensor. Shapes have
+//! been checked before.
 
 use burn::{
     backend::{
@@ -101,7 +102,13 @@ impl BurnTensor {
     /// The elements `start .. start + length` along a dimension.
     pub(crate) fn cut(&self, dimension: usize, start: usize, length: usize) -> Self {
         let slices: Vec<Slice> = (0..self.rank())
-            .map(|k| if k == dimension { Slice::new(start as isize, Some((start + length) as isize), 1) } else { Slice::full() })
+            .map(|k| {
+                if k == dimension {
+                    Slice::new(start as isize, Some((start + length) as isize), 1)
+                } else {
+                    Slice::full()
+                }
+            })
             .collect();
         Self::wrap(Dispatch::float_slice(self.raw(), &slices)).laid_out()
     }
@@ -136,10 +143,14 @@ impl BurnTensor {
     }
 }
 
-/// What parameter gradients are made of: the cotangent times the weight on them. It is smaller than the gradients of large weights, so it and not they
-/// take the factor.
+/// What parameter gradients are made of: the cotangent times the weight on them. It is smaller than
+/// the gradients of large weights, so it and not they take the factor.
 pub(crate) fn weighed(cotangent: &BurnTensor, pulled: &super::Pulls<'_>) -> BurnTensor {
-    if pulled.wants_gradients() && pulled.scale() != 1.0 { cotangent.scaled(pulled.scale()) } else { cotangent.clone() }
+    if pulled.wants_gradients() && pulled.scale() != 1.0 {
+        cotangent.scaled(pulled.scale())
+    } else {
+        cotangent.clone()
+    }
 }
 
 /// Adds a term to a parameter's gradient, or writes it where the contents are stale.

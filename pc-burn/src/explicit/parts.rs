@@ -21,7 +21,9 @@ pub(super) fn single<'a>(kind: &str, parents: &[&'a [usize]]) -> Result<&'a [usi
 /// The one parent's shape, as `[channels, height, width]`.
 pub(super) fn image(kind: &str, parents: &[&[usize]]) -> Result<[usize; 3]> {
     let parent = single(kind, parents)?;
-    <[usize; 3]>::try_from(parent).map_err(|_| shape(format!("a {kind} vertex takes a parent [channels, height, width], not {parent:?}")))
+    <[usize; 3]>::try_from(parent).map_err(|_| {
+        shape(format!("a {kind} vertex takes a parent [channels, height, width], not {parent:?}"))
+    })
 }
 
 /// The one shape of all parents, of which there must be some.
@@ -31,7 +33,8 @@ pub(super) fn common(kind: &str, parents: &[&[usize]]) -> Result<Vec<usize>> {
     };
     match others.iter().position(|other| other != first) {
         Some(k) => Err(shape(format!(
-            "the parents of a {kind} vertex have one shape, but parent {} has {:?} and parent 0 {first:?}",
+            "the parents of a {kind} vertex have one shape, but parent {} has {:?} and parent 0 \
+             {first:?}",
             k + 1,
             others[k]
         ))),
@@ -39,7 +42,8 @@ pub(super) fn common(kind: &str, parents: &[&[usize]]) -> Result<Vec<usize>> {
     }
 }
 
-/// The places of a window of `kernel` elements, `dilation` apart, on `size` elements with so many before and after.
+/// The places of a window of `kernel` elements, `dilation` apart, on `size` elements with so many
+/// before and after.
 pub(super) fn positions(
     kind: &str,
     size: usize,
@@ -50,13 +54,17 @@ pub(super) fn positions(
 ) -> Result<usize> {
     if kernel == 0 || stride == 0 || dilation == 0 {
         return Err(shape(format!(
-            "a {kind} vertex needs a window, a stride and a dilation of at least 1, not {kernel}, {stride} and {dilation}"
+            "a {kind} vertex needs a window, a stride and a dilation of at least 1, not {kernel}, \
+             {stride} and {dilation}"
         )));
     }
     let reach = (kernel - 1) * dilation + 1;
     let room = (size + before + after).checked_sub(reach);
     let room = room.ok_or_else(|| {
-        shape(format!("the window of its {kind} reaches over {reach}, but its parent is {size} long and padded by {before} and {after}"))
+        shape(format!(
+            "the window of its {kind} reaches over {reach}, but its parent is {size} \
+            long and padded by {before} and {after}"
+        ))
     })?;
     Ok(room / stride + 1)
 }

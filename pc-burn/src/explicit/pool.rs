@@ -30,14 +30,31 @@ impl Window {
         Self { size: [size; 2], stride: [stride; 2], padding: [0; 2], dilation: [1; 2] }
     }
 
-    fn of(kind: &str, size: [usize; 2], stride: [usize; 2], dilation: [usize; 2], padding: &PaddingConfig2d, ceil: bool) -> Result<Self> {
+    fn of(
+        kind: &str,
+        size: [usize; 2],
+        stride: [usize; 2],
+        dilation: [usize; 2],
+        padding: &PaddingConfig2d,
+        ceil: bool,
+    ) -> Result<Self> {
         if ceil {
-            return Err(graph(format!("a {kind} vertex rounds sizes down, and this module rounds them up")));
+            return Err(graph(format!(
+                "a {kind} vertex rounds sizes down, and this module rounds them up"
+            )));
         }
         let padding = match *padding {
             PaddingConfig2d::Valid => [0; 2],
-            PaddingConfig2d::Explicit(top, left, bottom, right) if top == bottom && left == right => [top, left],
-            _ => return Err(graph(format!("a {kind} vertex takes the same padding on opposite sides, not {padding:?}"))),
+            PaddingConfig2d::Explicit(top, left, bottom, right)
+                if top == bottom && left == right =>
+            {
+                [top, left]
+            }
+            _ => {
+                return Err(graph(format!(
+                    "a {kind} vertex takes the same padding on opposite sides, not {padding:?}"
+                )));
+            }
         };
         Ok(Self { size, stride, padding, dilation })
     }
@@ -46,9 +63,19 @@ impl Window {
         let parent = image(kind, parents)?;
         let places = |k: usize| {
             if 2 * self.padding[k] > self.size[k] {
-                return Err(shape(format!("its padding {:?} is more than half its window {:?}", self.padding, self.size)));
+                return Err(shape(format!(
+                    "its padding {:?} is more than half its window {:?}",
+                    self.padding, self.size
+                )));
             }
-            positions(kind, parent[k + 1], self.size[k], self.stride[k], self.dilation[k], (self.padding[k], self.padding[k]))
+            positions(
+                kind,
+                parent[k + 1],
+                self.size[k],
+                self.stride[k],
+                self.dilation[k],
+                (self.padding[k], self.padding[k]),
+            )
         };
         Ok(vec![parent[0], places(0)?, places(1)?])
     }
@@ -73,13 +100,28 @@ impl MaxPool2d {
     /// # Errors
     /// Padding that differs on opposite sides, or sizes rounded up.
     pub fn of(module: &burn::nn::pool::MaxPool2d) -> Result<Self> {
-        Window::of("max_pool2d", module.kernel_size, module.stride, module.dilation, &module.padding, module.ceil_mode).map(Self)
+        Window::of(
+            "max_pool2d",
+            module.kernel_size,
+            module.stride,
+            module.dilation,
+            &module.padding,
+            module.ceil_mode,
+        )
+        .map(Self)
     }
 
     fn pool(&self, x: &BurnTensor) -> (BurnTensor, BurnTensor) {
         let Window { size, stride, padding, dilation } = self.0;
-        let MaxPool2dWithIndices { output, indices } =
-            Dispatch::max_pool2d_with_indices(x.raw(), size, stride, padding, dilation, false, IntDType::I64);
+        let MaxPool2dWithIndices { output, indices } = Dispatch::max_pool2d_with_indices(
+            x.raw(),
+            size,
+            stride,
+            padding,
+            dilation,
+            false,
+            IntDType::I64,
+        );
         (BurnTensor::wrap(output), BurnTensor::integers(indices))
     }
 }
@@ -111,8 +153,15 @@ impl Vertex<BurnTensor> for MaxPool2d {
         Ok(())
     }
 
-    /// With `i` the largest before and `j` the largest now, `d_j + (a_j - a_i)`: where they are one, the difference is `d` itself.
-    fn change(&self, at: &At<'_>, cache: &mut Kept, _predicted: &BurnTensor, output: &mut BurnTensor) -> Result<()> {
+    /// With `i` the largest before and `j` the largest now, `d_j + (a_j - a_i)`: where they are
+    /// one, the difference is `d` itself.
+    fn change(
+        &self,
+        at: &At<'_>,
+        cache: &mut Kept,
+        _predicted: &BurnTensor,
+        output: &mut BurnTensor,
+    ) -> Result<()> {
         let a = at.reference(0);
         let Some(d) = at.displacement(0) else {
             let reference = cache.get(REFERENCE)?.clone();
@@ -136,12 +185,20 @@ impl Vertex<BurnTensor> for MaxPool2d {
         Ok(())
     }
 
-    fn pull(&self, at: &At<'_>, cache: &mut Kept, cotangent: &BurnTensor, pulled: &mut Pulls<'_>) -> Result<()> {
+    fn pull(
+        &self,
+        at: &At<'_>,
+        cache: &mut Kept,
+        cotangent: &BurnTensor,
+        pulled: &mut Pulls<'_>,
+    ) -> Result<()> {
         if let Some(force) = pulled.force(0) {
             let Window { size, stride, padding, dilation } = self.0;
             let indices = cache.get(CURRENT)?.raw();
             let (x, u) = (at.value(0).raw(), cotangent.raw());
-            let back = Dispatch::max_pool2d_with_indices_backward(x, size, stride, padding, dilation, false, u, indices);
+            let back = Dispatch::max_pool2d_with_indices_backward(
+                x, size, stride, padding, dilation, false, u, indices,
+            );
             force.set(BurnTensor::wrap(back.x_grad));
         }
         Ok(())
@@ -166,7 +223,14 @@ impl AvgPool2d {
     /// # Errors
     /// Padding that differs on opposite sides, or sizes rounded up.
     pub fn of(module: &burn::nn::pool::AvgPool2d) -> Result<Self> {
-        let window = Window::of("avg_pool2d", module.kernel_size, module.stride, [1; 2], &module.padding, module.ceil_mode)?;
+        let window = Window::of(
+            "avg_pool2d",
+            module.kernel_size,
+            module.stride,
+            [1; 2],
+            &module.padding,
+            module.ceil_mode,
+        )?;
         Ok(Self { window, count_padding: module.count_include_pad })
     }
 }
@@ -178,9 +242,11 @@ pub struct AdaptiveAvgPool2d(
     pub [usize; 2],
 );
 
-/// A vertex that is linear in its one parent: its shape, its map, and the map's transpose, which may read the parent's shape.
+/// A vertex that is linear in its one parent: its shape, its map, and the map's transpose, which
+/// may read the parent's shape.
 macro_rules! linear_in_parent {
-    ($vertex:ty, $kind:literal, |$own:ident, $parents:ident| $shape:expr, |$x:ident| $map:expr, |$like:ident, $u:ident| $back:expr) => {
+    ($vertex:ty, $kind:literal, |$own:ident, $parents:ident| $shape:expr, |$x:ident| $map:expr,
+    |$like:ident, $u:ident| $back:expr) => {
         impl Vertex<BurnTensor> for $vertex {
             fn kind(&self) -> &str {
                 $kind
@@ -195,14 +261,25 @@ macro_rules! linear_in_parent {
                 false
             }
 
-            fn predict(&self, at: &At<'_>, _cache: &mut Kept, output: &mut BurnTensor) -> Result<()> {
+            fn predict(
+                &self,
+                at: &At<'_>,
+                _cache: &mut Kept,
+                output: &mut BurnTensor,
+            ) -> Result<()> {
                 let ($own, $x) = (self, at.value(0));
                 let _ = $own;
                 output.set($map);
                 Ok(())
             }
 
-            fn change(&self, at: &At<'_>, _cache: &mut Kept, _predicted: &BurnTensor, output: &mut BurnTensor) -> Result<()> {
+            fn change(
+                &self,
+                at: &At<'_>,
+                _cache: &mut Kept,
+                _predicted: &BurnTensor,
+                output: &mut BurnTensor,
+            ) -> Result<()> {
                 let $own = self;
                 let _ = $own;
                 match at.displacement(0) {
@@ -212,7 +289,13 @@ macro_rules! linear_in_parent {
                 Ok(())
             }
 
-            fn pull(&self, at: &At<'_>, _cache: &mut Kept, $u: &BurnTensor, pulled: &mut Pulls<'_>) -> Result<()> {
+            fn pull(
+                &self,
+                at: &At<'_>,
+                _cache: &mut Kept,
+                $u: &BurnTensor,
+                pulled: &mut Pulls<'_>,
+            ) -> Result<()> {
                 let ($own, $like) = (self, at.value(0));
                 let _ = ($own, $like);
                 if let Some(force) = pulled.force(0) {
@@ -231,11 +314,26 @@ linear_in_parent!(
     |own, parents| own.window.shape("avg_pool2d", parents),
     |x| {
         let Window { size, stride, padding, .. } = own.window;
-        BurnTensor::wrap(Dispatch::avg_pool2d(x.raw(), size, stride, padding, own.count_padding, false))
+        BurnTensor::wrap(Dispatch::avg_pool2d(
+            x.raw(),
+            size,
+            stride,
+            padding,
+            own.count_padding,
+            false,
+        ))
     },
     |like, u| {
         let Window { size, stride, padding, .. } = own.window;
-        BurnTensor::wrap(Dispatch::avg_pool2d_backward(like.raw(), u.raw(), size, stride, padding, own.count_padding, false))
+        BurnTensor::wrap(Dispatch::avg_pool2d_backward(
+            like.raw(),
+            u.raw(),
+            size,
+            stride,
+            padding,
+            own.count_padding,
+            false,
+        ))
     }
 );
 

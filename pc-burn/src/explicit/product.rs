@@ -10,8 +10,8 @@ use super::{
 };
 use crate::BurnTensor;
 
-/// `mu = v_0 v_1 + v_2 v_3 + ...`, element by element, over pairs of parents of one shape: a gate, or the new cell state of an LSTM, `f c + i g`.
-/// No parameters.
+/// `mu = v_0 v_1 + v_2 v_3 + ...`, element by element, over pairs of parents of one shape: a gate,
+/// or the new cell state of an LSTM, `f c + i g`. No parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SumOfProducts;
 
@@ -22,7 +22,10 @@ impl Vertex<BurnTensor> for SumOfProducts {
 
     fn shape(&self, parents: &[&[usize]], _parameters: &[&[usize]]) -> Result<Vec<usize>> {
         if parents.len() % 2 == 1 {
-            return Err(graph(format!("a sum_of_products vertex takes pairs of parents, not {} parents", parents.len())));
+            return Err(graph(format!(
+                "a sum_of_products vertex takes pairs of parents, not {} parents",
+                parents.len()
+            )));
         }
         common("sum_of_products", parents)
     }
@@ -37,7 +40,13 @@ impl Vertex<BurnTensor> for SumOfProducts {
     }
 
     /// `(a + da) (b + db) - a b = da (b + db) + a db`.
-    fn change(&self, at: &At<'_>, _cache: &mut Kept, _predicted: &BurnTensor, output: &mut BurnTensor) -> Result<()> {
+    fn change(
+        &self,
+        at: &At<'_>,
+        _cache: &mut Kept,
+        _predicted: &BurnTensor,
+        output: &mut BurnTensor,
+    ) -> Result<()> {
         output.fill(0.0);
         for k in (0..at.len()).step_by(2) {
             if let Some(d) = at.displacement(k) {
@@ -50,7 +59,13 @@ impl Vertex<BurnTensor> for SumOfProducts {
         Ok(())
     }
 
-    fn pull(&self, at: &At<'_>, _cache: &mut Kept, cotangent: &BurnTensor, pulled: &mut Pulls<'_>) -> Result<()> {
+    fn pull(
+        &self,
+        at: &At<'_>,
+        _cache: &mut Kept,
+        cotangent: &BurnTensor,
+        pulled: &mut Pulls<'_>,
+    ) -> Result<()> {
         for k in 0..at.len() {
             if let Some(force) = pulled.force(k) {
                 // The other of the pair.
@@ -61,7 +76,8 @@ impl Vertex<BurnTensor> for SumOfProducts {
     }
 }
 
-/// `mu = v_0 f(v_1)`, element by element, with two parents of one shape: the new hidden state of an LSTM, `o tanh(c)`. No parameters.
+/// `mu = v_0 f(v_1)`, element by element, with two parents of one shape: the new hidden state of an
+/// LSTM, `o tanh(c)`. No parameters.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Gated(
     /// The nonlinearity of the second parent.
@@ -79,8 +95,12 @@ impl Gated {
         if on_numbers(self.0, a, d, &mut derivative, &mut output) {
             return Ok((output, derivative));
         }
-        evaluate(self.0, a, d)
-            .ok_or_else(|| Error::new(ErrorKind::Unsupported, format!("{:?} is not among this backend's activations", self.0)))
+        evaluate(self.0, a, d).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Unsupported,
+                format!("{:?} is not among this backend's activations", self.0),
+            )
+        })
     }
 }
 
@@ -107,7 +127,13 @@ impl Vertex<BurnTensor> for Gated {
     }
 
     /// `d_0 (f + df) + v_0 df`.
-    fn change(&self, at: &At<'_>, cache: &mut Kept, _predicted: &BurnTensor, output: &mut BurnTensor) -> Result<()> {
+    fn change(
+        &self,
+        at: &At<'_>,
+        cache: &mut Kept,
+        _predicted: &BurnTensor,
+        output: &mut BurnTensor,
+    ) -> Result<()> {
         if let Some(d) = at.displacement(1) {
             let (change, derivative) = self.run(at.reference(1), Some(d))?;
             cache.put(CHANGE, change);
@@ -121,7 +147,13 @@ impl Vertex<BurnTensor> for Gated {
         Ok(())
     }
 
-    fn pull(&self, at: &At<'_>, cache: &mut Kept, cotangent: &BurnTensor, pulled: &mut Pulls<'_>) -> Result<()> {
+    fn pull(
+        &self,
+        at: &At<'_>,
+        cache: &mut Kept,
+        cotangent: &BurnTensor,
+        pulled: &mut Pulls<'_>,
+    ) -> Result<()> {
         if let Some(force) = pulled.force(0) {
             force.set_product(cotangent, &cache.get(SHAPED)?.plus(cache.get(CHANGE)?));
         }
@@ -133,7 +165,8 @@ impl Vertex<BurnTensor> for Gated {
     }
 }
 
-/// `mu = scale A B`, or `scale A B^T`, for two parents whose last two axes are matrices and whose axes before agree. No parameters.
+/// `mu = scale A B`, or `scale A B^T`, for two parents whose last two axes are matrices and whose
+/// axes before agree. No parameters.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MatMul {
     /// Whether the second parent enters transposed.
@@ -151,7 +184,8 @@ impl Default for MatMul {
 
 impl MatMul {
     fn product(&self, a: &BurnTensor, b: &BurnTensor) -> BurnTensor {
-        let mut product = if self.transpose_b { a.matrix_product(&b.transposed()) } else { a.matrix_product(b) };
+        let mut product =
+            if self.transpose_b { a.matrix_product(&b.transposed()) } else { a.matrix_product(b) };
         if self.scale != 1.0 {
             product.scale(self.scale);
         }
@@ -169,15 +203,23 @@ impl Vertex<BurnTensor> for MatMul {
             return Err(graph(format!("a matmul vertex takes two parents, not {}", parents.len())));
         };
         if !self.scale.is_finite() {
-            return Err(graph(format!("the factor of a matmul vertex must be finite, not {}", self.scale)));
+            return Err(graph(format!(
+                "the factor of a matmul vertex must be finite, not {}",
+                self.scale
+            )));
         }
-        let (([a_outer @ .., m, k], [b_outer @ .., p, q]), transpose) = ((a, b), self.transpose_b) else {
-            return Err(shape(format!("a matmul vertex takes parents with two axes or more, not {a:?} and {b:?}")));
+        let (([a_outer @ .., m, k], [b_outer @ .., p, q]), transpose) = ((a, b), self.transpose_b)
+        else {
+            return Err(shape(format!(
+                "a matmul vertex takes parents with two axes or more, not {a:?} and {b:?}"
+            )));
         };
         let (inner, n) = if transpose { (q, p) } else { (p, q) };
         if a_outer != b_outer || k != inner {
             let form = if transpose { "A B^T" } else { "A B" };
-            return Err(shape(format!("the parents {a:?} and {b:?} of a matmul vertex have no product {form}")));
+            return Err(shape(format!(
+                "the parents {a:?} and {b:?} of a matmul vertex have no product {form}"
+            )));
         }
         Ok(a_outer.iter().copied().chain([*m, *n]).collect())
     }
@@ -189,8 +231,17 @@ impl Vertex<BurnTensor> for MatMul {
     }
 
     /// `(A + dA) (B + dB) - A B = dA (B + dB) + A dB`.
-    fn change(&self, at: &At<'_>, _cache: &mut Kept, _predicted: &BurnTensor, output: &mut BurnTensor) -> Result<()> {
-        match (at.displacement(0).map(|d| self.product(d, at.value(1))), at.displacement(1).map(|d| self.product(at.reference(0), d))) {
+    fn change(
+        &self,
+        at: &At<'_>,
+        _cache: &mut Kept,
+        _predicted: &BurnTensor,
+        output: &mut BurnTensor,
+    ) -> Result<()> {
+        match (
+            at.displacement(0).map(|d| self.product(d, at.value(1))),
+            at.displacement(1).map(|d| self.product(at.reference(0), d)),
+        ) {
             (Some(mut a), Some(b)) => {
                 a.axpy(1.0, &b);
                 output.set(a);
@@ -201,21 +252,36 @@ impl Vertex<BurnTensor> for MatMul {
         Ok(())
     }
 
-    fn pull(&self, at: &At<'_>, _cache: &mut Kept, cotangent: &BurnTensor, pulled: &mut Pulls<'_>) -> Result<()> {
+    fn pull(
+        &self,
+        at: &At<'_>,
+        _cache: &mut Kept,
+        cotangent: &BurnTensor,
+        pulled: &mut Pulls<'_>,
+    ) -> Result<()> {
         let (a, b) = (at.value(0), at.value(1));
         if let Some(force) = pulled.force(0) {
-            force.set(if self.transpose_b { cotangent.matrix_product(b) } else { cotangent.matrix_product(&b.transposed()) });
+            force.set(if self.transpose_b {
+                cotangent.matrix_product(b)
+            } else {
+                cotangent.matrix_product(&b.transposed())
+            });
             force.scale(self.scale);
         }
         if let Some(force) = pulled.force(1) {
-            force.set(if self.transpose_b { cotangent.transposed().matrix_product(a) } else { a.transposed().matrix_product(cotangent) });
+            force.set(if self.transpose_b {
+                cotangent.transposed().matrix_product(a)
+            } else {
+                a.transposed().matrix_product(cotangent)
+            });
             force.scale(self.scale);
         }
         Ok(())
     }
 }
 
-/// `mu = v_0 v_1 ... v_n`, element by element, over any number of parents of one shape. No parameters.
+/// `mu = v_0 v_1 ... v_n`, element by element, over any number of parents of one shape. No
+/// parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Product;
 
@@ -235,8 +301,15 @@ impl Vertex<BurnTensor> for Product {
         Ok(())
     }
 
-    /// With `P` the product so far at the reference and `D` its change: `D <- D (v + d) + P d`, `P <- P v`.
-    fn change(&self, at: &At<'_>, _cache: &mut Kept, _predicted: &BurnTensor, output: &mut BurnTensor) -> Result<()> {
+    /// With `P` the product so far at the reference and `D` its change: `D <- D (v + d) + P d`, `P
+    /// <- P v`.
+    fn change(
+        &self,
+        at: &At<'_>,
+        _cache: &mut Kept,
+        _predicted: &BurnTensor,
+        output: &mut BurnTensor,
+    ) -> Result<()> {
         match at.displacement(0) {
             Some(displacement) => output.copy_from(displacement),
             None => output.fill(0.0),
@@ -252,11 +325,19 @@ impl Vertex<BurnTensor> for Product {
         Ok(())
     }
 
-    fn pull(&self, at: &At<'_>, _cache: &mut Kept, cotangent: &BurnTensor, pulled: &mut Pulls<'_>) -> Result<()> {
+    fn pull(
+        &self,
+        at: &At<'_>,
+        _cache: &mut Kept,
+        cotangent: &BurnTensor,
+        pulled: &mut Pulls<'_>,
+    ) -> Result<()> {
         for k in 0..at.len() {
             if let Some(force) = pulled.force(k) {
                 force.copy_from(cotangent);
-                (0..at.len()).filter(|other| *other != k).for_each(|other| force.multiply(at.value(other)));
+                (0..at.len())
+                    .filter(|other| *other != k)
+                    .for_each(|other| force.multiply(at.value(other)));
             }
         }
         Ok(())

@@ -14,21 +14,23 @@ use crate::BurnTensor;
 
 /// `mu_k = exp(v_k) / sum_j exp(v_j)` over the last axis. No parameters; the shape stays.
 ///
-/// Causal, for the scores of attention `[..., queries, keys]`: query `i` of `m` sees the first `n - m + i + 1` of the `n` keys, and the rest
-/// get 0.
+/// Causal, for the scores of attention `[..., queries, keys]`: query `i` of `m` sees the first `n -
+/// m + i + 1` of the `n` keys, and the rest get 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Softmax {
     causal: bool,
 }
 
-// Slots of the cache: the softmax at the current point, and the logarithm of the normaliser at the reference.
+// Slots of the cache: the softmax at the current point, and the logarithm of the normaliser at the
+// reference.
 const CURRENT: usize = 0;
 const NORMALISER: usize = 1;
 
 /// What is added to scores that a query does not see: its exponential is 0 in every precision.
 const HIDDEN: f64 = -3e4;
 
-/// The growth of a class, against the largest, beyond which a difference has nothing left to cancel.
+/// The growth of a class, against the largest, beyond which a difference has nothing left to
+/// cancel.
 const FAR: f64 = 30.0;
 
 impl Softmax {
@@ -85,7 +87,8 @@ impl Vertex<BurnTensor> for Softmax {
             [] => Err(shape("a softmax vertex takes a parent with a last axis, not a scalar")),
             [.., queries, keys] if self.causal && queries <= keys => Ok(parent.to_vec()),
             _ if self.causal => Err(shape(format!(
-                "a causal softmax vertex takes a parent [..., queries, keys] with no more queries than keys, not {parent:?}"
+                "a causal softmax vertex takes a parent [..., queries, keys] with no more queries \
+                 than keys, not {parent:?}"
             ))),
             _ => Ok(parent.to_vec()),
         }
@@ -103,9 +106,16 @@ impl Vertex<BurnTensor> for Softmax {
         Ok(())
     }
 
-    /// Softmax does not change when all elements move together, so `d` counts from the displacement of the largest class: with
-    /// `g_i = s_i (exp(d_i) - 1)` and `m = sum g`, the difference is `(g_i - s_i m) / (1 + m)`, and near saturation all digits are in `m`.
-    fn change(&self, at: &At<'_>, cache: &mut Kept, s: &BurnTensor, output: &mut BurnTensor) -> Result<()> {
+    /// Softmax does not change when all elements move together, so `d` counts from the displacement
+    /// of the largest class: with `g_i = s_i (exp(d_i) - 1)` and `m = sum g`, the difference is
+    /// `(g_i - s_i m) / (1 + m)`, and near saturation all digits are in `m`.
+    fn change(
+        &self,
+        at: &At<'_>,
+        cache: &mut Kept,
+        s: &BurnTensor,
+        output: &mut BurnTensor,
+    ) -> Result<()> {
         let Some(d) = at.displacement(0) else {
             cache.put(CURRENT, s.clone());
             output.fill(0.0);
@@ -123,7 +133,8 @@ impl Vertex<BurnTensor> for Softmax {
         let one_and_m = m.shifted(1.0);
         let change = g.minus(&s.times(&m)).over(&one_and_m);
         let current = s.plus(&g).over(&one_and_m);
-        // Where another class has taken over by a factor exp(30) the old share and the new have nothing in common.
+        // Where another class has taken over by a factor exp(30) the old share and the new have
+        // nothing in common.
         let (fresh, _) = evaluate(&self.seen(&at.reference(0).plus(d))?);
         let taken_over = grown.largest().above(FAR);
         let taken_over = Dispatch::bool_expand(taken_over, s.as_dispatch().shape());
@@ -132,7 +143,13 @@ impl Vertex<BurnTensor> for Softmax {
         Ok(())
     }
 
-    fn pull(&self, _at: &At<'_>, cache: &mut Kept, cotangent: &BurnTensor, pulled: &mut Pulls<'_>) -> Result<()> {
+    fn pull(
+        &self,
+        _at: &At<'_>,
+        cache: &mut Kept,
+        cotangent: &BurnTensor,
+        pulled: &mut Pulls<'_>,
+    ) -> Result<()> {
         if let Some(force) = pulled.force(0) {
             let s = cache.get(CURRENT)?;
             let weighed = s.times(cotangent);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use burn::{
     tensor::TensorReadError,
     train::metric::{
-        Metric, MetricAttributes, MetricMetadata, MetricName, Numeric, NumericAttributes, NumericEntry, SerializedEntry,
+        Metric, MetricAttributes, MetricMetadata, MetricName, Numeric, NumericAttributes,
+        NumericEntry, SerializedEntry,
         state::{FormatOptions, NumericMetricState},
     },
 };
@@ -26,7 +27,8 @@ impl RelaxationInput {
 }
 
 macro_rules! metric {
-    ($(#[$doc:meta])* $metric:ident, $name:literal, $precision:literal, $higher:literal, |$relaxed:ident| $value:expr) => {
+    ($(#[$doc:meta])* $metric:ident, $name:literal, $precision:literal, $higher:literal,
+    |$relaxed:ident| $value:expr) => {
         $(#[$doc])*
         #[derive(Clone)]
         pub struct $metric {
@@ -44,14 +46,16 @@ macro_rules! metric {
         impl $metric {
             /// Makes the metric.
             pub fn new() -> Self {
-                Self { name: Arc::new($name.to_owned()), state: NumericMetricState::default(), seen: false }
+                Self { name: Arc::new($name.to_owned()), state: NumericMetricState::default(),
+                seen: false }
             }
         }
 
         impl Metric for $metric {
             type Input = RelaxationInput;
 
-            fn update(&mut self, input: &RelaxationInput, _: &MetricMetadata) -> Result<SerializedEntry, TensorReadError> {
+            fn update(&mut self, input: &RelaxationInput,
+            _: &MetricMetadata) -> Result<SerializedEntry, TensorReadError> {
                 let $relaxed = &input.relaxed;
                 let value: Option<f64> = $value;
                 if let Some(value) = value {
@@ -100,11 +104,13 @@ metric!(
     EnergyMetric, "PC energy", 4, false, |relaxed| Some(relaxed.energy)
 );
 metric!(
-    /// The norm of the energy's gradient in the states at the end, where the schedule has a tolerance.
+    /// The norm of the energy's gradient in the states at the end, where the schedule has a
+    /// tolerance.
     ResidualMetric, "PC residual", 6, false, |relaxed| relaxed.residual
 );
 metric!(
-    /// The least cosine between a parameter's gradient and backprop's, where [`crate::PredictiveCoding::compared_every`] asks for it.
+    /// The least cosine between a parameter's gradient and backprop's, where
+    /// [`crate::PredictiveCoding::compared_every`] asks for it.
     AgreementMetric, "PC agreement with backprop", 4, true, |relaxed| relaxed.agreement
 );
 metric!(

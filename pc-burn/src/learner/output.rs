@@ -3,10 +3,11 @@
 use burn::{
     tensor::Tensor,
     train::{
-        ClassificationOutput, ItemLazy, MultiLabelClassificationOutput, RegressionOutput, SequenceOutput,
+        ClassificationOutput, ItemLazy, MultiLabelClassificationOutput, RegressionOutput,
+        SequenceOutput,
         metric::{
-            AccuracyInput, Adaptor, CerInput, ConfusionStatsInput, HammingScoreInput, LossInput, PerplexityInput, TopKAccuracyInput,
-            WerInput,
+            AccuracyInput, Adaptor, CerInput, ConfusionStatsInput, HammingScoreInput, LossInput,
+            PerplexityInput, TopKAccuracyInput, WerInput,
         },
     },
 };
@@ -56,7 +57,9 @@ impl Relaxed {
         let outcome = &learned.outcome;
         let least = |all: &Vec<(String, pc_core::Agreement)>| {
             // A NaN is less than anything.
-            all.iter().map(|(_, agreement)| agreement.cosine).fold(1.0, |least: f64, x| if !(x >= least) { x } else { least })
+            all.iter()
+                .map(|(_, agreement)| agreement.cosine)
+                .fold(1.0, |least: f64, x| if !(x >= least) { x } else { least })
         };
         Self {
             energy: outcome.energy.total(),
@@ -70,7 +73,8 @@ impl Relaxed {
     }
 }
 
-/// A model's own output, that of the feed-forward pass, and how the relaxation went. Metrics of the former take it as they would the model's.
+/// A model's own output, that of the feed-forward pass, and how the relaxation went. Metrics of the
+/// former take it as they would the model's.
 #[derive(Debug)]
 pub struct PcOutput<O> {
     /// The model's.
@@ -100,4 +104,13 @@ macro_rules! passes_on {
         })+
     };
 }
-passes_on!(AccuracyInput, CerInput, ConfusionStatsInput, HammingScoreInput, LossInput, PerplexityInput, TopKAccuracyInput, WerInput);
+passes_on!(
+    AccuracyInput,
+    CerInput,
+    ConfusionStatsInput,
+    HammingScoreInput,
+    LossInput,
+    PerplexityInput,
+    TopKAccuracyInput,
+    WerInput
+);

@@ -1,4 +1,5 @@
-//! The two custom operations that marks are made of, and the slot through which their backward passes report.
+//! The two custom operations that marks are made of, and the slot through which their backward
+//! passes report.
 
 use std::{
     any::Any,
@@ -20,8 +21,8 @@ use burn::backend::{
 
 use crate::BurnTensor;
 
-/// Where the backward pass of one mark leaves the cotangent that arrived at it. It belongs to one pass of one relaxation, so that relaxations on
-/// several threads share nothing.
+/// Where the backward pass of one mark leaves the cotangent that arrived at it. It belongs to one
+/// pass of one relaxation, so that relaxations on several threads share nothing.
 #[derive(Clone, Default)]
 pub(crate) struct Slot(Arc<Mutex<Option<Box<dyn Any + Send>>>>);
 
@@ -46,16 +47,29 @@ impl fmt::Debug for Slot {
 }
 
 /// The operations of a mark, for every backend of Burn. Users never call them.
-#[backend_extension(Flex: cfg(feature = "flex"), Cube: cfg(any(feature = "wgpu", feature = "cuda")), Autodiff)]
+#[backend_extension(Flex: cfg(feature = "flex"), Cube: cfg(any(feature = "wgpu",
+feature = "cuda")), Autodiff)]
 pub(crate) trait MarkOps: Backend {
-    /// Forward: `value`. Backward: leaves the cotangent in `slot`, and sends `seed` to what was `predicted`.
-    fn pc_cut(predicted: FloatTensor<Self>, value: FloatTensor<Self>, seed: FloatTensor<Self>, slot: Slot) -> FloatTensor<Self> {
+    /// Forward: `value`. Backward: leaves the cotangent in `slot`, and sends `seed` to what was
+    /// `predicted`.
+    fn pc_cut(
+        predicted: FloatTensor<Self>,
+        value: FloatTensor<Self>,
+        seed: FloatTensor<Self>,
+        slot: Slot,
+    ) -> FloatTensor<Self> {
         let _ = (predicted, seed, slot);
         value
     }
 
-    /// Forward: `value`. Backward: leaves the cotangent in `slot`, and sends `factor` times it to what was `predicted`.
-    fn pc_pass(predicted: FloatTensor<Self>, value: FloatTensor<Self>, factor: f64, slot: Slot) -> FloatTensor<Self> {
+    /// Forward: `value`. Backward: leaves the cotangent in `slot`, and sends `factor` times it to
+    /// what was `predicted`.
+    fn pc_pass(
+        predicted: FloatTensor<Self>,
+        value: FloatTensor<Self>,
+        factor: f64,
+        slot: Slot,
+    ) -> FloatTensor<Self> {
         let _ = (predicted, factor, slot);
         value
     }
@@ -79,13 +93,23 @@ impl MarkOps for burn::backend::Flex {}
 impl MarkOps for burn::backend::Cube {}
 
 impl<B: MarkOps, C: CheckpointStrategy> MarkOps for Autodiff<B, C> {
-    fn pc_cut(predicted: FloatTensor<Self>, value: FloatTensor<Self>, seed: FloatTensor<Self>, slot: Slot) -> FloatTensor<Self> {
+    fn pc_cut(
+        predicted: FloatTensor<Self>,
+        value: FloatTensor<Self>,
+        seed: FloatTensor<Self>,
+        slot: Slot,
+    ) -> FloatTensor<Self> {
         #[derive(Debug)]
         struct Cut;
         impl<B: MarkOps> Backward<B, 2> for Cut {
             type State = (Slot, FloatTensor<B>);
 
-            fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+            fn backward(
+                self,
+                ops: Ops<Self::State, 2>,
+                grads: &mut Gradients,
+                _: &mut Checkpointer,
+            ) {
                 let cotangent = grads.consume::<B>(&ops.node);
                 let (slot, seed) = ops.state;
                 slot.put(Box::new(cotangent));
@@ -107,18 +131,32 @@ impl<B: MarkOps, C: CheckpointStrategy> MarkOps for Autodiff<B, C> {
         }
     }
 
-    fn pc_pass(predicted: FloatTensor<Self>, value: FloatTensor<Self>, factor: f64, slot: Slot) -> FloatTensor<Self> {
+    fn pc_pass(
+        predicted: FloatTensor<Self>,
+        value: FloatTensor<Self>,
+        factor: f64,
+        slot: Slot,
+    ) -> FloatTensor<Self> {
         #[derive(Debug)]
         struct Pass;
         impl<B: MarkOps> Backward<B, 2> for Pass {
             type State = (Slot, f64);
 
-            fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+            fn backward(
+                self,
+                ops: Ops<Self::State, 2>,
+                grads: &mut Gradients,
+                _: &mut Checkpointer,
+            ) {
                 let cotangent = grads.consume::<B>(&ops.node);
                 let (slot, factor) = ops.state;
                 let [predicted, _] = ops.parents;
                 if let Some(predicted) = predicted {
-                    let sent = if factor == 1.0 { cotangent.clone() } else { B::float_mul_scalar(cotangent.clone(), factor.into()) };
+                    let sent = if factor == 1.0 {
+                        cotangent.clone()
+                    } else {
+                        B::float_mul_scalar(cotangent.clone(), factor.into())
+                    };
                     grads.register::<B>(predicted.id, sent);
                 }
                 slot.put(Box::new(cotangent));
@@ -148,7 +186,11 @@ pub(super) enum Link {
 }
 
 /// Puts `value` in the place of `predicted`, and says where its cotangent will be left.
-pub(super) fn link(predicted: DispatchTensor, value: &BurnTensor, link: Link) -> (DispatchTensor, Slot) {
+pub(super) fn link(
+    predicted: DispatchTensor,
+    value: &BurnTensor,
+    link: Link,
+) -> (DispatchTensor, Slot) {
     // The caller's gradient checkpointing strategy is kept.
     let strategy = predicted.autodiff;
     let lift = |tensor: &BurnTensor| {
@@ -169,5 +211,6 @@ pub(super) fn link(predicted: DispatchTensor, value: &BurnTensor, link: Link) ->
 
 /// The cotangent that the backward pass left, where it came by.
 pub(super) fn arrived(slot: &Slot, like: &BurnTensor) -> Option<BurnTensor> {
-    slot.is_filled().then(|| BurnTensor::wrap(Dispatch::pc_take(like.as_dispatch().clone(), slot.clone())))
+    slot.is_filled()
+        .then(|| BurnTensor::wrap(Dispatch::pc_take(like.as_dispatch().clone(), slot.clone())))
 }

@@ -32,8 +32,13 @@ pub(super) fn collect<M: Module>(
 ///
 /// # Errors
 /// A gradient that is shaped unlike its parameter.
-pub(super) fn register<M: Module>(model: &M, parameters: &Parameters, gradients: &Gradients<BurnTensor>) -> Result<GradientsParams> {
-    let mut register = Register { parameters, gradients, out: GradientsParams::new(), problem: None };
+pub(super) fn register<M: Module>(
+    model: &M,
+    parameters: &Parameters,
+    gradients: &Gradients<BurnTensor>,
+) -> Result<GradientsParams> {
+    let mut register =
+        Register { parameters, gradients, out: GradientsParams::new(), problem: None };
     model.visit(&mut register);
     register.problem.map_or(Ok(register.out), Err)
 }
@@ -49,7 +54,9 @@ struct Collect<'a> {
 
 impl ModuleVisitor for Collect<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let Some(index) = self.parameters.iter().position(|(id, _)| *id == param.id) else { return };
+        let Some(index) = self.parameters.iter().position(|(id, _)| *id == param.id) else {
+            return;
+        };
         let Some(gradient) = self.gradients.remove::<D>(param.id) else { return };
         let id = pc_core::ParamId::new(index);
         match BurnTensor::new(gradient) {
@@ -79,7 +86,9 @@ struct Register<'a> {
 
 impl ModuleVisitor for Register<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let Some(index) = self.parameters.iter().position(|(id, _)| *id == param.id) else { return };
+        let Some(index) = self.parameters.iter().position(|(id, _)| *id == param.id) else {
+            return;
+        };
         let Some(gradient) = self.gradients.get(pc_core::ParamId::new(index)) else { return };
         match gradient.to_tensor::<D>() {
             Ok(tensor) => self.out.register(param.id, tensor),

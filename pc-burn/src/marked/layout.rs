@@ -1,4 +1,5 @@
-//! What the marks of a program are to one another: found by a survey at the first batch, and checked at every mark of every pass.
+//! What the marks of a program are to one another: found by a survey at the first batch, and
+//! checked at every mark of every pass.
 
 use std::sync::Arc;
 
@@ -24,7 +25,8 @@ type Tape = <Dispatch as AutodiffBackend>::Gradients;
 pub(super) enum Place {
     /// A vertex of the network.
     Vertex(usize),
-    /// It feeds the loss and nothing else. The loss holds it at its drive, so it is part of how the loss is predicted.
+    /// It feeds the loss and nothing else. The loss holds it at its drive, so it is part of how the
+    /// loss is predicted.
     Output,
 }
 
@@ -50,12 +52,20 @@ impl Layout {
 
     /// The mark of each vertex, in order.
     pub(super) fn marks(&self) -> impl Iterator<Item = usize> + '_ {
-        self.places.iter().enumerate().filter(|(_, place)| matches!(place, Place::Vertex(_))).map(|(mark, _)| mark)
+        self.places
+            .iter()
+            .enumerate()
+            .filter(|(_, place)| matches!(place, Place::Vertex(_)))
+            .map(|(mark, _)| mark)
     }
 
     /// The marks that feed the loss and nothing else.
     pub(super) fn outputs(&self) -> impl Iterator<Item = usize> + '_ {
-        self.places.iter().enumerate().filter(|(_, place)| matches!(place, Place::Output)).map(|(mark, _)| mark)
+        self.places
+            .iter()
+            .enumerate()
+            .filter(|(_, place)| matches!(place, Place::Output))
+            .map(|(mark, _)| mark)
     }
 
     /// The number of samples: the first dimension of the first mark.
@@ -67,19 +77,32 @@ impl Layout {
     ///
     /// # Errors
     /// A mark that was not there before, or has another name or shape.
-    pub(super) fn place(&self, index: usize, name: Option<&'static str>, shape: &[usize]) -> Result<Place> {
+    pub(super) fn place(
+        &self,
+        index: usize,
+        name: Option<&'static str>,
+        shape: &[usize],
+    ) -> Result<Place> {
         let Some(place) = self.places.get(index) else {
-            return Err(
-                changed(format!("the program marks more vertices than before, which were {}", self.places.len())).at(&label(index, name))
-            );
+            return Err(changed(format!(
+                "the program marks more vertices than before, which were {}",
+                self.places.len()
+            ))
+            .at(&label(index, name)));
         };
         if self.names[index] != name {
             let before = label(index, self.names[index]);
-            return Err(changed(format!("the program marked `{before}` in its place before: vertices must come in one order"))
-                .at(&label(index, name)));
+            return Err(changed(format!(
+                "the program marked `{before}` in its place before: vertices must come in one order"
+            ))
+            .at(&label(index, name)));
         }
         if self.shapes[index] != shape {
-            return Err(changed(format!("its shape is {shape:?}, and was {:?} before", self.shapes[index])).at(&label(index, name)));
+            return Err(changed(format!(
+                "its shape is {shape:?}, and was {:?} before",
+                self.shapes[index]
+            ))
+            .at(&label(index, name)));
         }
         Ok(*place)
     }
@@ -88,17 +111,24 @@ impl Layout {
     /// Fewer marks than before.
     pub(super) fn check_count(&self, count: usize) -> Result<()> {
         if count < self.places.len() {
-            return Err(changed(format!("the program marked {count} vertices, and {} before", self.places.len())));
+            return Err(changed(format!(
+                "the program marked {count} vertices, and {} before",
+                self.places.len()
+            )));
         }
         Ok(())
     }
 
     fn is_of(&self, sights: &[Sight]) -> bool {
         self.places.len() == sights.len()
-            && sights.iter().enumerate().all(|(index, sight)| self.place(index, sight.name, &sight.shape).is_ok())
+            && sights
+                .iter()
+                .enumerate()
+                .all(|(index, sight)| self.place(index, sight.name, &sight.shape).is_ok())
     }
 
-    /// Finds what depends on what: one forward pass for the loss, and one for every mark, each pulled back to the marks before it.
+    /// Finds what depends on what: one forward pass for the loss, and one for every mark, each
+    /// pulled back to the marks before it.
     fn find<M: Module, P: Program<M>>(model: &M, program: &mut P) -> Result<Self> {
         // A copy of its own running statistics, so that a survey leaves no trace.
         let copy = apart(model);
@@ -114,12 +144,17 @@ impl Layout {
         };
         let mut depends = Vec::with_capacity(sights.len());
         for index in 0..sights.len() {
-            // A tape is gone after one backward pass, and segments may share parts of it: each has its own.
+            // A tape is gone after one backward pass, and segments may share parts of it: each has
+            // its own.
             let (_loss, drawn, again) = survey(&copy, program)?;
             // A program that draws does so in every pass. Once alone it was another thread.
             random &= drawn;
             let Some(sight) = again.get(index) else {
-                return Err(changed(format!("the program marked {} vertices, and {} before", again.len(), sights.len())));
+                return Err(changed(format!(
+                    "the program marked {} vertices, and {} before",
+                    again.len(),
+                    sights.len()
+                )));
             };
             if !Dispatch::is_tracked(&sight.predicted) {
                 depends.push((Vec::new(), Vec::new()));
@@ -161,7 +196,9 @@ impl Layout {
             Place::Vertex(vertex) => Some(VertexId::new(vertex)),
             Place::Output => None,
         };
-        let ids = |found: &[usize]| found.iter().map(|&parameter| pc_core::ParamId::new(parameter)).collect();
+        let ids = |found: &[usize]| {
+            found.iter().map(|&parameter| pc_core::ParamId::new(parameter)).collect()
+        };
         of_loss.0.extend(feeds.0.iter().filter_map(vertex));
         for (mark, sight) in sights.iter().enumerate() {
             let (parents, uses) = &depends[mark];
@@ -169,7 +206,12 @@ impl Layout {
                 Some(of) => {
                     names.push(label(mark, sight.name));
                     let parents = parents.iter().filter_map(vertex).collect();
-                    predictions.push(Prediction { of, parents, parameters: ids(uses), precision: 1.0 });
+                    predictions.push(Prediction {
+                        of,
+                        parents,
+                        parameters: ids(uses),
+                        precision: 1.0,
+                    });
                     let mut zero = sight.prediction();
                     zero.fill(0.0);
                     zeros.push(zero);
@@ -185,7 +227,12 @@ impl Layout {
         of_loss.1.sort_unstable();
         of_loss.1.dedup();
         names.push("loss".to_owned());
-        predictions.push(Prediction { of: VertexId::new(count), parents: of_loss.0, parameters: ids(&of_loss.1), precision: 1.0 });
+        predictions.push(Prediction {
+            of: VertexId::new(count),
+            parents: of_loss.0,
+            parameters: ids(&of_loss.1),
+            precision: 1.0,
+        });
         let mut zero = loss;
         zero.fill(0.0);
         zeros.push(zero);
@@ -218,7 +265,11 @@ impl Layouts {
     ///
     /// # Errors
     /// Marks that change from one forward pass to the next.
-    pub(super) fn find<M: Module, P: Program<M>>(&mut self, model: &M, program: &mut P) -> Result<Arc<Layout>> {
+    pub(super) fn find<M: Module, P: Program<M>>(
+        &mut self,
+        model: &M,
+        program: &mut P,
+    ) -> Result<Arc<Layout>> {
         let known = if self.0.is_empty() {
             None
         } else {
@@ -236,7 +287,10 @@ impl Layouts {
 }
 
 /// A forward pass whose marks are leaves.
-fn survey<M: Module, P: Program<M>>(model: &M, program: &mut P) -> Result<(Tensor<1>, bool, Vec<Sight>)> {
+fn survey<M: Module, P: Program<M>>(
+    model: &M,
+    program: &mut P,
+) -> Result<(Tensor<1>, bool, Vec<Sight>)> {
     let mut forward = || pass::run(Plan::Survey, || program.forward(model));
     let ((loss, mut pass), random) = draws(&model.devices(), &mut forward);
     pass.check()?;
@@ -245,11 +299,14 @@ fn survey<M: Module, P: Program<M>>(model: &M, program: &mut P) -> Result<(Tenso
 
 /// Which of the marks before `end` a backward pass has reached.
 fn parents(sights: &[Sight], grads: &Tape, end: usize) -> Vec<usize> {
-    let reached = |sight: &Sight| sight.leaf.as_ref().is_some_and(|leaf| Dispatch::grad(leaf, grads).is_some());
+    let reached = |sight: &Sight| {
+        sight.leaf.as_ref().is_some_and(|leaf| Dispatch::grad(leaf, grads).is_some())
+    };
     (0..end).filter(|&index| reached(&sights[index])).collect()
 }
 
-/// A training copy of a model with running statistics of its own, and the model's gradient checkpointing.
+/// A training copy of a model with running statistics of its own, and the model's gradient
+/// checkpointing.
 pub(super) fn apart<M: Module>(model: &M) -> M {
     struct Kept(Vec<(ParamId, GradientCheckpointingStrategy)>);
     impl ModuleVisitor for Kept {
@@ -262,7 +319,9 @@ pub(super) fn apart<M: Module>(model: &M) -> M {
     impl ModuleMapper for Kept {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
             match self.0.iter().find(|(id, _)| *id == param.id) {
-                Some((_, strategy)) => param.map(|tensor| tensor.with_gradient_checkpointing_strategy(*strategy)),
+                Some((_, strategy)) => {
+                    param.map(|tensor| tensor.with_gradient_checkpointing_strategy(*strategy))
+                }
                 None => param,
             }
         }
@@ -271,7 +330,11 @@ pub(super) fn apart<M: Module>(model: &M) -> M {
     model.visit(&mut kept);
     // Going to validation and back leaves the strategy behind.
     let copy = model.valid().train();
-    if kept.0.iter().all(|(_, strategy)| *strategy == GradientCheckpointingStrategy::default()) { copy } else { copy.map(&mut kept) }
+    if kept.0.iter().all(|(_, strategy)| *strategy == GradientCheckpointingStrategy::default()) {
+        copy
+    } else {
+        copy.map(&mut kept)
+    }
 }
 
 /// The parameters that learn, with their paths in the module.
@@ -289,7 +352,8 @@ pub(super) fn parameters_of<M: Module>(model: &M) -> Vec<(ParamId, String)> {
             self.path.pop();
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            // Reading a lazily initialised parameter makes it; before that no copy of it would have the same numbers.
+            // Reading a lazily initialised parameter makes it; before that no copy of it would have
+            // the same numbers.
             let _made = param.val();
             if param.is_require_grad() && self.found.iter().all(|(id, _)| *id != param.id) {
                 self.found.push((param.id, self.path.join(".")));

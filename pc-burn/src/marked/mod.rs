@@ -15,10 +15,12 @@ pub(crate) use step::Marked;
 
 use burn::tensor::Tensor;
 
-/// Says that `x` is a vertex: a value of the predictive-coding graph. Everything between two marks is one vertex's prediction function.
+/// Says that `x` is a vertex: a value of the predictive-coding graph. Everything between two marks
+/// is one vertex's prediction function.
 ///
-/// Mark the output too. The last marks, those that feed the loss and no other vertex, are held at the loss's drive, `e = -dL/dmu`; what comes after them
-/// counts as part of the loss. A vertex that feeds both the loss and other vertices stays free, and the loss pulls at it.
+/// Mark the output too. The last marks, those that feed the loss and no other vertex, are held at
+/// the loss's drive, `e = -dL/dmu`; what comes after them counts as part of the loss. A vertex that
+/// feeds both the loss and other vertices stays free, and the loss pulls at it.
 ///
 /// Outside of a relaxation, and on tensors without autodiff, it is the identity and costs nothing.
 ///
@@ -44,7 +46,8 @@ pub fn vertex<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     mark(x, None)
 }
 
-/// As [`vertex`], with a name that errors and reports will use. A name may come more than once (a layer in a loop): the count is added to it.
+/// As [`vertex`], with a name that errors and reports will use. A name may come more than once (a
+/// layer in a loop): the count is added to it.
 pub fn named_vertex<const D: usize>(name: &'static str, x: Tensor<D>) -> Tensor<D> {
     mark(x, Some(name))
 }

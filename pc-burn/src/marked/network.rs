@@ -2,7 +2,8 @@
 
 use burn::module::Module;
 use pc_core::{
-    Abilities, Clamps, Drives, Forward, Gradients, Network, Residuals, Result, Settings, State, Tensor as _, Topology, VertexId, Want,
+    Abilities, Clamps, Drives, Forward, Gradients, Network, Residuals, Result, Settings, State,
+    Tensor as _, Topology, VertexId, Want,
 };
 
 use super::{
@@ -27,7 +28,8 @@ impl<M: Module, P: Program<M>> Network for Marked<'_, M, P> {
 
     fn prepare(&mut self, _: &Clamps<BurnTensor>, values: &mut Vec<BurnTensor>) -> Result<bool> {
         let zeros = &self.layout.zeros;
-        let fits = values.len() == zeros.len() && values.iter().zip(zeros).all(|(value, zero)| value.has_shape(&zero.shape()));
+        let fits = values.len() == zeros.len()
+            && values.iter().zip(zeros).all(|(value, zero)| value.has_shape(&zero.shape()));
         if !fits {
             values.clone_from(zeros);
         }
@@ -42,10 +44,15 @@ impl<M: Module, P: Program<M>> Network for Marked<'_, M, P> {
         let count = self.layout.vertices();
         let offsets = (!pass.offsets.is_empty()).then(|| self.values(pass.offsets));
         let (links, fresh) = match (pass.sweep, &offsets) {
-            (Some(weights), _) => (Links::Passing(self.factors(weights)), Fresh::Sweep(self.factors(weights))),
+            (Some(weights), _) => {
+                (Links::Passing(self.factors(weights)), Fresh::Sweep(self.factors(weights)))
+            }
             // A pass that only predicts has no errors but the loss's.
             (None, None) => (Links::Errors(vec![None; count]), Fresh::Pull(only_loss(count))),
-            (None, Some(offsets)) => (Links::Errors(offsets.iter().cloned().map(Some).collect()), Fresh::Pull(vec![true; count + 1])),
+            (None, Some(offsets)) => (
+                Links::Errors(offsets.iter().cloned().map(Some).collect()),
+                Fresh::Pull(vec![true; count + 1]),
+            ),
         };
         let values = offsets.clone().map_or(Values::Predicted, Values::Offset);
         let learns = pass.settings.learns;
@@ -64,7 +71,13 @@ impl<M: Module, P: Program<M>> Network for Marked<'_, M, P> {
         Ok(())
     }
 
-    fn refer(&mut self, state: &State<BurnTensor>, settings: Settings, after_forward: bool, into: &mut Tape) -> Result<()> {
+    fn refer(
+        &mut self,
+        state: &State<BurnTensor>,
+        settings: Settings,
+        after_forward: bool,
+        into: &mut Tape,
+    ) -> Result<()> {
         if after_forward {
             return Ok(());
         }
@@ -93,7 +106,9 @@ impl<M: Module, P: Program<M>> Network for Marked<'_, M, P> {
         let mut deltas = Vec::with_capacity(count);
         for vertex in 0..count {
             let prediction = &self.layout.topology.predictions()[vertex];
-            let differs = state.moved[vertex] || residuals.nonzero[vertex] || settings.may_change(prediction, &state.moved);
+            let differs = state.moved[vertex]
+                || residuals.nonzero[vertex]
+                || settings.may_change(prediction, &state.moved);
             let reference = into.references.get(vertex).and_then(Clone::clone).filter(|_| differs);
             deltas.push(reference.map(|reference| Delta {
                 residual: residuals.get(vertex).cloned(),
@@ -104,7 +119,10 @@ impl<M: Module, P: Program<M>> Network for Marked<'_, M, P> {
         let mut seeded: Vec<bool> = deltas.iter().map(Option::is_some).collect();
         seeded.push(true);
         let values = Values::Given(self.values(&state.values));
-        let found = self.pass(Request { values, links: Links::Deltas(deltas), learns: settings.learns }, into)?;
+        let found = self.pass(
+            Request { values, links: Links::Deltas(deltas), learns: settings.learns },
+            into,
+        )?;
         for (error, found) in errors.iter_mut().zip(found) {
             if let Some(found) = found {
                 *error = found;
@@ -133,7 +151,9 @@ impl<M: Module, P: Program<M>> Network for Marked<'_, M, P> {
         if at.pulled.len() != count + 1 {
             at.pulled = vec![None; count + 1];
         }
-        for (index, cotangent) in cotangents.iter().enumerate().filter(|(index, _)| want.prediction(*index)) {
+        for (index, cotangent) in
+            cotangents.iter().enumerate().filter(|(index, _)| want.prediction(*index))
+        {
             at.pulled[index] = Some(cotangent.clone());
         }
         if let Fresh::Pull(seeded) = std::mem::take(&mut at.fresh)
@@ -145,8 +165,13 @@ impl<M: Module, P: Program<M>> Network for Marked<'_, M, P> {
         // Weights learn from the errors asked for; forces come from all that have been pulled.
         let learns = gradients.is_some();
         let chosen = |index: usize| if learns { want.prediction(index) } else { true };
-        let errors = (0..count).map(|index| at.pulled[index].clone().filter(|_| chosen(index))).collect();
-        let forces = if learns && want.forces.is_empty() { Some(std::mem::take(&mut at.forces)) } else { None };
+        let errors =
+            (0..count).map(|index| at.pulled[index].clone().filter(|_| chosen(index))).collect();
+        let forces = if learns && want.forces.is_empty() {
+            Some(std::mem::take(&mut at.forces))
+        } else {
+            None
+        };
         let predictions = std::mem::take(&mut at.predictions);
         let values = Values::Given(self.values(&state.values));
         let loss = at.pulled[count].is_some() && chosen(count);
@@ -176,12 +201,17 @@ impl<M: Module, P: Program<M>> Network for Marked<'_, M, P> {
         at: &mut Tape,
     ) -> Result<()> {
         let factors = self.factors(drives.weights);
-        if std::mem::take(&mut at.fresh) == Fresh::Sweep(factors.clone()) && (gradients.is_none() || at.gradients.is_some()) {
+        if std::mem::take(&mut at.fresh) == Fresh::Sweep(factors.clone())
+            && (gradients.is_none() || at.gradients.is_some())
+        {
             return self.hand_out(at, gradients);
         }
         let values = Values::Given(self.values(&state.values));
         let predictions = std::mem::take(&mut at.predictions);
-        self.pass(Request { values, links: Links::Passing(factors), learns: gradients.is_some() }, at)?;
+        self.pass(
+            Request { values, links: Links::Passing(factors), learns: gradients.is_some() },
+            at,
+        )?;
         at.predictions = predictions;
         self.hand_out(at, gradients)
     }
@@ -201,7 +231,8 @@ impl<M: Module, P: Program<M>> Marked<'_, M, P> {
         values[..self.layout.vertices()].to_vec()
     }
 
-    /// What is passed on at each vertex, so that a vertex of this weight sends that many times its own cotangent.
+    /// What is passed on at each vertex, so that a vertex of this weight sends that many times its
+    /// own cotangent.
     fn factors(&self, weights: &[f64]) -> Vec<f64> {
         // Behind vertex i flows w_i delta_i; what arrives at it is w_child delta_i.
         (0..self.layout.vertices())
@@ -216,7 +247,8 @@ impl<M: Module, P: Program<M>> Marked<'_, M, P> {
 
 /// The weight with which the children of a vertex send: they agree, or there is no sweep.
 fn arriving_weights(topology: &Topology, weights: &[f64], vertex: usize) -> f64 {
-    let child = topology.children(VertexId::new(vertex)).first().map(|(prediction, _)| prediction.index());
+    let child =
+        topology.children(VertexId::new(vertex)).first().map(|(prediction, _)| prediction.index());
     child.and_then(|child| weights.get(child)).copied().unwrap_or(1.0)
 }
 

@@ -2,7 +2,9 @@
 
 use std::{cell::RefCell, sync::Arc};
 
-use burn::backend::{AutodiffBackend, Dispatch, DispatchTensor, TensorMetadata, ops::FloatTensorOps};
+use burn::backend::{
+    AutodiffBackend, Dispatch, DispatchTensor, TensorMetadata, ops::FloatTensorOps,
+};
 use pc_core::{Error, ErrorKind, Tensor as _};
 
 use super::{
@@ -28,7 +30,8 @@ pub(super) enum Plan {
         links: Links,
         /// By vertex: whether the backward pass must get through, to something before it.
         passed: Vec<bool>,
-        /// The drive's factor, `n lambda`: errors are sent as `-e / unit`, so that the program's own loss brings parameter gradients to scale.
+        /// The drive's factor, `n lambda`: errors are sent as `-e / unit`, so that the program's
+        /// own loss brings parameter gradients to scale.
         unit: f64,
     },
 }
@@ -51,7 +54,8 @@ pub(super) enum Links {
     Errors(Vec<Option<BurnTensor>>),
     /// The errors at the values, `e = v - f`.
     Gaps,
-    /// The errors at the values in the form that does not cancel, `e = r + d - (f - f_ref)`; nothing where nothing has moved.
+    /// The errors at the values in the form that does not cancel, `e = r + d - (f - f_ref)`;
+    /// nothing where nothing has moved.
     Deltas(Vec<Option<Delta>>),
     /// What arrives, times a factor.
     Passing(Vec<f64>),
@@ -99,7 +103,8 @@ pub(super) struct Pass {
     problem: Option<Error>,
 }
 
-/// Runs `program` with every mark on this thread following `plan`. Marks outside are not disturbed, also where the program panics.
+/// Runs `program` with every mark on this thread following `plan`. Marks outside are not disturbed,
+/// also where the program panics.
 pub(super) fn run<R>(plan: Plan, program: impl FnOnce() -> R) -> (R, Pass) {
     /// Puts the pass that was interrupted back, whatever happens.
     struct Restore(Option<Pass>);
@@ -113,7 +118,14 @@ pub(super) fn run<R>(plan: Plan, program: impl FnOnce() -> R) -> (R, Pass) {
     let result = program();
     let pass = CURRENT.with(|current| current.borrow_mut().take());
     drop(outer);
-    (result, pass.unwrap_or_else(|| Pass { plan: Plan::Survey, sights: Vec::new(), problem: Some(lost()) }))
+    (
+        result,
+        pass.unwrap_or_else(|| Pass {
+            plan: Plan::Survey,
+            sights: Vec::new(),
+            problem: Some(lost()),
+        }),
+    )
 }
 
 fn lost() -> Error {
@@ -129,7 +141,14 @@ impl Pass {
     fn mark(&mut self, x: DispatchTensor, name: Option<&'static str>) -> DispatchTensor {
         let index = self.sights.len();
         let shape = x.shape().to_vec();
-        let sight = |predicted| Sight { name, shape: shape.clone(), predicted, leaf: None, error: None, slot: None };
+        let sight = |predicted| Sight {
+            name,
+            shape: shape.clone(),
+            predicted,
+            leaf: None,
+            error: None,
+            slot: None,
+        };
         let (sight, out) = match &self.plan {
             Plan::Survey => {
                 let mut inner = Dispatch::from_inner(Dispatch::inner(x.clone()));
@@ -137,10 +156,13 @@ impl Pass {
                 let leaf = Dispatch::float_set_require_grad(inner, true);
                 (Sight { leaf: Some(leaf.clone()), ..sight(x) }, leaf)
             }
-            Plan::Run { layout, values, links, passed, unit } => match layout.place(index, name, &shape) {
+            Plan::Run { layout, values, links, passed, unit } => match layout
+                .place(index, name, &shape)
+            {
                 Err(error) => {
                     self.problem.get_or_insert(error);
-                    // Tracked like any other, so that a program which runs its own backward pass gets through it, to where the error is seen.
+                    // Tracked like any other, so that a program which runs its own backward pass
+                    // gets through it, to where the error is seen.
                     let prediction = BurnTensor::wrap(x.clone());
                     let (out, _) = link(x, &prediction, Link::Passing(1.0));
                     (sight(prediction.into_dispatch()), out)
@@ -154,7 +176,9 @@ impl Pass {
                     let prediction = BurnTensor::wrap(x.clone());
                     let (value, error, how) = at_vertex(vertex, &prediction, values, links, *unit);
                     let how = match how {
-                        Link::Severed if passed[vertex] => Link::Seeded(prediction.zeros(&prediction.shape())),
+                        Link::Severed if passed[vertex] => {
+                            Link::Seeded(prediction.zeros(&prediction.shape()))
+                        }
                         how => how,
                     };
                     let (out, slot) = link(x, &value, how);
@@ -182,7 +206,13 @@ impl Pass {
 }
 
 /// The value that a vertex takes, its error where the pass finds it, and what its mark does.
-fn at_vertex(vertex: usize, prediction: &BurnTensor, values: &Values, links: &Links, unit: f64) -> (BurnTensor, Option<BurnTensor>, Link) {
+fn at_vertex(
+    vertex: usize,
+    prediction: &BurnTensor,
+    values: &Values,
+    links: &Links,
+    unit: f64,
+) -> (BurnTensor, Option<BurnTensor>, Link) {
     let value = match values {
         Values::Predicted => prediction.clone(),
         Values::Offset(offsets) => {

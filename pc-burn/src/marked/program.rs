@@ -10,7 +10,8 @@ pub(crate) trait Program<M: Module> {
     /// The loss alone.
     fn forward(&mut self, model: &M) -> Tensor<1>;
 
-    /// Forward and backward: the gradients of the model's parameters, the loss, and what else there is.
+    /// Forward and backward: the gradients of the model's parameters, the loss, and what else there
+    /// is.
     fn step(&mut self, model: &M) -> (GradientsParams, Tensor<1>, Self::Output);
 }
 
@@ -27,7 +28,11 @@ impl<M: Module, F: FnMut(&M) -> Tensor<1>> Program<M> for Forward<F> {
 
     fn step(&mut self, model: &M) -> (GradientsParams, Tensor<1>, ()) {
         let loss = (self.0)(model);
-        let gradients = if loss.is_tracked() { GradientsParams::from_grads(loss.backward(), model) } else { GradientsParams::new() };
+        let gradients = if loss.is_tracked() {
+            GradientsParams::from_grads(loss.backward(), model)
+        } else {
+            GradientsParams::new()
+        };
         (gradients, loss, ())
     }
 }

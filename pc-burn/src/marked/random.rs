@@ -23,7 +23,8 @@ impl Draws {
         Self { devices: devices.to_vec(), seed: seed_from(devices), after: None }
     }
 
-    /// Sets the generators to the beginning of the step; no other relaxation does while the guard lives.
+    /// Sets the generators to the beginning of the step; no other relaxation does while the guard
+    /// lives.
     pub(super) fn rewind(&self) -> MutexGuard<'static, ()> {
         let turn = turn();
         for device in &self.devices {
@@ -32,8 +33,8 @@ impl Draws {
         turn
     }
 
-    /// Whether the program, which has just run, drew what it drew in the first pass. It did not where someone else drew from the same
-    /// generators meanwhile, on another thread.
+    /// Whether the program, which has just run, drew what it drew in the first pass. It did not
+    /// where someone else drew from the same generators meanwhile, on another thread.
     pub(super) fn undisturbed(&mut self) -> bool {
         let now: Vec<u64> = self.devices.iter().map(next).collect();
         *self.after.get_or_insert_with(|| now.clone()) == now
@@ -70,5 +71,8 @@ fn seed_from(devices: &[Device]) -> u64 {
 /// The next number of a device's generator.
 fn next(device: &Device) -> u64 {
     let drawn = Tensor::<1>::random([4], Distribution::Uniform(0.0, 1.0), &device.clone().inner());
-    drawn.into_data().iter::<f64>().fold(0, |seed, x| (seed << 16) ^ (x * f64::from(u32::MAX)) as u64)
+    drawn
+        .into_data()
+        .iter::<f64>()
+        .fold(0, |seed, x| (seed << 16) ^ (x * f64::from(u32::MAX)) as u64)
 }

@@ -1,4 +1,5 @@
-//! A model and its program in one step of training: the passes, forward and backward, that the engine's questions come to.
+//! A model and its program in one step of training: the passes, forward and backward, that the
+//! engine's questions come to.
 
 use std::sync::Arc;
 
@@ -28,7 +29,8 @@ pub(crate) struct Marked<'a, M: Module, P: Program<M>> {
     /// `lambda`.
     weight: f64,
     draws: Option<Draws>,
-    /// For passes without parameter gradients, and for such with them whose running statistics do not count.
+    /// For passes without parameter gradients, and for such with them whose running statistics do
+    /// not count.
     silent: Option<M>,
     learning: Option<M>,
     /// Whether the model itself has run, which moves its running statistics.
@@ -78,7 +80,13 @@ pub(super) struct Request {
 }
 
 impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
-    pub(crate) fn new(model: M, program: &'a mut P, layouts: &mut Layouts, samples: Option<f64>, weight: f64) -> Result<Self> {
+    pub(crate) fn new(
+        model: M,
+        program: &'a mut P,
+        layouts: &mut Layouts,
+        samples: Option<f64>,
+        weight: f64,
+    ) -> Result<Self> {
         let parameters = parameters_of(&model);
         let layout = match layouts.last() {
             Some(layout) => layout,
@@ -130,7 +138,8 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
             self.draws = Some(Draws::new(&self.model.devices()));
         }
         self.stale = false;
-        // `counted` stays: statistics that the first, feed-forward pass has moved have seen this batch.
+        // `counted` stays: statistics that the first, feed-forward pass has moved have seen this
+        // batch.
         self.first = None;
         Ok(())
     }
@@ -173,12 +182,18 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
     }
 
     /// The gradients as Burn's optimisers take them.
-    pub(crate) fn gradients_params(&self, gradients: &Gradients<BurnTensor>) -> Result<GradientsParams> {
+    pub(crate) fn gradients_params(
+        &self,
+        gradients: &Gradients<BurnTensor>,
+    ) -> Result<GradientsParams> {
         gradients::register(&self.model, &self.parameters, gradients)
     }
 
     /// How gradients agree with backprop's, by parameter; for one more pass.
-    pub(crate) fn agreement(&mut self, gradients: &Gradients<BurnTensor>) -> Result<Vec<(String, Agreement)>> {
+    pub(crate) fn agreement(
+        &mut self,
+        gradients: &Gradients<BurnTensor>,
+    ) -> Result<Vec<(String, Agreement)>> {
         let model = self.learning.get_or_insert_with(|| apart(&self.model));
         let mut attempts = 0;
         let found = loop {
@@ -202,7 +217,11 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
     }
 
     /// One forward and one backward pass.
-    pub(super) fn pass(&mut self, request: Request, at: &mut Tape) -> Result<Vec<Option<BurnTensor>>> {
+    pub(super) fn pass(
+        &mut self,
+        request: Request,
+        at: &mut Tape,
+    ) -> Result<Vec<Option<BurnTensor>>> {
         let Request { values, links, learns } = request;
         let factors = match &links {
             Links::Passing(factors) => Some(factors.clone()),
@@ -243,7 +262,11 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
         }
         let loss = BurnTensor::new(loss)?;
         if loss.shape().iter().product::<usize>() != 1 {
-            let message = format!("the loss must be one number, not a tensor shaped {:?}: reduce it by its mean or sum", loss.shape());
+            let message = format!(
+                "the loss must be one number, not a tensor shaped {:?}: reduce it by its mean or \
+                 sum",
+                loss.shape()
+            );
             return Err(Error::new(ErrorKind::Shape, message).at("loss"));
         }
         if first {
@@ -252,9 +275,13 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
         }
         let layout = Arc::clone(&self.layout);
         if first {
-            let at_outputs: Vec<f64> =
-                layout.outputs().filter_map(|mark| pass.sights[mark].cotangent()).map(|cotangent| cotangent.norm_squared()).collect();
-            self.drive = (!at_outputs.is_empty()).then(|| unit * at_outputs.iter().sum::<f64>().sqrt());
+            let at_outputs: Vec<f64> = layout
+                .outputs()
+                .filter_map(|mark| pass.sights[mark].cotangent())
+                .map(|cotangent| cotangent.norm_squared())
+                .collect();
+            self.drive =
+                (!at_outputs.is_empty()).then(|| unit * at_outputs.iter().sum::<f64>().sqrt());
         }
         let count = layout.vertices();
         at.predictions = Vec::with_capacity(count + 1);
@@ -263,8 +290,10 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
         for (vertex, mark) in layout.marks().enumerate() {
             let sight = &mut pass.sights[mark];
             at.predictions.push(Some(sight.prediction()));
-            // A cotangent that came by scaled is what it would have been, times what its children had; where that is 0 nothing came.
-            let scale = factors.as_ref().map_or(1.0, |factors| arriving(&layout.topology, factors, vertex));
+            // A cotangent that came by scaled is what it would have been, times what its children
+            // had; where that is 0 nothing came.
+            let scale =
+                factors.as_ref().map_or(1.0, |factors| arriving(&layout.topology, factors, vertex));
             let force = sight.cotangent().filter(|_| scale != 0.0).map(|mut cotangent| {
                 cotangent.scale(-unit / scale);
                 cotangent
@@ -278,7 +307,8 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
         Ok(errors)
     }
 
-    /// By vertex: whether something before it is pulled, so that the backward pass must get there, also where the vertex itself sends nothing.
+    /// By vertex: whether something before it is pulled, so that the backward pass must get there,
+    /// also where the vertex itself sends nothing.
     fn passed(&self, links: &Links) -> Vec<bool> {
         let seeded = |vertex: usize| match links {
             Links::Errors(errors) => errors[vertex].is_some(),
@@ -288,7 +318,8 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
         let mut passed = vec![false; self.layout.vertices()];
         for vertex in 0..passed.len() {
             let parents = &self.layout.topology.predictions()[vertex].parents;
-            passed[vertex] = parents.iter().any(|parent| seeded(parent.index()) || passed[parent.index()]);
+            passed[vertex] =
+                parents.iter().any(|parent| seeded(parent.index()) || passed[parent.index()]);
         }
         passed
     }
@@ -298,21 +329,32 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
         gradients::collect(&self.model, &self.parameters, gradients, self.weight, out)
     }
 
-    pub(super) fn hand_out(&self, at: &mut Tape, gradients: Option<&mut Gradients<BurnTensor>>) -> Result<()> {
+    pub(super) fn hand_out(
+        &self,
+        at: &mut Tape,
+        gradients: Option<&mut Gradients<BurnTensor>>,
+    ) -> Result<()> {
         match (gradients, at.gradients.take()) {
             (Some(out), Some(found)) => self.collect(found, out),
             _ => Ok(()),
         }
     }
 
-    /// A pass that pulls given errors. The program always pulls its loss; where that is not wanted, its part is taken away again.
+    /// A pass that pulls given errors. The program always pulls its loss; where that is not wanted,
+    /// its part is taken away again.
     pub(super) fn pull_pass(&mut self, request: Request, loss: bool, at: &mut Tape) -> Result<()> {
         if loss {
             return self.pass(request, at).map(drop);
         }
         let Request { values, links, learns } = request;
-        let Values::Given(given) = &values else { return Err(Error::new(ErrorKind::Misuse, "pulls are at given values")) };
-        let alone = Request { values: Values::Given(given.clone()), links: Links::Errors(vec![None; given.len()]), learns };
+        let Values::Given(given) = &values else {
+            return Err(Error::new(ErrorKind::Misuse, "pulls are at given values"));
+        };
+        let alone = Request {
+            values: Values::Given(given.clone()),
+            links: Links::Errors(vec![None; given.len()]),
+            learns,
+        };
         self.pass(alone, at)?;
         let of_loss = std::mem::take(&mut at.forces);
         let mut without = Gradients::empty(self.parameters.len());
@@ -355,7 +397,7 @@ fn arriving(topology: &Topology, factors: &[f64], vertex: usize) -> f64 {
 }
 
 fn disturbed() -> Error {
-    let message =
-        "the program's random numbers (dropout) were not the same in all passes: another thread draws from the device's generator";
+    let message = "the program's random numbers (dropout) were not the same in all passes: another \
+        thread draws from the device's generator";
     Error::new(ErrorKind::Backend, message)
 }

@@ -1,4 +1,5 @@
-//! The engine's operations in one pass over the numbers, in place, where they lie in this process's memory. Each says whether it did its work.
+//! The engine's operations in one pass over the numbers, in place, where they lie in this process's
+//! memory. Each says whether it did its work.
 
 use pc_core::{StateStep, host::Element};
 
@@ -62,7 +63,8 @@ pub(super) fn dot(x: &BurnTensor, y: &BurnTensor) -> Option<f64> {
 
 pub(super) fn is_finite(x: &BurnTensor) -> Option<bool> {
     // 0 x is 0 for finite x and NaN else; the sum vectorises, where a search would not.
-    on_slices!(change [] overwrite [] read [x] perhaps [], <F> Some(sum_of(x, x, |x, _| x * F::of(0.0)) == 0.0));
+    on_slices!(change [] overwrite [] read [x] perhaps [], <F> Some(sum_of(x, x, |x,
+    _| x * F::of(0.0)) == 0.0));
     None
 }
 
@@ -74,9 +76,12 @@ pub(super) fn set_error(
 ) -> bool {
     on_slices!(change [] overwrite [y] read [] perhaps [residual, displacement, change], <F> {
         match (residual, displacement, change) {
-            (Some(r), Some(d), Some(c)) => y.iter_mut().zip(r.iter().zip(d).zip(c)).for_each(|(y, ((r, d), c))| *y = *r + (*d - *c)),
-            (Some(a), Some(b), None) => y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (a, b))| *y = *a + *b),
-            (Some(a), None, Some(b)) | (None, Some(a), Some(b)) => y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (a, b))| *y = *a - *b),
+            (Some(r), Some(d), Some(c)) => y.iter_mut().zip(r.iter().zip(d).zip(c)).for_each(|(y,
+            ((r, d), c))| *y = *r + (*d - *c)),
+            (Some(a), Some(b), None) => y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (a,
+            b))| *y = *a + *b),
+            (Some(a), None, Some(b)) | (None, Some(a),
+            Some(b)) => y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (a, b))| *y = *a - *b),
             (Some(only), None, None) | (None, Some(only), None) => y.copy_from_slice(only),
             (None, None, Some(c)) => y.iter_mut().zip(c).for_each(|(y, c)| *y = -*c),
             (None, None, None) => y.fill(F::of(0.0)),
@@ -93,12 +98,14 @@ pub(super) fn step_state(step: StateStep<'_, BurnTensor>) -> Result<(), StateSte
 }
 
 fn moved(step: &mut StateStep<'_, BurnTensor>) -> bool {
-    let StateStep { displacement, value, reference, error, precision, force, rate, velocity } = step;
+    let StateStep { displacement, value, reference, error, precision, force, rate, velocity } =
+        step;
     let (error, force) = (*error, *force);
     let (displacement, value, reference) = (&mut **displacement, &mut **value, *reference);
     if let Some((velocity, momentum)) = velocity {
         let velocity = &mut **velocity;
-        on_slices!(change [displacement, velocity] overwrite [value] read [reference] perhaps [error, force], <F> {
+        on_slices!(change [displacement,
+        velocity] overwrite [value] read [reference] perhaps [error, force], <F> {
             let states = displacement.iter_mut().zip(value).zip(reference);
             accelerate::<F>(velocity, *momentum, *precision, error, force);
             let rate = F::of(*rate);
@@ -110,11 +117,13 @@ fn moved(step: &mut StateStep<'_, BurnTensor>) -> bool {
         });
         return false;
     }
-    on_slices!(change [displacement] overwrite [value] read [reference] perhaps [error, force], <F> {
+    on_slices!(change [displacement] overwrite [value] read [reference] perhaps [error, force],
+    <F> {
         let (rate, precision) = (F::of(*rate), F::of(*precision));
         let states = displacement.iter_mut().zip(value).zip(reference);
         match (error, force) {
-            (Some(error), Some(force)) => states.zip(error.iter().zip(force)).for_each(|(((d, v), r), (e, f))| {
+            (Some(error), Some(force)) => states.zip(error.iter().zip(force)).for_each(|(((d, v),
+            r), (e, f))| {
                 *d += rate * (*f - precision * *e);
                 *v = *r + *d;
             }),
@@ -134,11 +143,22 @@ fn moved(step: &mut StateStep<'_, BurnTensor>) -> bool {
 }
 
 /// `velocity <- momentum * velocity + (force - precision * error)`.
-fn accelerate<F: Element>(velocity: &mut [F], momentum: f64, precision: f64, error: Option<&[F]>, force: Option<&[F]>) {
+fn accelerate<F: Element>(
+    velocity: &mut [F],
+    momentum: f64,
+    precision: f64,
+    error: Option<&[F]>,
+    force: Option<&[F]>,
+) {
     let (momentum, precision) = (F::of(momentum), F::of(precision));
     match (error, force) {
-        (Some(e), Some(f)) => velocity.iter_mut().zip(e.iter().zip(f)).for_each(|(u, (e, f))| *u = momentum * *u + (*f - precision * *e)),
-        (Some(e), None) => velocity.iter_mut().zip(e).for_each(|(u, e)| *u = momentum * *u - precision * *e),
+        (Some(e), Some(f)) => velocity
+            .iter_mut()
+            .zip(e.iter().zip(f))
+            .for_each(|(u, (e, f))| *u = momentum * *u + (*f - precision * *e)),
+        (Some(e), None) => {
+            velocity.iter_mut().zip(e).for_each(|(u, e)| *u = momentum * *u - precision * *e)
+        }
         (None, Some(f)) => velocity.iter_mut().zip(f).for_each(|(u, f)| *u = momentum * *u + *f),
         (None, None) => velocity.iter_mut().for_each(|u| *u *= momentum),
     }
@@ -154,7 +174,9 @@ pub(super) fn step_error<'v>(
 ) -> Result<(), Option<(&'v mut BurnTensor, f64)>> {
     let mut velocity = velocity;
     let moved = match &mut velocity {
-        Some((velocity, momentum)) => error_accelerated(error, precision, force, rate, velocity, *momentum),
+        Some((velocity, momentum)) => {
+            error_accelerated(error, precision, force, rate, velocity, *momentum)
+        }
         None => error_moved(error, precision, force, rate),
     };
     if moved { Ok(()) } else { Err(velocity) }
@@ -177,11 +199,17 @@ fn error_accelerated(
     false
 }
 
-fn error_moved(error: &mut BurnTensor, precision: f64, force: Option<&BurnTensor>, rate: f64) -> bool {
+fn error_moved(
+    error: &mut BurnTensor,
+    precision: f64,
+    force: Option<&BurnTensor>,
+    rate: f64,
+) -> bool {
     on_slices!(change [error] overwrite [] read [] perhaps [force], <F> {
         let (rate, precision) = (F::of(rate), F::of(precision));
         match force {
-            Some(force) => error.iter_mut().zip(force).for_each(|(e, f)| *e += rate * (*f - precision * *e)),
+            Some(force) => error.iter_mut().zip(force).for_each(|(e,
+            f)| *e += rate * (*f - precision * *e)),
             None => error.iter_mut().for_each(|e| *e -= rate * precision * *e),
         }
         true
@@ -197,7 +225,8 @@ pub(super) fn gap_squared(error: &BurnTensor, precision: f64, force: &BurnTensor
     None
 }
 
-/// `sum_i term(a_i, b_i)`: short blocks in lanes so that they vectorise, the blocks then added in `f64`, in an order that does not depend on threads.
+/// `sum_i term(a_i, b_i)`: short blocks in lanes so that they vectorise, the blocks then added in
+/// `f64`, in an order that does not depend on threads.
 fn sum_of<F: Element>(a: &[F], b: &[F], term: impl Fn(F, F) -> F) -> f64 {
     const LANES: usize = 16;
     const BLOCK: usize = 256;

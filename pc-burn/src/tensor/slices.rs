@@ -10,13 +10,15 @@ use crate::BurnTensor;
 
 /// A float that Flex holds and the host backend computes with.
 pub(crate) trait Float: Element {
-    /// The numbers, row by row; none on another device, in another precision, or where they do not lie row by row.
+    /// The numbers, row by row; none on another device, in another precision, or where they do not
+    /// lie row by row.
     fn read(tensor: &BurnTensor) -> Option<&[Self]>;
 
     /// The numbers to be changed, no longer shared with any other tensor.
     fn change(tensor: &mut BurnTensor) -> Option<&mut [Self]>;
 
-    /// The numbers to be overwritten, no longer shared with any other tensor; their contents are unspecified.
+    /// The numbers to be overwritten, no longer shared with any other tensor; their contents are
+    /// unspecified.
     fn overwrite(tensor: &mut BurnTensor) -> Option<&mut [Self]>;
 
     /// The numbers of a tensor that may be absent.
@@ -152,13 +154,16 @@ mod elsewhere {
     float!(f64);
 }
 
-/// Runs `$work` on the slices of tensors where all of them lie in this process's memory in one precision, which `$F` names, and returns `$done` from the
-/// function it stands in: each `change`d or `overwrite`n tensor is a mutable slice under its own name, each `read` one a slice, each `perhaps` an
-/// `Option` of one.
+/// Runs `$work` on the slices of tensors where all of them lie in this process's memory in one
+/// precision, which `$F` names, and returns `$done` from the function it stands in: each `change`d
+/// or `overwrite`n tensor is a mutable slice under its own name, each `read` one a slice, each
+/// `perhaps` an `Option` of one.
 macro_rules! on_slices {
     (change [$($changed:ident),*] overwrite [$($written:ident),*] read [$($read:ident),*] perhaps [$($perhaps:ident),*], <$F:ident> $work:expr) => {
-        on_slices!(@one f32, [$($changed),*] [$($written),*] [$($read),*] [$($perhaps),*], $F, $work);
-        on_slices!(@one f64, [$($changed),*] [$($written),*] [$($read),*] [$($perhaps),*], $F, $work);
+        on_slices!(@one f32, [$($changed),*] [$($written),*] [$($read),*] [$($perhaps),*], $F,
+        $work);
+        on_slices!(@one f64, [$($changed),*] [$($written),*] [$($read),*] [$($perhaps),*], $F,
+        $work);
     };
     (@one $scalar:ty, [$($changed:ident),*] [$($written:ident),*] [$($read:ident),*] [$($perhaps:ident),*], $F:ident, $work:expr) => {
         if let ($(Some($read),)* $(Some($perhaps),)*) =

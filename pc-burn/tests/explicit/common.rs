@@ -14,8 +14,13 @@ pub(crate) fn wave(count: usize, phase: f64) -> Vec<f64> {
 }
 
 /// A tensor of such numbers.
-pub(crate) fn tensor<const D: usize>(shape: [usize; D], phase: f64, device: &Device) -> BurnTensorOf<D> {
-    let values: Vec<f32> = wave(shape.iter().product(), phase).into_iter().map(|x| x as f32).collect();
+pub(crate) fn tensor<const D: usize>(
+    shape: [usize; D],
+    phase: f64,
+    device: &Device,
+) -> BurnTensorOf<D> {
+    let values: Vec<f32> =
+        wave(shape.iter().product(), phase).into_iter().map(|x| x as f32).collect();
     BurnTensorOf::from_data(TensorData::new(values, shape), device)
 }
 
@@ -41,29 +46,44 @@ struct Compare<'a> {
 impl ModuleVisitor for Compare<'_> {
     fn visit_float<const D: usize>(&mut self, parameter: &Param<BurnTensorOf<D>>) {
         let Some(burns) = self.burns.get::<D>(parameter.id) else { return };
-        let ours = self.ours.get::<D>(parameter.id).unwrap_or_else(|| panic!("no gradient for {:?}", parameter.shape()));
+        let ours = self
+            .ours
+            .get::<D>(parameter.id)
+            .unwrap_or_else(|| panic!("no gradient for {:?}", parameter.shape()));
         self.found.push((largest(ours - burns.clone()), largest(burns)));
     }
 }
 
-/// Every gradient of Burn's against ours: the worst `max |difference| / max |gradient|`, and how many there were. Gradients that are zero but for
-/// rounding (of a bias before batch norm, or of the keys' bias before a softmax) are measured against the largest of all.
-pub(crate) fn worst<M: Module>(module: &M, ours: &GradientsParams, burns: &GradientsParams) -> (f64, usize) {
+/// Every gradient of Burn's against ours: the worst `max |difference| / max |gradient|`, and how
+/// many there were. Gradients that are zero but for rounding (of a bias before batch norm, or of
+/// the keys' bias before a softmax) are measured against the largest of all.
+pub(crate) fn worst<M: Module>(
+    module: &M,
+    ours: &GradientsParams,
+    burns: &GradientsParams,
+) -> (f64, usize) {
     let mut compare = Compare { ours, burns, found: Vec::new() };
     module.visit(&mut compare);
     let top = compare.found.iter().fold(0.0_f64, |m, (_, own)| m.max(*own));
-    let off = |(difference, own): &(f64, f64)| difference / if *own < 1e-6 * top { top } else { *own };
-    let worst = compare.found.iter().map(off).fold(0.0_f64, |m, x| if x > m || x.is_nan() { x } else { m });
+    let off =
+        |(difference, own): &(f64, f64)| difference / if *own < 1e-6 * top { top } else { *own };
+    let worst =
+        compare.found.iter().map(off).fold(0.0_f64, |m, x| if x > m || x.is_nan() { x } else { m });
     (worst, compare.found.len())
 }
 
 /// `1/2 |y - target|^2` summed over the batch, and Burn's backward through it.
-pub(crate) fn backward<M: Module, const D: usize>(module: &M, output: BurnTensorOf<D>, target: BurnTensorOf<D>) -> GradientsParams {
+pub(crate) fn backward<M: Module, const D: usize>(
+    module: &M,
+    output: BurnTensorOf<D>,
+    target: BurnTensorOf<D>,
+) -> GradientsParams {
     let loss = (output - target).square().sum().mul_scalar(0.5);
     GradientsParams::from_grads(loss.backward(), module)
 }
 
-/// Fixed prediction with gamma 1, by simulation, by the moving front and by the sweep, all within 1e-5 of Burn's backward.
+/// Fixed prediction with gamma 1, by simulation, by the moving front and by the sweep, all within
+/// 1e-5 of Burn's backward.
 pub(crate) fn exact<M: Module>(
     (graph, parameters): &mut (Graph<BurnTensor>, Parameters),
     clamps: &Clamps<BurnTensor>,
@@ -72,7 +92,8 @@ pub(crate) fn exact<M: Module>(
     least: usize,
 ) {
     let depth = graph.topology().depth().unwrap();
-    let fixed = |evaluation| Schedule::fixed_prediction(1.0, depth).unwrap().evaluated_by(evaluation);
+    let fixed =
+        |evaluation| Schedule::fixed_prediction(1.0, depth).unwrap().evaluated_by(evaluation);
     for schedule in [
         fixed(Evaluation::Simulate),
         fixed(Evaluation::Front),
@@ -94,5 +115,7 @@ pub(crate) fn exact<M: Module>(
 
 /// Inputs held at what is given.
 pub(crate) fn held(vertices: &[(VertexId, BurnTensor)]) -> Clamps<BurnTensor> {
-    vertices.iter().fold(Clamps::new(), |clamps, (vertex, value)| clamps.hold(*vertex, value.clone()))
+    vertices
+        .iter()
+        .fold(Clamps::new(), |clamps, (vertex, value)| clamps.hold(*vertex, value.clone()))
 }

@@ -3,11 +3,14 @@
 use burn::{
     module::Module,
     nn::{
-        BatchNorm, BatchNormConfig, Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig, Lstm, LstmConfig,
-        PaddingConfig2d,
+        BatchNorm, BatchNormConfig, Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear,
+        LinearConfig, Lstm, LstmConfig, PaddingConfig2d,
         attention::{MhaInput, MultiHeadAttention, MultiHeadAttentionConfig},
         conv::{Conv2d, Conv2dConfig},
-        pool::{AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig, AvgPool2d, AvgPool2dConfig, MaxPool2d, MaxPool2dConfig},
+        pool::{
+            AdaptiveAvgPool2d, AdaptiveAvgPool2dConfig, AvgPool2d, AvgPool2dConfig, MaxPool2d,
+            MaxPool2dConfig,
+        },
     },
     tensor::{Int, Tensor as BurnTensorOf, activation},
 };
@@ -44,7 +47,10 @@ fn mlp() {
         let h = b.linear("a", input, &m.a, Activation::Tanh).unwrap();
         let h = b.linear("b", h, &m.b, Activation::Gelu).unwrap();
         let output = b.linear("c", h, &m.c, Activation::Identity).unwrap();
-        let clamps = held(&[(input, BurnTensor::new(x.clone()).unwrap()), (output, BurnTensor::new(y.clone()).unwrap())]);
+        let clamps = held(&[
+            (input, BurnTensor::new(x.clone()).unwrap()),
+            (output, BurnTensor::new(y.clone()).unwrap()),
+        ]);
         exact(&mut b.build().unwrap(), &clamps, &m, &burns, 5);
     };
     build();
@@ -100,7 +106,10 @@ fn cnn_with_batch_norm_skip_and_pooling() {
         let h = b.adaptive_avg_pool2d("adaptive", h, &m.adaptive).unwrap();
         let h = b.flatten("flat", h).unwrap();
         let output = b.linear("fc", h, &m.fc, Activation::Identity).unwrap();
-        let clamps = held(&[(input, BurnTensor::new(x.clone()).unwrap()), (output, BurnTensor::new(y.clone()).unwrap())]);
+        let clamps = held(&[
+            (input, BurnTensor::new(x.clone()).unwrap()),
+            (output, BurnTensor::new(y.clone()).unwrap()),
+        ]);
         exact(&mut b.build().unwrap(), &clamps, &m, &burns, 9);
     };
     build();
@@ -145,7 +154,10 @@ fn residual_net_with_tied_weights_embedding_and_layer_norm() {
         let t = b.sum("c", &[s, q]).unwrap();
         let f = b.flatten("flat", t).unwrap();
         let output = b.linear("read", f, &m.read, Activation::Identity).unwrap();
-        let clamps = held(&[(input, BurnTensor::new(words.clone().float()).unwrap()), (output, BurnTensor::new(y.clone()).unwrap())]);
+        let clamps = held(&[
+            (input, BurnTensor::new(words.clone().float()).unwrap()),
+            (output, BurnTensor::new(y.clone()).unwrap()),
+        ]);
         exact(&mut b.build().unwrap(), &clamps, &m, &burns, 7);
     };
     build();
@@ -161,7 +173,10 @@ struct Reader {
 #[test]
 fn lstm_over_time_with_a_loss_at_each_step() {
     let d = device();
-    let m = Reader { lstm: LstmConfig::new(3, 5, true).init(&d), read: LinearConfig::new(5, 2).init(&d) };
+    let m = Reader {
+        lstm: LstmConfig::new(3, 5, true).init(&d),
+        read: LinearConfig::new(5, 2).init(&d),
+    };
     let (x, y) = (tensor([2, 4, 3], 0.3, &d), tensor([2, 4, 2], 0.8, &d));
     let burns = backward(&m, m.read.forward(m.lstm.forward(x.clone(), None).0), y.clone());
     let build = || {
@@ -171,9 +186,12 @@ fn lstm_over_time_with_a_loss_at_each_step() {
         let mut clamps = vec![(h, zero.clone()), (c, zero)];
         for t in 0..4 {
             let input = b.input(&format!("x{t}"), &[3]).unwrap();
-            let step = |all: &BurnTensorOf<3>| BurnTensor::new(all.clone().narrow(1, t, 1).squeeze_dim::<2>(1)).unwrap();
+            let step = |all: &BurnTensorOf<3>| {
+                BurnTensor::new(all.clone().narrow(1, t, 1).squeeze_dim::<2>(1)).unwrap()
+            };
             let cell = b.lstm_cell(&format!("step{t}"), input, h, c, &m.lstm).unwrap();
-            let output = b.linear(&format!("y{t}"), cell.hidden, &m.read, Activation::Identity).unwrap();
+            let output =
+                b.linear(&format!("y{t}"), cell.hidden, &m.read, Activation::Identity).unwrap();
             clamps.extend([(input, step(&x)), (output, step(&y))]);
             (h, c) = (cell.hidden, cell.cell);
         }
@@ -208,7 +226,10 @@ fn self_attention_causal_and_not() {
             let attention = b.self_attention("attention", input, &m.attention, causal).unwrap();
             let skip = b.sum("skip", &[attention.output, input]).unwrap();
             let output = b.linear("read", skip, &m.read, Activation::Identity).unwrap();
-            let clamps = held(&[(input, BurnTensor::new(x.clone()).unwrap()), (output, BurnTensor::new(y.clone()).unwrap())]);
+            let clamps = held(&[
+                (input, BurnTensor::new(x.clone()).unwrap()),
+                (output, BurnTensor::new(y.clone()).unwrap()),
+            ]);
             exact(&mut b.build().unwrap(), &clamps, &m, &burns, 9);
         };
         build();

@@ -1,4 +1,5 @@
-//! Explicit graphs of Burn's modules: exact schedules against Burn's own backward, the way to an optimiser and back, and bad input.
+//! Explicit graphs of Burn's modules: exact schedules against Burn's own backward, the way to an
+//! optimiser and back, and bad input.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -26,7 +26,10 @@ struct Net {
 fn net() -> Net {
     let d = device();
     Net {
-        two: Two { inner: LinearConfig::new(4, 7).init(&d), outer: LinearConfig::new(7, 5).init(&d) },
+        two: Two {
+            inner: LinearConfig::new(4, 7).init(&d),
+            outer: LinearConfig::new(7, 5).init(&d),
+        },
         skip: LinearConfig::new(5, 5).init(&d),
     }
 }
@@ -35,12 +38,15 @@ fn net() -> Net {
 fn a_module_vertex_equals_burns_backward() {
     let (d, m) = (device(), net());
     let (x, z, y) = (tensor([3, 4], 0.1, &d), tensor([3, 5], 0.5, &d), tensor([3, 5], 0.7, &d));
-    let two = |two: &Two, x| activation::mish(two.outer.forward(activation::tanh(two.inner.forward(x))));
+    let two =
+        |two: &Two, x| activation::mish(two.outer.forward(activation::tanh(two.inner.forward(x))));
     let h = two(&m.two, x.clone());
     let burns = backward(&m, m.skip.forward(h.clone() * z.clone()) + h, y.clone());
     let mut b = ModuleGraph::new();
     let (vx, vz) = (b.input("x", &[4]).unwrap(), b.input("z", &[5]).unwrap());
-    let h = b.module("h", &[vx], &m.two, move |module, parents| Ok(two(module, parents.tensor(0)?))).unwrap();
+    let h = b
+        .module("h", &[vx], &m.two, move |module, parents| Ok(two(module, parents.tensor(0)?)))
+        .unwrap();
     let output = b
         .module("y", &[h, vz], &m.skip, |skip, parents| {
             let (h, z) = (parents.tensor::<2>(0)?, parents.tensor::<2>(1)?);
@@ -65,12 +71,18 @@ fn analytic_and_autodiff_vertices_relax_alike() {
         let h = if analytic {
             b.linear("h", x, &m.two.inner, Activation::Tanh).unwrap()
         } else {
-            b.module("h", &[x], &m.two.inner, |inner, p| Ok(activation::tanh(inner.forward(p.tensor::<2>(0)?)))).unwrap()
+            b.module("h", &[x], &m.two.inner, |inner, p| {
+                Ok(activation::tanh(inner.forward(p.tensor::<2>(0)?)))
+            })
+            .unwrap()
         };
         let y = if analytic {
             b.linear("y", h, &m.two.outer, Activation::Sigmoid).unwrap()
         } else {
-            b.module("y", &[h], &m.two.outer, |outer, p| Ok(activation::sigmoid(outer.forward(p.tensor::<2>(0)?)))).unwrap()
+            b.module("y", &[h], &m.two.outer, |outer, p| {
+                Ok(activation::sigmoid(outer.forward(p.tensor::<2>(0)?)))
+            })
+            .unwrap()
         };
         let (mut graph, parameters) = b.build().unwrap();
         let clamps = held(&[(x, new([3, 4], 0.2)), (y, new([3, 5], 0.9))]);
@@ -84,7 +96,8 @@ fn analytic_and_autodiff_vertices_relax_alike() {
 }
 
 fn loss(model: &Two, d: &burn::tensor::Device) -> f64 {
-    let output = model.outer.forward(activation::tanh(model.inner.forward(tensor::<2>([8, 4], 0.2, d))));
+    let output =
+        model.outer.forward(activation::tanh(model.inner.forward(tensor::<2>([8, 4], 0.2, d))));
     (output - tensor::<2>([8, 5], 0.9, d)).square().sum().mul_scalar(0.5).into_scalar::<f64>()
 }
 
@@ -115,14 +128,19 @@ fn every_optimiser_of_burn_trains_the_graph() {
     // One step of plain descent is exactly weight - rate * gradient.
     relaxation.run(&mut graph, &clamps).unwrap();
     let id = parameters.of(model.outer.bias.as_ref().unwrap().id).unwrap();
-    let (old, step) = (graph.parameters()[id.index()].to_vec(), relaxation.gradients().get(id).unwrap().to_vec());
+    let (old, step) =
+        (graph.parameters()[id.index()].to_vec(), relaxation.gradients().get(id).unwrap().to_vec());
     let gradients = parameters.gradients(relaxation.gradients()).unwrap();
     model = SgdConfig::new().init().step(0.5, model, gradients);
     parameters.load(&mut graph, &model).unwrap();
-    for ((new, old), step) in graph.parameters()[id.index()].to_vec().into_iter().zip(old).zip(step) {
+    for ((new, old), step) in graph.parameters()[id.index()].to_vec().into_iter().zip(old).zip(step)
+    {
         assert!((new - (old - 0.5 * step)).abs() <= 1e-6, "{new} {old} {step}");
     } // The graph now has the module's numbers.
-    let burns =
-        backward(&model, model.outer.forward(activation::tanh(model.inner.forward(tensor([8, 4], 0.2, &d)))), tensor([8, 5], 0.9, &d));
+    let burns = backward(
+        &model,
+        model.outer.forward(activation::tanh(model.inner.forward(tensor([8, 4], 0.2, &d)))),
+        tensor([8, 5], 0.9, &d),
+    );
     exact(&mut (graph, parameters), &clamps, &model, &burns, 4);
 }

@@ -28,20 +28,42 @@ fn shapes_that_do_not_fit() {
     let linear = LinearConfig::new(5, 2).init(&d);
     says(b.linear("a", x, &linear, Activation::Tanh).unwrap_err(), "a", &["5 inputs", "has 4"]);
     let conv = Conv2dConfig::new([2, 4], [3, 3]).init(&d);
-    says(b.conv2d("c", image, &conv, Activation::Relu, None).unwrap_err(), "c", &["2 channels", "has 3"]);
-    says(b.conv2d("c1", x, &conv, Activation::Relu, None).unwrap_err(), "c1", &["[channels, height, width]", "[4]"]);
-    says(b.max_pool2d("p", image, &MaxPool2dConfig::new([9, 9]).init()).unwrap_err(), "p", &["window", "9"]);
-    says(b.batch_norm("n", image, &BatchNormConfig::new(2).init(&d)).unwrap_err(), "n", &["gain", "[3]"]);
+    says(
+        b.conv2d("c", image, &conv, Activation::Relu, None).unwrap_err(),
+        "c",
+        &["2 channels", "has 3"],
+    );
+    says(
+        b.conv2d("c1", x, &conv, Activation::Relu, None).unwrap_err(),
+        "c1",
+        &["[channels, height, width]", "[4]"],
+    );
+    says(
+        b.max_pool2d("p", image, &MaxPool2dConfig::new([9, 9]).init()).unwrap_err(),
+        "p",
+        &["window", "9"],
+    );
+    says(
+        b.batch_norm("n", image, &BatchNormConfig::new(2).init(&d)).unwrap_err(),
+        "n",
+        &["gain", "[3]"],
+    );
     says(b.sum("s", &[x, image]).unwrap_err(), "s", &["one shape"]);
     let ceil = AvgPool2dConfig::new([2, 2]).with_ceil_mode(true).init();
     says(b.avg_pool2d("r", image, &ceil).unwrap_err(), "r", &["rounds"]);
     let lstm = LstmConfig::new(4, 4, true).with_clip(Some(1.0)).init(&d);
     says(b.lstm_cell("l", x, x, x, &lstm).unwrap_err(), "l", &["clip"]);
-    let rank = b.module("f", &[x], &LinearConfig::new(4, 2).init(&d), |m, p| Ok(m.forward(p.tensor::<3>(0)?)));
+    let rank = b.module("f", &[x], &LinearConfig::new(4, 2).init(&d), |m, p| {
+        Ok(m.forward(p.tensor::<3>(0)?))
+    });
     says(rank.unwrap_err(), "f", &["rank 3", "rank 2"]);
-    let panics = b.module("g", &[x], &LinearConfig::new(7, 2).init(&d), |m, p| Ok(m.forward(p.tensor::<2>(0)?)));
+    let panics = b.module("g", &[x], &LinearConfig::new(7, 2).init(&d), |m, p| {
+        Ok(m.forward(p.tensor::<2>(0)?))
+    });
     says(panics.unwrap_err(), "g", &["panicked", "[4]"]);
-    let missing = b.module("k", &[x], &LinearConfig::new(4, 2).init(&d), |m, p| Ok(m.forward(p.tensor::<2>(1)?)));
+    let missing = b.module("k", &[x], &LinearConfig::new(4, 2).init(&d), |m, p| {
+        Ok(m.forward(p.tensor::<2>(1)?))
+    });
     says(missing.unwrap_err(), "k", &["parent 1"]);
 }
 
@@ -52,7 +74,8 @@ fn numbers_that_do_not_fit() {
     let x = b.input("x", &[2]).unwrap();
     let words = b.embedding("words", x, &EmbeddingConfig::new(5, 3).init(&d)).unwrap();
     let (mut graph, _) = b.build().unwrap();
-    let mut relaxation = Relaxation::new(&graph, Schedule::fixed_prediction(1.0, 1).unwrap()).unwrap();
+    let mut relaxation =
+        Relaxation::new(&graph, Schedule::fixed_prediction(1.0, 1).unwrap()).unwrap();
     let mut run = |values: &[f64], dtype: DType, shape: &[usize]| {
         let input = BurnTensor::from_values(shape, values, &d, dtype).unwrap();
         let target = BurnTensor::from_values(&[1, 2, 3], &[0.0; 6], &d, DType::F32).unwrap();
@@ -73,9 +96,15 @@ fn clamps_in_another_precision() {
     let y = b.linear("y", x, &LinearConfig::new(2, 2).init(&d), Activation::Tanh).unwrap();
     let (mut graph, _) = b.build().unwrap();
     let of = |dtype| BurnTensor::from_values(&[1, 2], &[0.1, 0.2], &d, dtype).unwrap();
-    for (input, target, vertex) in [(DType::F64, DType::F32, "x"), (DType::F32, DType::F64, "y"), (DType::F64, DType::F64, "x")] {
+    for (input, target, vertex) in [
+        (DType::F64, DType::F32, "x"),
+        (DType::F32, DType::F64, "y"),
+        (DType::F64, DType::F64, "x"),
+    ] {
         let mut relaxation = Relaxation::new(&graph, Schedule::standard(0.1, 3).unwrap()).unwrap();
-        let error = relaxation.run(&mut graph, &Clamps::new().hold(x, of(input)).hold(y, of(target))).unwrap_err();
+        let error = relaxation
+            .run(&mut graph, &Clamps::new().hold(x, of(input)).hold(y, of(target)))
+            .unwrap_err();
         says(error, vertex, &["F64", "F32"]);
     }
 }

@@ -1,5 +1,5 @@
-//! Vertices that the conformance suite does not reach, against the host backend in f64: standard PC, so that differences, pullbacks and moving values all
-//! count.
+//! Vertices that the conformance suite does not reach, against the host backend in f64: standard
+//! PC, so that differences, pullbacks and moving values all count.
 
 use burn::{
     module::{Module, Param},
@@ -9,8 +9,8 @@ use burn::{
 use pc_burn::{
     BurnTensor,
     explicit::{
-        AvgPool2d, BurnVertex, Concat, Embedding, Gated, LayerNorm, Linear, MatMul, MaxPool2d, ModuleGraph, Scale, Softmax, Split, Sum,
-        SumOfProducts, SwapAxes,
+        AvgPool2d, BurnVertex, Concat, Embedding, Gated, LayerNorm, Linear, MatMul, MaxPool2d,
+        ModuleGraph, Scale, Softmax, Split, Sum, SumOfProducts, SwapAxes,
     },
     with_operations_only,
 };
@@ -21,7 +21,8 @@ use pc_core::{
 
 use crate::common::wave;
 
-/// What a case is made of: parents of these shapes, parameters of these, the vertex on either backend.
+/// What a case is made of: parents of these shapes, parameters of these, the vertex on either
+/// backend.
 struct Case {
     parents: &'static [&'static [usize]],
     parameters: &'static [&'static [usize]],
@@ -31,8 +32,8 @@ struct Case {
 
 const BATCH: usize = 2;
 
-/// Free vertices `p0, p1, ...`, each predicted as a scaled copy of a held input, predict the vertex under test, which predicts a scaled output. Returns all
-/// gradients and the states at the end.
+/// Free vertices `p0, p1, ...`, each predicted as a scaled copy of a held input, predict the vertex
+/// under test, which predicts a scaled output. Returns all gradients and the states at the end.
 fn relax<T: Tensor + 'static>(
     case: &Case,
     vertex: T::Vertex,
@@ -51,7 +52,13 @@ fn relax<T: Tensor + 'static>(
     }
     let mut parameters = Vec::new();
     for (k, shape) in case.parameters.iter().enumerate() {
-        parameters.push(b.parameter(&format!("w{k}"), make(shape, &wave(shape.iter().product(), 2.0 + k as f64))).unwrap());
+        parameters.push(
+            b.parameter(
+                &format!("w{k}"),
+                make(shape, &wave(shape.iter().product(), 2.0 + k as f64)),
+            )
+            .unwrap(),
+        );
     }
     let v = b.vertex("v", vertex, &parents, &parameters).unwrap();
     let y = b.vertex("y", follow(), &[v], &[]).unwrap();
@@ -62,17 +69,28 @@ fn relax<T: Tensor + 'static>(
     for _ in 0..2 {
         relaxation.run(&mut graph, &clamps).unwrap();
     }
-    let mut found: Vec<Vec<f64>> = parameters.iter().map(|p| relaxation.gradients().get(*p).unwrap().to_vec()).collect();
-    found.extend(parents.iter().chain([&v]).map(|vertex| relaxation.value(&graph, *vertex).unwrap().to_vec()));
+    let mut found: Vec<Vec<f64>> =
+        parameters.iter().map(|p| relaxation.gradients().get(*p).unwrap().to_vec()).collect();
+    found.extend(
+        parents
+            .iter()
+            .chain([&v])
+            .map(|vertex| relaxation.value(&graph, *vertex).unwrap().to_vec()),
+    );
     found
 }
 
 fn agrees(name: &str, case: &Case) {
-    for schedule in [Schedule::standard(0.1, 20).unwrap(), Schedule::fixed_prediction(0.3, 7).unwrap()] {
+    for schedule in
+        [Schedule::standard(0.1, 20).unwrap(), Schedule::fixed_prediction(0.3, 7).unwrap()]
+    {
         let expected = relax::<HostTensor<f64>>(
             case,
             (case.host)(),
-            &|shape, values| HostTensor::new(shape, values.iter().map(|x| f64::from(*x as f32)).collect()).unwrap(),
+            &|shape, values| {
+                HostTensor::new(shape, values.iter().map(|x| f64::from(*x as f32)).collect())
+                    .unwrap()
+            },
             &|| Box::new(host::Scale(0.8)),
             &schedule,
         );
@@ -83,7 +101,8 @@ fn agrees(name: &str, case: &Case) {
                         case,
                         (case.burn)(),
                         &|shape, values| {
-                            let values: Vec<f64> = values.iter().map(|x| f64::from(*x as f32)).collect();
+                            let values: Vec<f64> =
+                                values.iter().map(|x| f64::from(*x as f32)).collect();
                             BurnTensor::from_values(shape, &values, &Device::flex(), dtype).unwrap()
                         },
                         &|| Box::new(Scale(0.8)),
@@ -93,7 +112,11 @@ fn agrees(name: &str, case: &Case) {
                 let found = if alone { with_operations_only(run) } else { run() };
                 for (k, (found, expected)) in found.iter().zip(&expected).enumerate() {
                     let off = Agreement::of_slices(found, expected).max_difference;
-                    assert!(off <= tolerance, "{name}, {schedule}, {dtype:?}, operations only: {alone}: tensor {k} is off by {off:.1e}");
+                    assert!(
+                        off <= tolerance,
+                        "{name}, {schedule}, {dtype:?}, operations only: {alone}: tensor {k} is \
+                         off by {off:.1e}"
+                    );
                 }
             }
         }
@@ -105,7 +128,8 @@ macro_rules! cases {
         $(
             #[test]
             fn $name() {
-                agrees(stringify!($name), &Case { parents: $parents, parameters: $parameters, burn: || Box::new($burn), host: || Box::new($host) });
+                agrees(stringify!($name), &Case { parents: $parents, parameters: $parameters,
+                burn: || Box::new($burn), host: || Box::new($host) });
             }
         )+
     };
@@ -118,17 +142,24 @@ cases! {
     layer_norm: &[&[3, 6]], &[&[6], &[6]], LayerNorm::new(1e-5, true), host::LayerNorm::default();
     gated: &[&[4], &[4]], &[], Gated(Activation::Tanh), host::Gated(Activation::Tanh);
     sum_of_products: &[&[4], &[4], &[4], &[4]], &[], SumOfProducts, host::SumOfProducts;
-    matmul: &[&[2, 3, 4], &[2, 4, 5]], &[], MatMul { transpose_b: false, scale: 0.7 }, host::MatMul { transpose_b: false, scale: 0.7 };
-    matmul_transposed: &[&[2, 3, 4], &[2, 5, 4]], &[], MatMul { transpose_b: true, scale: 0.7 }, host::MatMul { transpose_b: true, scale: 0.7 };
+    matmul: &[&[2, 3, 4], &[2, 4, 5]], &[], MatMul { transpose_b: false, scale: 0.7 },
+    host::MatMul { transpose_b: false, scale: 0.7 };
+    matmul_transposed: &[&[2, 3, 4], &[2, 5, 4]], &[], MatMul { transpose_b: true, scale: 0.7 },
+    host::MatMul { transpose_b: true, scale: 0.7 };
     concat: &[&[2, 3], &[2, 4]], &[], Concat { axis: 1 }, host::Concat { axis: 1 };
-    split: &[&[5, 3]], &[], Split { axis: 0, start: 1, length: 2 }, host::Split { axis: 0, start: 1, length: 2 };
+    split: &[&[5, 3]], &[], Split { axis: 0, start: 1, length: 2 }, host::Split { axis: 0,
+    start: 1, length: 2 };
     swap_axes: &[&[2, 3, 4]], &[], SwapAxes, host::SwapAxes;
-    weighted_sum: &[&[4], &[4]], &[], Sum::weighted(&[0.5, -2.0]), host::Sum::weighted(&[0.5, -2.0]);
+    weighted_sum: &[&[4], &[4]], &[], Sum::weighted(&[0.5, -2.0]), host::Sum::weighted(&[0.5,
+    -2.0]);
     max_pool: &[&[2, 5, 6]], &[], MaxPool2d::new(3, 2), host::MaxPool2d { size: 3, stride: 2 };
     avg_pool: &[&[2, 5, 6]], &[], AvgPool2d::new(2, 1), host::AvgPool2d { size: 2, stride: 1 };
-    leaky: &[&[6]], &[], pc_burn::explicit::Activate(Activation::LeakyRelu(0.1)), host::Activate(Activation::LeakyRelu(0.1));
-    silu: &[&[6]], &[], pc_burn::explicit::Activate(Activation::Silu), host::Activate(Activation::Silu);
-    softplus: &[&[6]], &[], pc_burn::explicit::Activate(Activation::Softplus), host::Activate(Activation::Softplus);
+    leaky: &[&[6]], &[], pc_burn::explicit::Activate(Activation::LeakyRelu(0.1)),
+    host::Activate(Activation::LeakyRelu(0.1));
+    silu: &[&[6]], &[], pc_burn::explicit::Activate(Activation::Silu),
+    host::Activate(Activation::Silu);
+    softplus: &[&[6]], &[], pc_burn::explicit::Activate(Activation::Softplus),
+    host::Activate(Activation::Softplus);
 }
 
 #[test]
@@ -136,21 +167,32 @@ fn embedding() {
     let run = |burn: bool| {
         let (words, weights) = (vec![0.0, 3.0, 3.0, 1.0, 0.0, 2.0], wave(12, 0.4));
         let target = wave(18, 0.9);
-        fn gradients<T: Tensor + 'static>(vertex: T::Vertex, [words, weights, target]: [T; 3]) -> Vec<f64> {
+        fn gradients<T: Tensor + 'static>(
+            vertex: T::Vertex,
+            [words, weights, target]: [T; 3],
+        ) -> Vec<f64> {
             let mut b: GraphBuilder<T> = Graph::builder();
             let x = b.input("x", &[3]).unwrap();
             let w = b.parameter("w", weights).unwrap();
             let y = b.vertex("y", vertex, &[x], &[w]).unwrap();
             let mut graph = b.build().unwrap();
-            let mut relaxation = Relaxation::new(&graph, Schedule::standard(0.1, 5).unwrap()).unwrap();
+            let mut relaxation =
+                Relaxation::new(&graph, Schedule::standard(0.1, 5).unwrap()).unwrap();
             relaxation.run(&mut graph, &Clamps::new().hold(x, words).hold(y, target)).unwrap();
             relaxation.gradients().get(w).unwrap().to_vec()
         }
         if burn {
-            let make = |shape: &[usize], values: &[f64]| BurnTensor::from_values(shape, values, &Device::flex(), DType::F64).unwrap();
-            gradients::<BurnTensor>(Box::new(Embedding), [make(&[2, 3], &words), make(&[4, 3], &weights), make(&[2, 3, 3], &target)])
+            let make = |shape: &[usize], values: &[f64]| {
+                BurnTensor::from_values(shape, values, &Device::flex(), DType::F64).unwrap()
+            };
+            gradients::<BurnTensor>(
+                Box::new(Embedding),
+                [make(&[2, 3], &words), make(&[4, 3], &weights), make(&[2, 3, 3], &target)],
+            )
         } else {
-            let make = |shape: &[usize], values: &[f64]| HostTensor::<f64>::new(shape, values.to_vec()).unwrap();
+            let make = |shape: &[usize], values: &[f64]| {
+                HostTensor::<f64>::new(shape, values.to_vec()).unwrap()
+            };
             gradients::<HostTensor<f64>>(
                 Box::new(host::Embedding),
                 [make(&[2, 3], &words), make(&[4, 3], &weights), make(&[2, 3, 3], &target)],
@@ -172,7 +214,8 @@ fn normalised(device: &Device) -> BatchNorm {
 #[test]
 fn running_statistics_move_once_a_step_as_burns_do() {
     let device = Device::flex().autodiff();
-    let (ours, burns) = (BatchNormConfig::new(3).init(&device), BatchNormConfig::new(3).init(&device));
+    let (ours, burns) =
+        (BatchNormConfig::new(3).init(&device), BatchNormConfig::new(3).init(&device));
     let x = crate::common::tensor::<4>([4, 3, 2, 2], 0.2, &device);
     burns.forward(x.clone());
     let mut b = ModuleGraph::new();
@@ -180,11 +223,19 @@ fn running_statistics_move_once_a_step_as_burns_do() {
     let h = b.batch_norm("h", input, &ours).unwrap();
     let y = b.activate("y", h, Activation::Tanh).unwrap();
     let (mut graph, _) = b.build().unwrap();
-    let clamps = Clamps::new().hold(input, BurnTensor::new(x.clone()).unwrap()).hold(y, BurnTensor::new(x).unwrap());
-    Relaxation::new(&graph, Schedule::standard(0.1, 20).unwrap()).unwrap().run(&mut graph, &clamps).unwrap();
+    let clamps = Clamps::new()
+        .hold(input, BurnTensor::new(x.clone()).unwrap())
+        .hold(y, BurnTensor::new(x).unwrap());
+    Relaxation::new(&graph, Schedule::standard(0.1, 20).unwrap())
+        .unwrap()
+        .run(&mut graph, &clamps)
+        .unwrap();
     let numbers = |t: BurnTensorOf<1>| BurnTensor::new(t).unwrap().to_vec();
-    for (ours, burns) in [(&ours.running_mean, &burns.running_mean), (&ours.running_var, &burns.running_var)] {
-        let off = Agreement::of_slices(&numbers(ours.value_sync()), &numbers(burns.value_sync())).max_difference;
+    for (ours, burns) in
+        [(&ours.running_mean, &burns.running_mean), (&ours.running_var, &burns.running_var)]
+    {
+        let off = Agreement::of_slices(&numbers(ours.value_sync()), &numbers(burns.value_sync()))
+            .max_difference;
         assert!(off <= 1e-6, "{off:.1e}");
     }
 }
@@ -204,15 +255,18 @@ fn frozen_batch_norm_is_burns_outside_training() {
     let clamps = Clamps::new().hold(input, x.clone()).hold(y, x.clone());
     let mut relaxation = Relaxation::new(&graph, Schedule::standard(1e-9, 1).unwrap()).unwrap();
     relaxation.run(&mut graph, &clamps).unwrap();
-    let off = Agreement::of_slices(&relaxation.value(&graph, h).unwrap().to_vec(), &expected).max_difference;
+    let off = Agreement::of_slices(&relaxation.value(&graph, h).unwrap().to_vec(), &expected)
+        .max_difference;
     assert!(off <= 1e-6, "{off:.1e}");
-    // At the fixed point the bias's gradient is the sum of prediction minus target, channel by channel.
+    // At the fixed point the bias's gradient is the sum of prediction minus target, channel by
+    // channel.
     let mut exact = Relaxation::new(&graph, Schedule::fixed_prediction(1.0, 2).unwrap()).unwrap();
     exact.run(&mut graph, &clamps).unwrap();
     let beta = exact.gradients().get(parameters.of(module.beta.id).unwrap()).unwrap().to_vec();
     let x = x.to_vec();
     for (channel, beta) in beta.iter().enumerate() {
-        let sum: f64 = (0..8).map(|k| (k / 4 * 12) + channel * 4 + k % 4).map(|k| expected[k] - x[k]).sum();
+        let sum: f64 =
+            (0..8).map(|k| (k / 4 * 12) + channel * 4 + k % 4).map(|k| expected[k] - x[k]).sum();
         assert!((beta - sum).abs() <= 1e-5 * sum.abs().max(1.0), "{beta} {sum}");
     }
 }

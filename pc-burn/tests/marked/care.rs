@@ -41,15 +41,19 @@ fn running_statistics_move_once_a_step() {
         Schedule::standard(0.1, 6).unwrap(),
     ] {
         let record = by_backprop.clone().into_record();
-        let (theirs, ours) = (Cnn::new(&device).load_record(record.clone()), Cnn::new(&device).load_record(record));
+        let (theirs, ours) =
+            (Cnn::new(&device).load_record(record.clone()), Cnn::new(&device).load_record(record));
         let start = ours.norm.running_mean.value().to_data();
         drop(loss(&theirs).backward());
         pc(schedule.clone()).learn(&ours, loss).unwrap();
-        let once = |m: &Cnn| m.norm.running_mean.value_sync().into_data().iter::<f64>().collect::<Vec<_>>();
+        let once = |m: &Cnn| {
+            m.norm.running_mean.value_sync().into_data().iter::<f64>().collect::<Vec<_>>()
+        };
         let (ours, theirs) = (once(&ours), once(&theirs));
         assert_ne!(theirs, start.iter::<f64>().collect::<Vec<_>>());
         for (ours, theirs) in ours.iter().zip(&theirs) {
-            // The norm is before the first vertex, so that what it sees does not depend on the states.
+            // The norm is before the first vertex, so that what it sees does not depend on the
+            // states.
             assert!((ours - theirs).abs() <= 1e-7, "{schedule}: {ours} is not {theirs}");
         }
     }
@@ -60,10 +64,14 @@ fn parameters_that_are_not_there_yet_are_made_first() {
     let device = device();
     let model = Mlp::new(&device);
     let (x, y) = (normal([4, 20], &device), targets(4, &device));
-    let learned = standard().learn(&model, |m| cross_entropy(m.forward(x.clone()), y.clone())).unwrap();
+    let learned =
+        standard().learn(&model, |m| cross_entropy(m.forward(x.clone()), y.clone())).unwrap();
     assert_eq!(learned.gradients.len(), 6);
     assert!(model.first.weight.is_require_grad(), "the model itself still learns");
-    let backprop = GradientsParams::from_grads(cross_entropy(model.forward(x.clone()), y.clone()).backward(), &model);
+    let backprop = GradientsParams::from_grads(
+        cross_entropy(model.forward(x.clone()), y.clone()).backward(),
+        &model,
+    );
     assert_eq!(backprop.len(), 6);
 }
 
@@ -76,7 +84,8 @@ fn batches_of_other_sizes_are_no_error() {
     for batch in [16, 16, 7, 16, 7] {
         let (x, y) = (normal([batch, 20], &device), targets(batch, &device));
         let learned = pc.learn(&model, |m| cross_entropy(m.forward(x.clone()), y.clone())).unwrap();
-        let fresh = standard().learn(&model, |m| cross_entropy(m.forward(x.clone()), y.clone())).unwrap();
+        let fresh =
+            standard().learn(&model, |m| cross_entropy(m.forward(x.clone()), y.clone())).unwrap();
         for agreement in compare(&model, &learned.gradients, &fresh.gradients) {
             assert!(agreement.max_difference == 0.0, "{agreement:?}");
         }
@@ -86,7 +95,8 @@ fn batches_of_other_sizes_are_no_error() {
     assert_eq!(passes, [7, 7, 8, 8, 8]);
 }
 
-/// What another thread draws from the process's generator while a program runs that draws nothing itself.
+/// What another thread draws from the process's generator while a program runs that draws nothing
+/// itself.
 #[test]
 fn numbers_that_others_draw_repeat_no_pass() {
     let device = device();
@@ -112,20 +122,25 @@ fn several_outputs_and_unmarked_ones() {
     let device = device();
     let model = Mlp::new(&device);
     let (x, y) = (normal([16, 20], &device), targets(16, &device));
-    // A second head on the first vertex, and no mark on either output: what feeds the loss is held by it.
+    // A second head on the first vertex, and no mark on either output: what feeds the loss is held
+    // by it.
     let two = |m: &Mlp| {
         let a = vertex(activation::tanh(m.first.forward(x.clone())));
         let b = vertex(activation::tanh(m.second.forward(a.clone())));
         cross_entropy(m.third.forward(b), y.clone()) + a.powf_scalar(2.0).mean()
     };
     let backprop = GradientsParams::from_grads(two(&model).backward(), &model);
-    for schedule in [Schedule::backprop(), Schedule::fixed_prediction(1.0, 2).unwrap().evaluated_by(Evaluation::Simulate)] {
+    for schedule in [
+        Schedule::backprop(),
+        Schedule::fixed_prediction(1.0, 2).unwrap().evaluated_by(Evaluation::Simulate),
+    ] {
         let learned = pc(schedule).learn(&model, two).unwrap();
         for agreement in compare(&model, &learned.gradients, &backprop) {
             assert!(agreement.relative_norm <= 1e-5, "{agreement:?}");
         }
     }
-    // The last marks are held at their drive, and what follows them is the loss: with one mark nothing is left to relax.
+    // The last marks are held at their drive, and what follows them is the loss: with one mark
+    // nothing is left to relax.
     let one = |m: &Mlp| {
         let a = vertex(activation::tanh(m.first.forward(x.clone())));
         cross_entropy(m.third.forward(activation::tanh(m.second.forward(a))), y.clone())
@@ -142,7 +157,9 @@ fn a_program_without_marks_is_backprop() {
     let device = device();
     let model = Mlp::new(&device);
     let (x, y) = (normal([16, 20], &device), targets(16, &device));
-    let plain = |m: &Mlp| cross_entropy(m.third.forward(m.second.forward(m.first.forward(x.clone()))), y.clone());
+    let plain = |m: &Mlp| {
+        cross_entropy(m.third.forward(m.second.forward(m.first.forward(x.clone()))), y.clone())
+    };
     let backprop = GradientsParams::from_grads(plain(&model).backward(), &model);
     let learned = standard().learn(&model, plain).unwrap();
     for agreement in compare(&model, &learned.gradients, &backprop) {
@@ -164,7 +181,8 @@ fn marks_that_change_between_passes_are_refused() {
         cross_entropy(m.third.forward(b), y.clone())
     };
     type What = fn(usize, Tensor<2>, Tensor<2>) -> (Tensor<2>, Tensor<2>);
-    let more: What = |call, a, b| if call % 2 == 0 { (vertex(a), vertex(b)) } else { (a, vertex(b)) };
+    let more: What =
+        |call, a, b| if call % 2 == 0 { (vertex(a), vertex(b)) } else { (a, vertex(b)) };
     let order: What = |call, a, b| {
         if call % 2 == 0 {
             let b = named_vertex("b", b);
@@ -186,7 +204,8 @@ fn a_loss_that_is_not_one_number_is_refused() {
     let device = device();
     let model = Mlp::new(&device);
     let x = normal([16, 20], &device);
-    let error = standard().learn(&model, |m| m.forward(x.clone()).sum_dim(1).squeeze_dim(1)).unwrap_err();
+    let error =
+        standard().learn(&model, |m| m.forward(x.clone()).sum_dim(1).squeeze_dim(1)).unwrap_err();
     assert!(error.to_string().contains("one number"), "{error}");
 }
 
@@ -195,7 +214,9 @@ fn numbers_that_are_not_finite_end_it() {
     let device = device();
     let model = Mlp::new(&device);
     let (x, y) = (normal([16, 20], &device) / 0.0, targets(16, &device));
-    let learned = standard().learn(&model, |m| cross_entropy(m.forward(x.clone()) * f32::NAN, y.clone())).unwrap();
+    let learned = standard()
+        .learn(&model, |m| cross_entropy(m.forward(x.clone()) * f32::NAN, y.clone()))
+        .unwrap();
     assert_eq!(learned.outcome.status, Status::Diverged);
     assert!(learned.gradients.is_empty());
 }
@@ -220,7 +241,10 @@ fn a_panic_leaves_nothing_behind() {
     std::panic::set_hook(quiet);
     assert!(panicked.is_err());
     // Marks are the identity again: this is backprop.
-    let plain = GradientsParams::from_grads(cross_entropy(model.forward(x.clone()), y.clone()).backward(), &model);
+    let plain = GradientsParams::from_grads(
+        cross_entropy(model.forward(x.clone()), y.clone()).backward(),
+        &model,
+    );
     let swept = PredictiveCoding::new(Schedule::backprop(), LossReduction::Mean)
         .learn(&model, |m| cross_entropy(m.forward(x.clone()), y.clone()))
         .unwrap();
@@ -242,7 +266,8 @@ fn two_threads_do_not_disturb_each_other() {
     }
     let learn = |index: usize| {
         let (model, x, y) = &settings[index];
-        let learned = standard().learn(model, |m| cross_entropy(m.forward(x.clone()), y.clone())).unwrap();
+        let learned =
+            standard().learn(model, |m| cross_entropy(m.forward(x.clone()), y.clone())).unwrap();
         read(model, &learned.gradients)
     };
     let alone = [learn(0), learn(1)];
@@ -251,7 +276,9 @@ fn two_threads_do_not_disturb_each_other() {
             let threads = [0, 1].map(|index| {
                 let (model, x, y) = settings[index].clone();
                 scope.spawn(move || {
-                    let learned = standard().learn(&model, |m| cross_entropy(m.forward(x.clone()), y.clone())).unwrap();
+                    let learned = standard()
+                        .learn(&model, |m| cross_entropy(m.forward(x.clone()), y.clone()))
+                        .unwrap();
                     read(&model, &learned.gradients)
                 })
             });
@@ -269,7 +296,10 @@ fn gradient_checkpointing_is_kept() {
     let (x, y) = (normal([8, 1, 8, 8], &device), targets(8, &device));
     let loss = |m: &Cnn| cross_entropy(m.forward(x.clone()), y.clone());
     let backprop = GradientsParams::from_grads(loss(&model).backward(), &model);
-    for schedule in [Schedule::backprop(), Schedule::fixed_prediction(1.0, 3).unwrap().evaluated_by(Evaluation::Simulate)] {
+    for schedule in [
+        Schedule::backprop(),
+        Schedule::fixed_prediction(1.0, 3).unwrap().evaluated_by(Evaluation::Simulate),
+    ] {
         let learned = pc(schedule).learn(&model, loss).unwrap();
         for agreement in compare(&model, &learned.gradients, &backprop) {
             assert!(agreement.relative_norm <= 1e-5, "{agreement:?}");
@@ -283,11 +313,23 @@ fn agreement_with_backprop_is_reported_when_asked() {
     let model = Mlp::new(&device);
     let (x, y) = (normal([16, 20], &device), targets(16, &device));
     let mut pc = pc(Schedule::fixed_prediction(0.1, 7).unwrap()).compared_every(2);
-    let reports = [0, 1, 2].map(|_| pc.learn(&model, |m| cross_entropy(m.forward(x.clone()), y.clone())).unwrap().agreement);
+    let reports = [0, 1, 2].map(|_| {
+        pc.learn(&model, |m| cross_entropy(m.forward(x.clone()), y.clone())).unwrap().agreement
+    });
     assert!(reports[1].is_none() && reports[2].is_some());
     let report = reports[0].as_ref().unwrap();
     let names: Vec<&str> = report.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["first.weight", "first.bias", "second.weight", "second.bias", "third.weight", "third.bias"]);
+    assert_eq!(
+        names,
+        [
+            "first.weight",
+            "first.bias",
+            "second.weight",
+            "second.bias",
+            "third.weight",
+            "third.bias"
+        ]
+    );
     for ((_, agreement), length) in report.iter().zip([2, 2, 1, 1, 0, 0]) {
         assert!((agreement.norm_ratio / tail(7, 0.1, length) - 1.0).abs() <= 1e-5, "{agreement:?}");
     }

@@ -35,7 +35,8 @@ struct Host {
     clamps: Clamps<HostTensor<f64>>,
 }
 
-/// The MLP with the same weights, the same batch held, and its output driven by the same loss, summed.
+/// The MLP with the same weights, the same batch held, and its output driven by the same loss,
+/// summed.
 fn host(model: &Mlp, x: &Tensor<2>) -> Host {
     let mut init = Init::new(1);
     let mut b = Graph::<HostTensor<f64>>::builder();
@@ -48,15 +49,18 @@ fn host(model: &Mlp, x: &Tensor<2>) -> Host {
         *own = HostTensor::new(&own.shape(), transposed(&own.shape(), &theirs)).unwrap();
     }
     let labels: Vec<usize> = (0..x.dims()[0]).map(|i| i % 5).collect();
-    let clamps =
-        Clamps::new().hold(input, HostTensor::new(&x.dims(), numbers(x)).unwrap()).drive(third, CrossEntropy::labels(&labels, 5).unwrap());
+    let clamps = Clamps::new()
+        .hold(input, HostTensor::new(&x.dims(), numbers(x)).unwrap())
+        .drive(third, CrossEntropy::labels(&labels, 5).unwrap());
     Host { graph, clamps }
 }
 
 /// Burn's layers hold their weights as [inputs, outputs], the host's as [outputs, inputs].
 pub(crate) fn transposed(shape: &[usize], theirs: &[f64]) -> Vec<f64> {
     match shape {
-        [outputs, inputs] => (0..outputs * inputs).map(|i| theirs[(i % inputs) * outputs + i / inputs]).collect(),
+        [outputs, inputs] => {
+            (0..outputs * inputs).map(|i| theirs[(i % inputs) * outputs + i / inputs]).collect()
+        }
         _ => theirs.to_vec(),
     }
 }
@@ -70,16 +74,23 @@ fn setting() -> (Mlp, Tensor<2>, Tensor<1, burn::tensor::Int>) {
 fn like_the_host(schedule: Schedule, tolerance: f64) {
     let (model, x, y) = setting();
     let mut truth = host(&model, &x);
-    let mut relaxation = Relaxation::new(&truth.graph, schedule.clone().reduced_by(Reduction::Mean)).unwrap();
+    let mut relaxation =
+        Relaxation::new(&truth.graph, schedule.clone().reduced_by(Reduction::Mean)).unwrap();
     let expected = relaxation.run(&mut truth.graph, &truth.clamps).unwrap();
     let name = schedule.to_string();
-    let learned =
-        PredictiveCoding::new(schedule, LossReduction::Mean).learn(&model, |m| cross_entropy(m.forward(x.clone()), y.clone())).unwrap();
+    let learned = PredictiveCoding::new(schedule, LossReduction::Mean)
+        .learn(&model, |m| cross_entropy(m.forward(x.clone()), y.clone()))
+        .unwrap();
     assert_eq!(learned.outcome.steps, expected.steps, "{name}");
     assert_eq!(learned.outcome.status, expected.status, "{name}");
     let energies = (learned.outcome.energy.total(), expected.energy.total());
-    assert!((energies.0 - energies.1).abs() <= tolerance * energies.1.abs(), "{name}: {energies:?}");
-    for (index, (ours, (_, theirs))) in read(&model, &learned.gradients).iter().zip(relaxation.gradients().iter()).enumerate() {
+    assert!(
+        (energies.0 - energies.1).abs() <= tolerance * energies.1.abs(),
+        "{name}: {energies:?}"
+    );
+    for (index, (ours, (_, theirs))) in
+        read(&model, &learned.gradients).iter().zip(relaxation.gradients().iter()).enumerate()
+    {
         assert_eq!(ours.is_some(), theirs.is_some(), "{name}, parameter {index}");
         let (Some(ours), Some(theirs)) = (ours, theirs) else { continue };
         let agreement = Agreement::of_slices(&transposed(&theirs.shape(), ours), &theirs.to_vec());
@@ -134,13 +145,17 @@ fn weak_losses() {
     let mut truth = host(&model, &x);
     let third = truth.graph.topology().vertex("third").unwrap();
     let labels: Vec<usize> = (0..16).map(|i| i % 5).collect();
-    let clamps = truth.clamps.clone().weak_loss(third, CrossEntropy::labels(&labels, 5).unwrap(), 0.25);
+    let clamps =
+        truth.clamps.clone().weak_loss(third, CrossEntropy::labels(&labels, 5).unwrap(), 0.25);
     let schedule = Schedule::standard(0.1, 20).unwrap();
-    let mut relaxation = Relaxation::new(&truth.graph, schedule.clone().reduced_by(Reduction::Mean)).unwrap();
+    let mut relaxation =
+        Relaxation::new(&truth.graph, schedule.clone().reduced_by(Reduction::Mean)).unwrap();
     relaxation.run(&mut truth.graph, &clamps).unwrap();
     let mut pc = PredictiveCoding::new(schedule, LossReduction::Mean).with_weak_loss(0.25).unwrap();
     let learned = pc.learn(&model, |m| cross_entropy(m.forward(x.clone()), y.clone())).unwrap();
-    for (ours, (_, theirs)) in read(&model, &learned.gradients).iter().zip(relaxation.gradients().iter()) {
+    for (ours, (_, theirs)) in
+        read(&model, &learned.gradients).iter().zip(relaxation.gradients().iter())
+    {
         let (ours, theirs) = (ours.as_ref().unwrap(), theirs.unwrap());
         let agreement = Agreement::of_slices(&transposed(&theirs.shape(), ours), &theirs.to_vec());
         assert!(agreement.relative_norm <= 1e-4, "{agreement:?}");
@@ -153,10 +168,15 @@ fn incremental_pc() {
     let (mut model, x, y) = setting();
     let mut truth = host(&model, &x);
     let schedule = Schedule::ipc(0.1, 12).unwrap();
-    let mut relaxation = Relaxation::new(&truth.graph, schedule.clone().reduced_by(Reduction::Mean)).unwrap();
+    let mut relaxation =
+        Relaxation::new(&truth.graph, schedule.clone().reduced_by(Reduction::Mean)).unwrap();
     let mut sgd = Sgd::new(0.05).unwrap();
     let mut events = 0;
-    relaxation.train(&mut truth.graph, &truth.clamps, |graph, gradients| sgd.step(graph.parameters_mut(), gradients)).unwrap();
+    relaxation
+        .train(&mut truth.graph, &truth.clamps, |graph, gradients| {
+            sgd.step(graph.parameters_mut(), gradients)
+        })
+        .unwrap();
     let mut optimiser = SgdConfig::new().init();
     let before = weights(&model);
     let mut pc = PredictiveCoding::new(schedule, LossReduction::Mean);
@@ -172,8 +192,14 @@ fn incremental_pc() {
         .unwrap();
     assert_eq!(events, 12);
     assert_eq!(learned.outcome.steps, 12);
-    for ((own, theirs), before) in weights(&model).iter().zip(truth.graph.parameters()).zip(&before) {
-        let theirs_moved: Vec<f64> = theirs.to_vec().iter().zip(transposed(&theirs.shape(), before)).map(|(a, b)| a - b).collect();
+    for ((own, theirs), before) in weights(&model).iter().zip(truth.graph.parameters()).zip(&before)
+    {
+        let theirs_moved: Vec<f64> = theirs
+            .to_vec()
+            .iter()
+            .zip(transposed(&theirs.shape(), before))
+            .map(|(a, b)| a - b)
+            .collect();
         let moved: Vec<f64> = own.iter().zip(before).map(|(a, b)| a - b).collect();
         let agreement = Agreement::of_slices(&transposed(&theirs.shape(), &moved), &theirs_moved);
         assert!(agreement.relative_norm <= 1e-3, "{agreement:?}");

@@ -1,4 +1,5 @@
-//! Marked programs against Burn's own backward pass, against the laws of the schedules, and against the host backend.
+//! Marked programs against Burn's own backward pass, against the laws of the schedules, and against
+//! the host backend.
 
 // Helpers outside `#[test]` functions too: in a test a panic is the report.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

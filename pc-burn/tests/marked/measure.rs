@@ -15,7 +15,11 @@ struct Read<'a> {
 impl ModuleVisitor for Read<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if param.is_require_grad() {
-            self.found.push(self.gradients.get::<D>(param.id).map(|gradient| gradient.into_data().iter::<f64>().collect()));
+            self.found.push(
+                self.gradients
+                    .get::<D>(param.id)
+                    .map(|gradient| gradient.into_data().iter::<f64>().collect()),
+            );
         }
     }
 }
@@ -27,7 +31,11 @@ pub(crate) fn read<M: Module>(model: &M, gradients: &GradientsParams) -> Vec<Opt
     read.found
 }
 
-pub(crate) fn compare<M: Module>(model: &M, ours: &GradientsParams, theirs: &GradientsParams) -> Vec<Agreement> {
+pub(crate) fn compare<M: Module>(
+    model: &M,
+    ours: &GradientsParams,
+    theirs: &GradientsParams,
+) -> Vec<Agreement> {
     let (ours, theirs) = (read(model, ours), read(model, theirs));
     assert!(!theirs.is_empty());
     ours.iter()
@@ -42,5 +50,7 @@ pub(crate) fn compare<M: Module>(model: &M, ours: &GradientsParams, theirs: &Gra
 /// `P[Binomial(steps, rate) >= k]`.
 pub(crate) fn tail(steps: usize, rate: f64, k: usize) -> f64 {
     let choose = |n: usize| (0..n).fold(1.0, |c, i| c * (steps - i) as f64 / (i + 1) as f64);
-    (k..=steps).map(|n| choose(n) * rate.powi(n as i32) * (1.0 - rate).powi((steps - n) as i32)).sum()
+    (k..=steps)
+        .map(|n| choose(n) * rate.powi(n as i32) * (1.0 - rate).powi((steps - n) as i32))
+        .sum()
 }

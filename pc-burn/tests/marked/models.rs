@@ -3,7 +3,8 @@
 use burn::{
     module::Module,
     nn::{
-        BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Embedding, EmbeddingConfig, Linear, LinearConfig, PaddingConfig2d,
+        BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Embedding, EmbeddingConfig, Linear,
+        LinearConfig, PaddingConfig2d,
         conv::{Conv2d, Conv2dConfig},
         loss::CrossEntropyLossConfig,
         pool::{MaxPool2d, MaxPool2dConfig},
@@ -48,7 +49,9 @@ pub(crate) struct Cnn {
 
 impl Cnn {
     pub(crate) fn new(device: &Device) -> Self {
-        let conv = |from, to| Conv2dConfig::new([from, to], [3, 3]).with_padding(PaddingConfig2d::Same).init(device);
+        let conv = |from, to| {
+            Conv2dConfig::new([from, to], [3, 3]).with_padding(PaddingConfig2d::Same).init(device)
+        };
         Self {
             first: conv(1, 6),
             norm: BatchNormConfig::new(6).init(device),
@@ -66,7 +69,8 @@ impl Cnn {
     }
 }
 
-/// A skip over a vertex, a tied layer, dropout, and an output that is a concatenation: paths of several lengths.
+/// A skip over a vertex, a tied layer, dropout, and an output that is a concatenation: paths of
+/// several lengths.
 #[derive(Module, Debug)]
 pub(crate) struct Residual {
     first: Linear,
@@ -109,7 +113,9 @@ impl Lstm {
         Self {
             embedding: EmbeddingConfig::new(12, 8).init(device),
             input: LinearConfig::new(8, 4 * Self::HIDDEN).init(device),
-            recurrent: LinearConfig::new(Self::HIDDEN, 4 * Self::HIDDEN).with_bias(false).init(device),
+            recurrent: LinearConfig::new(Self::HIDDEN, 4 * Self::HIDDEN)
+                .with_bias(false)
+                .init(device),
             out: LinearConfig::new(Self::HIDDEN, 5).init(device),
         }
     }

@@ -6,7 +6,10 @@ use crate::{
     Result,
     conformance::{Backend, Built, Net, Operation},
     graph::{Graph, GraphBuilder},
-    host::{Activate, Activation, Chain, Conv2d, Element, HostTensor, HostVertex, Linear, LinearMany, MaxPool2d, Product, Reshape, Sum},
+    host::{
+        Activate, Activation, Chain, Conv2d, Element, HostTensor, HostVertex, Linear, LinearMany,
+        MaxPool2d, Product, Reshape, Sum,
+    },
     topology::{ParamId, VertexId},
 };
 
@@ -29,7 +32,9 @@ fn vertex<F: Element>(operation: &Operation, parents: usize) -> Result<HostVerte
     };
     Ok(match operation {
         Operation::Dense(activation) => followed(vec![Box::new(Linear::new())], *activation)?,
-        Operation::DenseSum(activation) => followed(vec![Box::new(LinearMany::without_bias(parents))], *activation)?,
+        Operation::DenseSum(activation) => {
+            followed(vec![Box::new(LinearMany::without_bias(parents))], *activation)?
+        }
         Operation::Conv { padding, activation, pool } => Box::new(Chain::new(vec![
             Box::new(Conv2d { stride: 1, padding: *padding, bias: true }),
             Box::new(Activate(*activation)),
@@ -73,9 +78,17 @@ impl<F: Element> Backend for HostBackend<F> {
             vertices.push(b.input(&vertex.name, &vertex.shape)?);
         }
         for (index, drawn) in net.vertices.iter().enumerate() {
-            let parents: Vec<VertexId> = drawn.parents.iter().map(|parent| vertices[*parent]).collect();
-            let uses: Vec<ParamId> = drawn.parameters.iter().map(|parameter| parameters[*parameter]).collect();
-            b.predict(vertices[net.inputs.len() + index], vertex(&drawn.operation, parents.len())?, &parents, &uses, drawn.precision)?;
+            let parents: Vec<VertexId> =
+                drawn.parents.iter().map(|parent| vertices[*parent]).collect();
+            let uses: Vec<ParamId> =
+                drawn.parameters.iter().map(|parameter| parameters[*parameter]).collect();
+            b.predict(
+                vertices[net.inputs.len() + index],
+                vertex(&drawn.operation, parents.len())?,
+                &parents,
+                &uses,
+                drawn.precision,
+            )?;
         }
         Ok(Some(Built { network: b.build()?, vertices, parameters }))
     }

@@ -1,8 +1,9 @@
 //! The cases that every backend must pass.
 //!
-//! An adapter implements [`Backend`] in its tests, builds each [`Net`] however its models are built, and calls [`run`]. Every case is a net, clamps and a
-//! schedule; the oracle is the host backend in `f64`, whose pullbacks are derived by hand and checked by finite differences. A new adapter is done
-//! when [`Report::check`] says nothing.
+//! An adapter implements [`Backend`] in its tests, builds each [`Net`] however its models are
+//! built, and calls [`run`]. Every case is a net, clamps and a schedule; the oracle is the host
+//! backend in `f64`, whose pullbacks are derived by hand and checked by finite differences. A new
+//! adapter is done when [`Report::check`] says nothing.
 //!
 //! # Example
 //! ```
@@ -20,7 +21,8 @@ mod tensors;
 use std::fmt;
 
 use crate::{
-    Agreement, Clamps, Evaluation, Network, Relaxation, Result, Schedule, SquaredError, Start, Tensor,
+    Agreement, Clamps, Evaluation, Network, Relaxation, Result, Schedule, SquaredError, Start,
+    Tensor,
     topology::{ParamId, VertexId},
 };
 
@@ -52,8 +54,9 @@ pub trait Backend {
     /// What the framework reports.
     fn build(&self, net: &Net) -> Result<Option<Built<Self::Network>>>;
 
-    /// Whether the network's vertices are the net's, so that rules whose results depend on what counts as a vertex can be compared. Where they are
-    /// finer (an autograd graph's operations), only exact rules are.
+    /// Whether the network's vertices are the net's, so that rules whose results depend on what
+    /// counts as a vertex can be compared. Where they are finer (an autograd graph's operations),
+    /// only exact rules are.
     fn same_vertices(&self) -> bool {
         true
     }
@@ -115,10 +118,20 @@ impl Report {
     /// # Errors
     /// The failures, one a line.
     pub fn check(&self) -> std::result::Result<(), String> {
-        let failures: Vec<String> =
-            self.cases.iter().filter(|case| matches!(case.verdict, Verdict::Failed(_))).map(ToString::to_string).collect();
+        let failures: Vec<String> = self
+            .cases
+            .iter()
+            .filter(|case| matches!(case.verdict, Verdict::Failed(_)))
+            .map(ToString::to_string)
+            .collect();
         if !failures.is_empty() {
-            return Err(format!("{}: {} of {} cases failed\n{}", self.backend, failures.len(), self.cases.len(), failures.join("\n")));
+            return Err(format!(
+                "{}: {} of {} cases failed\n{}",
+                self.backend,
+                failures.len(),
+                self.cases.len(),
+                failures.join("\n")
+            ));
         }
         if self.passed() == 0 {
             return Err(format!("{}: no case ran", self.backend));
@@ -156,7 +169,11 @@ fn schedules(depth: usize) -> Result<Vec<(Schedule, On, bool)>> {
         (by(Evaluation::Simulate)(Schedule::fixed_prediction(0.3, 9)?), On::Ordered, true),
         (by(Evaluation::Front)(Schedule::fixed_prediction(0.3, 9)?), On::Ordered, true),
         (by(Evaluation::ClosedForm)(Schedule::fixed_prediction(0.3, 9)?), On::Ordered, true),
-        (by(Evaluation::Simulate)(Schedule::fixed_prediction(0.2, 6)?.with_momentum(0.4)?), On::Ordered, true),
+        (
+            by(Evaluation::Simulate)(Schedule::fixed_prediction(0.2, 6)?.with_momentum(0.4)?),
+            On::Ordered,
+            true,
+        ),
         (by(Evaluation::Simulate)(Schedule::zil()), On::Levelled, true),
         (by(Evaluation::Auto)(Schedule::zil()), On::Levelled, true),
         (Schedule::standard(0.1, 12)?, On::Ordered, true),
@@ -214,7 +231,9 @@ fn compare<B: Backend>(
     };
     let mut relaxation = match Relaxation::new(&built.network, schedule.clone()) {
         Ok(relaxation) => relaxation,
-        Err(error) if error.kind() == crate::ErrorKind::Unsupported => return Ok(Verdict::Skipped(error.to_string())),
+        Err(error) if error.kind() == crate::ErrorKind::Unsupported => {
+            return Ok(Verdict::Skipped(error.to_string()));
+        }
         Err(error) => return Err(error),
     };
     let clamps = clamp(backend, net, driven, &built.vertices)?;
@@ -233,7 +252,8 @@ fn compare<B: Backend>(
         let found = relaxation.gradients().get(built.parameters[index]).map(Tensor::to_vec);
         let wanted = expected.gradients().get(truth.parameters[index]).map(Tensor::to_vec);
         let zeros = || vec![0.0; net.parameters[index].2.len()];
-        let off = Agreement::of_slices(&found.unwrap_or_else(zeros), &wanted.unwrap_or_else(zeros)).max_difference;
+        let off = Agreement::of_slices(&found.unwrap_or_else(zeros), &wanted.unwrap_or_else(zeros))
+            .max_difference;
         // Written so that a NaN is the worst there is.
         if !(off <= worst.0) {
             worst = (off, name);
@@ -242,19 +262,33 @@ fn compare<B: Backend>(
     Ok(if worst.0 <= backend.tolerance() {
         Verdict::Passed(worst.0)
     } else {
-        Verdict::Failed(format!("{} is off by {:.1e}, more than {:.0e}", worst.1, worst.0, backend.tolerance()))
+        Verdict::Failed(format!(
+            "{} is off by {:.1e}, more than {:.0e}",
+            worst.1,
+            worst.0,
+            backend.tolerance()
+        ))
     })
 }
 
 /// Inputs held; outputs held at their targets, or driven by the squared error towards them.
-fn clamp<B: Backend>(backend: &B, net: &Net, driven: bool, places: &[VertexId]) -> Result<Clamps<B::Tensor>> {
+fn clamp<B: Backend>(
+    backend: &B,
+    net: &Net,
+    driven: bool,
+    places: &[VertexId],
+) -> Result<Clamps<B::Tensor>> {
     let mut clamps = Clamps::new();
     for (index, values) in net.held() {
         clamps = clamps.hold(places[index], backend.tensor(&net.batch_shape(index), values)?);
     }
     for (index, values) in net.targets() {
         let target = backend.tensor(&net.batch_shape(index), values)?;
-        clamps = if driven { clamps.drive(places[index], SquaredError::new(target)) } else { clamps.hold(places[index], target) };
+        clamps = if driven {
+            clamps.drive(places[index], SquaredError::new(target))
+        } else {
+            clamps.hold(places[index], target)
+        };
     }
     Ok(clamps)
 }

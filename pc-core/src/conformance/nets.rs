@@ -2,7 +2,8 @@
 
 use crate::host::Activation;
 
-/// What predicts a vertex. Parameters follow the usual layouts: `W [out, in]`, `b [out]`, kernels `[out, in, height, width]`.
+/// What predicts a vertex. Parameters follow the usual layouts: `W [out, in]`, `b [out]`, kernels
+/// `[out, in, height, width]`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Operation {
     /// `f(W v + b)`: parameters `W`, `b`.
@@ -35,7 +36,8 @@ pub struct NetVertex {
     pub name: String,
     /// What predicts it.
     pub operation: Operation,
-    /// The vertices it is predicted from, inputs counted first. In a cyclic net they may come later.
+    /// The vertices it is predicted from, inputs counted first. In a cyclic net they may come
+    /// later.
     pub parents: Vec<usize>,
     /// The parameters used.
     pub parameters: Vec<usize>,
@@ -97,7 +99,15 @@ struct Draft {
 
 impl Draft {
     fn new(name: &'static str, batch: usize) -> Self {
-        let net = Net { name, batch, inputs: Vec::new(), vertices: Vec::new(), parameters: Vec::new(), outputs: Vec::new(), cyclic: false };
+        let net = Net {
+            name,
+            batch,
+            inputs: Vec::new(),
+            vertices: Vec::new(),
+            parameters: Vec::new(),
+            outputs: Vec::new(),
+            cyclic: false,
+        };
         Self { net, phase: 0.3 }
     }
 
@@ -123,13 +133,33 @@ impl Draft {
         self.net.parameters.len() - 1
     }
 
-    fn vertex(&mut self, name: &str, operation: Operation, parents: &[usize], parameters: &[usize], shape: &[usize]) -> usize {
+    fn vertex(
+        &mut self,
+        name: &str,
+        operation: Operation,
+        parents: &[usize],
+        parameters: &[usize],
+        shape: &[usize],
+    ) -> usize {
         let (parents, parameters, shape) = (parents.to_vec(), parameters.to_vec(), shape.to_vec());
-        self.net.vertices.push(NetVertex { name: name.to_owned(), operation, parents, parameters, shape, precision: 1.0 });
+        self.net.vertices.push(NetVertex {
+            name: name.to_owned(),
+            operation,
+            parents,
+            parameters,
+            shape,
+            precision: 1.0,
+        });
         self.net.inputs.len() + self.net.vertices.len() - 1
     }
 
-    fn dense(&mut self, name: &str, parent: usize, outputs: usize, activation: Activation) -> usize {
+    fn dense(
+        &mut self,
+        name: &str,
+        parent: usize,
+        outputs: usize,
+        activation: Activation,
+    ) -> usize {
         let inputs: usize = self.net.shape(parent).iter().product();
         let w = self.parameter(&format!("{name}.weight"), &[outputs, inputs], inputs);
         let b = self.parameter(&format!("{name}.bias"), &[outputs], 4);
@@ -137,12 +167,14 @@ impl Draft {
     }
 
     fn output(&mut self, vertex: usize) {
-        let values = self.numbers(self.net.batch * self.net.shape(vertex).iter().product::<usize>(), 1.0);
+        let values =
+            self.numbers(self.net.batch * self.net.shape(vertex).iter().product::<usize>(), 1.0);
         self.net.outputs.push((vertex, values));
     }
 }
 
-/// The nets of the suite: a chain for each activation, precisions, a skip, a shared weight over time with a loss at every step, a gate, convolutions, a cycle.
+/// The nets of the suite: a chain for each activation, precisions, a skip, a shared weight over
+/// time with a loss at every step, a gate, convolutions, a cycle.
 pub fn nets() -> Vec<Net> {
     let mut nets = Vec::new();
     for (name, activation) in [
@@ -187,8 +219,15 @@ pub fn nets() -> Vec<Net> {
     let (v, b) = (d.parameter("read.weight", &[2, 4], 4), d.parameter("read.bias", &[2], 4));
     let mut h = d.input(&[4]);
     for (t, x) in inputs.into_iter().enumerate() {
-        h = d.vertex(&format!("h{t}"), Operation::DenseSum(Activation::Tanh), &[x, h], &[w, u], &[4]);
-        let y = d.vertex(&format!("y{t}"), Operation::Dense(Activation::Identity), &[h], &[v, b], &[2]);
+        h = d.vertex(
+            &format!("h{t}"),
+            Operation::DenseSum(Activation::Tanh),
+            &[x, h],
+            &[w, u],
+            &[4],
+        );
+        let y =
+            d.vertex(&format!("y{t}"), Operation::Dense(Activation::Identity), &[h], &[v, b], &[2]);
         d.output(y);
     }
     nets.push(d.net);

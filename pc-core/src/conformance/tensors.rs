@@ -33,7 +33,11 @@ pub(super) fn cases<B: Backend>(backend: &B) -> Vec<Case> {
     vec![
         run("round trip and shape", &|| {
             let x = make(0.1)?;
-            let shaped = x.shape() == SHAPE && x.has_shape(&SHAPE) && !x.has_shape(&[5, 3]) && x.has_batch_shape(3, &[5]) && x.batch() == 3;
+            let shaped = x.shape() == SHAPE
+                && x.has_shape(&SHAPE)
+                && !x.has_shape(&[5, 3])
+                && x.has_batch_shape(3, &[5])
+                && x.batch() == 3;
             Ok(if shaped { off(&x, &|k| a[k]) } else { f64::NAN })
         }),
         run("a clone is a copy", &|| {
@@ -79,7 +83,11 @@ pub(super) fn cases<B: Backend>(backend: &B) -> Vec<Case> {
                 draws.push(x.to_vec());
             }
             let deviation = (draws[0].iter().map(|x| x * x).sum::<f64>() / 2000.0).sqrt();
-            Ok(if draws[0] == draws[1] && draws[0] != draws[2] && (deviation - 2.0).abs() < 0.2 { 0.0 } else { f64::NAN })
+            Ok(if draws[0] == draws[1] && draws[0] != draws[2] && (deviation - 2.0).abs() < 0.2 {
+                0.0
+            } else {
+                f64::NAN
+            })
         }),
         run("set_error in all its forms", &|| {
             let (r, d, f) = (make(0.1)?, make(0.2)?, make(0.3)?);
@@ -89,7 +97,9 @@ pub(super) fn cases<B: Backend>(backend: &B) -> Vec<Case> {
                 let mut x = make(0.4)?;
                 x.set_error(with_r.then_some(&r), with_d.then_some(&d), with_f.then_some(&f));
                 let term = |with: bool, x: f64| if with { x } else { 0.0 };
-                worst = worst.max(off(&x, &|k| term(with_r, a[k]) + term(with_d, b[k]) - term(with_f, c[k])));
+                worst = worst.max(off(&x, &|k| {
+                    term(with_r, a[k]) + term(with_d, b[k]) - term(with_f, c[k])
+                }));
             }
             Ok(worst)
         }),
@@ -97,7 +107,8 @@ pub(super) fn cases<B: Backend>(backend: &B) -> Vec<Case> {
             let mut worst = 0.0_f64;
             for bits in 0..8 {
                 let (with_e, with_f, with_u) = (bits & 1 != 0, bits & 2 != 0, bits & 4 != 0);
-                let (mut displacement, mut value, mut velocity) = (make(0.1)?, make(0.4)?, make(0.4)?);
+                let (mut displacement, mut value, mut velocity) =
+                    (make(0.1)?, make(0.4)?, make(0.4)?);
                 let (reference, error, force) = (make(0.2)?, make(0.3)?, make(0.4)?);
                 B::Tensor::step_state(StateStep {
                     displacement: &mut displacement,
@@ -116,7 +127,9 @@ pub(super) fn cases<B: Backend>(backend: &B) -> Vec<Case> {
                     let g = if with_f { d[k] } else { 0.0 } - if with_e { 0.7 * c[k] } else { 0.0 };
                     g + if with_u { 0.9 * d[k] } else { 0.0 }
                 };
-                worst = worst.max(off(&displacement, &|k| a[k] + 0.2 * step(k))).max(off(&value, &|k| b[k] + a[k] + 0.2 * step(k)));
+                worst = worst
+                    .max(off(&displacement, &|k| a[k] + 0.2 * step(k)))
+                    .max(off(&value, &|k| b[k] + a[k] + 0.2 * step(k)));
             }
             Ok(worst)
         }),
@@ -125,7 +138,13 @@ pub(super) fn cases<B: Backend>(backend: &B) -> Vec<Case> {
             for bits in 0..4 {
                 let (with_f, with_u) = (bits & 1 != 0, bits & 2 != 0);
                 let (mut error, mut velocity, force) = (make(0.1)?, make(0.2)?, make(0.3)?);
-                B::Tensor::step_error(&mut error, 0.7, with_f.then_some(&force), 0.2, with_u.then_some((&mut velocity, 0.9)));
+                B::Tensor::step_error(
+                    &mut error,
+                    0.7,
+                    with_f.then_some(&force),
+                    0.2,
+                    with_u.then_some((&mut velocity, 0.9)),
+                );
                 let step = |k: usize| if with_f { c[k] } else { 0.0 } - 0.7 * a[k] + if with_u { 0.9 * b[k] } else { 0.0 };
                 worst = worst.max(off(&error, &|k| a[k] + 0.2 * step(k)));
             }

@@ -20,7 +20,10 @@ pub struct GraphBuilder<T: Tensor> {
 
 impl<T: Tensor> std::fmt::Debug for GraphBuilder<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("GraphBuilder").field("names", &self.names).field("shapes", &self.shapes).finish_non_exhaustive()
+        f.debug_struct("GraphBuilder")
+            .field("names", &self.names)
+            .field("shapes", &self.shapes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -38,8 +41,8 @@ impl<T: Tensor> Default for GraphBuilder<T> {
 }
 
 impl<T: Tensor> GraphBuilder<T> {
-    /// Adds a vertex that nothing predicts (yet): an input, or a vertex of a cycle, to which [`GraphBuilder::predict`] adds predictions.
-    /// `shape` leaves the batch out.
+    /// Adds a vertex that nothing predicts (yet): an input, or a vertex of a cycle, to which
+    /// [`GraphBuilder::predict`] adds predictions. `shape` leaves the batch out.
     ///
     /// # Errors
     /// A name that is taken; an empty dimension.
@@ -48,7 +51,9 @@ impl<T: Tensor> GraphBuilder<T> {
             return Err(Error::graph("the name is taken by an earlier vertex").at(name));
         }
         if shape.contains(&0) {
-            return Err(Error::shape(format!("the shape {shape:?} has an empty dimension")).at(name));
+            return Err(
+                Error::shape(format!("the shape {shape:?} has an empty dimension")).at(name)
+            );
         }
         self.names.push(name.to_owned());
         self.shapes.push(shape.to_vec());
@@ -75,23 +80,39 @@ impl<T: Tensor> GraphBuilder<T> {
     ///
     /// # Errors
     /// A name that is taken; unknown parents or parameters; shapes that do not fit.
-    pub fn vertex(&mut self, name: &str, vertex: T::Vertex, parents: &[VertexId], parameters: &[ParamId]) -> Result<VertexId> {
-        let shape = self.predicted_shape(&vertex, parents, parameters).map_err(|error| error.at(name))?;
+    pub fn vertex(
+        &mut self,
+        name: &str,
+        vertex: T::Vertex,
+        parents: &[VertexId],
+        parameters: &[ParamId],
+    ) -> Result<VertexId> {
+        let shape =
+            self.predicted_shape(&vertex, parents, parameters).map_err(|error| error.at(name))?;
         let id = self.input(name, &shape)?;
         self.push(id, vertex, parents, parameters, 1.0);
         Ok(id)
     }
 
-    /// Adds a (further) prediction to a vertex, its error weighted by `precision` in the energy. The first prediction of a vertex
-    /// is the one that a forward pass sets it to.
+    /// Adds a (further) prediction to a vertex, its error weighted by `precision` in the energy.
+    /// The first prediction of a vertex is the one that a forward pass sets it to.
     ///
     /// # Errors
-    /// Unknown vertices or parameters; a prediction whose shape is not the vertex's; a precision that is not a positive number.
-    pub fn predict(&mut self, of: VertexId, vertex: T::Vertex, parents: &[VertexId], parameters: &[ParamId], precision: f64) -> Result<()> {
+    /// Unknown vertices or parameters; a prediction whose shape is not the vertex's; a precision
+    /// that is not a positive number.
+    pub fn predict(
+        &mut self,
+        of: VertexId,
+        vertex: T::Vertex,
+        parents: &[VertexId],
+        parameters: &[ParamId],
+        precision: f64,
+    ) -> Result<()> {
         let Some(name) = self.names.get(of.index()) else {
             return Err(Error::graph(format!("vertex {} is not in this graph", of.index())));
         };
-        let shape = self.predicted_shape(&vertex, parents, parameters).map_err(|error| error.at(name))?;
+        let shape =
+            self.predicted_shape(&vertex, parents, parameters).map_err(|error| error.at(name))?;
         if shape != self.shapes[of.index()] {
             return Err(Error::shape(format!(
                 "its {} prediction has shape {shape:?}, the vertex {:?}",
@@ -101,7 +122,10 @@ impl<T: Tensor> GraphBuilder<T> {
             .at(name));
         }
         if !(precision > 0.0 && precision.is_finite()) {
-            return Err(Error::graph(format!("the precision must be a positive number, not {precision}")).at(name));
+            return Err(Error::graph(format!(
+                "the precision must be a positive number, not {precision}"
+            ))
+            .at(name));
         }
         self.push(of, vertex, parents, parameters, precision);
         Ok(())
@@ -110,18 +134,27 @@ impl<T: Tensor> GraphBuilder<T> {
     /// Sets the precision of the first prediction of a vertex.
     ///
     /// # Errors
-    /// A vertex that is unknown or that nothing predicts; a precision that is not a positive number.
+    /// A vertex that is unknown or that nothing predicts; a precision that is not a positive
+    /// number.
     pub fn precision(&mut self, of: VertexId, precision: f64) -> Result<()> {
         let name = self.names.get(of.index()).map_or("?", String::as_str);
         if !(precision > 0.0 && precision.is_finite()) {
-            return Err(Error::graph(format!("the precision must be a positive number, not {precision}")).at(name));
+            return Err(Error::graph(format!(
+                "the precision must be a positive number, not {precision}"
+            ))
+            .at(name));
         }
         let prediction = self.predictions.iter_mut().find(|p| p.of == of);
-        prediction.ok_or_else(|| Error::graph("nothing predicts it, so its error has no precision").at(name))?.precision = precision;
+        prediction
+            .ok_or_else(|| {
+                Error::graph("nothing predicts it, so its error has no precision").at(name)
+            })?
+            .precision = precision;
         Ok(())
     }
 
-    /// Gives a vertex that has children an output of its own: an identity vertex, on which a loss may act.
+    /// Gives a vertex that has children an output of its own: an identity vertex, on which a loss
+    /// may act.
     ///
     /// # Errors
     /// As [`GraphBuilder::vertex`].
@@ -150,16 +183,36 @@ impl<T: Tensor> GraphBuilder<T> {
         }
         let topology = Topology::new(self.names, self.parameter_names, self.predictions)?;
         let still = vec![false; topology.len()];
-        Ok(Graph { topology, vertices: self.vertices, shapes: self.shapes, parameters: self.parameters, still })
+        Ok(Graph {
+            topology,
+            vertices: self.vertices,
+            shapes: self.shapes,
+            parameters: self.parameters,
+            still,
+        })
     }
 
-    fn predicted_shape(&self, vertex: &T::Vertex, parents: &[VertexId], parameters: &[ParamId]) -> Result<Vec<usize>> {
-        let parents = parents.iter().map(|&parent| self.shape(parent)).collect::<Result<Vec<_>>>()?;
+    fn predicted_shape(
+        &self,
+        vertex: &T::Vertex,
+        parents: &[VertexId],
+        parameters: &[ParamId],
+    ) -> Result<Vec<usize>> {
+        let parents =
+            parents.iter().map(|&parent| self.shape(parent)).collect::<Result<Vec<_>>>()?;
         let mut parameter_shapes = Vec::with_capacity(parameters.len());
         for parameter in parameters {
             let known = self.parameters.get(parameter.index());
-            parameter_shapes
-                .push(known.ok_or_else(|| Error::graph(format!("parameter {} is not in this graph", parameter.index())))?.shape());
+            parameter_shapes.push(
+                known
+                    .ok_or_else(|| {
+                        Error::graph(format!(
+                            "parameter {} is not in this graph",
+                            parameter.index()
+                        ))
+                    })?
+                    .shape(),
+            );
         }
         if parameters.len() != vertex.parameters() {
             return Err(Error::graph(format!(
@@ -173,8 +226,20 @@ impl<T: Tensor> GraphBuilder<T> {
         vertex.shape(&parents, &parameter_shapes)
     }
 
-    fn push(&mut self, of: VertexId, vertex: T::Vertex, parents: &[VertexId], parameters: &[ParamId], precision: f64) {
-        self.predictions.push(Prediction { of, parents: parents.to_vec(), parameters: parameters.to_vec(), precision });
+    fn push(
+        &mut self,
+        of: VertexId,
+        vertex: T::Vertex,
+        parents: &[VertexId],
+        parameters: &[ParamId],
+        precision: f64,
+    ) {
+        self.predictions.push(Prediction {
+            of,
+            parents: parents.to_vec(),
+            parameters: parameters.to_vec(),
+            precision,
+        });
         self.vertices.push(vertex);
     }
 }

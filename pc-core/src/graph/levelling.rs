@@ -1,4 +1,5 @@
-//! Levelling: identity vertices on edges that span more than one level, which makes Z-IL exact on any DAG.
+//! Levelling: identity vertices on edges that span more than one level, which makes Z-IL exact on
+//! any DAG.
 
 use crate::{
     Error, Result,
@@ -8,11 +9,13 @@ use crate::{
 };
 
 impl<T: Tensor> Graph<T> {
-    /// The same function, with every edge from a predicted vertex spanning just one level: an edge from level `l` to level `m`
-    /// (level = longest distance to a vertex without children) gets `l - m - 1` identity vertices. Edges out of one vertex share them. Edges
-    /// out of inputs are left alone, for nothing is ever sent back along them to a held input.
+    /// The same function, with every edge from a predicted vertex spanning just one level: an edge
+    /// from level `l` to level `m` (level = longest distance to a vertex without children) gets `l
+    /// - m - 1` identity vertices. Edges out of one vertex share them. Edges out of inputs are left
+    /// alone, for nothing is ever sent back along them to a held input.
     ///
-    /// Existing [`VertexId`]s and [`crate::ParamId`]s stay valid; the new vertices come after them, named `vertex~1`, `vertex~2`, ...
+    /// Existing [`VertexId`]s and [`crate::ParamId`]s stay valid; the new vertices come after them,
+    /// named `vertex~1`, `vertex~2`, ...
     ///
     /// # Errors
     /// A cyclic graph has no levels.
@@ -36,13 +39,15 @@ impl<T: Tensor> Graph<T> {
         if !topology.is_acyclic() {
             return Err(Error::graph("a cyclic graph has no levels"));
         }
-        let mut names: Vec<String> = topology.vertices().map(|v| topology.name(v).to_owned()).collect();
+        let mut names: Vec<String> =
+            topology.vertices().map(|v| topology.name(v).to_owned()).collect();
         let mut predictions = topology.predictions().to_vec();
         let mut relays: Vec<Vec<VertexId>> = topology.vertices().map(|v| vec![v]).collect();
         let level = |v| topology.level(v).unwrap_or(0);
         for prediction in &mut predictions[..topology.predictions().len()] {
             let target = level(prediction.of);
-            for parent in prediction.parents.iter_mut().filter(|parent| !topology.is_root(**parent)) {
+            for parent in prediction.parents.iter_mut().filter(|parent| !topology.is_root(**parent))
+            {
                 let relays = &mut relays[parent.index()];
                 let wanted = level(*parent) - target - 1;
                 while relays.len() <= wanted {
@@ -54,7 +59,12 @@ impl<T: Tensor> Graph<T> {
             }
         }
         for pair in relays.iter().flat_map(|relays| relays.windows(2)) {
-            predictions.push(Prediction { of: pair[1], parents: vec![pair[0]], parameters: Vec::new(), precision: 1.0 });
+            predictions.push(Prediction {
+                of: pair[1],
+                parents: vec![pair[0]],
+                parameters: Vec::new(),
+                precision: 1.0,
+            });
             vertices.push(T::identity_vertex());
         }
         let topology = Topology::new(names, topology.parameter_names().to_vec(), predictions)?;

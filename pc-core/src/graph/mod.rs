@@ -20,7 +20,8 @@ use crate::{
 
 /// A computation graph whose vertices are objects: the [`crate::Network`] that can do everything.
 ///
-/// Any topology is allowed: skips, shared parameters, several outputs, several predictions of one vertex, cycles. The graph owns its parameters.
+/// Any topology is allowed: skips, shared parameters, several outputs, several predictions of one
+/// vertex, cycles. The graph owns its parameters.
 ///
 /// # Example
 /// ```
@@ -54,7 +55,12 @@ pub struct Graph<T: Tensor> {
 impl<T: Tensor> fmt::Debug for Graph<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kinds = self.vertices.iter().map(Vertex::kind);
-        let vertices = self.topology.predictions().iter().zip(kinds).map(|(p, kind)| (self.topology.name(p.of), kind));
+        let vertices = self
+            .topology
+            .predictions()
+            .iter()
+            .zip(kinds)
+            .map(|(p, kind)| (self.topology.name(p.of), kind));
         f.debug_map().entries(vertices).finish()
     }
 }
@@ -110,11 +116,9 @@ impl<T: Tensor> Graph<T> {
     /// Where there is none.
     pub fn parameter(&self, name: &str) -> Result<ParamId> {
         let names = self.topology.parameter_names();
-        names
-            .iter()
-            .position(|known| known == name)
-            .map(ParamId::new)
-            .ok_or_else(|| Error::graph(format!("no parameter is called `{name}`; there are {}", names.join(", "))))
+        names.iter().position(|known| known == name).map(ParamId::new).ok_or_else(|| {
+            Error::graph(format!("no parameter is called `{name}`; there are {}", names.join(", ")))
+        })
     }
 
     /// Sets a parameter.
@@ -125,13 +129,22 @@ impl<T: Tensor> Graph<T> {
         let names = self.topology.parameter_names();
         let name = names.get(parameter.index()).map_or("?", String::as_str);
         let Some(held) = self.parameters.get_mut(parameter.index()) else {
-            return Err(Error::graph(format!("parameter {} is not in this graph", parameter.index())));
+            return Err(Error::graph(format!(
+                "parameter {} is not in this graph",
+                parameter.index()
+            )));
         };
         if !held.has_shape(&value.shape()) {
-            return Err(Error::shape(format!("parameter `{name}` has shape {:?}, not {:?}", held.shape(), value.shape())));
+            return Err(Error::shape(format!(
+                "parameter `{name}` has shape {:?}, not {:?}",
+                held.shape(),
+                value.shape()
+            )));
         }
         if !value.is_finite() {
-            return Err(Error::not_finite(format!("a number for parameter `{name}` is not finite")));
+            return Err(Error::not_finite(format!(
+                "a number for parameter `{name}` is not finite"
+            )));
         }
         *held = value;
         Ok(())

@@ -99,7 +99,12 @@ impl<T: Tensor> NodeState<T> {
         Ok(())
     }
 
-    pub(super) fn change(&mut self, index: usize, error: &mut T, frame: &GraphFrame<'_, T>) -> Result<()> {
+    pub(super) fn change(
+        &mut self,
+        index: usize,
+        error: &mut T,
+        frame: &GraphFrame<'_, T>,
+    ) -> Result<()> {
         let prediction = &frame.graph.topology.predictions()[index];
         let of = prediction.of.index();
         let displacement = frame.moved[of].then(|| &frame.displacements[of]);
@@ -108,12 +113,20 @@ impl<T: Tensor> NodeState<T> {
             return Ok(());
         }
         if changed {
-            let predicted = self.predicted.as_ref().ok_or_else(|| Error::misuse("it was linearised before it had a reference"))?;
+            let predicted = self
+                .predicted
+                .as_ref()
+                .ok_or_else(|| Error::misuse("it was linearised before it had a reference"))?;
             let output = match &mut self.change {
                 Some(change) => change,
                 none => none.insert(error.zeros(&error.shape())),
             };
-            frame.graph.vertices[index].change(&frame.inputs(index), &mut self.cache, predicted, output)?;
+            frame.graph.vertices[index].change(
+                &frame.inputs(index),
+                &mut self.cache,
+                predicted,
+                output,
+            )?;
         }
         let residual = frame.residuals.as_ref().and_then(|residuals| residuals.get(index));
         error.set_error(residual, displacement, if changed { self.change.as_ref() } else { None });
@@ -152,13 +165,20 @@ impl<T: Tensor> NodeState<T> {
         let uses = &frame.graph.topology.predictions()[index].parameters;
         let mut pulled = Pulled {
             forces: if with_forces { &mut self.forces } else { &mut [] },
-            gradients: gradients.filter(|_| !uses.is_empty()).map(|gradients| gradients.slots.as_mut_slice()),
+            gradients: gradients
+                .filter(|_| !uses.is_empty())
+                .map(|gradients| gradients.slots.as_mut_slice()),
             uses,
             scale,
         };
         if !pulled.wants_forces() && !pulled.wants_gradients() {
             return Ok(());
         }
-        frame.graph.vertices[index].pull(&frame.inputs(index), &mut self.cache, cotangent, &mut pulled)
+        frame.graph.vertices[index].pull(
+            &frame.inputs(index),
+            &mut self.cache,
+            cotangent,
+            &mut pulled,
+        )
     }
 }

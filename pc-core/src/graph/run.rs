@@ -36,7 +36,8 @@ impl<T: Tensor> GraphLinearisation<T> {
     /// The first failure among the nodes, with its vertex named.
     fn check(&mut self, frame: &GraphFrame<'_, T>) -> Result<()> {
         match self.nodes.iter_mut().enumerate().find(|(_, node)| node.outcome.is_err()) {
-            Some((index, node)) => std::mem::replace(&mut node.outcome, Ok(())).map_err(|error| error.at(frame.name(index))),
+            Some((index, node)) => std::mem::replace(&mut node.outcome, Ok(()))
+                .map_err(|error| error.at(frame.name(index))),
             None => Ok(()),
         }
     }
@@ -52,7 +53,9 @@ impl<T: Tensor> GraphLinearisation<T> {
             if !self.nodes[child].contributes {
                 continue;
             }
-            let Some(force) = self.nodes[child].forces.get(slot).and_then(Option::as_ref) else { continue };
+            let Some(force) = self.nodes[child].forces.get(slot).and_then(Option::as_ref) else {
+                continue;
+            };
             if let Some(sum) = &mut sum {
                 sum.axpy(1.0, force);
             } else if let Some((node, slot)) = self.only[index].take() {
@@ -97,24 +100,42 @@ impl<T: Tensor> Network for Graph<T> {
 
     fn prepare(&mut self, clamps: &Clamps<T>, values: &mut Vec<T>) -> Result<bool> {
         let batch = clamps.batch(&self.topology)?;
-        let like = self.parameters.first().or_else(|| clamps.iter().find_map(|(_, clamp)| clamp.tensors().next()));
+        let like = self
+            .parameters
+            .first()
+            .or_else(|| clamps.iter().find_map(|(_, clamp)| clamp.tensors().next()));
         for (vertex, clamp) in clamps.iter() {
             let shape = self.shapes.get(vertex.index());
-            let shape = shape.ok_or_else(|| Error::clamp(format!("vertex {} is clamped but not in this graph", vertex.index())))?;
-            if let Some(tensor) = clamp.tensors().find(|tensor| !tensor.has_batch_shape(batch, shape)) {
-                return Err(Error::shape(format!("its clamp has shape {:?}, not {:?}", tensor.shape(), batch_shape(batch, shape)))
-                    .at(self.topology.name(vertex)));
+            let shape = shape.ok_or_else(|| {
+                Error::clamp(format!("vertex {} is clamped but not in this graph", vertex.index()))
+            })?;
+            if let Some(tensor) =
+                clamp.tensors().find(|tensor| !tensor.has_batch_shape(batch, shape))
+            {
+                return Err(Error::shape(format!(
+                    "its clamp has shape {:?}, not {:?}",
+                    tensor.shape(),
+                    batch_shape(batch, shape)
+                ))
+                .at(self.topology.name(vertex)));
             }
             if let Some(like) = like {
-                clamp.tensors().try_for_each(|tensor| like.check_like(tensor)).map_err(|error| error.at(self.topology.name(vertex)))?;
+                clamp
+                    .tensors()
+                    .try_for_each(|tensor| like.check_like(tensor))
+                    .map_err(|error| error.at(self.topology.name(vertex)))?;
             }
         }
-        let fits =
-            values.len() == self.shapes.len() && values.iter().zip(&self.shapes).all(|(value, shape)| value.has_batch_shape(batch, shape));
+        let fits = values.len() == self.shapes.len()
+            && values
+                .iter()
+                .zip(&self.shapes)
+                .all(|(value, shape)| value.has_batch_shape(batch, shape));
         if !fits {
             let like = clamps.iter().find_map(|(_, clamp)| clamp.tensors().next());
             let like = like.ok_or_else(|| Error::clamp("no vertex is clamped"))?;
-            *values = self.shapes.iter().map(|shape| like.zeros(&batch_shape(batch, shape))).collect();
+            *values =
+                self.shapes.iter().map(|shape| like.zeros(&batch_shape(batch, shape))).collect();
         }
         Ok(!fits)
     }
@@ -124,11 +145,11 @@ impl<T: Tensor> Network for Graph<T> {
     }
 
     fn forward(&mut self, pass: Forward<'_, T>, into: &mut GraphLinearisation<T>) -> Result<()> {
-        let stale = into
-            .nodes
-            .iter()
-            .zip(self.topology.predictions())
-            .any(|(node, prediction)| node.predicted.as_ref().is_some_and(|p| p.batch() != pass.values[prediction.of.index()].batch()));
+        let stale = into.nodes.iter().zip(self.topology.predictions()).any(|(node, prediction)| {
+            node.predicted
+                .as_ref()
+                .is_some_and(|p| p.batch() != pass.values[prediction.of.index()].batch())
+        });
         if stale {
             self.reset(into);
         }
@@ -150,7 +171,9 @@ impl<T: Tensor> Network for Graph<T> {
                 cotangents: &[],
                 want: Want { predictions: &[], forces: &[] },
             };
-            into.nodes[index].predict(index, &frame).map_err(|error| error.at(frame.name(index)))?;
+            into.nodes[index]
+                .predict(index, &frame)
+                .map_err(|error| error.at(frame.name(index)))?;
             if pass.follows[of]
                 && let Some(predicted) = &into.nodes[index].predicted
             {
@@ -164,7 +187,13 @@ impl<T: Tensor> Network for Graph<T> {
         Ok(())
     }
 
-    fn refer(&mut self, state: &State<T>, settings: Settings, after_forward: bool, into: &mut GraphLinearisation<T>) -> Result<()> {
+    fn refer(
+        &mut self,
+        state: &State<T>,
+        settings: Settings,
+        after_forward: bool,
+        into: &mut GraphLinearisation<T>,
+    ) -> Result<()> {
         let mut frame = GraphFrame::new(self, state, settings);
         frame.after_forward = after_forward;
         frame.moved = &self.still;
@@ -212,9 +241,12 @@ impl<T: Tensor> Network for Graph<T> {
         frame.cotangents = cotangents;
         frame.want = want;
         match gradients {
-            // Uses of one parameter add to one buffer, so these run in order; the vertices use the threads themselves.
+            // Uses of one parameter add to one buffer, so these run in order; the vertices use the
+            // threads themselves.
             Some(gradients) => {
-                for (index, node) in at.nodes.iter_mut().enumerate().filter(|(index, _)| want.prediction(*index)) {
+                for (index, node) in
+                    at.nodes.iter_mut().enumerate().filter(|(index, _)| want.prediction(*index))
+                {
                     node.pull(index, &cotangents[index], Some(&mut *gradients), -1.0, &frame)
                         .map_err(|error| error.at(frame.name(index)))?;
                 }
@@ -229,7 +261,12 @@ impl<T: Tensor> Network for Graph<T> {
             }
         }
         for vertex in self.topology.vertices().filter(|&vertex| want.force(vertex)) {
-            if self.topology.children(vertex).iter().any(|(child, _)| want.prediction(child.index())) {
+            if self
+                .topology
+                .children(vertex)
+                .iter()
+                .any(|(child, _)| want.prediction(child.index()))
+            {
                 at.gather(vertex, &self.topology);
             }
         }
@@ -270,9 +307,16 @@ impl<T: Tensor> Network for Graph<T> {
                 at.gather(of, &self.topology);
             }
             // The arrival is taken out, so that the node's own buffers may be written.
-            let arrived = (!drives.driven[index]).then(|| at.only[of.index()].filter(|_| !at.summed[of.index()])).flatten();
-            let mut held = arrived.and_then(|(node, slot)| Some((node, slot, at.nodes[node].forces[slot].take()?)));
-            let summed = if held.is_none() && !drives.driven[index] && at.summed[of.index()] { at.sums[of.index()].take() } else { None };
+            let arrived = (!drives.driven[index])
+                .then(|| at.only[of.index()].filter(|_| !at.summed[of.index()]))
+                .flatten();
+            let mut held = arrived
+                .and_then(|(node, slot)| Some((node, slot, at.nodes[node].forces[slot].take()?)));
+            let summed = if held.is_none() && !drives.driven[index] && at.summed[of.index()] {
+                at.sums[of.index()].take()
+            } else {
+                None
+            };
             let cotangent = if drives.driven[index] {
                 Some(&drives.cotangents[index])
             } else {
@@ -280,7 +324,13 @@ impl<T: Tensor> Network for Graph<T> {
             };
             let weight = drives.weights.get(index).copied().unwrap_or(1.0);
             let result = match cotangent {
-                Some(cotangent) => at.nodes[index].pull(index, cotangent, gradients.as_deref_mut(), -weight, &frame),
+                Some(cotangent) => at.nodes[index].pull(
+                    index,
+                    cotangent,
+                    gradients.as_deref_mut(),
+                    -weight,
+                    &frame,
+                ),
                 None => Ok(()),
             };
             if let Some((node, slot, tensor)) = held.take() {
@@ -291,7 +341,11 @@ impl<T: Tensor> Network for Graph<T> {
             }
             result.map_err(|error| error.at(frame.name(index)))?;
         }
-        for root in self.topology.vertices().filter(|&v| self.topology.is_root(v) && drives.forces[v.index()]) {
+        for root in self
+            .topology
+            .vertices()
+            .filter(|&v| self.topology.is_root(v) && drives.forces[v.index()])
+        {
             at.gather(root, &self.topology);
         }
         Ok(())

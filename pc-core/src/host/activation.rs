@@ -40,7 +40,9 @@ impl Activation {
         match self {
             Activation::Identity => (x, one),
             // Written so that a NaN stays one.
-            Activation::Relu => (if x <= zero { zero } else { x }, if x > zero { one } else { zero }),
+            Activation::Relu => {
+                (if x <= zero { zero } else { x }, if x > zero { one } else { zero })
+            }
             Activation::LeakyRelu(slope) => {
                 let slope = if x > zero { one } else { F::of(slope) };
                 (x * slope, slope)
@@ -94,7 +96,10 @@ impl Activation {
             }
             Activation::Gelu => {
                 let (a64, d64) = (a.value(), d.value());
-                (F::of(d64 * normal_cdf(a64 + d64) + a64 * cdf_difference(a64, d64)), self.evaluate(x).1)
+                (
+                    F::of(d64 * normal_cdf(a64 + d64) + a64 * cdf_difference(a64, d64)),
+                    self.evaluate(x).1,
+                )
             }
             Activation::Silu => {
                 let half = F::of(0.5);
@@ -103,11 +108,17 @@ impl Activation {
             }
             Activation::Softplus => {
                 let difference = if d.abs() <= one {
-                    // log((1 + e^(a + d)) / (1 + e^a)) = log1p(sigmoid(a) (e^d - 1)), from whichever end the exponential is small.
+                    // log((1 + e^(a + d)) / (1 + e^a)) = log1p(sigmoid(a) (e^d - 1)), from
+                    // whichever end the exponential is small.
                     let (s, c) = sigmoids(a);
-                    if d <= zero { (s * d.exp_m1()).ln_1p() } else { d + (c * (-d).exp_m1()).ln_1p() }
+                    if d <= zero {
+                        (s * d.exp_m1()).ln_1p()
+                    } else {
+                        d + (c * (-d).exp_m1()).ln_1p()
+                    }
                 } else {
-                    // The sigmoid may have rounded to 1, and the logarithm's argument to 0; parts that differ this much do not cancel.
+                    // The sigmoid may have rounded to 1, and the logarithm's argument to 0; parts
+                    // that differ this much do not cancel.
                     let tail = |x: F| (-x.abs()).exp().ln_1p();
                     relu_difference(a, d) + (tail(x) - tail(a))
                 };
@@ -116,9 +127,16 @@ impl Activation {
         }
     }
 
-    /// Number by number: `output <- f(a)`, or `output <- f(a + d) - f(a)` without cancellation where there is a `d`; and `derivative <- f'` at `a`
-    /// or `a + d`. For backends whose numbers lie in memory; the slices are of one length.
-    pub fn evaluate_slices<F: Element>(self, a: &[F], d: Option<&[F]>, derivative: &mut [F], output: &mut [F]) {
+    /// Number by number: `output <- f(a)`, or `output <- f(a + d) - f(a)` without cancellation
+    /// where there is a `d`; and `derivative <- f'` at `a` or `a + d`. For backends whose numbers
+    /// lie in memory; the slices are of one length.
+    pub fn evaluate_slices<F: Element>(
+        self,
+        a: &[F],
+        d: Option<&[F]>,
+        derivative: &mut [F],
+        output: &mut [F],
+    ) {
         // With the match outside the loop each loop can vectorise.
         macro_rules! run {
             ($f:expr) => {{
@@ -126,7 +144,9 @@ impl Activation {
                 let outputs = output.iter_mut().zip(derivative);
                 match d {
                     None => outputs.zip(a).for_each(|((y, g), x)| (*y, *g) = f.evaluate(*x)),
-                    Some(d) => outputs.zip(a.iter().zip(d)).for_each(|((y, g), (x, d))| (*y, *g) = f.difference(*x, *d)),
+                    Some(d) => outputs
+                        .zip(a.iter().zip(d))
+                        .for_each(|((y, g), (x, d))| (*y, *g) = f.difference(*x, *d)),
                 }
             }};
         }
@@ -140,7 +160,8 @@ impl Activation {
     }
 }
 
-/// `max(a + d, 0) - max(a, 0)`, by cases. A function of its own, for a method that called itself could not be inlined into loops.
+/// `max(a + d, 0) - max(a, 0)`, by cases. A function of its own, for a method that called itself
+/// could not be inlined into loops.
 #[inline(always)]
 fn relu_difference<F: Element>(a: F, d: F) -> F {
     let x = a + d;
@@ -157,8 +178,9 @@ fn sigmoids<F: Element>(x: F) -> (F, F) {
     if x >= F::zero() { (large, small) } else { (small, large) }
 }
 
-/// `tanh(a + d) - tanh(a) = sinh(d) / (cosh(a) cosh(a + d))`, with the exponentials scaled so that none overflows: with `x = a + d`,
-/// `2 (e^(d - |a| - |x|) - e^(-d - |a| - |x|)) / ((1 + e^(-2|a|)) (1 + e^(-2|x|)))`.
+/// `tanh(a + d) - tanh(a) = sinh(d) / (cosh(a) cosh(a + d))`, with the exponentials scaled so that
+/// none overflows: with `x = a + d`, `2 (e^(d - |a| - |x|) - e^(-d - |a| - |x|)) / ((1 + e^(-2|a|))
+/// (1 + e^(-2|x|)))`.
 #[inline(always)]
 fn tanh_difference<F: Element>(a: F, d: F) -> F {
     let (one, two) = (F::one(), F::of(2.0));
@@ -167,7 +189,8 @@ fn tanh_difference<F: Element>(a: F, d: F) -> F {
     let exponent = size - a_size - x_size;
     let scaled = (if exponent > F::zero() { F::zero() } else { exponent }).exp_both().0;
     let sinh = -(-two * size).exp_both().1 * scaled;
-    let difference = two * sinh / ((one + (-two * a_size).exp_both().0) * (one + (-two * x_size).exp_both().0));
+    let difference =
+        two * sinh / ((one + (-two * a_size).exp_both().0) * (one + (-two * x_size).exp_both().0));
     if d < F::zero() { -difference } else { difference }
 }
 
@@ -179,7 +202,8 @@ fn normal_cdf(x: f64) -> f64 {
     0.5 * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2)
 }
 
-/// `Phi(a + d) - Phi(a)`: for short steps the density's integral by ten-point Gauss quadrature, a sum of positive terms.
+/// `Phi(a + d) - Phi(a)`: for short steps the density's integral by ten-point Gauss quadrature, a
+/// sum of positive terms.
 fn cdf_difference(a: f64, d: f64) -> f64 {
     const NODES: [(f64, f64); 5] = [
         (0.148_874_338_981_631_2, 0.295_524_224_714_752_87),
@@ -192,7 +216,12 @@ fn cdf_difference(a: f64, d: f64) -> f64 {
         return normal_cdf(a + d) - normal_cdf(a);
     }
     let (middle, half) = (a + 0.5 * d, 0.5 * d);
-    NODES.iter().map(|(node, weight)| weight * (normal_density(middle + half * node) + normal_density(middle - half * node))).sum::<f64>()
+    NODES
+        .iter()
+        .map(|(node, weight)| {
+            weight * (normal_density(middle + half * node) + normal_density(middle - half * node))
+        })
+        .sum::<f64>()
         * half
 }
 
@@ -218,11 +247,18 @@ impl<F: Element> Vertex<HostTensor<F>> for Activate {
     fn shape(&self, parents: &[&[usize]], _parameters: &[&[usize]]) -> Result<Vec<usize>> {
         match parents {
             [parent] => Ok(parent.to_vec()),
-            _ => Err(Error::graph(format!("an activation takes one parent, not {}", parents.len()))),
+            _ => {
+                Err(Error::graph(format!("an activation takes one parent, not {}", parents.len())))
+            }
         }
     }
 
-    fn predict(&self, at: &Inputs<'_, HostTensor<F>>, cache: &mut Cache<HostTensor<F>>, output: &mut HostTensor<F>) -> Result<()> {
+    fn predict(
+        &self,
+        at: &Inputs<'_, HostTensor<F>>,
+        cache: &mut Cache<HostTensor<F>>,
+        output: &mut HostTensor<F>,
+    ) -> Result<()> {
         let x = at.value(0);
         let derivative = cache.slot(DERIVATIVE, x.dims(), x);
         self.0.evaluate_slices(x.data(), None, derivative.data_mut(), output.data_mut());
@@ -238,7 +274,12 @@ impl<F: Element> Vertex<HostTensor<F>> for Activate {
     ) -> Result<()> {
         let a = at.reference(0);
         match at.displacement(0) {
-            Some(d) => self.0.evaluate_slices(a.data(), Some(d.data()), cache.slot(DERIVATIVE, a.dims(), a).data_mut(), output.data_mut()),
+            Some(d) => self.0.evaluate_slices(
+                a.data(),
+                Some(d.data()),
+                cache.slot(DERIVATIVE, a.dims(), a).data_mut(),
+                output.data_mut(),
+            ),
             None => output.fill(0.0),
         }
         Ok(())
@@ -253,7 +294,9 @@ impl<F: Element> Vertex<HostTensor<F>> for Activate {
     ) -> Result<()> {
         if let Some(force) = pulled.force(0) {
             let derivative = cache.get(DERIVATIVE)?;
-            for (f, (u, g)) in force.data_mut().iter_mut().zip(cotangent.data().iter().zip(derivative.data())) {
+            for (f, (u, g)) in
+                force.data_mut().iter_mut().zip(cotangent.data().iter().zip(derivative.data()))
+            {
                 *f = *u * *g;
             }
         }

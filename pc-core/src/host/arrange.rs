@@ -7,13 +7,15 @@ use crate::{
     vertex::{Cache, Inputs, Pulled, Vertex},
 };
 
-/// The blocks that tensors of shape `[outer..., along the axis, inner...]` consist of: how many, and how long each is.
+/// The blocks that tensors of shape `[outer..., along the axis, inner...]` consist of: how many,
+/// and how long each is.
 fn blocks(dims: &[usize], axis: usize) -> (usize, usize) {
     // The batch is dimension 0.
     (dims[..=axis].iter().product(), dims[axis + 1..].iter().product())
 }
 
-/// Any number of parents one after the other along `axis` (counted without the batch): their shapes agree on the other axes. No parameters.
+/// Any number of parents one after the other along `axis` (counted without the batch): their shapes
+/// agree on the other axes. No parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Concat {
     /// The axis along which the parents follow one another.
@@ -32,9 +34,14 @@ impl Concat {
         let mut offset = 0;
         for k in 0..at.len() {
             let (_, length) = blocks(at.value(k).dims(), self.axis);
-            let places = output.data_mut().chunks_exact_mut(whole).map(|block| &mut block[offset..offset + length]);
+            let places = output
+                .data_mut()
+                .chunks_exact_mut(whole)
+                .map(|block| &mut block[offset..offset + length]);
             match source(k) {
-                Some(source) => places.zip(source.data().chunks_exact(length)).for_each(|(to, from)| to.copy_from_slice(from)),
+                Some(source) => places
+                    .zip(source.data().chunks_exact(length))
+                    .for_each(|(to, from)| to.copy_from_slice(from)),
                 None => places.for_each(|to| to.fill(F::zero())),
             }
             offset += length;
@@ -52,15 +59,20 @@ impl<F: Element> Vertex<HostTensor<F>> for Concat {
             return Err(Error::graph("a concat vertex takes at least one parent"));
         };
         if self.axis >= first.len() {
-            return Err(Error::shape(format!("a concat vertex along axis {} takes parents with that axis, not {first:?}", self.axis)));
+            return Err(Error::shape(format!(
+                "a concat vertex along axis {} takes parents with that axis, not {first:?}",
+                self.axis
+            )));
         }
         let mut shape = first.to_vec();
         for (k, other) in others.iter().enumerate() {
-            let agrees = other.len() == first.len() && (0..first.len()).all(|axis| axis == self.axis || other[axis] == first[axis]);
+            let agrees = other.len() == first.len()
+                && (0..first.len()).all(|axis| axis == self.axis || other[axis] == first[axis]);
             if !agrees {
                 let axis = self.axis;
                 return Err(Error::shape(format!(
-                    "parents of a concat vertex agree but for axis {axis}, and parent {} is {other:?}, parent 0 {first:?}",
+                    "parents of a concat vertex agree but for axis {axis}, and parent {} is \
+                     {other:?}, parent 0 {first:?}",
                     k + 1
                 )));
             }
@@ -73,7 +85,12 @@ impl<F: Element> Vertex<HostTensor<F>> for Concat {
         false
     }
 
-    fn predict(&self, at: &Inputs<'_, HostTensor<F>>, _cache: &mut Cache<HostTensor<F>>, output: &mut HostTensor<F>) -> Result<()> {
+    fn predict(
+        &self,
+        at: &Inputs<'_, HostTensor<F>>,
+        _cache: &mut Cache<HostTensor<F>>,
+        output: &mut HostTensor<F>,
+    ) -> Result<()> {
         self.lay(at, output, |k| Some(at.value(k)));
         Ok(())
     }
@@ -101,7 +118,10 @@ impl<F: Element> Vertex<HostTensor<F>> for Concat {
         for k in 0..at.len() {
             let (_, length) = blocks(at.value(k).dims(), self.axis);
             if let Some(force) = pulled.force(k) {
-                let places = force.data_mut().chunks_exact_mut(length).zip(cotangent.data().chunks_exact(whole));
+                let places = force
+                    .data_mut()
+                    .chunks_exact_mut(length)
+                    .zip(cotangent.data().chunks_exact(whole));
                 places.for_each(|(to, from)| to.copy_from_slice(&from[offset..offset + length]));
             }
             offset += length;
@@ -110,7 +130,8 @@ impl<F: Element> Vertex<HostTensor<F>> for Concat {
     }
 }
 
-/// The elements `start .. start + length` of its parent along `axis` (counted without the batch). No parameters.
+/// The elements `start .. start + length` of its parent along `axis` (counted without the batch).
+/// No parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Split {
     /// The axis that is cut.
@@ -122,7 +143,8 @@ pub struct Split {
 }
 
 impl Split {
-    /// The lengths of a block of the parent and of the result, and where in the first the second begins.
+    /// The lengths of a block of the parent and of the result, and where in the first the second
+    /// begins.
     fn lengths(&self, dims: &[usize]) -> (usize, usize, usize) {
         let inner: usize = dims[self.axis + 2..].iter().product();
         (dims[self.axis + 1] * inner, self.length * inner, self.start * inner)
@@ -142,11 +164,14 @@ impl<F: Element> Vertex<HostTensor<F>> for Split {
 
     fn shape(&self, parents: &[&[usize]], _parameters: &[&[usize]]) -> Result<Vec<usize>> {
         let parent = single("split", parents)?;
-        let fits = |long: &usize| self.length > 0 && self.start.checked_add(self.length).is_some_and(|end| end <= *long);
+        let fits = |long: &usize| {
+            self.length > 0 && self.start.checked_add(self.length).is_some_and(|end| end <= *long)
+        };
         if !parent.get(self.axis).is_some_and(fits) {
             let Self { axis, start, length } = self;
             return Err(Error::shape(format!(
-                "a split vertex keeps {length} elements from {start} on along axis {axis}, which its parent {parent:?} has not"
+                "a split vertex keeps {length} elements from {start} on along axis {axis}, which \
+                 its parent {parent:?} has not"
             )));
         }
         let mut shape = parent.to_vec();
@@ -158,7 +183,12 @@ impl<F: Element> Vertex<HostTensor<F>> for Split {
         false
     }
 
-    fn predict(&self, at: &Inputs<'_, HostTensor<F>>, _cache: &mut Cache<HostTensor<F>>, output: &mut HostTensor<F>) -> Result<()> {
+    fn predict(
+        &self,
+        at: &Inputs<'_, HostTensor<F>>,
+        _cache: &mut Cache<HostTensor<F>>,
+        output: &mut HostTensor<F>,
+    ) -> Result<()> {
         self.cut(at.value(0), output);
         Ok(())
     }
@@ -187,7 +217,8 @@ impl<F: Element> Vertex<HostTensor<F>> for Split {
         if let Some(force) = pulled.force(0) {
             let (whole, part, start) = self.lengths(at.value(0).dims());
             force.fill(0.0);
-            let blocks = force.data_mut().chunks_exact_mut(whole).zip(cotangent.data().chunks_exact(part));
+            let blocks =
+                force.data_mut().chunks_exact_mut(whole).zip(cotangent.data().chunks_exact(part));
             blocks.for_each(|(to, from)| to[start..start + part].copy_from_slice(from));
         }
         Ok(())
@@ -213,7 +244,8 @@ impl Reshape {
     }
 }
 
-/// Exchanges the first two axes (the batch not counted): `[a, b, ...]` becomes `[b, a, ...]`. No parameters.
+/// Exchanges the first two axes (the batch not counted): `[a, b, ...]` becomes `[b, a, ...]`. No
+/// parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SwapAxes;
 
@@ -222,7 +254,11 @@ impl SwapAxes {
     fn swap<F: Element>(from: &HostTensor<F>, to: &mut HostTensor<F>) {
         let (a, b) = (from.dims()[1], from.dims()[2]);
         let inner: usize = from.dims()[3..].iter().product();
-        for (to, from) in to.data_mut().chunks_exact_mut(a * b * inner).zip(from.data().chunks_exact(a * b * inner)) {
+        for (to, from) in to
+            .data_mut()
+            .chunks_exact_mut(a * b * inner)
+            .zip(from.data().chunks_exact(a * b * inner))
+        {
             for (j, to) in to.chunks_exact_mut(a * inner).enumerate() {
                 for (i, to) in to.chunks_exact_mut(inner).enumerate() {
                     to.copy_from_slice(&from[(i * b + j) * inner..][..inner]);
@@ -232,7 +268,8 @@ impl SwapAxes {
     }
 }
 
-/// The vertex of a rearrangement with one parent: its shape by `$shape`, its numbers by `$lay(from, to)`, which is its own transpose.
+/// The vertex of a rearrangement with one parent: its shape by `$shape`, its numbers by `$lay(from,
+/// to)`, which is its own transpose.
 macro_rules! rearrangement {
     ($name:ident, $kind:literal, $shape:expr, $lay:expr) => {
         impl<F: Element> Vertex<HostTensor<F>> for $name {
@@ -245,7 +282,12 @@ macro_rules! rearrangement {
             fn reads_values(&self) -> bool {
                 false
             }
-            fn predict(&self, at: &Inputs<'_, HostTensor<F>>, _cache: &mut Cache<HostTensor<F>>, output: &mut HostTensor<F>) -> Result<()> {
+            fn predict(
+                &self,
+                at: &Inputs<'_, HostTensor<F>>,
+                _cache: &mut Cache<HostTensor<F>>,
+                output: &mut HostTensor<F>,
+            ) -> Result<()> {
                 $lay(at.value(0), output);
                 Ok(())
             }
@@ -283,13 +325,17 @@ fn reshaped(reshape: &Reshape, parent: &[usize]) -> Result<Vec<usize>> {
     match &reshape.shape {
         None => Ok(vec![elements]),
         Some(shape) if shape.iter().product::<usize>() == elements => Ok(shape.clone()),
-        Some(shape) => Err(Error::shape(format!("a reshape vertex makes {shape:?}, which its parent {parent:?} does not fill"))),
+        Some(shape) => Err(Error::shape(format!(
+            "a reshape vertex makes {shape:?}, which its parent {parent:?} does not fill"
+        ))),
     }
 }
 
 fn swapped(_: &SwapAxes, parent: &[usize]) -> Result<Vec<usize>> {
     let [a, b, inner @ ..] = parent else {
-        return Err(Error::shape(format!("a swap_axes vertex takes a parent with two axes or more, not {parent:?}")));
+        return Err(Error::shape(format!(
+            "a swap_axes vertex takes a parent with two axes or more, not {parent:?}"
+        )));
     };
     Ok([*b, *a].iter().chain(inner).copied().collect())
 }

@@ -3,12 +3,16 @@
 use crate::{
     Error, Result,
     graph::GraphBuilder,
-    host::{Activation, Chain, Element, HostLayers, HostTensor, HostVertex, Init, Linear, MatMul, Reshape, Softmax, SwapAxes},
+    host::{
+        Activation, Chain, Element, HostLayers, HostTensor, HostVertex, Init, Linear, MatMul,
+        Reshape, Softmax, SwapAxes,
+    },
     topology::VertexId,
 };
 
-/// The vertices of self-attention over a sequence `[length, width]`, each with a state of its own, named `prefix.queries`, `prefix.keys`, ...
-/// With one head they are matrices `[length, ...]`; with more, `[heads, length, ...]`.
+/// The vertices of self-attention over a sequence `[length, width]`, each with a state of its own,
+/// named `prefix.queries`, `prefix.keys`, ... With one head they are matrices `[length, ...]`; with
+/// more, `[heads, length, ...]`.
 ///
 /// # Example
 /// ```
@@ -53,15 +57,25 @@ pub(super) fn self_attention<F: Element>(
     init: &mut Init,
 ) -> Result<Attention> {
     let &[length, width] = b.shape(parent)? else {
-        return Err(Error::shape(format!("self-attention takes a parent [length, width], not {:?}", b.shape(parent)?)).at(prefix));
+        return Err(Error::shape(format!(
+            "self-attention takes a parent [length, width], not {:?}",
+            b.shape(parent)?
+        ))
+        .at(prefix));
     };
     if heads == 0 || width % heads != 0 {
-        return Err(Error::shape(format!("self-attention over a width of {width} cannot have {heads} heads")).at(prefix));
+        return Err(Error::shape(format!(
+            "self-attention over a width of {width} cannot have {heads} heads"
+        ))
+        .at(prefix));
     }
     let part = width / heads;
     let mut project = |name: &str| {
         let name = format!("{prefix}.{name}");
-        let weight = b.parameter(&format!("{name}.weight"), init.weight(&[width, width], width, Activation::Identity))?;
+        let weight = b.parameter(
+            &format!("{name}.weight"),
+            init.weight(&[width, width], width, Activation::Identity),
+        )?;
         let bias = b.parameter(&format!("{name}.bias"), HostTensor::zeroed(&[width]))?;
         let mut links: Vec<HostVertex<F>> = vec![Box::new(Linear::new())];
         if heads > 1 {

@@ -10,7 +10,8 @@ use crate::{
     vertex::{Cache, Inputs, Pulled, Vertex},
 };
 
-/// `mu = sum over k of w_k v_k`, over any number of parents of one shape; the weights are constants, 1 unless given. No parameters.
+/// `mu = sum over k of w_k v_k`, over any number of parents of one shape; the weights are
+/// constants, 1 unless given. No parameters.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sum {
     weights: Vec<f64>,
@@ -52,10 +53,16 @@ impl<F: Element> Vertex<HostTensor<F>> for Sum {
     fn shape(&self, parents: &[&[usize]], _parameters: &[&[usize]]) -> Result<Vec<usize>> {
         let shape = common("sum", parents)?;
         if !self.weights.is_empty() && self.weights.len() != parents.len() {
-            return Err(Error::graph(format!("a sum vertex has {} weights for {} parents", self.weights.len(), parents.len())));
+            return Err(Error::graph(format!(
+                "a sum vertex has {} weights for {} parents",
+                self.weights.len(),
+                parents.len()
+            )));
         }
         match self.weights.iter().find(|weight| !weight.is_finite()) {
-            Some(weight) => Err(Error::graph(format!("a weight of a sum vertex must be finite, not {weight}"))),
+            Some(weight) => {
+                Err(Error::graph(format!("a weight of a sum vertex must be finite, not {weight}")))
+            }
             None => Ok(shape),
         }
     }
@@ -64,7 +71,12 @@ impl<F: Element> Vertex<HostTensor<F>> for Sum {
         false
     }
 
-    fn predict(&self, at: &Inputs<'_, HostTensor<F>>, _cache: &mut Cache<HostTensor<F>>, output: &mut HostTensor<F>) -> Result<()> {
+    fn predict(
+        &self,
+        at: &Inputs<'_, HostTensor<F>>,
+        _cache: &mut Cache<HostTensor<F>>,
+        output: &mut HostTensor<F>,
+    ) -> Result<()> {
         for k in 0..at.len() {
             add_scaled(output, k == 0, self.weight(k), at.value(k));
         }
@@ -122,7 +134,10 @@ impl<F: Element> Vertex<HostTensor<F>> for Scale {
     fn shape(&self, parents: &[&[usize]], _parameters: &[&[usize]]) -> Result<Vec<usize>> {
         let parent = single("scale", parents)?;
         if !self.0.is_finite() {
-            return Err(Error::graph(format!("the factor of a scale vertex must be finite, not {}", self.0)));
+            return Err(Error::graph(format!(
+                "the factor of a scale vertex must be finite, not {}",
+                self.0
+            )));
         }
         Ok(parent.to_vec())
     }
@@ -131,7 +146,12 @@ impl<F: Element> Vertex<HostTensor<F>> for Scale {
         false
     }
 
-    fn predict(&self, at: &Inputs<'_, HostTensor<F>>, _cache: &mut Cache<HostTensor<F>>, output: &mut HostTensor<F>) -> Result<()> {
+    fn predict(
+        &self,
+        at: &Inputs<'_, HostTensor<F>>,
+        _cache: &mut Cache<HostTensor<F>>,
+        output: &mut HostTensor<F>,
+    ) -> Result<()> {
         add_scaled(output, true, self.0, at.value(0));
         Ok(())
     }
@@ -164,7 +184,8 @@ impl<F: Element> Vertex<HostTensor<F>> for Scale {
     }
 }
 
-/// `mu = v + p`, the same `p` for every sample (positions of a sequence, for one). Parameter: `p`, of the parent's shape.
+/// `mu = v + p`, the same `p` for every sample (positions of a sequence, for one). Parameter: `p`,
+/// of the parent's shape.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AddParameter;
 
@@ -179,7 +200,10 @@ impl<F: Element> Vertex<HostTensor<F>> for AddParameter {
     fn shape(&self, parents: &[&[usize]], parameters: &[&[usize]]) -> Result<Vec<usize>> {
         let parent = single("add_parameter", parents)?;
         if parameters.first().copied() != Some(parent) {
-            return Err(Error::shape(format!("its parameter has shape {:?}, not its parent's {parent:?}", parameters.first())));
+            return Err(Error::shape(format!(
+                "its parameter has shape {:?}, not its parent's {parent:?}",
+                parameters.first()
+            )));
         }
         Ok(parent.to_vec())
     }
@@ -192,10 +216,16 @@ impl<F: Element> Vertex<HostTensor<F>> for AddParameter {
         false
     }
 
-    fn predict(&self, at: &Inputs<'_, HostTensor<F>>, cache: &mut Cache<HostTensor<F>>, output: &mut HostTensor<F>) -> Result<()> {
+    fn predict(
+        &self,
+        at: &Inputs<'_, HostTensor<F>>,
+        cache: &mut Cache<HostTensor<F>>,
+        output: &mut HostTensor<F>,
+    ) -> Result<()> {
         let (x, p) = (at.value(0), at.parameter(0));
         let length = p.data().len().max(1);
-        for (y, x) in output.data_mut().chunks_exact_mut(length).zip(x.data().chunks_exact(length)) {
+        for (y, x) in output.data_mut().chunks_exact_mut(length).zip(x.data().chunks_exact(length))
+        {
             y.iter_mut().zip(x.iter().zip(p.data())).for_each(|(y, (x, p))| *y = *x + *p);
         }
         if at.plastic() {

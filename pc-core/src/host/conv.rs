@@ -14,15 +14,18 @@ use crate::{
     vertex::{Cache, Inputs, Pulled, Vertex},
 };
 
-/// A convolution (a cross-correlation, as everywhere in deep learning) of images `[channels, height, width]`:
+/// A convolution (a cross-correlation, as everywhere in deep learning) of images `[channels,
+/// height, width]`:
 ///
-/// `mu[o, y, x] = b[o] + sum over c, i, j of W[o, c, i, j] v[c, y stride + i - padding, x stride + j - padding]`, with zeros outside the image.
+/// `mu[o, y, x] = b[o] + sum over c, i, j of W[o, c, i, j] v[c, y stride + i - padding, x stride +
+/// j - padding]`, with zeros outside the image.
 ///
-/// Parameters: `W [out, channels, kernel height, kernel width]` and, where there is a bias, `b [out]`. The result is
-/// `[out, (height + 2 padding - kernel height) / stride + 1, ...]`, rounded down.
+/// Parameters: `W [out, channels, kernel height, kernel width]` and, where there is a bias, `b
+/// [out]`. The result is `[out, (height + 2 padding - kernel height) / stride + 1, ...]`, rounded
+/// down.
 ///
-/// Samples run on all threads. Weight gradients are summed over as many runs of samples as there are threads, and those sums in order, so
-/// that the same number of threads gives the same bits.
+/// Samples run on all threads. Weight gradients are summed over as many runs of samples as there
+/// are threads, and those sums in order, so that the same number of threads gives the same bits.
 ///
 /// # Example
 /// ```
@@ -42,7 +45,8 @@ pub struct Conv2d {
     pub bias: bool,
 }
 
-// Slots of the cache: partial sums of the weight gradient; for moving weights the old ones and their change.
+// Slots of the cache: partial sums of the weight gradient; for moving weights the old ones and
+// their change.
 const PARTIAL: usize = 0;
 const OLD_WEIGHT: usize = 1;
 const OLD_BIAS: usize = 2;
@@ -61,14 +65,18 @@ impl Conv2d {
     fn patches(&self, parent: [usize; 3], weight: &[usize]) -> Result<Patches> {
         let &[out, channels, height, width] = weight else {
             return Err(Error::shape(format!(
-                "a conv2d vertex takes a weight [out, channels, kernel height, kernel width], not {weight:?}"
+                "a conv2d vertex takes a weight [out, channels, kernel height, kernel width], not \
+                 {weight:?}"
             )));
         };
         if out == 0 {
             return Err(Error::shape(format!("its weight {weight:?} is empty")));
         }
         if channels != parent[0] {
-            return Err(Error::shape(format!("its weight takes {channels} channels, but its parent has {} (shape {parent:?})", parent[0])));
+            return Err(Error::shape(format!(
+                "its weight takes {channels} channels, but its parent has {} (shape {parent:?})",
+                parent[0]
+            )));
         }
         Patches::new(parent, [height, width], self.stride, self.padding)
     }
@@ -80,7 +88,13 @@ impl Conv2d {
 }
 
 /// `output <- weight * x`, sample by sample, onto what `onto` says.
-fn convolve<F: Element>(patches: &Patches, weight: &[F], x: &[F], onto: Onto<'_, F>, output: &mut [F]) {
+fn convolve<F: Element>(
+    patches: &Patches,
+    weight: &[F],
+    x: &[F],
+    onto: Onto<'_, F>,
+    output: &mut [F],
+) {
     let (rows, columns) = (patches.rows(), patches.columns());
     let channels = weight.len() / rows;
     let (image, result) = (patches.image_len(), channels * columns);
@@ -100,9 +114,15 @@ fn convolve<F: Element>(patches: &Patches, weight: &[F], x: &[F], onto: Onto<'_,
         });
     };
     if threads_pay(output.len() / result, output.len() * rows) {
-        output.par_chunks_exact_mut(result).zip(x.par_chunks_exact(image)).for_each(|(output, x)| one(x, output));
+        output
+            .par_chunks_exact_mut(result)
+            .zip(x.par_chunks_exact(image))
+            .for_each(|(output, x)| one(x, output));
     } else {
-        output.chunks_exact_mut(result).zip(x.chunks_exact(image)).for_each(|(output, x)| one(x, output));
+        output
+            .chunks_exact_mut(result)
+            .zip(x.chunks_exact(image))
+            .for_each(|(output, x)| one(x, output));
     }
 }
 
@@ -125,13 +145,20 @@ fn convolve_back<F: Element>(patches: &Patches, weight: &[F], cotangent: &[F], f
         });
     };
     if threads_pay(cotangent.len() / result, cotangent.len() * rows) {
-        force.par_chunks_exact_mut(image).zip(cotangent.par_chunks_exact(result)).for_each(|(force, u)| one(u, force));
+        force
+            .par_chunks_exact_mut(image)
+            .zip(cotangent.par_chunks_exact(result))
+            .for_each(|(force, u)| one(u, force));
     } else {
-        force.chunks_exact_mut(image).zip(cotangent.chunks_exact(result)).for_each(|(force, u)| one(u, force));
+        force
+            .chunks_exact_mut(image)
+            .zip(cotangent.chunks_exact(result))
+            .for_each(|(force, u)| one(u, force));
     }
 }
 
-/// Adds `scale` times the gradient of a weight `[channels, rows]` to `gradient`, or writes it there.
+/// Adds `scale` times the gradient of a weight `[channels, rows]` to `gradient`, or writes it
+/// there.
 fn weight_gradient<F: Element>(
     patches: &Patches,
     x: &HostTensor<F>,
@@ -147,7 +174,8 @@ fn weight_gradient<F: Element>(
     let parallel = threads_pay(samples, cotangent.data().len() * rows);
     let runs = if parallel { rayon::current_num_threads().min(samples) } else { 1 };
     let length = samples.div_ceil(runs).max(1);
-    // [rows, channels]: the product that the matrix of patches, and not its transpose, enters is the quick one.
+    // [rows, channels]: the product that the matrix of patches, and not its transpose, enters is
+    // the quick one.
     let partial = cache.slot(PARTIAL, &[runs, rows, channels], x);
     let one = |run: usize, sum: &mut [F]| {
         let pairs = x.data().chunks_exact(image).zip(cotangent.data().chunks_exact(result));
@@ -155,7 +183,14 @@ fn weight_gradient<F: Element>(
         for (x, u) in pairs.skip(run * length).take(length) {
             F::with_scratch(patches.scratch_len(), |scratch| {
                 let matrix = Matrix::new(patches.spread(x, scratch), rows, columns);
-                gemm(F::one(), matrix, Matrix::new(u, channels, columns).t(), beta, sum, Threads::One);
+                gemm(
+                    F::one(),
+                    matrix,
+                    Matrix::new(u, channels, columns).t(),
+                    beta,
+                    sum,
+                    Threads::One,
+                );
             });
             beta = F::one();
         }
@@ -164,7 +199,11 @@ fn weight_gradient<F: Element>(
         }
     };
     if parallel {
-        partial.data_mut().par_chunks_exact_mut(rows * channels).enumerate().for_each(|(run, sum)| one(run, sum));
+        partial
+            .data_mut()
+            .par_chunks_exact_mut(rows * channels)
+            .enumerate()
+            .for_each(|(run, sum)| one(run, sum));
     } else {
         one(0, partial.data_mut());
     }
@@ -189,7 +228,10 @@ impl<F: Element> Vertex<HostTensor<F>> for Conv2d {
         let patches = self.patches(parent, weight)?;
         let out = weight[0];
         if self.bias && parameters.get(1).copied() != Some(&[out][..]) {
-            return Err(Error::shape(format!("its bias has shape {:?}, not [{out}]", parameters.get(1))));
+            return Err(Error::shape(format!(
+                "its bias has shape {:?}, not [{out}]",
+                parameters.get(1)
+            )));
         }
         Ok(vec![out, patches.out[0], patches.out[1]])
     }
@@ -202,7 +244,12 @@ impl<F: Element> Vertex<HostTensor<F>> for Conv2d {
         false
     }
 
-    fn predict(&self, at: &Inputs<'_, HostTensor<F>>, cache: &mut Cache<HostTensor<F>>, output: &mut HostTensor<F>) -> Result<()> {
+    fn predict(
+        &self,
+        at: &Inputs<'_, HostTensor<F>>,
+        cache: &mut Cache<HostTensor<F>>,
+        output: &mut HostTensor<F>,
+    ) -> Result<()> {
         let (weight, x) = (at.parameter(0), at.value(0));
         if at.plastic() {
             cache.slot(OLD_WEIGHT, weight.dims(), weight).copy_from(weight);
@@ -226,7 +273,8 @@ impl<F: Element> Vertex<HostTensor<F>> for Conv2d {
         let patches = self.patches_of(reference, weight)?;
         let mut onto = Onto::Zero;
         if at.plastic() {
-            // (W - W_old) * v_ref + (b - b_old): the change that moving weights make at the reference, without large numbers.
+            // (W - W_old) * v_ref + (b - b_old): the change that moving weights make at the
+            // reference, without large numbers.
             let mut moved = cache.take(MOVED_WEIGHT, weight.dims(), weight);
             moved.set_difference(weight, cache.get(OLD_WEIGHT)?);
             let mut bias = None;
@@ -245,7 +293,9 @@ impl<F: Element> Vertex<HostTensor<F>> for Conv2d {
             onto = Onto::Output;
         }
         match at.displacement(0) {
-            Some(displacement) => convolve(&patches, weight.data(), displacement.data(), onto, output.data_mut()),
+            Some(displacement) => {
+                convolve(&patches, weight.data(), displacement.data(), onto, output.data_mut())
+            }
             None if matches!(onto, Onto::Zero) => output.fill(0.0),
             None => {}
         }
@@ -273,7 +323,9 @@ impl<F: Element> Vertex<HostTensor<F>> for Conv2d {
         {
             let channels = gradient.data().len();
             for planes in cotangent.data().chunks_exact(channels * patches.columns()) {
-                for (g, plane) in gradient.data_mut().iter_mut().zip(planes.chunks_exact(patches.columns())) {
+                for (g, plane) in
+                    gradient.data_mut().iter_mut().zip(planes.chunks_exact(patches.columns()))
+                {
                     *g += scale * sum(plane);
                 }
             }

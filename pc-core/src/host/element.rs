@@ -6,7 +6,15 @@ use crate::host::exponential::Exponential;
 
 /// A scalar that host tensors hold: `f32` or `f64`.
 pub trait Element:
-    num_traits::Float + num_traits::NumAssign + Default + Send + Sync + fmt::Debug + fmt::Display + sealed::Sealed + 'static
+    num_traits::Float
+    + num_traits::NumAssign
+    + Default
+    + Send
+    + Sync
+    + fmt::Debug
+    + fmt::Display
+    + sealed::Sealed
+    + 'static
 {
     /// The nearest value to `x`.
     fn of(x: f64) -> Self;
@@ -27,8 +35,9 @@ pub trait Element:
     fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [Self]) -> R) -> R;
 }
 
-/// `dst <- alpha dst + beta lhs rhs` as the `gemm` crates have it: sizes `m, n, k`; then each matrix as a pointer with its column and row stride, `dst`
-/// with whether it is read; the factors; three conjugations that mean nothing here; threads.
+/// `dst <- alpha dst + beta lhs rhs` as the `gemm` crates have it: sizes `m, n, k`; then each
+/// matrix as a pointer with its column and row stride, `dst` with whether it is read; the factors;
+/// three conjugations that mean nothing here; threads.
 pub(crate) type GemmFunction<F> = unsafe fn(
     usize,
     usize,
@@ -82,7 +91,8 @@ macro_rules! element {
             }
 
             fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [Self]) -> R) -> R {
-                // Taken out while in use, so that a job stolen by this thread meanwhile finds an empty one rather than a locked one.
+                // Taken out while in use, so that a job stolen by this thread meanwhile finds an
+                // empty one rather than a locked one.
                 let mut buffer = $scratch.take();
                 if buffer.len() < length {
                     buffer.resize(length, 0.0);

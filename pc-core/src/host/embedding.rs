@@ -7,8 +7,9 @@ use crate::{
     vertex::{Cache, Inputs, Pulled, Vertex},
 };
 
-/// `mu[..., :] = W[v[...], :]`: a row of the weight for every number of the parent, which must be whole and from 0 to the vocabulary's size
-/// less 1. Parameter: `W [vocabulary, width]`; a parent `[...]` makes `[..., width]`.
+/// `mu[..., :] = W[v[...], :]`: a row of the weight for every number of the parent, which must be
+/// whole and from 0 to the vocabulary's size less 1. Parameter: `W [vocabulary, width]`; a parent
+/// `[...]` makes `[..., width]`.
 ///
 /// Indices do not move: the force on the parent is zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,7 +27,8 @@ fn rows<F: Element>(x: &HostTensor<F>, vocabulary: usize, rows: &mut Vec<u32>) -
         if !(x.fract() == F::zero() && *x >= F::zero() && x.value() < vocabulary as f64) {
             let (sample, place) = (position / per_sample, position % per_sample);
             return Err(Error::clamp(format!(
-                "sample {sample} has the index {x} at place {place}, which is no whole number from 0 to {}",
+                "sample {sample} has the index {x} at place {place}, which is no whole number from \
+                 0 to {}",
                 vocabulary - 1
             )));
         }
@@ -42,13 +44,20 @@ impl<F: Element> Vertex<HostTensor<F>> for Embedding {
 
     fn shape(&self, parents: &[&[usize]], parameters: &[&[usize]]) -> Result<Vec<usize>> {
         let parent = single("embedding", parents)?;
-        let Some(&[vocabulary, width]) = parameters.first().copied().filter(|weight| !weight.contains(&0)) else {
-            return Err(Error::shape(format!("an embedding vertex takes a weight [vocabulary, width], not {:?}", parameters.first())));
+        let Some(&[vocabulary, width]) =
+            parameters.first().copied().filter(|weight| !weight.contains(&0))
+        else {
+            return Err(Error::shape(format!(
+                "an embedding vertex takes a weight [vocabulary, width], not {:?}",
+                parameters.first()
+            )));
         };
         // Whole numbers are exact up to here, and fit the list of indices.
         let most = if size_of::<F>() == 4 { 1_u64 << 24 } else { 1 << 32 };
         if vocabulary as u64 > most {
-            return Err(Error::shape(format!("an embedding vertex takes a vocabulary of up to {most}, not {vocabulary}")));
+            return Err(Error::shape(format!(
+                "an embedding vertex takes a vocabulary of up to {most}, not {vocabulary}"
+            )));
         }
         Ok(parent.iter().copied().chain([width]).collect())
     }
@@ -61,7 +70,12 @@ impl<F: Element> Vertex<HostTensor<F>> for Embedding {
         false
     }
 
-    fn predict(&self, at: &Inputs<'_, HostTensor<F>>, cache: &mut Cache<HostTensor<F>>, output: &mut HostTensor<F>) -> Result<()> {
+    fn predict(
+        &self,
+        at: &Inputs<'_, HostTensor<F>>,
+        cache: &mut Cache<HostTensor<F>>,
+        output: &mut HostTensor<F>,
+    ) -> Result<()> {
         let weight = at.parameter(0);
         let (vocabulary, width) = (weight.dims()[0], weight.dims()[1]);
         let found = cache.indices(ROWS);

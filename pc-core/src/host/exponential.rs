@@ -1,7 +1,8 @@
 //! An exponential without branches, so that loops over activations vectorise.
 //!
-//! `x = n ln 2 + r` with `|r| <= ln 2 / 2`; `e^r - 1` by its Taylor series, whose first term left out is below half a unit in the last place;
-//! then `e^x = 2^n (e^r - 1) + 2^n` and `e^x - 1 = 2^n (e^r - 1) + (2^n - 1)`, neither of which cancels.
+//! `x = n ln 2 + r` with `|r| <= ln 2 / 2`; `e^r - 1` by its Taylor series, whose first term left
+//! out is below half a unit in the last place; then `e^x = 2^n (e^r - 1) + 2^n` and `e^x - 1 = 2^n
+//! (e^r - 1) + (2^n - 1)`, neither of which cancels.
 
 /// `e^x` and `e^x - 1` for `x <= 0`; below the range of normal numbers 0 and -1.
 pub(crate) trait Exponential: Sized {
@@ -9,11 +10,13 @@ pub(crate) trait Exponential: Sized {
 }
 
 macro_rules! exponential {
-    ($scalar:ty, $lowest:expr, $round:expr, $mantissa:expr, $bias:expr, $ln2_high:expr, $ln2_low:expr, [$($coefficient:expr),+]) => {
+    ($scalar:ty, $lowest:expr, $round:expr, $mantissa:expr, $bias:expr, $ln2_high:expr,
+    $ln2_low:expr, [$($coefficient:expr),+]) => {
         impl Exponential for $scalar {
             #[inline(always)]
             fn exp_both(self) -> (Self, Self) {
-                // Adding 1.5 * 2^mantissa rounds to the nearest integer and leaves it in the lowest bits.
+                // Adding 1.5 * 2^mantissa rounds to the nearest integer and leaves it in the lowest
+                // bits.
                 let clamped = if self < $lowest { $lowest } else { self };
                 let shifted = clamped * std::f64::consts::LOG2_E as $scalar + $round;
                 let n = shifted - $round;
@@ -86,7 +89,10 @@ mod tests {
                 worst[3] = worst[3].max((f64::from(m) / f64::from(single).exp_m1() - 1.0).abs());
             }
         }
-        assert!(worst[0] < 5e-16 && worst[1] < 5e-16 && worst[2] < 2.5e-7 && worst[3] < 2.5e-7, "{worst:?}");
+        assert!(
+            worst[0] < 5e-16 && worst[1] < 5e-16 && worst[2] < 2.5e-7 && worst[3] < 2.5e-7,
+            "{worst:?}"
+        );
     }
 
     #[test]

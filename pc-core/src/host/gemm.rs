@@ -22,7 +22,13 @@ impl<'a, F> Matrix<'a, F> {
 
     /// The transpose.
     pub(crate) fn t(self) -> Self {
-        Self { rows: self.columns, columns: self.rows, row_stride: self.column_stride, column_stride: self.row_stride, ..self }
+        Self {
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+            ..self
+        }
     }
 }
 
@@ -33,11 +39,19 @@ pub(crate) enum Threads {
     All,
 }
 
-/// `c <- alpha a b + beta c`, with `c` in rows of `b.columns`. With `beta = 0` the contents of `c` are not read.
+/// `c <- alpha a b + beta c`, with `c` in rows of `b.columns`. With `beta = 0` the contents of `c`
+/// are not read.
 ///
 /// # Panics
 /// Where the shapes do not fit the slices; callers have checked theirs when the graph was built.
-pub(crate) fn gemm<F: Element>(alpha: F, a: Matrix<'_, F>, b: Matrix<'_, F>, beta: F, c: &mut [F], threads: Threads) {
+pub(crate) fn gemm<F: Element>(
+    alpha: F,
+    a: Matrix<'_, F>,
+    b: Matrix<'_, F>,
+    beta: F,
+    c: &mut [F],
+    threads: Threads,
+) {
     let (m, k, n) = (a.rows, a.columns, b.columns);
     assert_eq!(k, b.rows, "the inner dimensions of a product differ");
     assert_eq!(m * n, c.len(), "the result of a product has another size");
@@ -52,14 +66,16 @@ pub(crate) fn gemm<F: Element>(alpha: F, a: Matrix<'_, F>, b: Matrix<'_, F>, bet
     assert!(last(&a) < a.data.len() && last(&b) < b.data.len(), "a matrix reaches past its slice");
     let threads = match threads {
         // Below this many multiplications threads cost more than they save.
-        Threads::All if m * n * k >= 1 << 18 && rayon::current_num_threads() > 1 => gemm_common::Parallelism::Rayon(0),
+        Threads::All if m * n * k >= 1 << 18 && rayon::current_num_threads() > 1 => {
+            gemm_common::Parallelism::Rayon(0)
+        }
         _ => gemm_common::Parallelism::None,
     };
     let _guard = InProduct::enter();
     let stride = |x: usize| isize::try_from(x).unwrap_or(isize::MAX);
     // The kernels want columns of the result in one piece, and ours are rows: so c^T = b^T a^T.
-    // SAFETY: `last` bounds every element of `a` and `b` that is read, `c` holds exactly m * n elements in rows of n, and `c` is
-    // borrowed mutably, so it overlaps neither.
+    // SAFETY: `last` bounds every element of `a` and `b` that is read, `c` holds exactly m * n
+    // elements in rows of n, and `c` is borrowed mutably, so it overlaps neither.
     #[allow(unsafe_code)]
     unsafe {
         F::gemm_function()(
@@ -86,8 +102,9 @@ pub(crate) fn gemm<F: Element>(alpha: F, a: Matrix<'_, F>, b: Matrix<'_, F>, bet
     }
 }
 
-/// `c <- a b` for matrices in row-major order, `a` of `m` rows and `k` columns, `b` of `k` and `n`: the product that layers here are made of, on
-/// as many threads as they would use, so that a program can measure what this machine reaches.
+/// `c <- a b` for matrices in row-major order, `a` of `m` rows and `k` columns, `b` of `k` and `n`:
+/// the product that layers here are made of, on as many threads as they would use, so that a
+/// program can measure what this machine reaches.
 ///
 /// # Errors
 /// Where a slice is not as long as its matrix.
@@ -99,12 +116,21 @@ pub(crate) fn gemm<F: Element>(alpha: F, a: Matrix<'_, F>, b: Matrix<'_, F>, bet
 /// assert_eq!(c, [21.0, 43.0]);
 /// # Ok::<(), pc_core::Error>(())
 /// ```
-pub fn matrix_product<F: Element>(a: &[F], b: &[F], c: &mut [F], [m, k, n]: [usize; 3]) -> Result<()> {
-    for (name, found, wanted) in
-        [("a", a.len(), m.saturating_mul(k)), ("b", b.len(), k.saturating_mul(n)), ("c", c.len(), m.saturating_mul(n))]
-    {
+pub fn matrix_product<F: Element>(
+    a: &[F],
+    b: &[F],
+    c: &mut [F],
+    [m, k, n]: [usize; 3],
+) -> Result<()> {
+    for (name, found, wanted) in [
+        ("a", a.len(), m.saturating_mul(k)),
+        ("b", b.len(), k.saturating_mul(n)),
+        ("c", c.len(), m.saturating_mul(n)),
+    ] {
         if found != wanted {
-            return Err(Error::shape(format!("a product of {m} x {k} by {k} x {n}: `{name}` has {found} numbers, not {wanted}")));
+            return Err(Error::shape(format!(
+                "a product of {m} x {k} by {k} x {n}: `{name}` has {found} numbers, not {wanted}"
+            )));
         }
     }
     gemm(F::one(), Matrix::new(a, m, k), Matrix::new(b, k, n), F::zero(), c, Threads::All);
@@ -115,8 +141,9 @@ thread_local! {
     static IN_PRODUCT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this thread is inside a matrix product of the `gemm` crate, which allocates its packing buffers anew at each call. The crate's
-/// own code allocates nothing in a warm relaxation; its test tells the two apart by this.
+/// Whether this thread is inside a matrix product of the `gemm` crate, which allocates its packing
+/// buffers anew at each call. The crate's own code allocates nothing in a warm relaxation; its test
+/// tells the two apart by this.
 pub fn in_product() -> bool {
     IN_PRODUCT.get()
 }

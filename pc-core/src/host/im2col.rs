@@ -19,9 +19,17 @@ pub(crate) struct Patches {
 
 impl Patches {
     /// A window of `kernel` over an image of this shape, with zeros around it.
-    pub(crate) fn new(image: [usize; 3], kernel: [usize; 2], stride: usize, padding: usize) -> Result<Self> {
+    pub(crate) fn new(
+        image: [usize; 3],
+        kernel: [usize; 2],
+        stride: usize,
+        padding: usize,
+    ) -> Result<Self> {
         let [channels, height, width] = image;
-        let out = [positions("conv2d", height, kernel[0], stride, padding)?, positions("conv2d", width, kernel[1], stride, padding)?];
+        let out = [
+            positions("conv2d", height, kernel[0], stride, padding)?,
+            positions("conv2d", width, kernel[1], stride, padding)?,
+        ];
         if channels == 0 {
             return Err(Error::shape("a conv2d vertex needs at least one channel"));
         }
@@ -53,8 +61,9 @@ impl Patches {
         self.rows() * self.columns() + self.strip_len()
     }
 
-    /// With stride 1 the rows of the matrix for one channel and one column of the window are shifts of one another by whole rows of the result: all are
-    /// slices of one strip, the image shifted sideways.
+    /// With stride 1 the rows of the matrix for one channel and one column of the window are shifts
+    /// of one another by whole rows of the result: all are slices of one strip, the image shifted
+    /// sideways.
     fn strip_len(&self) -> usize {
         if self.stride == 1 { (self.out[0] + self.kernel[0] - 1) * self.out[1] } else { 0 }
     }
@@ -62,7 +71,8 @@ impl Patches {
     /// The columns of the result that column `kx` of the window finds inside the image.
     fn inside(&self, kx: usize) -> (usize, usize) {
         let first = self.padding.saturating_sub(kx).div_ceil(self.stride).min(self.out[1]);
-        let end = (self.width + self.padding).saturating_sub(kx).div_ceil(self.stride).min(self.out[1]);
+        let end =
+            (self.width + self.padding).saturating_sub(kx).div_ceil(self.stride).min(self.out[1]);
         (first, end.max(first))
     }
 
@@ -71,34 +81,58 @@ impl Patches {
         y.checked_sub(self.padding).filter(|y| *y < self.height)
     }
 
-    /// Writes one row of the result's width: the elements that column `kx` of the window meets on row `y` of the padded image.
-    fn spread_row<F: Element>(&self, plane: &[F], y: usize, kx: usize, (first, end): (usize, usize), to: &mut [F]) {
+    /// Writes one row of the result's width: the elements that column `kx` of the window meets on
+    /// row `y` of the padded image.
+    fn spread_row<F: Element>(
+        &self,
+        plane: &[F],
+        y: usize,
+        kx: usize,
+        (first, end): (usize, usize),
+        to: &mut [F],
+    ) {
         let Some(y) = self.image_row(y).filter(|_| first < end) else {
             to.fill(F::zero());
             return;
         };
         to[..first].fill(F::zero());
         to[end..].fill(F::zero());
-        let from = &plane[y * self.width + first * self.stride + kx - self.padding..(y + 1) * self.width];
+        let from =
+            &plane[y * self.width + first * self.stride + kx - self.padding..(y + 1) * self.width];
         if self.stride == 1 {
             to[first..end].copy_from_slice(&from[..end - first]);
         } else {
-            to[first..end].iter_mut().zip(from.iter().step_by(self.stride)).for_each(|(to, from)| *to = *from);
+            to[first..end]
+                .iter_mut()
+                .zip(from.iter().step_by(self.stride))
+                .for_each(|(to, from)| *to = *from);
         }
     }
 
     /// Adds one row of the result's width back to the image.
-    fn gather_row<F: Element>(&self, from: &[F], y: usize, kx: usize, (first, end): (usize, usize), plane: &mut [F]) {
+    fn gather_row<F: Element>(
+        &self,
+        from: &[F],
+        y: usize,
+        kx: usize,
+        (first, end): (usize, usize),
+        plane: &mut [F],
+    ) {
         let Some(y) = self.image_row(y).filter(|_| first < end) else { return };
-        let to = &mut plane[y * self.width + first * self.stride + kx - self.padding..(y + 1) * self.width];
+        let to = &mut plane
+            [y * self.width + first * self.stride + kx - self.padding..(y + 1) * self.width];
         if self.stride == 1 {
             to.iter_mut().zip(&from[first..end]).for_each(|(to, from)| *to += *from);
         } else {
-            to.iter_mut().step_by(self.stride).zip(&from[first..end]).for_each(|(to, from)| *to += *from);
+            to.iter_mut()
+                .step_by(self.stride)
+                .zip(&from[first..end])
+                .for_each(|(to, from)| *to += *from);
         }
     }
 
-    /// The matrix of patches `[rows, columns]`, made in `scratch` where the image is not that matrix itself.
+    /// The matrix of patches `[rows, columns]`, made in `scratch` where the image is not that
+    /// matrix itself.
     pub(crate) fn spread<'a, F: Element>(&self, image: &'a [F], scratch: &'a mut [F]) -> &'a [F] {
         if self.pointwise() {
             return image;
@@ -115,7 +149,8 @@ impl Patches {
                         self.spread_row(plane, y, kx, inside, to);
                     }
                     for ky in 0..kh {
-                        rows[(ky * kw + kx) * columns..][..columns].copy_from_slice(&strip[ky * width..][..columns]);
+                        rows[(ky * kw + kx) * columns..][..columns]
+                            .copy_from_slice(&strip[ky * width..][..columns]);
                     }
                 } else {
                     for ky in 0..kh {
@@ -130,7 +165,8 @@ impl Patches {
         matrix
     }
 
-    /// Writes to `image` the sum over patches of the matrix's columns, each where its patch lies. `strip` is the rest of the working memory.
+    /// Writes to `image` the sum over patches of the matrix's columns, each where its patch lies.
+    /// `strip` is the rest of the working memory.
     pub(crate) fn gather<F: Element>(&self, matrix: &[F], strip: &mut [F], image: &mut [F]) {
         let (columns, [kh, kw], width) = (self.columns(), self.kernel, self.out[1]);
         image.fill(F::zero());
@@ -144,7 +180,10 @@ impl Patches {
                     strip[columns..].fill(F::zero());
                     for ky in 1..kh {
                         let row = &rows[(ky * kw + kx) * columns..][..columns];
-                        strip[ky * width..][..columns].iter_mut().zip(row).for_each(|(to, from)| *to += *from);
+                        strip[ky * width..][..columns]
+                            .iter_mut()
+                            .zip(row)
+                            .for_each(|(to, from)| *to += *from);
                     }
                     for (y, from) in strip.chunks_exact(width).enumerate() {
                         self.gather_row(from, y, kx, inside, plane);

@@ -4,8 +4,9 @@ use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 
 use crate::host::{Activation, Element, HostTensor};
 
-/// Seeded starting values for weights: uniform in `+-sqrt(3 gain^2 / fan_in)`, so that the variance is `gain^2 / fan_in`, with `gain^2 = 2`
-/// below relu and its like and 1 elsewhere; biases start at 0.
+/// Seeded starting values for weights: uniform in `+-sqrt(3 gain^2 / fan_in)`, so that the variance
+/// is `gain^2 / fan_in`, with `gain^2 = 2` below relu and its like and 1 elsewhere; biases start at
+/// 0.
 #[derive(Debug)]
 pub struct Init {
     rng: ChaCha8Rng,
@@ -27,9 +28,18 @@ impl Init {
     }
 
     /// A weight with `fan_in` inputs for each output, followed by `activation`.
-    pub fn weight<F: Element>(&mut self, shape: &[usize], fan_in: usize, activation: Activation) -> HostTensor<F> {
+    pub fn weight<F: Element>(
+        &mut self,
+        shape: &[usize],
+        fan_in: usize,
+        activation: Activation,
+    ) -> HostTensor<F> {
         let gain = match activation {
-            Activation::Relu | Activation::LeakyRelu(_) | Activation::Gelu | Activation::Silu | Activation::Softplus => 2.0,
+            Activation::Relu
+            | Activation::LeakyRelu(_)
+            | Activation::Gelu
+            | Activation::Silu
+            | Activation::Softplus => 2.0,
             Activation::Identity | Activation::Tanh | Activation::Sigmoid => 1.0,
         };
         self.uniform(shape, (3.0 * gain / fan_in.max(1) as f64).sqrt())

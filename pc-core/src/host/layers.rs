@@ -4,9 +4,10 @@ use crate::{
     Error, Result,
     graph::GraphBuilder,
     host::{
-        Activate, Activation, AddParameter, Attention, AvgPool2d, Chain, Concat, Conv2d, Element, Embedding, GateParameters, HostTensor,
-        HostVertex, Init, LayerNorm, Linear, LinearMany, LstmCell, LstmParameters, MatMul, MaxPool2d, Product, Reshape, Scale, Softmax,
-        Split, Sum, attention, recurrent,
+        Activate, Activation, AddParameter, Attention, AvgPool2d, Chain, Concat, Conv2d, Element,
+        Embedding, GateParameters, HostTensor, HostVertex, Init, LayerNorm, Linear, LinearMany,
+        LstmCell, LstmParameters, MatMul, MaxPool2d, Product, Reshape, Scale, Softmax, Split, Sum,
+        attention, recurrent,
     },
     topology::{ParamId, VertexId},
 };
@@ -26,7 +27,8 @@ pub enum Pool {
     ),
 }
 
-/// A convolution, the activation and the pooling after it, all of it one prediction: what [`HostLayers::conv`] adds.
+/// A convolution, the activation and the pooling after it, all of it one prediction: what
+/// [`HostLayers::conv`] adds.
 ///
 /// # Example
 /// ```
@@ -48,7 +50,8 @@ pub struct ConvLayer {
 }
 
 impl ConvLayer {
-    /// To so many channels by a square kernel with this side; stride 1, no padding, a bias, no activation, no pooling.
+    /// To so many channels by a square kernel with this side; stride 1, no padding, a bias, no
+    /// activation, no pooling.
     pub fn new(channels: usize, kernel: usize) -> Self {
         let conv = Conv2d { stride: 1, padding: 0, bias: true };
         Self { channels, kernel, conv, activation: Activation::Identity, pool: None }
@@ -106,25 +109,39 @@ impl ConvLayer {
 }
 
 /// A vertex, an activation and perhaps another vertex, as one.
-fn in_one<F: Element>(vertex: HostVertex<F>, activation: Activation, last: Option<HostVertex<F>>) -> Result<HostVertex<F>> {
-    let activation = (activation != Activation::Identity).then(|| Box::new(Activate(activation)) as HostVertex<F>);
+fn in_one<F: Element>(
+    vertex: HostVertex<F>,
+    activation: Activation,
+    last: Option<HostVertex<F>>,
+) -> Result<HostVertex<F>> {
+    let activation = (activation != Activation::Identity)
+        .then(|| Box::new(Activate(activation)) as HostVertex<F>);
     if activation.is_none() && last.is_none() {
         return Ok(vertex);
     }
     Ok(Box::new(Chain::new([Some(vertex), activation, last].into_iter().flatten().collect())?))
 }
 
-/// Layers for host graphs. Each adds one vertex, with its activation inside the prediction, and (where it has weights) the parameters
-/// `name.weight` and `name.bias`. Those called `..._with` use parameters that exist, which any number of vertices may share.
+/// Layers for host graphs. Each adds one vertex, with its activation inside the prediction, and
+/// (where it has weights) the parameters `name.weight` and `name.bias`. Those called `..._with` use
+/// parameters that exist, which any number of vertices may share.
 ///
 /// # Errors
-/// All of them: a name that is taken; parents or parameters that are unknown or whose shapes do not fit, with what was expected.
+/// All of them: a name that is taken; parents or parameters that are unknown or whose shapes do not
+/// fit, with what was expected.
 pub trait HostLayers<F: Element> {
     /// The graph under construction.
     fn builder(&mut self) -> &mut GraphBuilder<HostTensor<F>>;
 
     /// `f(W v + b)` over the last axis, with `outputs` rows in `W`.
-    fn dense(&mut self, name: &str, parent: VertexId, outputs: usize, activation: Activation, init: &mut Init) -> Result<VertexId> {
+    fn dense(
+        &mut self,
+        name: &str,
+        parent: VertexId,
+        outputs: usize,
+        activation: Activation,
+        init: &mut Init,
+    ) -> Result<VertexId> {
         self.dense_many(name, &[parent], outputs, activation, init)
     }
 
@@ -138,7 +155,10 @@ pub trait HostLayers<F: Element> {
         init: &mut Init,
     ) -> Result<VertexId> {
         let inputs = self.last_axis(name, parent)?;
-        let weight = self.builder().parameter(&format!("{name}.weight"), init.weight(&[outputs, inputs], inputs, activation))?;
+        let weight = self.builder().parameter(
+            &format!("{name}.weight"),
+            init.weight(&[outputs, inputs], inputs, activation),
+        )?;
         self.dense_with(name, parent, weight, None, activation)
     }
 
@@ -154,8 +174,8 @@ pub trait HostLayers<F: Element> {
         self.dense_many_with(name, &[parent], &[weight], bias, activation)
     }
 
-    /// `f(W_0 v_0 + W_1 v_1 + ... + b)` over the last axes, with the weights `name.weight` for one parent, and `name.weight.0`, `name.weight.1`, ...
-    /// for more.
+    /// `f(W_0 v_0 + W_1 v_1 + ... + b)` over the last axes, with the weights `name.weight` for one
+    /// parent, and `name.weight.0`, `name.weight.1`, ... for more.
     fn dense_many(
         &mut self,
         name: &str,
@@ -164,14 +184,22 @@ pub trait HostLayers<F: Element> {
         activation: Activation,
         init: &mut Init,
     ) -> Result<VertexId> {
-        let inputs = parents.iter().map(|parent| self.last_axis(name, *parent)).collect::<Result<Vec<_>>>()?;
+        let inputs = parents
+            .iter()
+            .map(|parent| self.last_axis(name, *parent))
+            .collect::<Result<Vec<_>>>()?;
         let mut weights = Vec::with_capacity(inputs.len());
         for (k, own) in inputs.iter().enumerate() {
             let weight = init.weight(&[outputs, *own], inputs.iter().sum(), activation);
-            let name = if parents.len() == 1 { format!("{name}.weight") } else { format!("{name}.weight.{k}") };
+            let name = if parents.len() == 1 {
+                format!("{name}.weight")
+            } else {
+                format!("{name}.weight.{k}")
+            };
             weights.push(self.builder().parameter(&name, weight)?);
         }
-        let bias = self.builder().parameter(&format!("{name}.bias"), HostTensor::zeroed(&[outputs]))?;
+        let bias =
+            self.builder().parameter(&format!("{name}.bias"), HostTensor::zeroed(&[outputs]))?;
         self.dense_many_with(name, parents, &weights, Some(bias), activation)
     }
 
@@ -195,36 +223,75 @@ pub trait HostLayers<F: Element> {
     }
 
     /// `f(v)`, element by element.
-    fn activate(&mut self, name: &str, parent: VertexId, activation: Activation) -> Result<VertexId> {
+    fn activate(
+        &mut self,
+        name: &str,
+        parent: VertexId,
+        activation: Activation,
+    ) -> Result<VertexId> {
         self.builder().vertex(name, Box::new(Activate(activation)), &[parent], &[])
     }
 
-    /// A convolution, activation and pooling as one vertex, with the weight `[out, channels, kernel, kernel]`.
-    fn conv(&mut self, name: &str, parent: VertexId, layer: &ConvLayer, init: &mut Init) -> Result<VertexId> {
+    /// A convolution, activation and pooling as one vertex, with the weight `[out, channels,
+    /// kernel, kernel]`.
+    fn conv(
+        &mut self,
+        name: &str,
+        parent: VertexId,
+        layer: &ConvLayer,
+        init: &mut Init,
+    ) -> Result<VertexId> {
         let Some(channels) = self.builder().shape(parent)?.first().copied() else {
-            return Err(Error::shape("a conv2d vertex takes a parent [channels, height, width], not a scalar").at(name));
+            return Err(Error::shape(
+                "a conv2d vertex takes a parent [channels, height, width], not a scalar",
+            )
+            .at(name));
         };
         let shape = [layer.channels, channels, layer.kernel, layer.kernel];
         let weight = init.weight(&shape, shape[1..].iter().product(), layer.activation);
         let weight = self.builder().parameter(&format!("{name}.weight"), weight)?;
         let bias = HostTensor::zeroed(&[layer.channels]);
-        let bias = if layer.conv.bias { Some(self.builder().parameter(&format!("{name}.bias"), bias)?) } else { None };
+        let bias = if layer.conv.bias {
+            Some(self.builder().parameter(&format!("{name}.bias"), bias)?)
+        } else {
+            None
+        };
         self.conv_with(name, parent, layer, weight, bias)
     }
 
-    /// A convolution, activation and pooling as one vertex, with this weight and, if the layer has one, bias.
-    fn conv_with(&mut self, name: &str, parent: VertexId, layer: &ConvLayer, weight: ParamId, bias: Option<ParamId>) -> Result<VertexId> {
+    /// A convolution, activation and pooling as one vertex, with this weight and, if the layer has
+    /// one, bias.
+    fn conv_with(
+        &mut self,
+        name: &str,
+        parent: VertexId,
+        layer: &ConvLayer,
+        weight: ParamId,
+        bias: Option<ParamId>,
+    ) -> Result<VertexId> {
         let parameters: Vec<ParamId> = [weight].into_iter().chain(bias).collect();
         self.builder().vertex(name, layer.vertex()?, &[parent], &parameters)
     }
 
     /// The maximum over square windows.
-    fn max_pool(&mut self, name: &str, parent: VertexId, size: usize, stride: usize) -> Result<VertexId> {
+    fn max_pool(
+        &mut self,
+        name: &str,
+        parent: VertexId,
+        size: usize,
+        stride: usize,
+    ) -> Result<VertexId> {
         self.builder().vertex(name, Box::new(MaxPool2d { size, stride }), &[parent], &[])
     }
 
     /// The mean over square windows.
-    fn avg_pool(&mut self, name: &str, parent: VertexId, size: usize, stride: usize) -> Result<VertexId> {
+    fn avg_pool(
+        &mut self,
+        name: &str,
+        parent: VertexId,
+        size: usize,
+        stride: usize,
+    ) -> Result<VertexId> {
         self.builder().vertex(name, Box::new(AvgPool2d { size, stride }), &[parent], &[])
     }
 
@@ -238,12 +305,14 @@ pub trait HostLayers<F: Element> {
         self.builder().vertex(name, Box::new(Reshape::to(shape)), &[parent], &[])
     }
 
-    /// Normalisation over the last axis, with the parameters `name.gain` (1 at first) and `name.bias` (0).
+    /// Normalisation over the last axis, with the parameters `name.gain` (1 at first) and
+    /// `name.bias` (0).
     fn layer_norm(&mut self, name: &str, parent: VertexId) -> Result<VertexId> {
         let length = self.last_axis(name, parent)?;
         let gain = HostTensor::new(&[length], vec![F::one(); length])?;
         let gain = self.builder().parameter(&format!("{name}.gain"), gain)?;
-        let bias = self.builder().parameter(&format!("{name}.bias"), HostTensor::zeroed(&[length]))?;
+        let bias =
+            self.builder().parameter(&format!("{name}.bias"), HostTensor::zeroed(&[length]))?;
         self.builder().vertex(name, Box::new(LayerNorm::default()), &[parent], &[gain, bias])
     }
 
@@ -273,34 +342,71 @@ pub trait HostLayers<F: Element> {
     }
 
     /// The elements `start .. start + length` along an axis (counted without the batch).
-    fn split(&mut self, name: &str, parent: VertexId, axis: usize, start: usize, length: usize) -> Result<VertexId> {
+    fn split(
+        &mut self,
+        name: &str,
+        parent: VertexId,
+        axis: usize,
+        start: usize,
+        length: usize,
+    ) -> Result<VertexId> {
         self.builder().vertex(name, Box::new(Split { axis, start, length }), &[parent], &[])
     }
 
-    /// A row of a weight `[vocabulary, width]` (uniform, of variance 1) for every number of the parent.
-    fn embedding(&mut self, name: &str, parent: VertexId, vocabulary: usize, width: usize, init: &mut Init) -> Result<VertexId> {
-        let weight = self.builder().parameter(&format!("{name}.weight"), init.weight(&[vocabulary, width], 1, Activation::Identity))?;
+    /// A row of a weight `[vocabulary, width]` (uniform, of variance 1) for every number of the
+    /// parent.
+    fn embedding(
+        &mut self,
+        name: &str,
+        parent: VertexId,
+        vocabulary: usize,
+        width: usize,
+        init: &mut Init,
+    ) -> Result<VertexId> {
+        let weight = self.builder().parameter(
+            &format!("{name}.weight"),
+            init.weight(&[vocabulary, width], 1, Activation::Identity),
+        )?;
         self.embedding_with(name, parent, weight)
     }
 
     /// A row of this weight `[vocabulary, width]` for every number of the parent.
-    fn embedding_with(&mut self, name: &str, parent: VertexId, weight: ParamId) -> Result<VertexId> {
+    fn embedding_with(
+        &mut self,
+        name: &str,
+        parent: VertexId,
+        weight: ParamId,
+    ) -> Result<VertexId> {
         self.builder().vertex(name, Box::new(Embedding), &[parent], &[weight])
     }
 
-    /// `v + p` with a parameter `name.weight` of the parent's shape, uniform in `+-bound` at first: positions in a sequence, for one.
-    fn add_parameter(&mut self, name: &str, parent: VertexId, bound: f64, init: &mut Init) -> Result<VertexId> {
+    /// `v + p` with a parameter `name.weight` of the parent's shape, uniform in `+-bound` at first:
+    /// positions in a sequence, for one.
+    fn add_parameter(
+        &mut self,
+        name: &str,
+        parent: VertexId,
+        bound: f64,
+        init: &mut Init,
+    ) -> Result<VertexId> {
         let weight = init.uniform(self.builder().shape(parent)?, bound);
         let weight = self.builder().parameter(&format!("{name}.weight"), weight)?;
         self.builder().vertex(name, Box::new(AddParameter), &[parent], &[weight])
     }
 
     /// `scale A B`, or `scale A B^T`, of two vertices as matrices (see [`MatMul`]).
-    fn matmul(&mut self, name: &str, a: VertexId, b: VertexId, product: MatMul) -> Result<VertexId> {
+    fn matmul(
+        &mut self,
+        name: &str,
+        a: VertexId,
+        b: VertexId,
+        product: MatMul,
+    ) -> Result<VertexId> {
         self.builder().vertex(name, Box::new(product), &[a, b], &[])
     }
 
-    /// The parameters of a recurrent cell or of one gate: `name.input_weight`, `name.hidden_weight`, `name.bias`.
+    /// The parameters of a recurrent cell or of one gate: `name.input_weight`,
+    /// `name.hidden_weight`, `name.bias`.
     fn gate_parameters(
         &mut self,
         name: &str,
@@ -313,23 +419,56 @@ pub trait HostLayers<F: Element> {
     }
 
     /// A recurrent cell as one vertex, `tanh(W_x x + W_h h + b)`.
-    fn rnn_cell(&mut self, name: &str, x: VertexId, h: VertexId, parameters: &GateParameters) -> Result<VertexId> {
-        self.dense_many_with(name, &[x, h], &[parameters.input, parameters.hidden], Some(parameters.bias), Activation::Tanh)
+    fn rnn_cell(
+        &mut self,
+        name: &str,
+        x: VertexId,
+        h: VertexId,
+        parameters: &GateParameters,
+    ) -> Result<VertexId> {
+        self.dense_many_with(
+            name,
+            &[x, h],
+            &[parameters.input, parameters.hidden],
+            Some(parameters.bias),
+            Activation::Tanh,
+        )
     }
 
     /// The parameters of the four gates of an LSTM cell.
-    fn lstm_parameters(&mut self, name: &str, inputs: usize, hidden: usize, init: &mut Init) -> Result<LstmParameters> {
+    fn lstm_parameters(
+        &mut self,
+        name: &str,
+        inputs: usize,
+        hidden: usize,
+        init: &mut Init,
+    ) -> Result<LstmParameters> {
         recurrent::lstm_parameters(self.builder(), name, inputs, hidden, init)
     }
 
-    /// One step of an LSTM from the input `x`, the last hidden state `h` and the last cell state `c`: six vertices, see [`LstmCell`].
-    fn lstm_cell(&mut self, prefix: &str, x: VertexId, h: VertexId, c: VertexId, parameters: &LstmParameters) -> Result<LstmCell> {
+    /// One step of an LSTM from the input `x`, the last hidden state `h` and the last cell state
+    /// `c`: six vertices, see [`LstmCell`].
+    fn lstm_cell(
+        &mut self,
+        prefix: &str,
+        x: VertexId,
+        h: VertexId,
+        c: VertexId,
+        parameters: &LstmParameters,
+    ) -> Result<LstmCell> {
         recurrent::lstm_cell(self.builder(), prefix, [x, h, c], parameters)
     }
 
-    /// Self-attention over a sequence `[length, width]` with so many heads: seven vertices and their parameters, see [`Attention`]. Causal: no
-    /// place sees those after it.
-    fn self_attention(&mut self, prefix: &str, parent: VertexId, heads: usize, causal: bool, init: &mut Init) -> Result<Attention> {
+    /// Self-attention over a sequence `[length, width]` with so many heads: seven vertices and
+    /// their parameters, see [`Attention`]. Causal: no place sees those after it.
+    fn self_attention(
+        &mut self,
+        prefix: &str,
+        parent: VertexId,
+        heads: usize,
+        causal: bool,
+        init: &mut Init,
+    ) -> Result<Attention> {
         attention::self_attention(self.builder(), prefix, parent, (heads, causal), init)
     }
 

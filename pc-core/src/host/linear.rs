@@ -10,7 +10,8 @@ use crate::{
     vertex::{Cache, Inputs, Pulled, Structure, Vertex},
 };
 
-/// `mu = W v + b` over the last axis, with parameters `W [out, in]` and, where there is a bias, `b [out]`. Axes before the last count as batch.
+/// `mu = W v + b` over the last axis, with parameters `W [out, in]` and, where there is a bias, `b
+/// [out]`. Axes before the last count as batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Linear {
     bias: bool,
@@ -58,18 +59,28 @@ impl<F: Element> Vertex<HostTensor<F>> for Linear {
 
     fn shape(&self, parents: &[&[usize]], parameters: &[&[usize]]) -> Result<Vec<usize>> {
         let [parent] = parents else {
-            return Err(Error::graph(format!("a linear vertex takes one parent, not {}", parents.len())));
+            return Err(Error::graph(format!(
+                "a linear vertex takes one parent, not {}",
+                parents.len()
+            )));
         };
-        let (Some(last), Some(&[out, inputs])) = (parent.last(), parameters.first().copied()) else {
+        let (Some(last), Some(&[out, inputs])) = (parent.last(), parameters.first().copied())
+        else {
             return Err(Error::shape(format!(
-                "a linear vertex takes a weight [out, in] and a parent with a last axis, not {parameters:?} and {parent:?}"
+                "a linear vertex takes a weight [out, in] and a parent with a last axis, not \
+                 {parameters:?} and {parent:?}"
             )));
         };
         if inputs != *last {
-            return Err(Error::shape(format!("its weight takes {inputs} inputs, but its parent has {last} (shape {parent:?})")));
+            return Err(Error::shape(format!(
+                "its weight takes {inputs} inputs, but its parent has {last} (shape {parent:?})"
+            )));
         }
         if self.bias && parameters.get(1).copied() != Some(&[out][..]) {
-            return Err(Error::shape(format!("its bias has shape {:?}, not [{out}]", parameters.get(1))));
+            return Err(Error::shape(format!(
+                "its bias has shape {:?}, not [{out}]",
+                parameters.get(1)
+            )));
         }
         let mut shape = parent.to_vec();
         if let Some(last) = shape.last_mut() {
@@ -82,7 +93,12 @@ impl<F: Element> Vertex<HostTensor<F>> for Linear {
         1 + usize::from(self.bias)
     }
 
-    fn predict(&self, at: &Inputs<'_, HostTensor<F>>, cache: &mut Cache<HostTensor<F>>, output: &mut HostTensor<F>) -> Result<()> {
+    fn predict(
+        &self,
+        at: &Inputs<'_, HostTensor<F>>,
+        cache: &mut Cache<HostTensor<F>>,
+        output: &mut HostTensor<F>,
+    ) -> Result<()> {
         let (weight, x) = (at.parameter(0), at.value(0));
         let (out, inputs) = (weight.dims()[0], weight.dims()[1]);
         cache.indices(VALID).clear();
@@ -102,7 +118,14 @@ impl<F: Element> Vertex<HostTensor<F>> for Linear {
             F::zero()
         };
         let x = Matrix::new(x.data(), rows(x, inputs), inputs);
-        gemm(F::one(), x, Matrix::new(weight.data(), out, inputs).t(), beta, output.data_mut(), Threads::All);
+        gemm(
+            F::one(),
+            x,
+            Matrix::new(weight.data(), out, inputs).t(),
+            beta,
+            output.data_mut(),
+            Threads::All,
+        );
         Ok(())
     }
 
@@ -117,11 +140,14 @@ impl<F: Element> Vertex<HostTensor<F>> for Linear {
         let (out, inputs) = (weight.dims()[0], weight.dims()[1]);
         let mut beta = F::zero();
         if at.plastic() {
-            // (W - W_old) v_ref + (b - b_old): the change that moving weights make at the reference, without large numbers.
+            // (W - W_old) v_ref + (b - b_old): the change that moving weights make at the
+            // reference, without large numbers.
             if self.bias {
                 let old = cache.get(OLD_BIAS)?.data();
                 for row in output.data_mut().chunks_exact_mut(out) {
-                    for (y, (new, old)) in row.iter_mut().zip(at.parameter(1).data().iter().zip(old)) {
+                    for (y, (new, old)) in
+                        row.iter_mut().zip(at.parameter(1).data().iter().zip(old))
+                    {
                         *y = *new - *old;
                     }
                 }
@@ -131,7 +157,14 @@ impl<F: Element> Vertex<HostTensor<F>> for Linear {
             moved.set_difference(weight, cache.get(OLD_WEIGHT)?);
             let reference = at.reference(0);
             let reference = Matrix::new(reference.data(), rows(reference, inputs), inputs);
-            gemm(F::one(), reference, Matrix::new(moved.data(), out, inputs).t(), beta, output.data_mut(), Threads::All);
+            gemm(
+                F::one(),
+                reference,
+                Matrix::new(moved.data(), out, inputs).t(),
+                beta,
+                output.data_mut(),
+                Threads::All,
+            );
             cache.put(MOVED, moved);
             beta = F::one();
         }
@@ -143,15 +176,35 @@ impl<F: Element> Vertex<HostTensor<F>> for Linear {
         };
         let displacement = Matrix::new(displacement.data(), rows(displacement, inputs), inputs);
         if at.plastic() {
-            gemm(F::one(), displacement, Matrix::new(weight.data(), out, inputs).t(), beta, output.data_mut(), Threads::All);
+            gemm(
+                F::one(),
+                displacement,
+                Matrix::new(weight.data(), out, inputs).t(),
+                beta,
+                output.data_mut(),
+                Threads::All,
+            );
             return Ok(());
         }
-        // The weight stays while states relax, and products with its transpose are quicker: one transposition for all steps.
+        // The weight stays while states relax, and products with its transpose are quicker: one
+        // transposition for all steps.
         if cache.indices(VALID).is_empty() {
-            transpose(weight.data(), out, inputs, cache.slot(TRANSPOSED, &[inputs, out], weight).data_mut());
+            transpose(
+                weight.data(),
+                out,
+                inputs,
+                cache.slot(TRANSPOSED, &[inputs, out], weight).data_mut(),
+            );
             cache.indices(VALID).push(1);
         }
-        gemm(F::one(), displacement, Matrix::new(cache.get(TRANSPOSED)?.data(), inputs, out), beta, output.data_mut(), Threads::All);
+        gemm(
+            F::one(),
+            displacement,
+            Matrix::new(cache.get(TRANSPOSED)?.data(), inputs, out),
+            beta,
+            output.data_mut(),
+            Threads::All,
+        );
         Ok(())
     }
 
@@ -166,13 +219,27 @@ impl<F: Element> Vertex<HostTensor<F>> for Linear {
         let (out, inputs) = (weight.dims()[0], weight.dims()[1]);
         let cotangents = Matrix::new(cotangent.data(), rows(cotangent, out), out);
         if let Some(force) = pulled.force(0) {
-            gemm(F::one(), cotangents, Matrix::new(weight.data(), out, inputs), F::zero(), force.data_mut(), Threads::All);
+            gemm(
+                F::one(),
+                cotangents,
+                Matrix::new(weight.data(), out, inputs),
+                F::zero(),
+                force.data_mut(),
+                Threads::All,
+            );
         }
         let scale = F::of(pulled.scale());
         if let Some((gradient, fresh)) = pulled.gradient_or_fresh(0) {
             let x = at.value(0);
             let x = Matrix::new(x.data(), rows(x, inputs), inputs);
-            gemm(scale, cotangents.t(), x, if fresh { F::zero() } else { F::one() }, gradient.data_mut(), Threads::All);
+            gemm(
+                scale,
+                cotangents.t(),
+                x,
+                if fresh { F::zero() } else { F::one() },
+                gradient.data_mut(),
+                Threads::All,
+            );
         }
         if self.bias
             && let Some(gradient) = pulled.gradient(1)

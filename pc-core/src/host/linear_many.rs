@@ -10,8 +10,9 @@ use crate::{
     vertex::{Cache, Inputs, Pulled, Vertex},
 };
 
-/// `mu = W_0 v_0 + W_1 v_1 + ... + b` over the last axes, with a weight `W_k [out, in_k]` for each parent and, where there is a bias, `b [out]` after
-/// them. Parents agree on the axes before the last, which count as batch. A gate of a recurrent cell is one of these and an activation.
+/// `mu = W_0 v_0 + W_1 v_1 + ... + b` over the last axes, with a weight `W_k [out, in_k]` for each
+/// parent and, where there is a bias, `b [out]` after them. Parents agree on the axes before the
+/// last, which count as batch. A gate of a recurrent cell is one of these and an activation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinearMany {
     parents: usize,
@@ -32,9 +33,14 @@ impl LinearMany {
         Self { parents, bias: false }
     }
 
-    /// The linear map of parent `k` and the end of its parameters, which begin at `k`: the last has the bias.
+    /// The linear map of parent `k` and the end of its parameters, which begin at `k`: the last has
+    /// the bias.
     fn link(&self, k: usize) -> (Linear, usize) {
-        if self.bias && k + 1 == self.parents { (Linear::new(), k + 2) } else { (Linear::without_bias(), k + 1) }
+        if self.bias && k + 1 == self.parents {
+            (Linear::new(), k + 2)
+        } else {
+            (Linear::without_bias(), k + 1)
+        }
     }
 }
 
@@ -45,19 +51,27 @@ impl<F: Element> Vertex<HostTensor<F>> for LinearMany {
 
     fn shape(&self, parents: &[&[usize]], parameters: &[&[usize]]) -> Result<Vec<usize>> {
         if parents.is_empty() || parents.len() != self.parents {
-            return Err(Error::graph(format!("a linear_many vertex for {} parents has {}", self.parents, parents.len())));
+            return Err(Error::graph(format!(
+                "a linear_many vertex for {} parents has {}",
+                self.parents,
+                parents.len()
+            )));
         }
         let mut common: Option<Vec<usize>> = None;
         for (k, parent) in parents.iter().enumerate() {
             let (link, end) = self.link(k);
-            let own = parameters
-                .get(k..end)
-                .ok_or_else(|| Error::graph(format!("a linear_many vertex has too few parameters for parent {k}")))?;
+            let own = parameters.get(k..end).ok_or_else(|| {
+                Error::graph(format!("a linear_many vertex has too few parameters for parent {k}"))
+            })?;
             let shape = Vertex::<HostTensor<F>>::shape(&link, &[parent], own);
-            let shape = shape.map_err(|error| Error::new(error.kind(), format!("the map of parent {k}: {error}")))?;
+            let shape = shape.map_err(|error| {
+                Error::new(error.kind(), format!("the map of parent {k}: {error}"))
+            })?;
             match &common {
                 Some(common) if *common != shape => {
-                    return Err(Error::shape(format!("the map of parent {k} has the shape {shape:?}, that of parent 0 {common:?}")));
+                    return Err(Error::shape(format!(
+                        "the map of parent {k} has the shape {shape:?}, that of parent 0 {common:?}"
+                    )));
                 }
                 _ => common = Some(shape),
             }
@@ -69,7 +83,12 @@ impl<F: Element> Vertex<HostTensor<F>> for LinearMany {
         self.parents + usize::from(self.bias)
     }
 
-    fn predict(&self, at: &Inputs<'_, HostTensor<F>>, cache: &mut Cache<HostTensor<F>>, output: &mut HostTensor<F>) -> Result<()> {
+    fn predict(
+        &self,
+        at: &Inputs<'_, HostTensor<F>>,
+        cache: &mut Cache<HostTensor<F>>,
+        output: &mut HostTensor<F>,
+    ) -> Result<()> {
         let mut other = cache.take(PART, output.dims(), output);
         for k in 0..self.parents {
             let (link, end) = self.link(k);
@@ -120,7 +139,12 @@ impl<F: Element> Vertex<HostTensor<F>> for LinearMany {
     ) -> Result<()> {
         for k in 0..self.parents {
             let (link, end) = self.link(k);
-            link.pull(&part(at, k..k + 1, k..end), cache.child(k), cotangent, &mut part_pulled(pulled, k..k + 1, k..end))?;
+            link.pull(
+                &part(at, k..k + 1, k..end),
+                cache.child(k),
+                cotangent,
+                &mut part_pulled(pulled, k..k + 1, k..end),
+            )?;
         }
         Ok(())
     }

@@ -6,7 +6,8 @@ use crate::{
     loss::{Loss, LossForm},
 };
 
-/// `L = -sum_k y_k log softmax(mu)_k` over the last axis, with drive `y - softmax(mu)` for targets that sum to one.
+/// `L = -sum_k y_k log softmax(mu)_k` over the last axis, with drive `y - softmax(mu)` for targets
+/// that sum to one.
 ///
 /// # Example
 /// ```
@@ -43,7 +44,9 @@ pub(crate) fn one_hot<F: Element>(labels: &[usize], classes: usize) -> Result<Ho
     let mut target = HostTensor::zeroed(&[labels.len(), classes]);
     for (sample, &label) in labels.iter().enumerate() {
         if label >= classes {
-            return Err(Error::clamp(format!("sample {sample} has label {label}, but there are {classes} classes")));
+            return Err(Error::clamp(format!(
+                "sample {sample} has label {label}, but there are {classes} classes"
+            )));
         }
         target.data_mut()[sample * classes + label] = F::one();
     }
@@ -53,11 +56,16 @@ pub(crate) fn one_hot<F: Element>(labels: &[usize], classes: usize) -> Result<Ho
 impl<F: Element> Loss<HostTensor<F>> for CrossEntropy<F> {
     fn evaluate(&mut self, prediction: &HostTensor<F>, drive: &mut HostTensor<F>) -> Result<f64> {
         if prediction.dims() != self.target.dims() {
-            return Err(Error::shape(format!("the target has shape {:?}, the prediction {:?}", self.target.dims(), prediction.dims())));
+            return Err(Error::shape(format!(
+                "the target has shape {:?}, the prediction {:?}",
+                self.target.dims(),
+                prediction.dims()
+            )));
         }
         let classes = prediction.dims().last().copied().unwrap_or(1).max(1);
         let mut total = 0.0;
-        let rows = prediction.data().chunks_exact(classes).zip(self.target.data().chunks_exact(classes));
+        let rows =
+            prediction.data().chunks_exact(classes).zip(self.target.data().chunks_exact(classes));
         for ((logits, target), drive) in rows.zip(drive.data_mut().chunks_exact_mut(classes)) {
             let largest = logits.iter().fold(F::neg_infinity(), |m, x| m.max(*x));
             let mut sum = F::zero();

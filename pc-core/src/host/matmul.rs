@@ -13,10 +13,12 @@ use crate::{
     vertex::{Cache, Inputs, Pulled, Vertex},
 };
 
-/// `mu = scale A B` with parents `A [..., m, k]` and `B [..., k, n]`, or `mu = scale A B^T` with `B [..., n, k]`, for every sample and every index of
-/// the leading axes, on which the parents agree. No parameters; the result is `[..., m, n]`.
+/// `mu = scale A B` with parents `A [..., m, k]` and `B [..., k, n]`, or `mu = scale A B^T` with `B
+/// [..., n, k]`, for every sample and every index of the leading axes, on which the parents agree.
+/// No parameters; the result is `[..., m, n]`.
 ///
-/// Attention's scores are `MatMul { transpose_b: true, scale: 1 / sqrt(k) }` of queries and keys, its mix `MatMul::default()` of weights and values.
+/// Attention's scores are `MatMul { transpose_b: true, scale: 1 / sqrt(k) }` of queries and keys,
+/// its mix `MatMul::default()` of weights and values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MatMul {
     /// Whether the second parent is transposed.
@@ -53,15 +55,24 @@ impl MatMul {
     }
 
     /// `output <- scale a b + beta output`, for every pair of matrices.
-    fn product<F: Element>(&self, sizes: Sizes, a: &HostTensor<F>, b: &HostTensor<F>, beta: F, output: &mut HostTensor<F>) {
+    fn product<F: Element>(
+        &self,
+        sizes: Sizes,
+        a: &HostTensor<F>,
+        b: &HostTensor<F>,
+        beta: F,
+        output: &mut HostTensor<F>,
+    ) {
         let [m, k, n] = sizes;
-        let one =
-            |a: &[F], b: &[F], y: &mut [F], threads| gemm(F::of(self.scale), Matrix::new(a, m, k), self.second(b, sizes), beta, y, threads);
+        let one = |a: &[F], b: &[F], y: &mut [F], threads| {
+            gemm(F::of(self.scale), Matrix::new(a, m, k), self.second(b, sizes), beta, y, threads)
+        };
         each(sizes, [(a, m * k), (b, k * n)], (output, m * n), one);
     }
 }
 
-/// Runs `one(x, y, to, threads)` for every pair of matrices of `x` and `y`, of so many elements each, and its result's place in `to`.
+/// Runs `one(x, y, to, threads)` for every pair of matrices of `x` and `y`, of so many elements
+/// each, and its result's place in `to`.
 fn each<F: Element>(
     sizes: Sizes,
     [(x, x_len), (y, y_len)]: [(&HostTensor<F>, usize); 2],
@@ -71,10 +82,16 @@ fn each<F: Element>(
     let jobs = to.data().len() / to_len;
     if threads_pay(jobs, jobs * sizes.iter().product::<usize>()) {
         let read = x.data().par_chunks_exact(x_len).zip(y.data().par_chunks_exact(y_len));
-        to.data_mut().par_chunks_exact_mut(to_len).zip(read).for_each(|(to, (x, y))| one(x, y, to, Threads::One));
+        to.data_mut()
+            .par_chunks_exact_mut(to_len)
+            .zip(read)
+            .for_each(|(to, (x, y))| one(x, y, to, Threads::One));
     } else {
         let read = x.data().chunks_exact(x_len).zip(y.data().chunks_exact(y_len));
-        to.data_mut().chunks_exact_mut(to_len).zip(read).for_each(|(to, (x, y))| one(x, y, to, Threads::All));
+        to.data_mut()
+            .chunks_exact_mut(to_len)
+            .zip(read)
+            .for_each(|(to, (x, y))| one(x, y, to, Threads::All));
     }
 }
 
@@ -85,19 +102,33 @@ impl<F: Element> Vertex<HostTensor<F>> for MatMul {
 
     fn shape(&self, parents: &[&[usize]], _parameters: &[&[usize]]) -> Result<Vec<usize>> {
         let &[a, b] = parents else {
-            return Err(Error::graph(format!("a matmul vertex takes two parents, not {}", parents.len())));
+            return Err(Error::graph(format!(
+                "a matmul vertex takes two parents, not {}",
+                parents.len()
+            )));
         };
         if !self.scale.is_finite() {
-            return Err(Error::graph(format!("the scale of a matmul vertex must be finite, not {}", self.scale)));
+            return Err(Error::graph(format!(
+                "the scale of a matmul vertex must be finite, not {}",
+                self.scale
+            )));
         }
         let second = if self.transpose_b { "[..., n, k]" } else { "[..., k, n]" };
         let fits = self.sizes(a, b).filter(|sizes| !sizes.contains(&0));
-        let [m, _, n] =
-            fits.ok_or_else(|| Error::shape(format!("a matmul vertex takes parents [..., m, k] and {second}, not {a:?} and {b:?}")))?;
+        let [m, _, n] = fits.ok_or_else(|| {
+            Error::shape(format!(
+                "a matmul vertex takes parents [..., m, k] and {second}, not {a:?} and {b:?}"
+            ))
+        })?;
         Ok(a[..a.len() - 2].iter().copied().chain([m, n]).collect())
     }
 
-    fn predict(&self, at: &Inputs<'_, HostTensor<F>>, _cache: &mut Cache<HostTensor<F>>, output: &mut HostTensor<F>) -> Result<()> {
+    fn predict(
+        &self,
+        at: &Inputs<'_, HostTensor<F>>,
+        _cache: &mut Cache<HostTensor<F>>,
+        output: &mut HostTensor<F>,
+    ) -> Result<()> {
         self.product(self.sizes_at(at)?, at.value(0), at.value(1), F::zero(), output);
         Ok(())
     }

@@ -1,8 +1,8 @@
-//! The host backend: tensors on the CPU, in `f64` (the oracle of every adapter) and `f32` (the quick default), and vertices whose pullbacks are derived
-//! by hand.
+//! The host backend: tensors on the CPU, in `f64` (the oracle of every adapter) and `f32` (the
+//! quick default), and vertices whose pullbacks are derived by hand.
 //!
-//! [`HostLayers`] adds ready layers to a graph under construction; the vertices behind them ([`Linear`], [`Conv2d`], ...) can be put together
-//! directly too.
+//! [`HostLayers`] adds ready layers to a graph under construction; the vertices behind them
+//! ([`Linear`], [`Conv2d`], ...) can be put together directly too.
 
 mod activation;
 mod arrange;

@@ -10,7 +10,8 @@ use crate::{
     vertex::{Cache, Inputs, Pulled, Vertex},
 };
 
-/// `mu = gain n + bias` with `n = (v - mean) / sigma`, `sigma = sqrt(variance + epsilon)`, over the last axis (the variance with 1/n).
+/// `mu = gain n + bias` with `n = (v - mean) / sigma`, `sigma = sqrt(variance + epsilon)`, over the
+/// last axis (the variance with 1/n).
 ///
 /// Parameters: `gain` and `bias`, both of the last axis. The shape stays.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,7 +27,8 @@ impl Default for LayerNorm {
     }
 }
 
-// Slots of the cache: `v - mean` and by row `1 / sigma` at the reference; `n` and `1 / sigma` at the current point; for moving parameters the old.
+// Slots of the cache: `v - mean` and by row `1 / sigma` at the reference; `n` and `1 / sigma` at
+// the current point; for moving parameters the old.
 const CENTRED: usize = 0;
 const INVERSE_REFERENCE: usize = 1;
 const NORMAL: usize = 2;
@@ -60,14 +62,22 @@ impl<F: Element> Vertex<HostTensor<F>> for LayerNorm {
     fn shape(&self, parents: &[&[usize]], parameters: &[&[usize]]) -> Result<Vec<usize>> {
         let parent = single("layer_norm", parents)?;
         let Some(last) = parent.last() else {
-            return Err(Error::shape("a layer_norm vertex takes a parent with a last axis, not a scalar"));
+            return Err(Error::shape(
+                "a layer_norm vertex takes a parent with a last axis, not a scalar",
+            ));
         };
         if !(self.epsilon >= 0.0 && self.epsilon.is_finite()) {
-            return Err(Error::graph(format!("the epsilon of a layer_norm vertex must be a number of at least 0, not {}", self.epsilon)));
+            return Err(Error::graph(format!(
+                "the epsilon of a layer_norm vertex must be a number of at least 0, not {}",
+                self.epsilon
+            )));
         }
         for (k, name) in ["gain", "bias"].into_iter().enumerate() {
             if parameters.get(k).copied() != Some(&[*last][..]) {
-                return Err(Error::shape(format!("its {name} has shape {:?}, not [{last}]", parameters.get(k))));
+                return Err(Error::shape(format!(
+                    "its {name} has shape {:?}, not [{last}]",
+                    parameters.get(k)
+                )));
             }
         }
         Ok(parent.to_vec())
@@ -81,20 +91,31 @@ impl<F: Element> Vertex<HostTensor<F>> for LayerNorm {
         false
     }
 
-    fn predict(&self, at: &Inputs<'_, HostTensor<F>>, cache: &mut Cache<HostTensor<F>>, output: &mut HostTensor<F>) -> Result<()> {
+    fn predict(
+        &self,
+        at: &Inputs<'_, HostTensor<F>>,
+        cache: &mut Cache<HostTensor<F>>,
+        output: &mut HostTensor<F>,
+    ) -> Result<()> {
         let (x, gain, bias) = (at.value(0), at.parameter(0), at.parameter(1));
         let (length, rows) = Self::rows(x);
         let mut centred = cache.take(CENTRED, x.dims(), x);
         let mut normal = cache.take(NORMAL, x.dims(), x);
         let inverses = cache.slot(INVERSE, &[rows], x);
-        let written = output.data_mut().chunks_exact_mut(length).zip(normal.data_mut().chunks_exact_mut(length));
+        let written = output
+            .data_mut()
+            .chunks_exact_mut(length)
+            .zip(normal.data_mut().chunks_exact_mut(length));
         let read = x.data().chunks_exact(length).zip(centred.data_mut().chunks_exact_mut(length));
         for (((y, n), (x, c)), inverse) in written.zip(read).zip(inverses.data_mut()) {
             centre(x, c);
             let variance = sum_by(c, |c| c * c) / F::of(length as f64);
             *inverse = (variance + F::of(self.epsilon)).sqrt().recip();
             n.iter_mut().zip(&*c).for_each(|(n, c)| *n = *c * *inverse);
-            y.iter_mut().zip(&*n).zip(gain.data().iter().zip(bias.data())).for_each(|((y, n), (g, b))| *y = *g * *n + *b);
+            y.iter_mut()
+                .zip(&*n)
+                .zip(gain.data().iter().zip(bias.data()))
+                .for_each(|((y, n), (g, b))| *y = *g * *n + *b);
         }
         cache.put(CENTRED, centred);
         cache.put(NORMAL, normal);
@@ -124,12 +145,17 @@ impl<F: Element> Vertex<HostTensor<F>> for LayerNorm {
         let displacement = at.displacement(0);
         for (row, &inverse) in before.iter().enumerate() {
             let span = row * length..(row + 1) * length;
-            let (c, n, y) = (&centred[span.clone()], &mut normal.data_mut()[span.clone()], &mut output.data_mut()[span.clone()]);
+            let (c, n, y) = (
+                &centred[span.clone()],
+                &mut normal.data_mut()[span.clone()],
+                &mut output.data_mut()[span.clone()],
+            );
             // y <- the change of n, n <- n at the displaced point.
             if let Some(d) = displacement {
                 let e = moved.data_mut();
                 centre(&d.data()[span], e);
-                // With c' = c + e: variance' - variance = mean e (c + c'), and 1/sigma' - 1/sigma = -(variance' - variance) / (sigma sigma' (sigma + sigma')).
+                // With c' = c + e: variance' - variance = mean e (c + c'), and 1/sigma' - 1/sigma =
+                // -(variance' - variance) / (sigma sigma' (sigma + sigma')).
                 let growth = sum_pairs(c, e, |c, e| e * (c + (c + e))) * over;
                 let variance = sum_pairs(c, e, |c, e| (c + e) * (c + e)) * over;
                 let inverse_now = (variance + F::of(self.epsilon)).sqrt().recip();
@@ -148,10 +174,12 @@ impl<F: Element> Vertex<HostTensor<F>> for LayerNorm {
             }
             y.iter_mut().zip(gain.data()).for_each(|(y, g)| *y *= *g);
             if at.plastic() {
-                let (old_gain, old_bias) = (cache.get(OLD_GAIN)?.data(), cache.get(OLD_BIAS)?.data());
+                let (old_gain, old_bias) =
+                    (cache.get(OLD_GAIN)?.data(), cache.get(OLD_BIAS)?.data());
                 let gains = gain.data().iter().zip(old_gain);
                 let biases = bias.data().iter().zip(old_bias);
-                for (((y, c), (g, old_g)), (b, old_b)) in y.iter_mut().zip(c).zip(gains).zip(biases) {
+                for (((y, c), (g, old_g)), (b, old_b)) in y.iter_mut().zip(c).zip(gains).zip(biases)
+                {
                     *y += (*g - *old_g) * (*c * inverse) + (*b - *old_b);
                 }
             }
@@ -174,7 +202,11 @@ impl<F: Element> Vertex<HostTensor<F>> for LayerNorm {
         let gain = at.parameter(0).data();
         let (normal, inverses) = (cache.get(NORMAL)?.data(), cache.get(INVERSE)?.data());
         if let Some(force) = pulled.force(0) {
-            let rows = cotangent.data().chunks_exact(length).zip(normal.chunks_exact(length)).zip(inverses);
+            let rows = cotangent
+                .data()
+                .chunks_exact(length)
+                .zip(normal.chunks_exact(length))
+                .zip(inverses);
             for (force, ((u, n), inverse)) in force.data_mut().chunks_exact_mut(length).zip(rows) {
                 force.iter_mut().zip(u.iter().zip(gain)).for_each(|(f, (u, g))| *f = *u * *g);
                 let mean = sum(force) * over;
@@ -185,7 +217,12 @@ impl<F: Element> Vertex<HostTensor<F>> for LayerNorm {
         let scale = F::of(pulled.scale());
         if let Some(gradient) = pulled.gradient(0) {
             for (u, n) in cotangent.data().chunks_exact(length).zip(normal.chunks_exact(length)) {
-                accumulate(gradient.data_mut(), false, scale, u.iter().zip(n).map(|(u, n)| *u * *n));
+                accumulate(
+                    gradient.data_mut(),
+                    false,
+                    scale,
+                    u.iter().zip(n).map(|(u, n)| *u * *n),
+                );
             }
         }
         if let Some(gradient) = pulled.gradient(1) {

@@ -17,7 +17,11 @@ fn positive(what: &str, value: f64) -> Result<f64> {
 }
 
 fn fraction(what: &str, value: f64) -> Result<f64> {
-    if (0.0..1.0).contains(&value) { Ok(value) } else { Err(Error::schedule(format!("the {what} must be in [0, 1), not {value}"))) }
+    if (0.0..1.0).contains(&value) {
+        Ok(value)
+    } else {
+        Err(Error::schedule(format!("the {what} must be in [0, 1), not {value}")))
+    }
 }
 
 fn not_negative(what: &str, value: f64) -> Result<f64> {
@@ -29,7 +33,11 @@ fn not_negative(what: &str, value: f64) -> Result<f64> {
 }
 
 /// One running tensor for each parameter, made when its first gradient comes.
-fn running<'a, F: Element>(store: &'a mut Vec<Option<HostTensor<F>>>, index: usize, like: &HostTensor<F>) -> &'a mut HostTensor<F> {
+fn running<'a, F: Element>(
+    store: &'a mut Vec<Option<HostTensor<F>>>,
+    index: usize,
+    like: &HostTensor<F>,
+) -> &'a mut HostTensor<F> {
     if store.len() <= index {
         store.resize_with(index + 1, || None);
     }
@@ -42,17 +50,26 @@ fn defined<'a, F: Element>(
     gradients: &'a Gradients<HostTensor<F>>,
 ) -> Result<impl Iterator<Item = (usize, &'a mut HostTensor<F>, &'a HostTensor<F>)>> {
     if parameters.len() != gradients.len() {
-        return Err(Error::shape(format!("{} parameters but {} gradients", parameters.len(), gradients.len())));
+        return Err(Error::shape(format!(
+            "{} parameters but {} gradients",
+            parameters.len(),
+            gradients.len()
+        )));
     }
     for (id, gradient) in gradients.iter() {
         if let Some(gradient) = gradient
             && gradient.dims() != parameters[id.index()].dims()
         {
-            return Err(Error::shape(format!("parameter {} and its gradient differ in shape", id.index())));
+            return Err(Error::shape(format!(
+                "parameter {} and its gradient differ in shape",
+                id.index()
+            )));
         }
     }
     let pairs = parameters.iter_mut().enumerate();
-    Ok(pairs.filter_map(|(index, parameter)| gradients.get(ParamId::new(index)).map(|gradient| (index, parameter, gradient))))
+    Ok(pairs.filter_map(|(index, parameter)| {
+        gradients.get(ParamId::new(index)).map(|gradient| (index, parameter, gradient))
+    }))
 }
 
 /// Stochastic gradient descent: `u <- m u + g + w theta`, `theta <- theta - rate u`.
@@ -78,7 +95,12 @@ impl<F: Element> Sgd<F> {
     /// # Errors
     /// A rate that is not a positive number.
     pub fn new(rate: f64) -> Result<Self> {
-        Ok(Self { rate: positive("weights' rate", rate)?, momentum: 0.0, decay: 0.0, velocity: Vec::new() })
+        Ok(Self {
+            rate: positive("weights' rate", rate)?,
+            momentum: 0.0,
+            decay: 0.0,
+            velocity: Vec::new(),
+        })
     }
 
     /// Another rate from here on, for a rate that falls.
@@ -110,7 +132,11 @@ impl<F: Element> Sgd<F> {
     ///
     /// # Errors
     /// Gradients of other shapes.
-    pub fn step(&mut self, parameters: &mut [HostTensor<F>], gradients: &Gradients<HostTensor<F>>) -> Result<()> {
+    pub fn step(
+        &mut self,
+        parameters: &mut [HostTensor<F>],
+        gradients: &Gradients<HostTensor<F>>,
+    ) -> Result<()> {
         for (index, parameter, gradient) in defined(parameters, gradients)? {
             if self.momentum == 0.0 {
                 parameter.scale(1.0 - self.rate * self.decay);
@@ -128,7 +154,10 @@ impl<F: Element> Sgd<F> {
 
     /// The running steps, by parameter, for a checkpoint; none without momentum.
     pub fn state(&self) -> impl Iterator<Item = (usize, &HostTensor<F>)> {
-        self.velocity.iter().enumerate().filter_map(|(index, velocity)| Some((index, velocity.as_ref()?)))
+        self.velocity
+            .iter()
+            .enumerate()
+            .filter_map(|(index, velocity)| Some((index, velocity.as_ref()?)))
     }
 
     /// Puts back what [`Sgd::state`] gave for one parameter.
@@ -137,8 +166,8 @@ impl<F: Element> Sgd<F> {
     }
 }
 
-/// Adam (Kingma and Ba 2015), and with [`Adam::with_decay`] AdamW (Loshchilov and Hutter 2019). Each parameter counts its own steps, so that one
-/// without a gradient is left alone.
+/// Adam (Kingma and Ba 2015), and with [`Adam::with_decay`] AdamW (Loshchilov and Hutter 2019).
+/// Each parameter counts its own steps, so that one without a gradient is left alone.
 ///
 /// # Example
 /// ```
@@ -188,7 +217,10 @@ impl<F: Element> Adam<F> {
     /// # Errors
     /// Outside `[0, 1)`.
     pub fn with_betas(self, first: f64, second: f64) -> Result<Self> {
-        Ok(Self { betas: (fraction("first beta", first)?, fraction("second beta", second)?), ..self })
+        Ok(Self {
+            betas: (fraction("first beta", first)?, fraction("second beta", second)?),
+            ..self
+        })
     }
 
     /// With decoupled weight decay: `theta <- (1 - rate w) theta` before each step.
@@ -203,7 +235,11 @@ impl<F: Element> Adam<F> {
     ///
     /// # Errors
     /// Gradients of other shapes.
-    pub fn step(&mut self, parameters: &mut [HostTensor<F>], gradients: &Gradients<HostTensor<F>>) -> Result<()> {
+    pub fn step(
+        &mut self,
+        parameters: &mut [HostTensor<F>],
+        gradients: &Gradients<HostTensor<F>>,
+    ) -> Result<()> {
         let (b1, b2) = self.betas;
         for (index, parameter, gradient) in defined(parameters, gradients)? {
             if self.counts.len() <= index {
@@ -230,11 +266,19 @@ impl<F: Element> Adam<F> {
     /// The running averages and step counts, by parameter, for a checkpoint.
     pub fn state(&self) -> impl Iterator<Item = (usize, &HostTensor<F>, &HostTensor<F>, i32)> {
         let pairs = self.first.iter().zip(&self.second).zip(&self.counts).enumerate();
-        pairs.filter_map(|(index, ((first, second), count))| Some((index, first.as_ref()?, second.as_ref()?, *count)))
+        pairs.filter_map(|(index, ((first, second), count))| {
+            Some((index, first.as_ref()?, second.as_ref()?, *count))
+        })
     }
 
     /// Puts back what [`Adam::state`] gave for one parameter.
-    pub fn restore(&mut self, index: usize, first: &HostTensor<F>, second: &HostTensor<F>, count: i32) {
+    pub fn restore(
+        &mut self,
+        index: usize,
+        first: &HostTensor<F>,
+        second: &HostTensor<F>,
+        count: i32,
+    ) {
         if self.counts.len() <= index {
             self.counts.resize(index + 1, 0);
         }

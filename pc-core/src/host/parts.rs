@@ -1,4 +1,5 @@
-//! What the vertices' implementations share: checks of shapes, inputs of inner vertices, sums over rows, and when threads are worth it.
+//! What the vertices' implementations share: checks of shapes, inputs of inner vertices, sums over
+//! rows, and when threads are worth it.
 
 use std::ops::Range;
 
@@ -19,8 +20,11 @@ pub(crate) fn single<'a>(kind: &str, parents: &[&'a [usize]]) -> Result<&'a [usi
 /// The one parent's shape, as `[channels, height, width]`.
 pub(crate) fn image(kind: &str, parents: &[&[usize]]) -> Result<[usize; 3]> {
     let parent = single(kind, parents)?;
-    <[usize; 3]>::try_from(parent)
-        .map_err(|_| Error::shape(format!("a {kind} vertex takes a parent [channels, height, width], not {parent:?}")))
+    <[usize; 3]>::try_from(parent).map_err(|_| {
+        Error::shape(format!(
+            "a {kind} vertex takes a parent [channels, height, width], not {parent:?}"
+        ))
+    })
 }
 
 /// The one shape of all parents, of which there must be some.
@@ -30,7 +34,8 @@ pub(crate) fn common(kind: &str, parents: &[&[usize]]) -> Result<Vec<usize>> {
     };
     match others.iter().position(|other| other != first) {
         Some(k) => Err(Error::shape(format!(
-            "the parents of a {kind} vertex have one shape, but parent {} has {:?} and parent 0 {first:?}",
+            "the parents of a {kind} vertex have one shape, but parent {} has {:?} and parent 0 \
+             {first:?}",
             k + 1,
             others[k]
         ))),
@@ -39,25 +44,44 @@ pub(crate) fn common(kind: &str, parents: &[&[usize]]) -> Result<Vec<usize>> {
 }
 
 /// The places of a window of `kernel` on `size` elements with `padding` zeros on either side.
-pub(crate) fn positions(kind: &str, size: usize, kernel: usize, stride: usize, padding: usize) -> Result<usize> {
+pub(crate) fn positions(
+    kind: &str,
+    size: usize,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+) -> Result<usize> {
     if kernel == 0 || stride == 0 {
-        return Err(Error::shape(format!("a {kind} vertex needs a window and a stride of at least 1, not {kernel} and {stride}")));
+        return Err(Error::shape(format!(
+            "a {kind} vertex needs a window and a stride of at least 1, not {kernel} and {stride}"
+        )));
     }
     let padded = padding.checked_mul(2).and_then(|both| size.checked_add(both));
     let room = padded.and_then(|padded| padded.checked_sub(kernel));
     let room = room.ok_or_else(|| {
-        Error::shape(format!("the window of its {kind} is {kernel} long, but its parent is {size} long and padded by {padding}"))
+        Error::shape(format!(
+            "the window of its {kind} is {kernel} long, but its parent is {size} \
+            long and padded by {padding}"
+        ))
     })?;
     Ok(room / stride + 1)
 }
 
 /// The same inputs with some of the parents and of the parameters alone, for a vertex inside.
-pub(crate) fn part<'a, T>(at: &Inputs<'a, T>, parents: Range<usize>, uses: Range<usize>) -> Inputs<'a, T> {
+pub(crate) fn part<'a, T>(
+    at: &Inputs<'a, T>,
+    parents: Range<usize>,
+    uses: Range<usize>,
+) -> Inputs<'a, T> {
     Inputs { parents: &at.parents[parents], uses: &at.uses[uses], ..*at }
 }
 
 /// The same results with some of the parents and of the parameters alone, for a vertex inside.
-pub(crate) fn part_pulled<'a, T>(pulled: &'a mut Pulled<'_, T>, parents: Range<usize>, uses: Range<usize>) -> Pulled<'a, T> {
+pub(crate) fn part_pulled<'a, T>(
+    pulled: &'a mut Pulled<'_, T>,
+    parents: Range<usize>,
+    uses: Range<usize>,
+) -> Pulled<'a, T> {
     Pulled {
         forces: pulled.forces.get_mut(parents).unwrap_or(&mut []),
         gradients: pulled.gradients.as_deref_mut(),
@@ -82,7 +106,8 @@ pub(crate) fn sum_by<F: Element>(a: &[F], term: impl Fn(F) -> F) -> F {
             *lane += term(*x);
         }
     }
-    rest.iter().fold(F::zero(), |sum, x| sum + term(*x)) + lanes.iter().fold(F::zero(), |sum, x| sum + *x)
+    rest.iter().fold(F::zero(), |sum, x| sum + term(*x))
+        + lanes.iter().fold(F::zero(), |sum, x| sum + *x)
 }
 
 /// `sum_i a_i`.
@@ -104,7 +129,12 @@ pub(crate) fn sum_pairs<F: Element>(a: &[F], b: &[F], term: impl Fn(F, F) -> F) 
 }
 
 /// `gradient <- scale terms` where it is fresh, `gradient <- gradient + scale terms` else.
-pub(crate) fn accumulate<F: Element>(gradient: &mut [F], fresh: bool, scale: F, terms: impl Iterator<Item = F>) {
+pub(crate) fn accumulate<F: Element>(
+    gradient: &mut [F],
+    fresh: bool,
+    scale: F,
+    terms: impl Iterator<Item = F>,
+) {
     if fresh {
         gradient.iter_mut().zip(terms).for_each(|(g, term)| *g = scale * term);
     } else {

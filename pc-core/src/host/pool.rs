@@ -10,9 +10,10 @@ use crate::{
     vertex::{Cache, Inputs, Pulled, Vertex},
 };
 
-/// `mu[c, y, x] = max` of `v[c]` over a square window, on images `[channels, height, width]`. Of equal elements the first is taken, row by row;
-/// a NaN wins. No parameters; the result is `[channels, (height - size) / stride + 1, ...]`, rounded down, so that rows and
-/// columns that no window reaches are left out.
+/// `mu[c, y, x] = max` of `v[c]` over a square window, on images `[channels, height, width]`. Of
+/// equal elements the first is taken, row by row; a NaN wins. No parameters; the result is
+/// `[channels, (height - size) / stride + 1, ...]`, rounded down, so that rows and columns that no
+/// window reaches are left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MaxPool2d {
     /// The side of the window.
@@ -21,7 +22,8 @@ pub struct MaxPool2d {
     pub stride: usize,
 }
 
-/// `mu[c, y, x] = mean` of `v[c]` over a square window, on images `[channels, height, width]`. No parameters; shapes as for [`MaxPool2d`].
+/// `mu[c, y, x] = mean` of `v[c]` over a square window, on images `[channels, height, width]`. No
+/// parameters; shapes as for [`MaxPool2d`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AvgPool2d {
     /// The side of the window.
@@ -42,7 +44,8 @@ struct Windows {
 
 impl Windows {
     fn new(kind: &str, [_, height, width]: [usize; 3], size: usize, stride: usize) -> Result<Self> {
-        let out = [positions(kind, height, size, stride, 0)?, positions(kind, width, size, stride, 0)?];
+        let out =
+            [positions(kind, height, size, stride, 0)?, positions(kind, width, size, stride, 0)?];
         Ok(Self { height, width, out, size, stride })
     }
 
@@ -65,20 +68,23 @@ impl Windows {
         (y * self.width + x) * self.stride
     }
 
-    /// By row of the results of one plane: the index of the row's first result, and where that one's window begins.
+    /// By row of the results of one plane: the index of the row's first result, and where that
+    /// one's window begins.
     fn rows(&self) -> impl Iterator<Item = (usize, usize)> {
         let this = *self;
         (0..this.out[0]).map(move |y| (y * this.out[1], this.corner(y, 0)))
     }
 }
 
-/// Whether `x` takes the place of `best`: where it is larger, or the first NaN. Without branches, for loops that vectorise.
+/// Whether `x` takes the place of `best`: where it is larger, or the first NaN. Without branches,
+/// for loops that vectorise.
 #[inline(always)]
 fn beats<F: Element>(x: F, best: F) -> bool {
     (x > best) | (x.is_nan() & !best.is_nan())
 }
 
-/// The largest of `at(k)` over the window that begins at `corner`, the first of equals, and where it is.
+/// The largest of `at(k)` over the window that begins at `corner`, the first of equals, and where
+/// it is.
 #[inline(always)]
 fn largest<F: Element>(windows: &Windows, corner: usize, at: impl Fn(usize) -> F) -> (F, usize) {
     let (mut best, mut index) = (at(corner), corner);
@@ -92,7 +98,8 @@ fn largest<F: Element>(windows: &Windows, corner: usize, at: impl Fn(usize) -> F
     (best, index)
 }
 
-/// The same for one row of windows of two by two, side by side, from the four elements of each, in order.
+/// The same for one row of windows of two by two, side by side, from the four elements of each, in
+/// order.
 #[inline(always)]
 fn largest_of_four<F: Element>(
     windows: &Windows,
@@ -113,7 +120,11 @@ fn largest_of_four<F: Element>(
 }
 
 /// The two rows of a plane that windows of two by two from `start` on lie in, by pairs.
-fn pairs<'a, F>(windows: &Windows, start: usize, plane: &'a [F]) -> impl Iterator<Item = (&'a [F; 2], &'a [F; 2])> {
+fn pairs<'a, F>(
+    windows: &Windows,
+    start: usize,
+    plane: &'a [F],
+) -> impl Iterator<Item = (&'a [F; 2], &'a [F; 2])> {
     let row = |start: usize| plane[start..start + 2 * windows.out[1]].as_chunks::<2>().0;
     row(start).iter().zip(row(start + windows.width))
 }
@@ -121,7 +132,10 @@ fn pairs<'a, F>(windows: &Windows, start: usize, plane: &'a [F]) -> impl Iterato
 /// `output <- max`, `indices <- argmax` over the windows of every plane.
 fn take_largest<F: Element>(windows: &Windows, x: &[F], output: &mut [F], indices: &mut [u32]) {
     let (plane, result) = windows.planes();
-    let planes = output.chunks_exact_mut(result).zip(indices.chunks_exact_mut(result)).zip(x.chunks_exact(plane));
+    let planes = output
+        .chunks_exact_mut(result)
+        .zip(indices.chunks_exact_mut(result))
+        .zip(x.chunks_exact(plane));
     for ((output, indices), x) in planes {
         for (first, start) in windows.rows() {
             let row = first..first + windows.out[1];
@@ -139,10 +153,18 @@ fn take_largest<F: Element>(windows: &Windows, x: &[F], output: &mut [F], indice
     }
 }
 
-/// `output <- max (a + d) - max a` and `indices <- argmax (a + d)` over the windows of every plane, with `old = argmax a`.
+/// `output <- max (a + d) - max a` and `indices <- argmax (a + d)` over the windows of every plane,
+/// with `old = argmax a`.
 ///
-/// With `j` the largest before, `max (a + d) - a_j = max ((a - a_j) + d)`, which neither cancels nor rounds ties together.
-fn take_largest_change<F: Element>(windows: &Windows, (a, d): (&[F], &[F]), old: &[u32], output: &mut [F], indices: &mut [u32]) {
+/// With `j` the largest before, `max (a + d) - a_j = max ((a - a_j) + d)`, which neither cancels
+/// nor rounds ties together.
+fn take_largest_change<F: Element>(
+    windows: &Windows,
+    (a, d): (&[F], &[F]),
+    old: &[u32],
+    output: &mut [F],
+    indices: &mut [u32],
+) {
     let (plane, result) = windows.planes();
     let written = output.chunks_exact_mut(result).zip(indices.chunks_exact_mut(result));
     let read = a.chunks_exact(plane).zip(d.chunks_exact(plane)).zip(old.chunks_exact(result));
@@ -156,13 +178,21 @@ fn take_largest_change<F: Element>(windows: &Windows, (a, d): (&[F], &[F]), old:
                 if windows.tiles() {
                     let fours = pairs(windows, start, a).zip(pairs(windows, start, d)).zip(&*tops);
                     let fours = fours.map(|(((a, b), (da, db)), top)| {
-                        [(a[0] - *top) + da[0], (a[1] - *top) + da[1], (b[0] - *top) + db[0], (b[1] - *top) + db[1]]
+                        [
+                            (a[0] - *top) + da[0],
+                            (a[1] - *top) + da[1],
+                            (b[0] - *top) + db[0],
+                            (b[1] - *top) + db[1],
+                        ]
                     });
                     largest_of_four(windows, start, fours, output, indices);
                     continue;
                 }
-                for (column, ((y, index), top)) in output.iter_mut().zip(indices).zip(&*tops).enumerate() {
-                    let (best, at) = largest(windows, start + column * windows.stride, |k| (a[k] - *top) + d[k]);
+                for (column, ((y, index), top)) in
+                    output.iter_mut().zip(indices).zip(&*tops).enumerate()
+                {
+                    let (best, at) =
+                        largest(windows, start + column * windows.stride, |k| (a[k] - *top) + d[k]);
                     (*y, *index) = (best, at as u32);
                 }
             }
@@ -170,7 +200,8 @@ fn take_largest_change<F: Element>(windows: &Windows, (a, d): (&[F], &[F]), old:
     });
 }
 
-// The lists of indices in the cache: the largest elements at the current point, and at the reference, within their planes.
+// The lists of indices in the cache: the largest elements at the current point, and at the
+// reference, within their planes.
 const CURRENT: usize = 0;
 const REFERENCE: usize = 1;
 
@@ -183,7 +214,9 @@ impl<F: Element> Vertex<HostTensor<F>> for MaxPool2d {
         let parent = image("max_pool2d", parents)?;
         let windows = Windows::new("max_pool2d", parent, self.size, self.stride)?;
         if u32::try_from(windows.planes().0).is_err() {
-            return Err(Error::shape(format!("a max_pool2d vertex takes planes of fewer than 2^32 elements, not {parent:?}")));
+            return Err(Error::shape(format!(
+                "a max_pool2d vertex takes planes of fewer than 2^32 elements, not {parent:?}"
+            )));
         }
         Ok(vec![parent[0], windows.out[0], windows.out[1]])
     }
@@ -192,7 +225,12 @@ impl<F: Element> Vertex<HostTensor<F>> for MaxPool2d {
         false
     }
 
-    fn predict(&self, at: &Inputs<'_, HostTensor<F>>, cache: &mut Cache<HostTensor<F>>, output: &mut HostTensor<F>) -> Result<()> {
+    fn predict(
+        &self,
+        at: &Inputs<'_, HostTensor<F>>,
+        cache: &mut Cache<HostTensor<F>>,
+        output: &mut HostTensor<F>,
+    ) -> Result<()> {
         let x = at.value(0);
         let windows = Windows::of("max_pool2d", x, self.size, self.stride)?;
         let mut indices = std::mem::take(cache.indices(CURRENT));
@@ -217,7 +255,13 @@ impl<F: Element> Vertex<HostTensor<F>> for MaxPool2d {
         let mut indices = std::mem::take(cache.indices(CURRENT));
         let reference = std::mem::take(cache.indices(REFERENCE));
         if let Some(d) = at.displacement(0) {
-            take_largest_change(&windows, (a.data(), d.data()), &reference, output.data_mut(), &mut indices);
+            take_largest_change(
+                &windows,
+                (a.data(), d.data()),
+                &reference,
+                output.data_mut(),
+                &mut indices,
+            );
         } else {
             indices.copy_from_slice(&reference);
             output.fill(0.0);
@@ -235,9 +279,11 @@ impl<F: Element> Vertex<HostTensor<F>> for MaxPool2d {
         pulled: &mut Pulled<'_, HostTensor<F>>,
     ) -> Result<()> {
         let Some(force) = pulled.force(0) else { return Ok(()) };
-        let (plane, result) = Windows::of("max_pool2d", at.value(0), self.size, self.stride)?.planes();
+        let (plane, result) =
+            Windows::of("max_pool2d", at.value(0), self.size, self.stride)?.planes();
         force.fill(0.0);
-        let planes = cotangent.data().chunks_exact(result).zip(cache.indices(CURRENT).chunks_exact(result));
+        let planes =
+            cotangent.data().chunks_exact(result).zip(cache.indices(CURRENT).chunks_exact(result));
         for (force, (u, indices)) in force.data_mut().chunks_exact_mut(plane).zip(planes) {
             for (u, index) in u.iter().zip(indices) {
                 force[*index as usize] += *u;
@@ -255,17 +301,21 @@ impl AvgPool2d {
     fn average<F: Element>(self, x: &HostTensor<F>, output: &mut HostTensor<F>) -> Result<()> {
         let windows = Windows::of("avg_pool2d", x, self.size, self.stride)?;
         let (plane, result) = windows.planes();
-        for (output, x) in output.data_mut().chunks_exact_mut(result).zip(x.data().chunks_exact(plane)) {
+        for (output, x) in
+            output.data_mut().chunks_exact_mut(result).zip(x.data().chunks_exact(plane))
+        {
             for (first, start) in windows.rows() {
                 let output = &mut output[first..first + windows.out[1]];
                 if windows.tiles() {
-                    let sums = pairs(&windows, start, x).map(|(a, b)| ((a[0] + a[1]) + b[0]) + b[1]);
+                    let sums =
+                        pairs(&windows, start, x).map(|(a, b)| ((a[0] + a[1]) + b[0]) + b[1]);
                     output.iter_mut().zip(sums).for_each(|(y, sum)| *y = sum * self.weight());
                     continue;
                 }
                 for (column, y) in output.iter_mut().enumerate() {
                     let corner = start + column * self.stride;
-                    let rows = (0..self.size).map(|row| &x[corner + row * windows.width..][..self.size]);
+                    let rows =
+                        (0..self.size).map(|row| &x[corner + row * windows.width..][..self.size]);
                     *y = rows.flatten().fold(F::zero(), |sum, x| sum + *x) * self.weight();
                 }
             }
@@ -289,7 +339,12 @@ impl<F: Element> Vertex<HostTensor<F>> for AvgPool2d {
         false
     }
 
-    fn predict(&self, at: &Inputs<'_, HostTensor<F>>, _cache: &mut Cache<HostTensor<F>>, output: &mut HostTensor<F>) -> Result<()> {
+    fn predict(
+        &self,
+        at: &Inputs<'_, HostTensor<F>>,
+        _cache: &mut Cache<HostTensor<F>>,
+        output: &mut HostTensor<F>,
+    ) -> Result<()> {
         self.average(at.value(0), output)
     }
 
@@ -320,20 +375,27 @@ impl<F: Element> Vertex<HostTensor<F>> for AvgPool2d {
         let windows = Windows::of("avg_pool2d", at.value(0), self.size, self.stride)?;
         let (plane, result) = windows.planes();
         force.fill(0.0);
-        for (force, u) in force.data_mut().chunks_exact_mut(plane).zip(cotangent.data().chunks_exact(result)) {
+        for (force, u) in
+            force.data_mut().chunks_exact_mut(plane).zip(cotangent.data().chunks_exact(result))
+        {
             for (first, start) in windows.rows() {
                 let u = &u[first..first + windows.out[1]];
                 if windows.tiles() {
                     for row in [start, start + windows.width] {
                         let pairs = force[row..row + 2 * windows.out[1]].as_chunks_mut::<2>().0;
-                        pairs.iter_mut().zip(u).for_each(|(pair, u)| *pair = [*u * self.weight(); 2]);
+                        pairs
+                            .iter_mut()
+                            .zip(u)
+                            .for_each(|(pair, u)| *pair = [*u * self.weight(); 2]);
                     }
                     continue;
                 }
                 for (column, u) in u.iter().enumerate() {
                     let (corner, share) = (start + column * self.stride, *u * self.weight());
                     for row in 0..self.size {
-                        force[corner + row * windows.width..][..self.size].iter_mut().for_each(|f| *f += share);
+                        force[corner + row * windows.width..][..self.size]
+                            .iter_mut()
+                            .for_each(|f| *f += share);
                     }
                 }
             }

@@ -7,9 +7,9 @@ use crate::{
     vertex::{Cache, GradientSlot, Inputs, Pulled, Vertex},
 };
 
-/// A vertex evaluated outside any graph: it holds the parents' references and displacements and the parameters, and calls the vertex as
-/// a relaxation would. For testing a vertex, and for looking at one. Results start as NaN, so that a vertex that reads what it should overwrite is found
-/// out.
+/// A vertex evaluated outside any graph: it holds the parents' references and displacements and the
+/// parameters, and calls the vertex as a relaxation would. For testing a vertex, and for looking at
+/// one. Results start as NaN, so that a vertex that reads what it should overwrite is found out.
 ///
 /// # Example
 /// ```
@@ -90,13 +90,20 @@ impl<T: Tensor> Probe<T> {
                 parameters.len()
             )));
         }
-        let shape = vertex.shape(&parents, &parameter_shapes.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+        let shape = vertex
+            .shape(&parents, &parameter_shapes.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
         let full: Vec<usize> = std::iter::once(batch).chain(shape).collect();
-        let zeros = |tensors: &[T]| tensors.iter().map(|tensor| tensor.zeros(&tensor.shape())).collect::<Vec<T>>();
+        let zeros = |tensors: &[T]| {
+            tensors.iter().map(|tensor| tensor.zeros(&tensor.shape())).collect::<Vec<T>>()
+        };
         let mut predicted = references[0].zeros(&full);
         let (mut forces, mut gradients) = (zeros(&references), zeros(&parameters));
         // What is stale must not be read: a vertex that does gives itself away.
-        forces.iter_mut().chain(&mut gradients).chain([&mut predicted]).for_each(|tensor| tensor.fill(f64::NAN));
+        forces
+            .iter_mut()
+            .chain(&mut gradients)
+            .chain([&mut predicted])
+            .for_each(|tensor| tensor.fill(f64::NAN));
         let point = Point {
             values: references.clone(),
             displacements: zeros(&references),
@@ -113,7 +120,10 @@ impl<T: Tensor> Probe<T> {
             cache: Cache::default(),
             changed: predicted.clone(),
             forces: forces.into_iter().map(Some).collect(),
-            gradients: gradients.into_iter().map(|tensor| GradientSlot { tensor: Some(tensor), defined: false }).collect(),
+            gradients: gradients
+                .into_iter()
+                .map(|tensor| GradientSlot { tensor: Some(tensor), defined: false })
+                .collect(),
             predicted,
         })
     }
@@ -143,9 +153,14 @@ impl<T: Tensor> Probe<T> {
     /// No such parent, or another shape.
     pub fn displace(&mut self, k: usize, displacement: &T) -> Result<()> {
         let Point { values, references, displacements, moved, .. } = &mut self.point;
-        let reference = references.get(k).ok_or_else(|| Error::graph(format!("there is no parent {k}")))?;
+        let reference =
+            references.get(k).ok_or_else(|| Error::graph(format!("there is no parent {k}")))?;
         if !displacement.has_shape(&reference.shape()) {
-            return Err(Error::shape(format!("parent {k} has shape {:?}, not {:?}", reference.shape(), displacement.shape())));
+            return Err(Error::shape(format!(
+                "parent {k} has shape {:?}, not {:?}",
+                reference.shape(),
+                displacement.shape()
+            )));
         }
         values[k].set_sum(reference, displacement);
         displacements[k].copy_from(displacement);
@@ -158,25 +173,40 @@ impl<T: Tensor> Probe<T> {
     /// # Errors
     /// No such parameter, or another shape.
     pub fn set_parameter(&mut self, k: usize, value: &T) -> Result<()> {
-        let held = self.point.parameters.get_mut(k).ok_or_else(|| Error::graph(format!("there is no parameter {k}")))?;
+        let held = self
+            .point
+            .parameters
+            .get_mut(k)
+            .ok_or_else(|| Error::graph(format!("there is no parameter {k}")))?;
         if !value.has_shape(&held.shape()) {
-            return Err(Error::shape(format!("parameter {k} has shape {:?}, not {:?}", held.shape(), value.shape())));
+            return Err(Error::shape(format!(
+                "parameter {k} has shape {:?}, not {:?}",
+                held.shape(),
+                value.shape()
+            )));
         }
         held.copy_from(value);
         Ok(())
     }
 
-    /// The change of the prediction since [`Probe::predict`], by the displacements and, where plastic, the parameters.
+    /// The change of the prediction since [`Probe::predict`], by the displacements and, where
+    /// plastic, the parameters.
     ///
     /// # Errors
     /// As [`Vertex::change`].
     pub fn change(&mut self) -> Result<&T> {
-        self.vertex.change(&self.point.inputs(), &mut self.cache, &self.predicted, &mut self.changed)?;
+        self.vertex.change(
+            &self.point.inputs(),
+            &mut self.cache,
+            &self.predicted,
+            &mut self.changed,
+        )?;
         Ok(&self.changed)
     }
 
-    /// Pulls `cotangent` back, at the references after [`Probe::predict`] and at the displaced point after [`Probe::change`]: replaces the
-    /// forces, and adds `scale` times the parameter gradients to those of earlier pulls.
+    /// Pulls `cotangent` back, at the references after [`Probe::predict`] and at the displaced
+    /// point after [`Probe::change`]: replaces the forces, and adds `scale` times the parameter
+    /// gradients to those of earlier pulls.
     ///
     /// # Errors
     /// A cotangent of another shape than the prediction's; as [`Vertex::pull`].
@@ -188,13 +218,27 @@ impl<T: Tensor> Probe<T> {
     ///
     /// # Errors
     /// As [`Probe::pull`].
-    pub fn pull_for(&mut self, cotangent: &T, scale: f64, forces: bool, gradients: bool) -> Result<()> {
+    pub fn pull_for(
+        &mut self,
+        cotangent: &T,
+        scale: f64,
+        forces: bool,
+        gradients: bool,
+    ) -> Result<()> {
         if !cotangent.has_shape(&self.predicted.shape()) {
-            return Err(Error::shape(format!("the prediction has shape {:?}, not {:?}", self.predicted.shape(), cotangent.shape())));
+            return Err(Error::shape(format!(
+                "the prediction has shape {:?}, not {:?}",
+                self.predicted.shape(),
+                cotangent.shape()
+            )));
         }
         let mut pulled = Pulled {
             forces: if forces { &mut self.forces } else { &mut [] },
-            gradients: if gradients && !self.point.uses.is_empty() { Some(&mut self.gradients) } else { None },
+            gradients: if gradients && !self.point.uses.is_empty() {
+                Some(&mut self.gradients)
+            } else {
+                None
+            },
             uses: &self.point.uses,
             scale,
         };

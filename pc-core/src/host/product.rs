@@ -10,7 +10,8 @@ use crate::{
     vertex::{Cache, Inputs, Pulled, Vertex},
 };
 
-/// `mu = v_0 v_1 ... v_n`, element by element, over any number of parents of one shape. No parameters.
+/// `mu = v_0 v_1 ... v_n`, element by element, over any number of parents of one shape. No
+/// parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Product;
 
@@ -26,7 +27,12 @@ impl<F: Element> Vertex<HostTensor<F>> for Product {
         common("product", parents)
     }
 
-    fn predict(&self, at: &Inputs<'_, HostTensor<F>>, _cache: &mut Cache<HostTensor<F>>, output: &mut HostTensor<F>) -> Result<()> {
+    fn predict(
+        &self,
+        at: &Inputs<'_, HostTensor<F>>,
+        _cache: &mut Cache<HostTensor<F>>,
+        output: &mut HostTensor<F>,
+    ) -> Result<()> {
         output.copy_from(at.value(0));
         for k in 1..at.len() {
             output.multiply(at.value(k));
@@ -34,7 +40,8 @@ impl<F: Element> Vertex<HostTensor<F>> for Product {
         Ok(())
     }
 
-    /// With `P` the product so far at the reference and `D` its change: `D <- D (v + d) + P d`, `P <- P v`.
+    /// With `P` the product so far at the reference and `D` its change: `D <- D (v + d) + P d`, `P
+    /// <- P v`.
     fn change(
         &self,
         at: &Inputs<'_, HostTensor<F>>,
@@ -52,7 +59,11 @@ impl<F: Element> Vertex<HostTensor<F>> for Product {
             match at.displacement(k) {
                 Some(d) => {
                     let read = so_far.data().iter().zip(at.value(k).data()).zip(d.data());
-                    output.data_mut().iter_mut().zip(read).for_each(|(change, ((p, v), d))| *change = *change * *v + *p * *d);
+                    output
+                        .data_mut()
+                        .iter_mut()
+                        .zip(read)
+                        .for_each(|(change, ((p, v), d))| *change = *change * *v + *p * *d);
                 }
                 None => output.multiply(at.reference(k)),
             }
@@ -81,8 +92,8 @@ impl<F: Element> Vertex<HostTensor<F>> for Product {
     }
 }
 
-/// `mu = v_0 v_1 + v_2 v_3 + ...`, element by element, over pairs of parents of one shape: the new cell state of an LSTM, `f c + i g`.
-/// No parameters.
+/// `mu = v_0 v_1 + v_2 v_3 + ...`, element by element, over pairs of parents of one shape: the new
+/// cell state of an LSTM, `f c + i g`. No parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SumOfProducts;
 
@@ -93,12 +104,20 @@ impl<F: Element> Vertex<HostTensor<F>> for SumOfProducts {
 
     fn shape(&self, parents: &[&[usize]], _parameters: &[&[usize]]) -> Result<Vec<usize>> {
         if parents.len() % 2 == 1 {
-            return Err(Error::graph(format!("a sum_of_products vertex takes pairs of parents, not {} parents", parents.len())));
+            return Err(Error::graph(format!(
+                "a sum_of_products vertex takes pairs of parents, not {} parents",
+                parents.len()
+            )));
         }
         common("sum_of_products", parents)
     }
 
-    fn predict(&self, at: &Inputs<'_, HostTensor<F>>, _cache: &mut Cache<HostTensor<F>>, output: &mut HostTensor<F>) -> Result<()> {
+    fn predict(
+        &self,
+        at: &Inputs<'_, HostTensor<F>>,
+        _cache: &mut Cache<HostTensor<F>>,
+        output: &mut HostTensor<F>,
+    ) -> Result<()> {
         output.fill(0.0);
         for k in (0..at.len()).step_by(2) {
             let pairs = at.value(k).data().iter().zip(at.value(k + 1).data());
@@ -147,7 +166,8 @@ impl<F: Element> Vertex<HostTensor<F>> for SumOfProducts {
     }
 }
 
-/// `mu = v_0 f(v_1)`, element by element, with two parents of one shape: the new hidden state of an LSTM, `o tanh(c)`. No parameters.
+/// `mu = v_0 f(v_1)`, element by element, with two parents of one shape: the new hidden state of an
+/// LSTM, `o tanh(c)`. No parameters.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Gated(
     /// The nonlinearity of the second parent.
@@ -166,12 +186,20 @@ impl<F: Element> Vertex<HostTensor<F>> for Gated {
 
     fn shape(&self, parents: &[&[usize]], _parameters: &[&[usize]]) -> Result<Vec<usize>> {
         if parents.len() != 2 {
-            return Err(Error::graph(format!("a gated vertex takes two parents, not {}", parents.len())));
+            return Err(Error::graph(format!(
+                "a gated vertex takes two parents, not {}",
+                parents.len()
+            )));
         }
         common("gated", parents)
     }
 
-    fn predict(&self, at: &Inputs<'_, HostTensor<F>>, cache: &mut Cache<HostTensor<F>>, output: &mut HostTensor<F>) -> Result<()> {
+    fn predict(
+        &self,
+        at: &Inputs<'_, HostTensor<F>>,
+        cache: &mut Cache<HostTensor<F>>,
+        output: &mut HostTensor<F>,
+    ) -> Result<()> {
         let v = at.value(1);
         cache.slot(SHAPED_CHANGE, v.dims(), v).fill(0.0);
         let mut shaped = cache.take(SHAPED, v.dims(), v);
@@ -197,7 +225,11 @@ impl<F: Element> Vertex<HostTensor<F>> for Gated {
         output.multiply(&moved);
         if let Some(d) = at.displacement(0) {
             let read = d.data().iter().zip(shaped.data().iter().zip(moved.data()));
-            output.data_mut().iter_mut().zip(read).for_each(|(y, (d, (f, df)))| *y += *d * (*f + *df));
+            output
+                .data_mut()
+                .iter_mut()
+                .zip(read)
+                .for_each(|(y, (d, (f, df)))| *y += *d * (*f + *df));
         }
         cache.put(SHAPED, shaped);
         cache.put(SHAPED_CHANGE, moved);
@@ -214,13 +246,22 @@ impl<F: Element> Vertex<HostTensor<F>> for Gated {
         if let Some(force) = pulled.force(0) {
             let shaped = cache.get(SHAPED)?.data().iter().zip(cache.get(SHAPED_CHANGE)?.data());
             let read = cotangent.data().iter().zip(shaped);
-            force.data_mut().iter_mut().zip(read).for_each(|(force, (u, (f, df)))| *force = *u * (*f + *df));
+            force
+                .data_mut()
+                .iter_mut()
+                .zip(read)
+                .for_each(|(force, (u, (f, df)))| *force = *u * (*f + *df));
         }
         if pulled.force(1).is_some() {
             let mut inner = cache.take(COTANGENT, cotangent.dims(), cotangent);
             inner.copy_from(cotangent);
             inner.multiply(at.value(0));
-            Activate(self.0).pull(&part(at, 1..2, 0..0), cache.child(0), &inner, &mut part_pulled(pulled, 1..2, 0..0))?;
+            Activate(self.0).pull(
+                &part(at, 1..2, 0..0),
+                cache.child(0),
+                &inner,
+                &mut part_pulled(pulled, 1..2, 0..0),
+            )?;
             cache.put(COTANGENT, inner);
         }
         Ok(())

@@ -31,7 +31,8 @@ pub struct LstmParameters {
     pub output: GateParameters,
 }
 
-/// The vertices of one step of an LSTM, each with a state of its own, named `prefix.input`, `prefix.forget`, ...
+/// The vertices of one step of an LSTM, each with a state of its own, named `prefix.input`,
+/// `prefix.forget`, ...
 ///
 /// # Example
 /// Two steps with shared parameters:
@@ -73,8 +74,14 @@ pub(super) fn gate_parameters<F: Element>(
     init: &mut Init,
 ) -> Result<GateParameters> {
     let fan_in = inputs + hidden;
-    let input = b.parameter(&format!("{name}.input_weight"), init.weight(&[hidden, inputs], fan_in, activation))?;
-    let recurrent = b.parameter(&format!("{name}.hidden_weight"), init.weight(&[hidden, hidden], fan_in, activation))?;
+    let input = b.parameter(
+        &format!("{name}.input_weight"),
+        init.weight(&[hidden, inputs], fan_in, activation),
+    )?;
+    let recurrent = b.parameter(
+        &format!("{name}.hidden_weight"),
+        init.weight(&[hidden, hidden], fan_in, activation),
+    )?;
     let bias = b.parameter(&format!("{name}.bias"), HostTensor::zeroed(&[hidden]))?;
     Ok(GateParameters { input, hidden: recurrent, bias })
 }
@@ -86,7 +93,9 @@ pub(super) fn lstm_parameters<F: Element>(
     hidden: usize,
     init: &mut Init,
 ) -> Result<LstmParameters> {
-    let mut gate = |gate: &str, activation| gate_parameters(b, &format!("{name}.{gate}"), inputs, hidden, activation, init);
+    let mut gate = |gate: &str, activation| {
+        gate_parameters(b, &format!("{name}.{gate}"), inputs, hidden, activation, init)
+    };
     Ok(LstmParameters {
         input: gate("input", Activation::Sigmoid)?,
         forget: gate("forget", Activation::Sigmoid)?,
@@ -102,13 +111,29 @@ pub(super) fn lstm_cell<F: Element>(
     parameters: &LstmParameters,
 ) -> Result<LstmCell> {
     let mut gate = |gate: &str, of: &GateParameters, activation| {
-        b.dense_many_with(&format!("{prefix}.{gate}"), &[x, h], &[of.input, of.hidden], Some(of.bias), activation)
+        b.dense_many_with(
+            &format!("{prefix}.{gate}"),
+            &[x, h],
+            &[of.input, of.hidden],
+            Some(of.bias),
+            activation,
+        )
     };
     let input = gate("input", &parameters.input, Activation::Sigmoid)?;
     let forget = gate("forget", &parameters.forget, Activation::Sigmoid)?;
     let candidate = gate("candidate", &parameters.candidate, Activation::Tanh)?;
     let output = gate("output", &parameters.output, Activation::Sigmoid)?;
-    let cell = b.vertex(&format!("{prefix}.cell"), Box::new(SumOfProducts), &[forget, c, input, candidate], &[])?;
-    let hidden = b.vertex(&format!("{prefix}.hidden"), Box::new(Gated(Activation::Tanh)), &[output, cell], &[])?;
+    let cell = b.vertex(
+        &format!("{prefix}.cell"),
+        Box::new(SumOfProducts),
+        &[forget, c, input, candidate],
+        &[],
+    )?;
+    let hidden = b.vertex(
+        &format!("{prefix}.hidden"),
+        Box::new(Gated(Activation::Tanh)),
+        &[output, cell],
+        &[],
+    )?;
     Ok(LstmCell { input, forget, candidate, output, cell, hidden })
 }

@@ -12,18 +12,20 @@ use crate::{
 
 /// `mu_k = exp(v_k) / sum_j exp(v_j)` over the last axis. No parameters; the shape stays.
 ///
-/// Causal, for the scores of attention `[..., queries, keys]`: query `i` of `m` sees the first `n - m + i + 1` of the `n` keys, and the rest
-/// get 0.
+/// Causal, for the scores of attention `[..., queries, keys]`: query `i` of `m` sees the first `n -
+/// m + i + 1` of the `n` keys, and the rest get 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Softmax {
     causal: bool,
 }
 
-// Slots of the cache: the softmax at the current point, and by row the logarithm of the normaliser at the reference.
+// Slots of the cache: the softmax at the current point, and by row the logarithm of the normaliser
+// at the reference.
 const CURRENT: usize = 0;
 const NORMALISER: usize = 1;
 
-/// The growth of a class, against the largest, beyond which a difference has nothing left to cancel.
+/// The growth of a class, against the largest, beyond which a difference has nothing left to
+/// cancel.
 const FAR: f64 = 30.0;
 
 impl Softmax {
@@ -37,7 +39,8 @@ impl Softmax {
         Self { causal: true }
     }
 
-    /// The rows of a tensor of these dimensions, as (length, number, rows in a period), the last for [`Softmax::seen`].
+    /// The rows of a tensor of these dimensions, as (length, number, rows in a period), the last
+    /// for [`Softmax::seen`].
     fn rows(self, dims: &[usize]) -> (usize, usize, usize) {
         let length = dims.last().copied().unwrap_or(1).max(1);
         let period = if dims.len() > 2 { dims[dims.len() - 2] } else { 1 };
@@ -65,15 +68,27 @@ fn evaluate<F: Element>(x: impl Iterator<Item = F> + Clone, y: &mut [F]) -> F {
 
 /// `output <- softmax(a + d) - s` and `current <- softmax(a + d)`, with `s = softmax(a)`.
 ///
-/// Softmax does not change when all elements move together, so `d` counts from the displacement of the largest class: with
-/// `g_i = s_i (exp(d_i) - 1)` and `m = sum g`, the difference is `(g_i - s_i m) / (1 + m)`, and near saturation, where `s` is close to 1 for
-/// one class, that class's `g` is exactly 0 and all its digits are in `m`.
-fn difference<F: Element>(a: &[F], d: &[F], s: &[F], normaliser: F, current: &mut [F], output: &mut [F]) {
+/// Softmax does not change when all elements move together, so `d` counts from the displacement of
+/// the largest class: with `g_i = s_i (exp(d_i) - 1)` and `m = sum g`, the difference is `(g_i -
+/// s_i m) / (1 + m)`, and near saturation, where `s` is close to 1 for one class, that class's `g`
+/// is exactly 0 and all its digits are in `m`.
+fn difference<F: Element>(
+    a: &[F],
+    d: &[F],
+    s: &[F],
+    normaliser: F,
+    current: &mut [F],
+    output: &mut [F],
+) {
     let top = s.iter().enumerate().fold(0, |top, (k, x)| if *x > s[top] { k } else { top });
     let shift = d[top];
-    let grown = a.iter().zip(d).fold(F::neg_infinity(), |m, (a, d)| m.max((*a - normaliser) + (*d - shift)));
+    let grown = a
+        .iter()
+        .zip(d)
+        .fold(F::neg_infinity(), |m, (a, d)| m.max((*a - normaliser) + (*d - shift)));
     if grown > F::of(FAR) {
-        // Another class has taken over by a factor exp(30): the old share and the new have nothing in common.
+        // Another class has taken over by a factor exp(30): the old share and the new have nothing
+        // in common.
         evaluate(a.iter().zip(d).map(|(a, d)| *a + *d), current);
         output.iter_mut().zip(current.iter().zip(s)).for_each(|(y, (new, old))| *y = *new - *old);
         return;
@@ -107,10 +122,13 @@ impl<F: Element> Vertex<HostTensor<F>> for Softmax {
     fn shape(&self, parents: &[&[usize]], _parameters: &[&[usize]]) -> Result<Vec<usize>> {
         let parent = single("softmax", parents)?;
         match parent {
-            [] => Err(Error::shape("a softmax vertex takes a parent with a last axis, not a scalar")),
+            [] => {
+                Err(Error::shape("a softmax vertex takes a parent with a last axis, not a scalar"))
+            }
             [.., queries, keys] if self.causal && queries <= keys => Ok(parent.to_vec()),
             _ if self.causal => Err(Error::shape(format!(
-                "a causal softmax vertex takes a parent [..., queries, keys] with no more queries than keys, not {parent:?}"
+                "a causal softmax vertex takes a parent [..., queries, keys] with no more queries \
+                 than keys, not {parent:?}"
             ))),
             _ => Ok(parent.to_vec()),
         }
@@ -120,7 +138,12 @@ impl<F: Element> Vertex<HostTensor<F>> for Softmax {
         false
     }
 
-    fn predict(&self, at: &Inputs<'_, HostTensor<F>>, cache: &mut Cache<HostTensor<F>>, output: &mut HostTensor<F>) -> Result<()> {
+    fn predict(
+        &self,
+        at: &Inputs<'_, HostTensor<F>>,
+        cache: &mut Cache<HostTensor<F>>,
+        output: &mut HostTensor<F>,
+    ) -> Result<()> {
         let x = at.value(0);
         let (length, rows, period) = self.rows(x.dims());
         let normalisers = cache.slot(NORMALISER, &[rows], x).data_mut();
@@ -146,8 +169,15 @@ impl<F: Element> Vertex<HostTensor<F>> for Softmax {
         let mut current = cache.take(CURRENT, a.dims(), a);
         if let Some(d) = at.displacement(0) {
             let normalisers = cache.get(NORMALISER)?.data();
-            let written = output.data_mut().chunks_exact_mut(length).zip(current.data_mut().chunks_exact_mut(length));
-            let read = a.data().chunks_exact(length).zip(d.data().chunks_exact(length)).zip(predicted.data().chunks_exact(length));
+            let written = output
+                .data_mut()
+                .chunks_exact_mut(length)
+                .zip(current.data_mut().chunks_exact_mut(length));
+            let read = a
+                .data()
+                .chunks_exact(length)
+                .zip(d.data().chunks_exact(length))
+                .zip(predicted.data().chunks_exact(length));
             for (row, ((y, w), ((a, d), s))) in written.zip(read).enumerate() {
                 let seen = self.seen(row, length, period);
                 let (y, hidden) = y.split_at_mut(seen);
@@ -171,7 +201,10 @@ impl<F: Element> Vertex<HostTensor<F>> for Softmax {
     ) -> Result<()> {
         let Some(force) = pulled.force(0) else { return Ok(()) };
         let (length, ..) = self.rows(cotangent.dims());
-        let rows = cotangent.data().chunks_exact(length).zip(cache.get(CURRENT)?.data().chunks_exact(length));
+        let rows = cotangent
+            .data()
+            .chunks_exact(length)
+            .zip(cache.get(CURRENT)?.data().chunks_exact(length));
         for (force, (u, s)) in force.data_mut().chunks_exact_mut(length).zip(rows) {
             let mean = sum_pairs(u, s, |u, s| u * s);
             force.iter_mut().zip(u.iter().zip(s)).for_each(|(f, (u, s))| *f = *s * (*u - mean));

@@ -41,7 +41,10 @@ impl<F: Element> HostTensor<F> {
     /// Where their number is not the product of the dimensions.
     pub fn new(shape: &[usize], data: Vec<F>) -> Result<Self> {
         if data.len() != shape.iter().product::<usize>() {
-            return Err(Error::shape(format!("{} numbers do not fill the shape {shape:?}", data.len())));
+            return Err(Error::shape(format!(
+                "{} numbers do not fill the shape {shape:?}",
+                data.len()
+            )));
         }
         Ok(Self { shape: shape.to_vec(), data })
     }
@@ -80,7 +83,8 @@ impl<F: Element> HostTensor<F> {
     /// ```
     #[cfg(feature = "ndarray")]
     pub fn view(&self) -> Result<ArrayViewD<'_, F>> {
-        ArrayViewD::from_shape(IxDyn(&self.shape), &self.data).map_err(|error| Error::shape(error.to_string()))
+        ArrayViewD::from_shape(IxDyn(&self.shape), &self.data)
+            .map_err(|error| Error::shape(error.to_string()))
     }
 }
 
@@ -91,7 +95,8 @@ impl<F: Element> From<ArrayD<F>> for HostTensor<F> {
     }
 }
 
-/// Sums a slice in `f64`, in eight lanes so that it vectorises, in an order that does not depend on threads.
+/// Sums a slice in `f64`, in eight lanes so that it vectorises, in an order that does not depend on
+/// threads.
 fn sum_of<F: Element>(a: &[F], b: &[F], term: impl Fn(F, F) -> F) -> f64 {
     const LANES: usize = 16;
     // Short blocks in the tensor's own precision, each block then added in f64.
@@ -100,7 +105,12 @@ fn sum_of<F: Element>(a: &[F], b: &[F], term: impl Fn(F, F) -> F) -> f64 {
     for (a, b) in a.chunks(BLOCK).zip(b.chunks(BLOCK)) {
         let mut lanes = [F::zero(); LANES];
         let (a_lanes, b_lanes) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-        let tail: f64 = a_lanes.remainder().iter().zip(b_lanes.remainder()).map(|(x, y)| term(*x, *y).value()).sum();
+        let tail: f64 = a_lanes
+            .remainder()
+            .iter()
+            .zip(b_lanes.remainder())
+            .map(|(x, y)| term(*x, *y).value())
+            .sum();
         for (x, y) in a_lanes.zip(b_lanes) {
             for (lane, (x, y)) in lanes.iter_mut().zip(x.iter().zip(y)) {
                 *lane += term(*x, *y);
@@ -200,7 +210,12 @@ impl<F: Element> Tensor for HostTensor<F> {
         }
     }
 
-    fn set_error(&mut self, residual: Option<&Self>, displacement: Option<&Self>, change: Option<&Self>) {
+    fn set_error(
+        &mut self,
+        residual: Option<&Self>,
+        displacement: Option<&Self>,
+        change: Option<&Self>,
+    ) {
         match (residual, displacement, change) {
             (None, Some(displacement), Some(change)) => self.set_difference(displacement, change),
             (Some(residual), None, Some(change)) => self.set_difference(residual, change),
@@ -222,7 +237,8 @@ impl<F: Element> Tensor for HostTensor<F> {
     }
 
     fn step_state(step: StateStep<'_, Self>) {
-        let StateStep { displacement, value, reference, error, precision, force, rate, velocity } = step;
+        let StateStep { displacement, value, reference, error, precision, force, rate, velocity } =
+            step;
         let (rate, precision) = (F::of(rate), F::of(precision));
         let states = displacement.data.iter_mut().zip(&mut value.data).zip(&reference.data);
         match (velocity, error, force) {
@@ -258,7 +274,13 @@ impl<F: Element> Tensor for HostTensor<F> {
         }
     }
 
-    fn step_error(error: &mut Self, precision: f64, force: Option<&Self>, rate: f64, velocity: Option<(&mut Self, f64)>) {
+    fn step_error(
+        error: &mut Self,
+        precision: f64,
+        force: Option<&Self>,
+        rate: f64,
+        velocity: Option<(&mut Self, f64)>,
+    ) {
         let (rate, precision) = (F::of(rate), F::of(precision));
         match (velocity, force) {
             (None, Some(force)) => {
@@ -294,16 +316,28 @@ impl<F: Element> Tensor for HostTensor<F> {
         }
     }
 
-    fn for_each_node(nodes: &mut [NodeState<Self>], outputs: &mut [Self], frame: &GraphFrame<'_, Self>, job: NodeJob<Self>) {
+    fn for_each_node(
+        nodes: &mut [NodeState<Self>],
+        outputs: &mut [Self],
+        frame: &GraphFrame<'_, Self>,
+        job: NodeJob<Self>,
+    ) {
         if rayon::current_num_threads() == 1 {
             let mut outputs = outputs.iter_mut();
             for (index, node) in nodes.iter_mut().enumerate() {
                 job(index, node, outputs.next(), frame);
             }
         } else if outputs.is_empty() {
-            nodes.par_iter_mut().enumerate().for_each(|(index, node)| job(index, node, None, frame));
+            nodes
+                .par_iter_mut()
+                .enumerate()
+                .for_each(|(index, node)| job(index, node, None, frame));
         } else {
-            nodes.par_iter_mut().zip(outputs).enumerate().for_each(|(index, (node, output))| job(index, node, Some(output), frame));
+            nodes
+                .par_iter_mut()
+                .zip(outputs)
+                .enumerate()
+                .for_each(|(index, (node, output))| job(index, node, Some(output), frame));
         }
     }
 }

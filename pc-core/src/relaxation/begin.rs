@@ -13,10 +13,12 @@ use crate::{
 };
 
 impl<N: Network> Relaxation<N> {
-    /// Sets clamps and starting values for one batch. Memory is reused: nothing is allocated when the batch is as large as the last.
+    /// Sets clamps and starting values for one batch. Memory is reused: nothing is allocated when
+    /// the batch is as large as the last.
     ///
     /// # Errors
-    /// A vertex that nothing predicts and nothing clamps; clamps of a wrong shape, or on a vertex that cannot take them; numbers that are not finite.
+    /// A vertex that nothing predicts and nothing clamps; clamps of a wrong shape, or on a vertex
+    /// that cannot take them; numbers that are not finite.
     pub fn begin(&mut self, network: &mut N, clamps: &Clamps<N::Tensor>) -> Result<()> {
         self.run.phase = Phase::Idle;
         self.same_network(network)?;
@@ -54,7 +56,13 @@ impl<N: Network> Relaxation<N> {
         if self.schedule.coordinates == Coordinates::Errors {
             if clamps.iter().any(|(_, clamp)| matches!(clamp, Clamp::Nudged { .. })) {
                 network.forward(
-                    Forward { values: &mut self.state.values, follows: &self.follows, offsets: &[], settings: self.settings, sweep: None },
+                    Forward {
+                        values: &mut self.state.values,
+                        follows: &self.follows,
+                        offsets: &[],
+                        settings: self.settings,
+                        sweep: None,
+                    },
                     &mut self.at,
                 )?;
                 self.settle_clamped(network, clamps)?;
@@ -84,8 +92,12 @@ impl<N: Network> Relaxation<N> {
                     displacement.fill(0.0);
                 }
             }
-            // A forward pass leaves only second predictions to evaluate, and only where some vertex has them.
-            if !forward || network.topology().predictions().len() > network.topology().forward_order()?.len() {
+            // A forward pass leaves only second predictions to evaluate, and only where some vertex
+            // has them.
+            if !forward
+                || network.topology().predictions().len()
+                    > network.topology().forward_order()?.len()
+            {
                 network.refer(&self.state, self.settings, forward, &mut self.at)?;
             }
             self.first_errors(network, forward)?;
@@ -110,11 +122,14 @@ impl<N: Network> Relaxation<N> {
     /// Indices are only good for a network of the shape this relaxation was made for.
     pub(super) fn same_network(&self, network: &N) -> Result<()> {
         let topology = network.topology();
-        if topology.len() == self.vertices.len() && topology.predictions().len() == self.predictions.counts.len() {
+        if topology.len() == self.vertices.len()
+            && topology.predictions().len() == self.predictions.counts.len()
+        {
             return Ok(());
         }
         Err(Error::misuse(format!(
-            "this relaxation was made for a network of {} vertices and {} predictions, not {} and {}",
+            "this relaxation was made for a network of {} vertices and {} predictions, not {} and \
+             {}",
             self.vertices.len(),
             self.predictions.counts.len(),
             topology.len(),
@@ -127,50 +142,77 @@ impl<N: Network> Relaxation<N> {
         let finite = N::Tensor::all_finite(clamps.iter().flat_map(|(_, clamp)| clamp.tensors()));
         for (vertex, clamp) in clamps.iter() {
             if vertex.index() >= topology.len() {
-                return Err(Error::clamp(format!("vertex {} is clamped but not in this network", vertex.index())));
+                return Err(Error::clamp(format!(
+                    "vertex {} is clamped but not in this network",
+                    vertex.index()
+                )));
             }
             let name = topology.name(vertex);
             if !finite && clamp.tensors().any(|tensor| !tensor.is_finite()) {
                 network.failure()?;
-                return Err(Error::not_finite("its clamp holds a number that is not finite").at(name));
+                return Err(
+                    Error::not_finite("its clamp holds a number that is not finite").at(name)
+                );
             }
             let root = topology.is_root(vertex);
             let by_error = self.schedule.coordinates == Coordinates::Errors;
             match clamp {
                 Clamp::Masked { .. } if by_error => {
-                    return Err(Error::clamp("it is partly held, so its error is no free coordinate: relax states instead").at(name));
+                    return Err(Error::clamp(
+                        "it is partly held, so its error is no free \
+                        coordinate: relax states instead",
+                    )
+                    .at(name));
                 }
                 Clamp::Free(_) if by_error && root => {
-                    return Err(
-                        Error::clamp("it is free and nothing predicts it, so it has no error to move: relax states instead").at(name)
-                    );
+                    return Err(Error::clamp(
+                        "it is free and nothing predicts it, so it has no error to \
+                            move: relax states instead",
+                    )
+                    .at(name));
                 }
                 Clamp::Nudged { beta, .. } if !beta.is_finite() => {
-                    return Err(Error::clamp(format!("the strength of its nudge is {beta}")).at(name));
+                    return Err(
+                        Error::clamp(format!("the strength of its nudge is {beta}")).at(name)
+                    );
                 }
                 Clamp::Driven { lambda, .. } if !(*lambda > 0.0 && lambda.is_finite()) => {
-                    return Err(Error::clamp(format!("the strength of its loss must be a positive number, not {lambda}")).at(name));
+                    return Err(Error::clamp(format!(
+                        "the strength of its loss must be a positive number, not {lambda}"
+                    ))
+                    .at(name));
                 }
                 Clamp::Nudged { .. } | Clamp::Driven { .. } if root => {
-                    return Err(Error::clamp("nothing predicts it, so there is no prediction to nudge or to take a loss of").at(name));
+                    return Err(Error::clamp(
+                        "nothing predicts it, so there is no prediction to \
+                        nudge or to take a loss of",
+                    )
+                    .at(name));
                 }
                 Clamp::Driven { .. } if !topology.children(vertex).is_empty() => {
                     return Err(Error::clamp(
-                        "a loss drives it, but it has children: give it an identity output of its own (`GraphBuilder::output`)",
+                        "a loss drives it, but it has children: give it an identity output of its \
+                         own (`GraphBuilder::output`)",
                     )
                     .at(name));
                 }
                 Clamp::Driven { .. } if topology.predictions_of(vertex).len() > 1 => {
-                    return Err(Error::clamp("a loss drives it, but it has several predictions").at(name));
+                    return Err(
+                        Error::clamp("a loss drives it, but it has several predictions").at(name)
+                    );
                 }
                 _ => {}
             }
         }
-        match topology.vertices().find(|&vertex| topology.is_root(vertex) && clamps.get(vertex).is_none()) {
-            Some(vertex) => {
-                Err(Error::clamp("nothing predicts it and nothing clamps it: hold it, or let it start somewhere (`Clamps::free`)")
-                    .at(topology.name(vertex)))
-            }
+        match topology
+            .vertices()
+            .find(|&vertex| topology.is_root(vertex) && clamps.get(vertex).is_none())
+        {
+            Some(vertex) => Err(Error::clamp(
+                "nothing predicts it and nothing clamps it: hold it, or let it \
+                    start somewhere (`Clamps::free`)",
+            )
+            .at(topology.name(vertex))),
             None => Ok(()),
         }
     }
@@ -182,12 +224,19 @@ impl<N: Network> Relaxation<N> {
         let of = |index: usize| &values[topology.predictions()[index].of.index()];
         let count = topology.predictions().len();
         let states = self.settings.live || self.schedule.coordinates == Coordinates::Errors;
-        self.state.references = if self.settings.live { values.iter().map(zeros).collect() } else { Vec::new() };
-        self.state.displacements = if states { values.iter().map(zeros).collect() } else { Vec::new() };
+        self.state.references =
+            if self.settings.live { values.iter().map(zeros).collect() } else { Vec::new() };
+        self.state.displacements =
+            if states { values.iter().map(zeros).collect() } else { Vec::new() };
         self.predictions.errors = (0..count).map(|index| zeros(of(index))).collect();
         self.predictions.residuals = (0..count).map(|index| zeros(of(index))).collect();
-        self.predictions.weighted = if self.predictions.uniform { Vec::new() } else { (0..count).map(|index| zeros(of(index))).collect() };
-        let keeps_velocity = self.schedule.rule != StepRule::Plain || self.schedule.coordinates == Coordinates::Errors;
+        self.predictions.weighted = if self.predictions.uniform {
+            Vec::new()
+        } else {
+            (0..count).map(|index| zeros(of(index))).collect()
+        };
+        let keeps_velocity = self.schedule.rule != StepRule::Plain
+            || self.schedule.coordinates == Coordinates::Errors;
         for (plan, value) in self.vertices.iter_mut().zip(values) {
             plan.velocity = keeps_velocity.then(|| zeros(value));
             plan.scratch = None;
@@ -212,15 +261,21 @@ impl<N: Network> Relaxation<N> {
                 }
                 Some(Clamp::Held(_) | Clamp::Nudged { .. }) => Role::Held,
                 Some(Clamp::Intervened(_)) => Role::Intervened,
-                Some(Clamp::Driven { loss, lambda }) => Role::Driven { loss: Rc::clone(loss), lambda: *lambda, value: 0.0 },
+                Some(Clamp::Driven { loss, lambda }) => {
+                    Role::Driven { loss: Rc::clone(loss), lambda: *lambda, value: 0.0 }
+                }
             };
-            let slow =
-                matches!(plan.role, Role::Masked) || topology.predictions_of(vertex).len() > 1 || self.schedule.temperature.is_some();
+            let slow = matches!(plan.role, Role::Masked)
+                || topology.predictions_of(vertex).len() > 1
+                || self.schedule.temperature.is_some();
             if plan.role.moves() && slow && plan.scratch.is_none() {
                 plan.scratch = Some(value.zeros(&value.shape()));
             }
             // A nudged or masked vertex needs its prediction before it is set.
-            let waits = matches!(clamp, None | Some(Clamp::Nudged { .. } | Clamp::Driven { .. } | Clamp::Masked { .. }));
+            let waits = matches!(
+                clamp,
+                None | Some(Clamp::Nudged { .. } | Clamp::Driven { .. } | Clamp::Masked { .. })
+            );
             self.follows[index] = waits && !topology.is_root(vertex);
             self.free[index] = plan.role.moves();
             for id in topology.predictions_of(vertex) {
@@ -229,14 +284,21 @@ impl<N: Network> Relaxation<N> {
         }
     }
 
-    fn start_values(&mut self, network: &N, clamps: &Clamps<N::Tensor>, carried: bool) -> Result<()> {
+    fn start_values(
+        &mut self,
+        network: &N,
+        clamps: &Clamps<N::Tensor>,
+        carried: bool,
+    ) -> Result<()> {
         for vertex in network.topology().vertices() {
             let index = vertex.index();
             let value = &mut self.state.values[index];
             match clamps.get(vertex) {
                 Some(Clamp::Held(held) | Clamp::Intervened(held)) => value.copy_from(held),
                 Some(Clamp::Free(start)) if !carried => value.copy_from(start),
-                Some(Clamp::Masked { value: held, mask }) if network.topology().is_root(vertex) || !self.schedule.start_is_forward() => {
+                Some(Clamp::Masked { value: held, mask })
+                    if network.topology().is_root(vertex) || !self.schedule.start_is_forward() =>
+                {
                     if !carried {
                         value.copy_from(held);
                     }
@@ -244,7 +306,8 @@ impl<N: Network> Relaxation<N> {
                 }
                 Some(Clamp::Nudged { .. }) if !self.schedule.start_is_forward() => {
                     return Err(Error::clamp(
-                        "a nudge counts from the feed-forward prediction, so the schedule must start from a forward pass",
+                        "a nudge counts from the feed-forward prediction, so the schedule must \
+                         start from a forward pass",
                     )
                     .at(network.topology().name(vertex)));
                 }
@@ -262,7 +325,8 @@ impl<N: Network> Relaxation<N> {
         Ok(())
     }
 
-    /// After a forward pass: nudged vertices go to their nudge, masked ones to what is held of them. Their children are predicted again.
+    /// After a forward pass: nudged vertices go to their nudge, masked ones to what is held of
+    /// them. Their children are predicted again.
     fn settle_clamped(&mut self, network: &mut N, clamps: &Clamps<N::Tensor>) -> Result<()> {
         let mut again = false;
         for (vertex, clamp) in clamps.iter() {
@@ -302,38 +366,53 @@ impl<N: Network> Relaxation<N> {
             let of = prediction.of.index();
             let error = &mut self.predictions.errors[index];
             let name = topology.name(prediction.of);
-            let first = topology.predictions_of(prediction.of).first().is_some_and(|id| id.index() == index);
+            let first = topology
+                .predictions_of(prediction.of)
+                .first()
+                .is_some_and(|id| id.index() == index);
             let zero = forward && first && self.follows[of];
             let counts = self.predictions.counts[index];
             self.predictions.residual[index] = counts && !zero;
             if let Role::Driven { loss, lambda, value } = &mut self.vertices[of].role {
-                let predicted = network.prediction(&self.at, index).ok_or_else(|| Error::misuse("it has no prediction").at(name))?;
+                let predicted = network
+                    .prediction(&self.at, index)
+                    .ok_or_else(|| Error::misuse("it has no prediction").at(name))?;
                 self.state.values[of].copy_from(predicted);
                 if self.settings.live {
                     self.state.references[of].copy_from(predicted);
                 }
-                *value = loss.try_borrow_mut().map_err(|_| in_use(name))?.evaluate(predicted, error).map_err(|e| e.at(name))?;
+                *value = loss
+                    .try_borrow_mut()
+                    .map_err(|_| in_use(name))?
+                    .evaluate(predicted, error)
+                    .map_err(|e| e.at(name))?;
                 error.scale(*lambda);
                 self.predictions.residual[index] = false;
             } else if zero || !counts {
                 error.fill(0.0);
             } else {
-                let predicted = network.prediction(&self.at, index).ok_or_else(|| Error::misuse("it has no prediction").at(name))?;
+                let predicted = network
+                    .prediction(&self.at, index)
+                    .ok_or_else(|| Error::misuse("it has no prediction").at(name))?;
                 error.set_difference(&self.state.values[of], predicted);
                 if self.settings.live {
                     self.predictions.residuals[index].copy_from(error);
                 }
             }
-            let driven = matches!(self.vertices[of].role, Role::Held | Role::Driven { .. } | Role::Masked);
+            let driven =
+                matches!(self.vertices[of].role, Role::Held | Role::Driven { .. } | Role::Masked);
             self.predictions.active[index] = counts && (self.predictions.residual[index] || driven);
             if let Some(weighted) = self.predictions.weighted.get_mut(index)
                 && !self.predictions.active[index]
             {
-                // Plain simulation pulls what is zero yet, too: nothing of the last batch may be left here.
+                // Plain simulation pulls what is zero yet, too: nothing of the last batch may be
+                // left here.
                 weighted.fill(0.0);
             }
             if driven && counts {
-                drive += prediction.precision * prediction.precision * self.predictions.errors[index].norm_squared();
+                drive += prediction.precision
+                    * prediction.precision
+                    * self.predictions.errors[index].norm_squared();
             }
         }
         self.run.drive = network.drive_norm().unwrap_or_else(|| drive.sqrt());

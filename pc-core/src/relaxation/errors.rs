@@ -18,7 +18,8 @@ impl<N: Network> Relaxation<N> {
             }
             self.evaluate_errors(network)?;
             let last = self.run.step >= self.run.steps;
-            let measured = self.watched() || last || matches!(self.schedule.rule, StepRule::Adaptive { .. });
+            let measured =
+                self.watched() || last || matches!(self.schedule.rule, StepRule::Adaptive { .. });
             if measured && self.note_energy(network) {
                 return Ok(self.diverge());
             }
@@ -65,7 +66,8 @@ impl<N: Network> Relaxation<N> {
         }
     }
 
-    /// Forward with the errors as offsets; then the errors of held and driven vertices follow from where it arrives.
+    /// Forward with the errors as offsets; then the errors of held and driven vertices follow from
+    /// where it arrives.
     fn evaluate_errors(&mut self, network: &mut N) -> Result<()> {
         let learns = self.learns_here();
         let pass = Forward {
@@ -97,7 +99,9 @@ impl<N: Network> Relaxation<N> {
                 _ => error.set_difference(&self.state.values[of], predicted),
             }
             if first && matches!(self.vertices[of].role, Role::Held | Role::Driven { .. }) {
-                drive += prediction.precision * prediction.precision * self.predictions.errors[index].norm_squared();
+                drive += prediction.precision
+                    * prediction.precision
+                    * self.predictions.errors[index].norm_squared();
             }
         }
         if first {
@@ -106,13 +110,21 @@ impl<N: Network> Relaxation<N> {
         Ok(())
     }
 
-    /// `e_i += gamma (-pi_i e_i + delta_i)` for every free vertex, with `delta` from one reverse traversal.
+    /// `e_i += gamma (-pi_i e_i + delta_i)` for every free vertex, with `delta` from one reverse
+    /// traversal.
     fn move_errors(&mut self, network: &N) {
         let rate = self.run.rate;
         let momentum = self.schedule.rule.momentum();
-        for vertex in network.topology().vertices().filter(|v| self.free[v.index()] && self.follows[v.index()]) {
-            let precision =
-                network.topology().predictions_of(vertex).first().map_or(1.0, |id| network.topology().prediction(*id).precision);
+        for vertex in network
+            .topology()
+            .vertices()
+            .filter(|v| self.free[v.index()] && self.follows[v.index()])
+        {
+            let precision = network
+                .topology()
+                .predictions_of(vertex)
+                .first()
+                .map_or(1.0, |id| network.topology().prediction(*id).precision);
             let displacement = &mut self.state.displacements[vertex.index()];
             if let Some(velocity) = &mut self.vertices[vertex.index()].velocity {
                 velocity.scale(momentum);
@@ -140,7 +152,13 @@ impl<N: Network> Relaxation<N> {
         }
         self.weigh_errors(network);
         let cotangents = self.predictions.cotangents();
-        let drives = Drives { cotangents, driven: &self.predictions.pull, forces: &self.free, weights: &[], arrivals: true };
+        let drives = Drives {
+            cotangents,
+            driven: &self.predictions.pull,
+            forces: &self.free,
+            weights: &[],
+            arrivals: true,
+        };
         self.run.pulled = true;
         network.reverse(&self.state, drives, None, &mut self.at)
     }

@@ -1,4 +1,5 @@
-//! Relaxation with predictions and Jacobians frozen at the start, in four evaluations of one linear recursion.
+//! Relaxation with predictions and Jacobians frozen at the start, in four evaluations of one linear
+//! recursion.
 
 use crate::{
     Error, Result,
@@ -80,7 +81,13 @@ impl<N: Network> Relaxation<N> {
             let which = if front { &self.predictions.changed } else { &self.predictions.counts };
             let still = front && !which.contains(&true);
             if !still {
-                network.pull(&self.state, cotangents, Want { predictions: which, forces: &self.free }, None, &mut self.at)?;
+                network.pull(
+                    &self.state,
+                    cotangents,
+                    Want { predictions: which, forces: &self.free },
+                    None,
+                    &mut self.at,
+                )?;
                 self.run.pulled = true;
             }
             if let Some(tolerance) = tolerance {
@@ -114,11 +121,18 @@ impl<N: Network> Relaxation<N> {
             let own = topology.predictions_of(vertex);
             let Some(first) = own.first() else { continue };
             let precision = topology.prediction(*first).precision;
-            // At gamma pi = 1 an error is forgotten at each step; else it goes on changing once the front has reached it.
+            // At gamma pi = 1 an error is forgotten at each step; else it goes on changing once the
+            // front has reached it.
             let forgets = rate * precision == 1.0 && momentum == 0.0 && own.len() == 1;
-            let children_changed = topology.children(vertex).iter().any(|(child, _)| self.predictions.changed[child.index()]);
+            let children_changed = topology
+                .children(vertex)
+                .iter()
+                .any(|(child, _)| self.predictions.changed[child.index()]);
             let changes = children_changed
-                || own.iter().any(|id| self.predictions.active[id.index()] && (!forgets || self.predictions.residual[id.index()]));
+                || own.iter().any(|id| {
+                    self.predictions.active[id.index()]
+                        && (!forgets || self.predictions.residual[id.index()])
+                });
             if front && !changes {
                 continue;
             }
@@ -141,7 +155,13 @@ impl<N: Network> Relaxation<N> {
                 }
             } else {
                 let error = &mut self.predictions.errors[first.index()];
-                N::Tensor::step_error(error, precision, network.force(&self.at, vertex), rate, velocity);
+                N::Tensor::step_error(
+                    error,
+                    precision,
+                    network.force(&self.at, vertex),
+                    rate,
+                    velocity,
+                );
             }
             for id in own {
                 reached[id.index()] = true;
@@ -163,7 +183,13 @@ impl<N: Network> Relaxation<N> {
         let cotangents = self.predictions.cotangents();
         let arrivals = !self.schedule.unmeasured || self.watched();
         let weights = &self.predictions.weights;
-        let drives = Drives { cotangents, driven: &self.predictions.pull, forces: &self.free, weights, arrivals };
+        let drives = Drives {
+            cotangents,
+            driven: &self.predictions.pull,
+            forces: &self.free,
+            weights,
+            arrivals,
+        };
         network.reverse(&self.state, drives, Some(&mut self.gradients), &mut self.at)?;
         self.run.step = self.run.steps;
         if !arrivals {
@@ -183,12 +209,20 @@ impl<N: Network> Relaxation<N> {
         Ok(())
     }
 
-    /// What the closed form comes to for these clamps; found anew only where other vertices are free.
+    /// What the closed form comes to for these clamps; found anew only where other vertices are
+    /// free.
     fn closed_form(&mut self, network: &N, required: bool) -> Result<Form> {
-        let known = self.closed_form.as_ref().filter(|known| known.free == self.free && known.counts == self.predictions.counts);
+        let known = self
+            .closed_form
+            .as_ref()
+            .filter(|known| known.free == self.free && known.counts == self.predictions.counts);
         if known.is_none() {
             let found = self.find_closed_form(network);
-            self.closed_form = Some(ClosedForm { free: self.free.clone(), counts: self.predictions.counts.clone(), found });
+            self.closed_form = Some(ClosedForm {
+                free: self.free.clone(),
+                counts: self.predictions.counts.clone(),
+                found,
+            });
         }
         match self.closed_form.as_ref().map(|known| &known.found) {
             Some(Ok((form, weights))) => {
@@ -201,12 +235,14 @@ impl<N: Network> Relaxation<N> {
         }
     }
 
-    /// One weight a prediction where one sweep does it, one a path length where paths of several lengths meet; else why it does not hold.
+    /// One weight a prediction where one sweep does it, one a path length where paths of several
+    /// lengths meet; else why it does not hold.
     fn find_closed_form(&self, network: &N) -> Result<(Form, Vec<f64>)> {
         let topology = network.topology();
         let can = network.abilities();
         let obstacle = |why: &str, vertex: VertexId| {
-            Err(Error::schedule(format!("the closed form does not hold here: {why}")).at(topology.name(vertex)))
+            Err(Error::schedule(format!("the closed form does not hold here: {why}"))
+                .at(topology.name(vertex)))
         };
         let mut common: Option<(f64, VertexId)> = None;
         for vertex in topology.vertices().filter(|&v| self.free[v.index()]) {
@@ -216,7 +252,10 @@ impl<N: Network> Relaxation<N> {
             let Some(first) = topology.predictions_of(vertex).first() else { continue };
             let precision = topology.prediction(*first).precision;
             if common.get_or_insert((precision, vertex)).0 != precision {
-                return obstacle("free vertices differ in precision, so they relax at different rates", vertex);
+                return obstacle(
+                    "free vertices differ in precision, so they relax at different rates",
+                    vertex,
+                );
             }
         }
         let rate = self.run.rate * common.map_or(1.0, |(precision, _)| precision);
@@ -231,21 +270,30 @@ impl<N: Network> Relaxation<N> {
             return Ok((Form::Sweep, vec![1.0; topology.predictions().len()]));
         }
         let lengths = self.path_lengths(topology);
-        let unique = lengths.iter().all(|lengths| lengths.iter().filter(|present| **present).count() <= 1);
+        let unique =
+            lengths.iter().all(|lengths| lengths.iter().filter(|present| **present).count() <= 1);
         if unique && can.traverse {
-            let weight = |of: VertexId| match lengths[of.index()].iter().position(|present| *present) {
-                Some(length) if self.free[of.index()] => tails[length],
-                _ => 1.0,
-            };
-            return Ok((Form::Sweep, topology.predictions().iter().map(|prediction| weight(prediction.of)).collect()));
+            let weight =
+                |of: VertexId| match lengths[of.index()].iter().position(|present| *present) {
+                    Some(length) if self.free[of.index()] => tails[length],
+                    _ => 1.0,
+                };
+            return Ok((
+                Form::Sweep,
+                topology.predictions().iter().map(|prediction| weight(prediction.of)).collect(),
+            ));
         }
         if !can.single || !can.repull {
-            return obstacle("paths of several lengths meet, and the network cannot be pulled vertex by vertex", first);
+            return obstacle(
+                "paths of several lengths meet, and the network cannot be pulled vertex by vertex",
+                first,
+            );
         }
         Ok((Form::Layers, tails))
     }
 
-    /// By vertex and length: whether a path of that many edges leads from it to a driven or held vertex, through free ones.
+    /// By vertex and length: whether a path of that many edges leads from it to a driven or held
+    /// vertex, through free ones.
     fn path_lengths(&self, topology: &Topology) -> Vec<Vec<bool>> {
         let depth = topology.depth().unwrap_or(0);
         let mut lengths = vec![vec![false; depth + 2]; topology.len()];
@@ -270,10 +318,13 @@ impl<N: Network> Relaxation<N> {
         lengths
     }
 
-    /// `e_i(T) = sum over k of P[Binomial(T, gamma) >= k] delta_i^(k)`: one pull per vertex and distinct path length.
+    /// `e_i(T) = sum over k of P[Binomial(T, gamma) >= k] delta_i^(k)`: one pull per vertex and
+    /// distinct path length.
     fn layers(&mut self, network: &mut N) -> Result<()> {
         let Predictions { errors, weights: tails, front, pull, active, .. } = &mut self.predictions;
-        if front.len() != errors.len() || front.first().map(Tensor::batch) != errors.first().map(Tensor::batch) {
+        if front.len() != errors.len()
+            || front.first().map(Tensor::batch) != errors.first().map(Tensor::batch)
+        {
             front.clone_from(errors);
         }
         // The errors of path length 0: of held and driven vertices.
@@ -290,9 +341,19 @@ impl<N: Network> Relaxation<N> {
                 break;
             }
             network.forget_pulls(&mut self.at);
-            network.pull(&self.state, front, Want { predictions: pull, forces: &self.free }, None, &mut self.at)?;
+            network.pull(
+                &self.state,
+                front,
+                Want { predictions: pull, forces: &self.free },
+                None,
+                &mut self.at,
+            )?;
             for (index, prediction) in network.topology().predictions().iter().enumerate() {
-                let force = if self.free[prediction.of.index()] { network.force(&self.at, prediction.of) } else { None };
+                let force = if self.free[prediction.of.index()] {
+                    network.force(&self.at, prediction.of)
+                } else {
+                    None
+                };
                 pull[index] = force.is_some();
                 if let Some(force) = force {
                     front[index].copy_from(force);
@@ -337,8 +398,8 @@ impl ClosedForm {
     }
 }
 
-/// `P[Binomial(steps, rate) >= k]` for `k` up to `depth + 1`, by the recursion that the errors themselves follow:
-/// `c_k(t + 1) = (1 - rate) c_k(t) + rate c_(k-1)(t)`, a sum of positive terms.
+/// `P[Binomial(steps, rate) >= k]` for `k` up to `depth + 1`, by the recursion that the errors
+/// themselves follow: `c_k(t + 1) = (1 - rate) c_k(t) + rate c_(k-1)(t)`, a sum of positive terms.
 fn binomial_tails(rate: f64, steps: usize, depth: usize) -> Vec<f64> {
     let mut tails = vec![0.0; depth + 2];
     tails[0] = 1.0;
@@ -358,7 +419,8 @@ mod tests {
     fn tails_are_those_of_the_binomial() {
         let (rate, steps) = (0.3_f64, 12_usize);
         let choose = |k: usize| (0..k).fold(1.0, |c, i| c * (steps - i) as f64 / (i + 1) as f64);
-        let mass = |k: usize| choose(k) * rate.powi(k as i32) * (1.0 - rate).powi((steps - k) as i32);
+        let mass =
+            |k: usize| choose(k) * rate.powi(k as i32) * (1.0 - rate).powi((steps - k) as i32);
         for (k, tail) in binomial_tails(rate, steps, 6).into_iter().enumerate() {
             let expected: f64 = (k..=steps).map(mass).sum();
             assert!((tail - expected).abs() < 1e-14, "k = {k}: {tail} is not {expected}");

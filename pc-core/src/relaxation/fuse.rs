@@ -28,7 +28,11 @@ impl<T> Losses<'_, T> {
 
 impl<T> fmt::Debug for Losses<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let driven = self.vertices.iter().enumerate().filter(|(_, plan)| matches!(plan.role, Role::Driven { .. }));
+        let driven = self
+            .vertices
+            .iter()
+            .enumerate()
+            .filter(|(_, plan)| matches!(plan.role, Role::Driven { .. }));
         f.debug_tuple("Losses").field(&driven.map(|(index, _)| index).collect::<Vec<_>>()).finish()
     }
 }
@@ -47,11 +51,15 @@ impl<N: Network> Relaxation<N> {
         let request = FusedSteps {
             state: &mut self.state,
             errors: &mut self.predictions.errors,
-            residuals: Residuals { tensors: &self.predictions.residuals, nonzero: &self.predictions.residual },
+            residuals: Residuals {
+                tensors: &self.predictions.residuals,
+                nonzero: &self.predictions.residual,
+            },
             counts: &self.predictions.counts,
             free: &self.free,
             losses: Losses { vertices: &self.vertices },
-            gradients: (self.schedule.learning == Learning::EveryStep).then_some(&mut self.gradients),
+            gradients: (self.schedule.learning == Learning::EveryStep)
+                .then_some(&mut self.gradients),
             steps,
             rate: self.run.rate,
             settings: self.settings,
@@ -63,7 +71,11 @@ impl<N: Network> Relaxation<N> {
     pub(super) fn fuse(&mut self, network: &mut N) -> Result<()> {
         let frozen = self.plan == Plan::Simulate;
         let left = self.run.steps.saturating_sub(self.run.step);
-        if !(self.plan == Plan::Live || frozen) || self.schedule.learning != Learning::AtEnd || left == 0 || !self.plain() {
+        if !(self.plan == Plan::Live || frozen)
+            || self.schedule.learning != Learning::AtEnd
+            || left == 0
+            || !self.plain()
+        {
             return Ok(());
         }
         let (request, at) = self.request(left);
@@ -71,7 +83,8 @@ impl<N: Network> Relaxation<N> {
         self.run.step += taken;
         if frozen {
             for (index, prediction) in network.topology().predictions().iter().enumerate() {
-                self.predictions.active[index] |= self.predictions.counts[index] && self.free[prediction.of.index()];
+                self.predictions.active[index] |=
+                    self.predictions.counts[index] && self.free[prediction.of.index()];
             }
         } else {
             self.touch_all(network);
@@ -79,10 +92,13 @@ impl<N: Network> Relaxation<N> {
         Ok(())
     }
 
-    /// The same where weights learn at every step: the one step from a learning event to the next, gradients included. Whether these are finite; none
-    /// where the network leaves the step to the engine, or it is the last one, after which nothing learns.
+    /// The same where weights learn at every step: the one step from a learning event to the next,
+    /// gradients included. Whether these are finite; none where the network leaves the step to the
+    /// engine, or it is the last one, after which nothing learns.
     pub(super) fn fuse_learning(&mut self, network: &mut N) -> Result<Option<bool>> {
-        let due = self.plan == Plan::Live && self.schedule.learning == Learning::EveryStep && self.run.step + 1 < self.run.steps;
+        let due = self.plan == Plan::Live
+            && self.schedule.learning == Learning::EveryStep
+            && self.run.step + 1 < self.run.steps;
         if !due || !self.plain() {
             return Ok(None);
         }

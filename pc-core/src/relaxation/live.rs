@@ -41,18 +41,29 @@ impl<N: Network> Relaxation<N> {
         }
     }
 
-    /// Finds the errors at the current states. False where numbers are no longer finite or the energy has passed its bound.
+    /// Finds the errors at the current states. False where numbers are no longer finite or the
+    /// energy has passed its bound.
     fn evaluate_live(&mut self, network: &mut N) -> Result<bool> {
         if self.run.step > 0 && self.plan != Plan::LiveLevels {
-            let residuals = Residuals { tensors: &self.predictions.residuals, nonzero: &self.predictions.residual };
+            let residuals = Residuals {
+                tensors: &self.predictions.residuals,
+                nonzero: &self.predictions.residual,
+            };
             let settings = Settings { learns: self.learns_here(), ..self.settings };
-            network.linearise(&self.state, settings, residuals, &mut self.predictions.errors, &mut self.at)?;
+            network.linearise(
+                &self.state,
+                settings,
+                residuals,
+                &mut self.predictions.errors,
+                &mut self.at,
+            )?;
             self.run.pulled = false;
             self.drive_losses(network)?;
         }
         let adaptive = matches!(self.schedule.rule, StepRule::Adaptive { .. });
         let measured = self.watched() || adaptive || self.run.step >= self.run.steps;
-        // Where weights learn at their level, levels that have learned may go where they will: each level's gradients are looked at instead.
+        // Where weights learn at their level, levels that have learned may go where they will: each
+        // level's gradients are looked at instead.
         if measured && self.note_energy(network) && self.schedule.learning != Learning::AtLevel {
             return Ok(false);
         }
@@ -62,7 +73,8 @@ impl<N: Network> Relaxation<N> {
         Ok(true)
     }
 
-    /// Whether the first thing asked of the linearisation at this step is known to be parameter gradients.
+    /// Whether the first thing asked of the linearisation at this step is known to be parameter
+    /// gradients.
     pub(super) fn learns_here(&self) -> bool {
         let last = self.run.step >= self.run.steps;
         match self.schedule.learning {
@@ -72,21 +84,37 @@ impl<N: Network> Relaxation<N> {
         }
     }
 
-    /// Where the last step did not lower the energy, takes part of it back (each time spending a step); else lets the rate grow.
+    /// Where the last step did not lower the energy, takes part of it back (each time spending a
+    /// step); else lets the rate grow.
     fn adapt(&mut self, network: &mut N, shrink: f64, growth: f64) -> Result<()> {
-        while self.run.step > 0 && !(self.run.energy.total() < self.run.last_energy) && self.run.step < self.run.steps {
+        while self.run.step > 0
+            && !(self.run.energy.total() < self.run.last_energy)
+            && self.run.step < self.run.steps
+        {
             let shorter = self.run.rate * shrink;
-            for (index, plan) in self.vertices.iter_mut().enumerate().filter(|(index, _)| self.state.moved[*index]) {
+            for (index, plan) in
+                self.vertices.iter_mut().enumerate().filter(|(index, _)| self.state.moved[*index])
+            {
                 if let (true, Some(velocity)) = (plan.role.moves(), &plan.velocity) {
                     self.state.displacements[index].axpy(shorter - self.run.rate, velocity);
-                    let (value, reference) = (&mut self.state.values[index], &self.state.references[index]);
+                    let (value, reference) =
+                        (&mut self.state.values[index], &self.state.references[index]);
                     value.set_sum(reference, &self.state.displacements[index]);
                 }
             }
             self.run.rate = shorter;
             self.run.step += 1;
-            let residuals = Residuals { tensors: &self.predictions.residuals, nonzero: &self.predictions.residual };
-            network.linearise(&self.state, self.settings, residuals, &mut self.predictions.errors, &mut self.at)?;
+            let residuals = Residuals {
+                tensors: &self.predictions.residuals,
+                nonzero: &self.predictions.residual,
+            };
+            network.linearise(
+                &self.state,
+                self.settings,
+                residuals,
+                &mut self.predictions.errors,
+                &mut self.at,
+            )?;
             self.run.pulled = false;
             self.drive_losses(network)?;
             if self.note_energy(network) {
@@ -106,7 +134,9 @@ impl<N: Network> Relaxation<N> {
         let edges = network.abilities().edges;
         for (index, prediction) in topology.predictions().iter().enumerate() {
             let of = prediction.of.index();
-            let Role::Driven { loss, lambda, value } = &mut self.vertices[of].role else { continue };
+            let Role::Driven { loss, lambda, value } = &mut self.vertices[of].role else {
+                continue;
+            };
             let changed = !edges || self.settings.may_change(prediction, &self.state.moved);
             if changed {
                 // Linearising has written 0 + 0 - change, as nothing else was said of this vertex.
@@ -130,7 +160,8 @@ impl<N: Network> Relaxation<N> {
         network.pull(&self.state, cotangents, want, None, &mut self.at)
     }
 
-    /// Linearises again at the same point, where a network's linearisation is used up by one pull and has had it.
+    /// Linearises again at the same point, where a network's linearisation is used up by one pull
+    /// and has had it.
     pub(super) fn renew(&mut self, network: &mut N) -> Result<()> {
         if !self.run.pulled || network.abilities().repull {
             return Ok(());
@@ -139,12 +170,28 @@ impl<N: Network> Relaxation<N> {
         if self.schedule.coordinates == Coordinates::Errors {
             let offsets = &self.state.displacements;
             let settings = Settings { learns: true, ..self.settings };
-            let pass = Forward { values: &mut self.state.values, follows: &self.follows, offsets, settings, sweep: None };
+            let pass = Forward {
+                values: &mut self.state.values,
+                follows: &self.follows,
+                offsets,
+                settings,
+                sweep: None,
+            };
             network.forward(pass, &mut self.at)
         } else if self.settings.live && self.run.step > 0 {
-            // The errors it writes are those there are, but for driven vertices, whose losses are taken anew.
-            let residuals = Residuals { tensors: &self.predictions.residuals, nonzero: &self.predictions.residual };
-            network.linearise(&self.state, self.settings, residuals, &mut self.predictions.errors, &mut self.at)?;
+            // The errors it writes are those there are, but for driven vertices, whose losses are
+            // taken anew.
+            let residuals = Residuals {
+                tensors: &self.predictions.residuals,
+                nonzero: &self.predictions.residual,
+            };
+            network.linearise(
+                &self.state,
+                self.settings,
+                residuals,
+                &mut self.predictions.errors,
+                &mut self.at,
+            )?;
             self.drive_losses(network)
         } else {
             network.refer(&self.state, self.settings, false, &mut self.at)
@@ -167,7 +214,8 @@ impl<N: Network> Relaxation<N> {
         }
         if converged {
             self.run.status = Status::Converged;
-            let measured = last || self.watched() || matches!(self.schedule.rule, StepRule::Adaptive { .. });
+            let measured =
+                last || self.watched() || matches!(self.schedule.rule, StepRule::Adaptive { .. });
             if !measured && self.note_energy(network) {
                 return Ok(self.diverge());
             }
@@ -208,14 +256,17 @@ impl<N: Network> Relaxation<N> {
         Ok(true)
     }
 
-    /// The weights into level `t` learn after `t` steps; a shared weight when the last of its levels has.
+    /// The weights into level `t` learn after `t` steps; a shared weight when the last of its
+    /// levels has.
     fn pull_at_level(&mut self, network: &mut N, last: bool) -> Result<bool> {
         let step = self.run.step;
         let by_level = self.plan == Plan::LiveLevels;
         let topology = network.topology();
-        let at_level = |index: usize| topology.level(topology.predictions()[index].of) == Some(step);
+        let at_level =
+            |index: usize| topology.level(topology.predictions()[index].of) == Some(step);
         for index in 0..self.predictions.pull.len() {
-            self.predictions.pull[index] = self.predictions.active[index] && (!by_level || at_level(index));
+            self.predictions.pull[index] =
+                self.predictions.active[index] && (!by_level || at_level(index));
         }
         self.weigh_errors(network);
         if !last {
@@ -226,12 +277,19 @@ impl<N: Network> Relaxation<N> {
             network.pull(&self.state, self.predictions.cotangents(), want, None, &mut self.at)?;
         }
         let topology = network.topology();
-        let at_level = |index: usize| topology.level(topology.predictions()[index].of) == Some(step);
+        let at_level =
+            |index: usize| topology.level(topology.predictions()[index].of) == Some(step);
         for index in 0..self.predictions.pull.len() {
             self.predictions.pull[index] = self.predictions.active[index] && at_level(index);
         }
         let want = Want { predictions: &self.predictions.pull, forces: &[] };
-        network.pull(&self.state, self.predictions.cotangents(), want, Some(&mut self.partial), &mut self.at)?;
+        network.pull(
+            &self.state,
+            self.predictions.cotangents(),
+            want,
+            Some(&mut self.partial),
+            &mut self.at,
+        )?;
         if !self.partial.is_finite() {
             return Ok(self.diverge());
         }
@@ -247,10 +305,16 @@ impl<N: Network> Relaxation<N> {
         let topology = network.topology();
         let mut any = false;
         for parameter in 0..self.partial.len() {
-            let uses = topology.predictions().iter().filter(|p| p.parameters.contains(&ParamId::new(parameter)));
+            let uses = topology
+                .predictions()
+                .iter()
+                .filter(|p| p.parameters.contains(&ParamId::new(parameter)));
             let turn = uses.filter_map(|p| topology.level(p.of)).max();
             if turn == Some(step) && self.partial.slots[parameter].defined {
-                std::mem::swap(&mut self.gradients.slots[parameter], &mut self.partial.slots[parameter]);
+                std::mem::swap(
+                    &mut self.gradients.slots[parameter],
+                    &mut self.partial.slots[parameter],
+                );
                 self.partial.slots[parameter].defined = false;
                 any = true;
             }
@@ -274,9 +338,10 @@ impl<N: Network> Relaxation<N> {
             let composed = self.compose_step(network, vertex);
             let force = network.force(&self.at, vertex);
             let (error, precision) = match network.topology().predictions_of(vertex).first() {
-                Some(id) if !composed && self.predictions.active[id.index()] => {
-                    (Some(&self.predictions.errors[id.index()]), network.topology().prediction(*id).precision)
-                }
+                Some(id) if !composed && self.predictions.active[id.index()] => (
+                    Some(&self.predictions.errors[id.index()]),
+                    network.topology().prediction(*id).precision,
+                ),
                 _ => (None, 1.0),
             };
             let VertexPlan { velocity, scratch, free_mask, .. } = &mut self.vertices[index];
@@ -296,21 +361,26 @@ impl<N: Network> Relaxation<N> {
             self.state.moved[index] = true;
             if let (Some((temperature, seed)), Some(noise)) = (self.schedule.temperature, scratch) {
                 noise.fill(0.0);
-                noise.add_normal((2.0 * rate * temperature).sqrt(), begin::stream(seed, self.run.draws, step + 1, vertex));
+                noise.add_normal(
+                    (2.0 * rate * temperature).sqrt(),
+                    begin::stream(seed, self.run.draws, step + 1, vertex),
+                );
                 if let Some(mask) = free_mask {
                     noise.multiply(mask);
                 }
                 self.state.displacements[index].axpy(1.0, noise);
-                self.state.values[index].set_sum(&self.state.references[index], &self.state.displacements[index]);
+                self.state.values[index]
+                    .set_sum(&self.state.references[index], &self.state.displacements[index]);
             }
         }
         if by_level {
             // Parents of the level that moved have not, so its errors are its displacements.
-            for vertex in
-                network.topology().vertices().filter(|&v| network.topology().level(v) == Some(step + 1) && self.state.moved[v.index()])
-            {
+            for vertex in network.topology().vertices().filter(|&v| {
+                network.topology().level(v) == Some(step + 1) && self.state.moved[v.index()]
+            }) {
                 for id in network.topology().predictions_of(vertex) {
-                    self.predictions.errors[id.index()].copy_from(&self.state.displacements[vertex.index()]);
+                    self.predictions.errors[id.index()]
+                        .copy_from(&self.state.displacements[vertex.index()]);
                     self.predictions.active[id.index()] = true;
                 }
             }
@@ -325,7 +395,9 @@ impl<N: Network> Relaxation<N> {
         for (index, prediction) in network.topology().predictions().iter().enumerate() {
             if self.predictions.counts[index] && !self.predictions.active[index] {
                 let moved = &self.state.moved;
-                self.predictions.active[index] = !edges || moved[prediction.of.index()] || self.settings.may_change(prediction, moved);
+                self.predictions.active[index] = !edges
+                    || moved[prediction.of.index()]
+                    || self.settings.may_change(prediction, moved);
             }
         }
     }

@@ -13,7 +13,8 @@ impl<N: Network> Relaxation<N> {
         let all = network.topology().predictions().iter().enumerate();
         let terms = all.filter_map(|(index, prediction)| {
             let driven = matches!(self.vertices[prediction.of.index()].role, Role::Driven { .. });
-            let counts = self.predictions.counts[index] && self.predictions.active[index] && !driven;
+            let counts =
+                self.predictions.counts[index] && self.predictions.active[index] && !driven;
             counts.then(|| (0.5 * prediction.precision, &self.predictions.errors[index]))
         });
         Energy { internal: N::Tensor::weighted_norms(terms), loss: self.loss_energy() }
@@ -21,7 +22,16 @@ impl<N: Network> Relaxation<N> {
 
     /// The part of the energy that driven vertices add.
     pub(super) fn loss_energy(&self) -> f64 {
-        self.vertices.iter().map(|plan| if let Role::Driven { lambda, value, .. } = &plan.role { lambda * value } else { 0.0 }).sum()
+        self.vertices
+            .iter()
+            .map(|plan| {
+                if let Role::Driven { lambda, value, .. } = &plan.role {
+                    lambda * value
+                } else {
+                    0.0
+                }
+            })
+            .sum()
     }
 
     /// Whether the energy has to be known at every step.
@@ -40,7 +50,12 @@ impl<N: Network> Relaxation<N> {
         if self.run.first_energy.is_nan() {
             self.run.first_energy = total;
         }
-        !total.is_finite() || self.schedule.stop.divergence.is_some_and(|factor| total > factor * self.run.first_energy)
+        !total.is_finite()
+            || self
+                .schedule
+                .stop
+                .divergence
+                .is_some_and(|factor| total > factor * self.run.first_energy)
     }
 
     /// Ends without gradients.
@@ -59,7 +74,10 @@ impl<N: Network> Relaxation<N> {
                 continue;
             }
             if self.compose_step(network, vertex) {
-                sum += self.vertices[vertex.index()].scratch.as_ref().map_or(0.0, Tensor::norm_squared);
+                sum += self.vertices[vertex.index()]
+                    .scratch
+                    .as_ref()
+                    .map_or(0.0, Tensor::norm_squared);
                 continue;
             }
             let (error, precision) = self.own_error(network, vertex);
@@ -79,8 +97,9 @@ impl<N: Network> Relaxation<N> {
         }
     }
 
-    /// Puts `force - sum pi e` together in the vertex's scratch, where it has one: masked vertices and those with several predictions.
-    /// False where there is none, and the step can be taken in one pass.
+    /// Puts `force - sum pi e` together in the vertex's scratch, where it has one: masked vertices
+    /// and those with several predictions. False where there is none, and the step can be taken in
+    /// one pass.
     pub(super) fn compose_step(&mut self, network: &N, vertex: VertexId) -> bool {
         let plan = &mut self.vertices[vertex.index()];
         let Some(step) = &mut plan.scratch else { return false };
@@ -90,7 +109,10 @@ impl<N: Network> Relaxation<N> {
         }
         for id in network.topology().predictions_of(vertex) {
             if self.predictions.active[id.index()] {
-                step.axpy(-network.topology().prediction(*id).precision, &self.predictions.errors[id.index()]);
+                step.axpy(
+                    -network.topology().prediction(*id).precision,
+                    &self.predictions.errors[id.index()],
+                );
             }
         }
         if let (Role::Masked, Some(mask)) = (&plan.role, &plan.free_mask) {
@@ -99,7 +121,8 @@ impl<N: Network> Relaxation<N> {
         true
     }
 
-    /// Brings `weighted = pi e` up to date where precisions are not all 1. Driven vertices' errors are weighted already.
+    /// Brings `weighted = pi e` up to date where precisions are not all 1. Driven vertices' errors
+    /// are weighted already.
     pub(super) fn weigh_errors(&mut self, network: &N) {
         if self.predictions.uniform {
             return;

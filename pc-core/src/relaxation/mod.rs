@@ -25,10 +25,11 @@ use crate::{
 use frozen::ClosedForm;
 use plan::Plan;
 
-/// A relaxation of one network by one schedule: a value that can be advanced from one learning event to the next, and begun again with the
-/// next batch in the memory of the last.
+/// A relaxation of one network by one schedule: a value that can be advanced from one learning
+/// event to the next, and begun again with the next batch in the memory of the last.
 ///
-/// The network is borrowed for each call only, so that between them its weights can be moved by whatever optimiser it belongs to.
+/// The network is borrowed for each call only, so that between them its weights can be moved by
+/// whatever optimiser it belongs to.
 ///
 /// # Example
 /// ```
@@ -137,7 +138,8 @@ struct Predictions<T> {
 }
 
 impl<T> Predictions<T> {
-    /// `pi e`, which is what is pulled back; [`Relaxation::weigh_errors`] has brought it up to date.
+    /// `pi e`, which is what is pulled back; [`Relaxation::weigh_errors`] has brought it up to
+    /// date.
     fn cotangents(&self) -> &[T] {
         if self.uniform { &self.errors } else { &self.weighted }
     }
@@ -193,15 +195,27 @@ impl<N: Network> Relaxation<N> {
         let uniform = topology.predictions().iter().all(|prediction| prediction.precision == 1.0);
         Ok(Self {
             settings: Settings {
-                live: schedule.linearisation == Linearise::Live && schedule.coordinates == Coordinates::States,
-                plastic: schedule.learning == Learning::EveryStep && schedule.coordinates == Coordinates::States,
+                live: schedule.linearisation == Linearise::Live
+                    && schedule.coordinates == Coordinates::States,
+                plastic: schedule.learning == Learning::EveryStep
+                    && schedule.coordinates == Coordinates::States,
                 learns: false,
             },
             plan,
             at: network.linearisation(),
-            state: State { values: Vec::new(), references: Vec::new(), displacements: Vec::new(), moved: vec![false; topology.len()] },
+            state: State {
+                values: Vec::new(),
+                references: Vec::new(),
+                displacements: Vec::new(),
+                moved: vec![false; topology.len()],
+            },
             vertices: (0..topology.len())
-                .map(|_| VertexPlan { role: Role::Free, velocity: None, scratch: None, free_mask: None })
+                .map(|_| VertexPlan {
+                    role: Role::Free,
+                    velocity: None,
+                    scratch: None,
+                    free_mask: None,
+                })
                 .collect(),
             predictions: Predictions {
                 errors: Vec::new(),
@@ -242,15 +256,20 @@ impl<N: Network> Relaxation<N> {
         })
     }
 
-    /// Runs to the next learning event, or to the end. At a learning event [`Relaxation::gradients`] holds what to learn from; gradients are
-    /// absent for weights whose turn it is not.
+    /// Runs to the next learning event, or to the end. At a learning event
+    /// [`Relaxation::gradients`] holds what to learn from; gradients are absent for weights whose
+    /// turn it is not.
     ///
     /// # Errors
     /// Before [`Relaxation::begin`]; what the framework reports.
     pub fn advance(&mut self, network: &mut N) -> Result<Event> {
         self.same_network(network)?;
         match self.run.phase {
-            Phase::Idle => return Err(Error::misuse("the relaxation has not begun: call `begin` with a batch first")),
+            Phase::Idle => {
+                return Err(Error::misuse(
+                    "the relaxation has not begun: call `begin` with a batch first",
+                ));
+            }
             Phase::Done => {
                 self.run.phase = Phase::Idle;
                 return self.outcome(network).map(Event::Finished);
@@ -260,7 +279,9 @@ impl<N: Network> Relaxation<N> {
         let learn = match self.plan {
             Plan::Live | Plan::LiveLevels => self.advance_live(network)?,
             Plan::Errors => self.advance_errors(network)?,
-            Plan::Simulate | Plan::Front | Plan::Layers { .. } | Plan::Sweep => self.advance_frozen(network)?,
+            Plan::Simulate | Plan::Front | Plan::Layers { .. } | Plan::Sweep => {
+                self.advance_frozen(network)?
+            }
         };
         if learn {
             if self.schedule.reduction == Reduction::Mean {
@@ -275,7 +296,8 @@ impl<N: Network> Relaxation<N> {
     /// Begins and advances to the end, leaving all gradients in [`Relaxation::gradients`].
     ///
     /// # Errors
-    /// A schedule whose weights move during relaxation, which needs [`Relaxation::train`]; as [`Relaxation::begin`] and [`Relaxation::advance`].
+    /// A schedule whose weights move during relaxation, which needs [`Relaxation::train`]; as
+    /// [`Relaxation::begin`] and [`Relaxation::advance`].
     pub fn run(&mut self, network: &mut N, clamps: &Clamps<N::Tensor>) -> Result<Outcome> {
         if self.schedule.learning == Learning::EveryStep {
             return Err(Error::schedule(format!(
@@ -292,8 +314,8 @@ impl<N: Network> Relaxation<N> {
         }
     }
 
-    /// Begins and advances to the end, calling `learn` at every learning event. For most optimisers it is one line:
-    /// `|network, gradients| optimiser.step(network.parameters_mut(), gradients)`.
+    /// Begins and advances to the end, calling `learn` at every learning event. For most optimisers
+    /// it is one line: `|network, gradients| optimiser.step(network.parameters_mut(), gradients)`.
     ///
     /// # Errors
     /// As [`Relaxation::begin`] and [`Relaxation::advance`]; what `learn` returns.
@@ -327,9 +349,13 @@ impl<N: Network> Relaxation<N> {
         &self.schedule
     }
 
-    /// How a frozen relaxation is computed, in words: what [`crate::Evaluation::Auto`] came to, once it has begun.
+    /// How a frozen relaxation is computed, in words: what [`crate::Evaluation::Auto`] came to,
+    /// once it has begun.
     pub fn evaluation(&self) -> &'static str {
-        self.closed_form.as_ref().and_then(|known| known.describe()).unwrap_or_else(|| self.plan.describe())
+        self.closed_form
+            .as_ref()
+            .and_then(|known| known.describe())
+            .unwrap_or_else(|| self.plan.describe())
     }
 
     /// The error of prediction `index`, as last evaluated.
@@ -337,7 +363,8 @@ impl<N: Network> Relaxation<N> {
         self.predictions.errors.get(index)
     }
 
-    /// The value of a vertex, as last evaluated: in a frozen relaxation the feed-forward prediction plus the error.
+    /// The value of a vertex, as last evaluated: in a frozen relaxation the feed-forward prediction
+    /// plus the error.
     pub fn value(&self, network: &N, vertex: VertexId) -> Option<N::Tensor> {
         let value = self.state.values.get(vertex.index())?;
         if self.plan.is_frozen()

@@ -34,21 +34,25 @@ pub struct Outcome {
     pub status: Status,
     /// The steps taken.
     pub steps: usize,
-    /// The energy at the end. Of a frozen relaxation it is that of the frozen, linear problem. In Z-IL simulated whole, levels that have learned
-    /// go on moving at rate 1, so that there it may be anything, even without bound; the gradients were read before.
+    /// The energy at the end. Of a frozen relaxation it is that of the frozen, linear problem. In
+    /// Z-IL simulated whole, levels that have learned go on moving at rate 1, so that there it may
+    /// be anything, even without bound; the gradients were read before.
     pub energy: Energy,
-    /// The norm of the energy's gradient in the free states, where it was measured (a tolerance was set).
+    /// The norm of the energy's gradient in the free states, where it was measured (a tolerance was
+    /// set).
     pub residual: Option<f64>,
     /// The energy before each step and after the last, where the schedule is traced.
     pub trace: Vec<f64>,
-    /// Fewer steps than the graph is deep were taken: some vertices had no error yet, so their weights learned nothing.
+    /// Fewer steps than the graph is deep were taken: some vertices had no error yet, so their
+    /// weights learned nothing.
     pub shallow: bool,
 }
 
 /// Where [`crate::Relaxation::advance`] has stopped.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// There are gradients to learn from, in [`crate::Relaxation::gradients`]. Move the weights, then advance again.
+    /// There are gradients to learn from, in [`crate::Relaxation::gradients`]. Move the weights,
+    /// then advance again.
     Learn,
     /// It is over.
     Finished(Outcome),

@@ -33,7 +33,11 @@ impl Plan {
         let can = network.abilities();
         let topology = network.topology();
         let name = schedule.name();
-        let missing = |what: &str| Err(Error::unsupported(format!("{name} needs a network that can {what}, and this one cannot")));
+        let missing = |what: &str| {
+            Err(Error::unsupported(format!(
+                "{name} needs a network that can {what}, and this one cannot"
+            )))
+        };
         let refuse = |why: &str| Err(Error::schedule(format!("{name}: {why}")));
 
         if schedule.learning == Learning::EveryStep && !can.plastic {
@@ -41,7 +45,10 @@ impl Plan {
         }
         if schedule.start == Start::Forward {
             topology.forward_order().map_err(|error| {
-                Error::schedule(format!("{name} starts from a forward pass, but {error}; start it elsewhere, with `Schedule::starting`"))
+                Error::schedule(format!(
+                    "{name} starts from a forward pass, but {error}; start it \
+                    elsewhere, with `Schedule::starting`"
+                ))
             })?;
         }
         match (schedule.linearisation, schedule.coordinates) {
@@ -56,9 +63,13 @@ impl Plan {
                     return Self::levels(network, schedule);
                 }
                 if schedule.evaluation == Evaluation::Front {
-                    return refuse("a front exists only while predictions are frozen, or level by level");
+                    return refuse(
+                        "a front exists only while predictions are frozen, or level by level",
+                    );
                 }
-                if matches!(schedule.rule, StepRule::Adaptive { .. }) && schedule.learning == Learning::EveryStep {
+                if matches!(schedule.rule, StepRule::Adaptive { .. })
+                    && schedule.learning == Learning::EveryStep
+                {
                     return refuse("an adaptive step needs an energy that only states change");
                 }
                 Ok(Plan::Live)
@@ -68,7 +79,10 @@ impl Plan {
                     return missing("traverse the whole net with offsets");
                 }
                 if !topology.is_acyclic() {
-                    return refuse("errors are coordinates only where the graph has an order, and this one is cyclic");
+                    return refuse(
+                        "errors are coordinates only where the graph has an order, and this one is \
+                         cyclic",
+                    );
                 }
                 if schedule.start != Start::Forward {
                     return refuse("it starts with zero errors, which is the forward pass");
@@ -76,13 +90,19 @@ impl Plan {
                 if schedule.learning != Learning::AtEnd {
                     return refuse("its weights learn at the end");
                 }
-                if let Some(vertex) = topology.vertices().find(|&v| topology.predictions_of(v).len() > 1) {
-                    return refuse("errors are coordinates only where each vertex has one prediction")
-                        .map_err(|e: Error| e.at(topology.name(vertex)));
+                if let Some(vertex) =
+                    topology.vertices().find(|&v| topology.predictions_of(v).len() > 1)
+                {
+                    return refuse(
+                        "errors are coordinates only where each vertex has one prediction",
+                    )
+                    .map_err(|e: Error| e.at(topology.name(vertex)));
                 }
                 Ok(Plan::Errors)
             }
-            (Linearise::Frozen, Coordinates::Errors) => refuse("errors as coordinates are live by nature"),
+            (Linearise::Frozen, Coordinates::Errors) => {
+                refuse("errors as coordinates are live by nature")
+            }
             (Linearise::Frozen, Coordinates::States) => Self::frozen(network, schedule),
         }
     }
@@ -91,14 +111,20 @@ impl Plan {
         let (topology, can, name) = (network.topology(), network.abilities(), schedule.name());
         if !can.edges || !can.single || !can.repull {
             return Err(Error::unsupported(format!(
-                "{name} needs a network that knows its edges and can be pulled vertex by vertex, again and again"
+                "{name} needs a network that knows its edges and can be pulled vertex by vertex, \
+                 again and again"
             )));
         }
         if !topology.is_acyclic() {
             return Err(Error::schedule(format!("{name}: a cyclic graph has no levels")));
         }
-        if schedule.start != Start::Forward || schedule.rule != StepRule::Plain || schedule.rate != 1.0 {
-            return Err(Error::schedule(format!("{name}: it is exact only from a forward start, with plain steps at rate 1")));
+        if schedule.start != Start::Forward
+            || schedule.rule != StepRule::Plain
+            || schedule.rate != 1.0
+        {
+            return Err(Error::schedule(format!(
+                "{name}: it is exact only from a forward start, with plain steps at rate 1"
+            )));
         }
         if schedule.unlevelled {
             return Ok(Plan::Live);
@@ -106,7 +132,8 @@ impl Plan {
         if let Some((parent, child)) = topology.unlevelled_edge() {
             let (parent, child) = (topology.name(parent), topology.name(child));
             return Err(Error::schedule(format!(
-                "{name} is exact only on a levelled graph, and the edge from `{parent}` to `{child}` spans more than one level: relax `graph.levelled()` instead"
+                "{name} is exact only on a levelled graph, and the edge from `{parent}` to \
+                 `{child}` spans more than one level: relax `graph.levelled()` instead"
             ))
             .at(parent));
         }
@@ -123,11 +150,15 @@ impl Plan {
             return refuse("noise needs live predictions");
         }
         if matches!(schedule.rule, StepRule::Adaptive { .. }) {
-            return refuse("a frozen relaxation does not descend an energy, so its step cannot adapt to one");
+            return refuse(
+                "a frozen relaxation does not descend an energy, so its step cannot adapt to one",
+            );
         }
         if schedule.steps == Steps::Depth {
             if !can.traverse {
-                return Err(Error::unsupported(format!("{name} needs a network that can be traversed whole, and this one cannot")));
+                return Err(Error::unsupported(format!(
+                    "{name} needs a network that can be traversed whole, and this one cannot"
+                )));
             }
             if !topology.is_acyclic() {
                 return refuse("a cyclic graph has no reverse sweep");
@@ -135,7 +166,9 @@ impl Plan {
             return Ok(Plan::Sweep);
         }
         let forward = schedule.start == Start::Forward;
-        let watched = schedule.trace || schedule.stop.tolerance.is_some() || schedule.stop.divergence.is_some();
+        let watched = schedule.trace
+            || schedule.stop.tolerance.is_some()
+            || schedule.stop.divergence.is_some();
         let obstacle = if !topology.is_acyclic() {
             Some("the graph is cyclic")
         } else if !forward {
@@ -154,11 +187,16 @@ impl Plan {
             None
         };
         match (schedule.evaluation, obstacle) {
-            (Evaluation::ClosedForm, Some(why)) => refuse(&format!("the closed form does not hold here: {why}")),
+            (Evaluation::ClosedForm, Some(why)) => {
+                refuse(&format!("the closed form does not hold here: {why}"))
+            }
             (Evaluation::ClosedForm, None) => Ok(Plan::Layers { required: true }),
             (Evaluation::Auto, None) => Ok(Plan::Layers { required: false }),
             (Evaluation::Front, _) if !can.single || !can.edges || !can.repull => {
-                Err(Error::unsupported(format!("{name} by the front needs a network that can be pulled vertex by vertex, again and again")))
+                Err(Error::unsupported(format!(
+                    "{name} by the front needs a network that can be pulled vertex by vertex, \
+                     again and again"
+                )))
             }
             (Evaluation::Front, _) => Ok(Plan::Front),
             (Evaluation::Auto, Some(_)) if can.single && can.edges && can.repull => Ok(Plan::Front),

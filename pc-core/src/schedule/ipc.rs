@@ -3,9 +3,10 @@
 use crate::{Learning, Result, Schedule, schedule::Steps};
 
 impl Schedule {
-    /// Incremental PC: at each of `steps` steps the states and the weights move together, from the same errors
-    /// (Salvatori et al. 2022). Every step is a learning event, so it needs [`crate::Relaxation::advance`] (or
-    /// [`crate::Relaxation::train`]) with an optimiser, whose rate is the weights' rate.
+    /// Incremental PC: at each of `steps` steps the states and the weights move together, from the
+    /// same errors (Salvatori et al. 2022). Every step is a learning event, so it needs
+    /// [`crate::Relaxation::advance`] (or [`crate::Relaxation::train`]) with an optimiser, whose
+    /// rate is the weights' rate.
     ///
     /// # Errors
     /// A rate that is not a positive number; zero steps.

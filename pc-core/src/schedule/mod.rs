@@ -12,8 +12,9 @@ use crate::{Error, Result};
 
 /// A rule: where relaxation starts, what it moves and how, when weights learn and when it stops.
 ///
-/// The named rules of the papers are constructors of this one type; every choice can be changed afterwards, and a combination that makes no
-/// sense is refused by the relaxation with an error that says why.
+/// The named rules of the papers are constructors of this one type; every choice can be changed
+/// afterwards, and a combination that makes no sense is refused by the relaxation with an error
+/// that says why.
 ///
 /// | constructor | predictions | coordinates | weights learn | exact? |
 /// |---|---|---|---|---|
@@ -66,7 +67,8 @@ pub enum Start {
         /// The seed.
         seed: u64,
     },
-    /// Where the relaxation before left them; at their predictions the first time, or when the batch size changes.
+    /// Where the relaxation before left them; at their predictions the first time, or when the
+    /// batch size changes.
     Carried,
 }
 
@@ -96,8 +98,8 @@ pub enum StepRule {
     Plain,
     /// `u <- m u + g`, `v += gamma u`.
     Momentum(f64),
-    /// Plain, but a step after which the energy has not fallen is shortened by `shrink` (taken back in part) and the rate with it; after one that
-    /// lowered the energy the rate grows by `growth`.
+    /// Plain, but a step after which the energy has not fallen is shortened by `shrink` (taken back
+    /// in part) and the rate with it; after one that lowered the energy the rate grows by `growth`.
     Adaptive {
         /// Factor below 1.
         shrink: f64,
@@ -135,7 +137,8 @@ pub(crate) enum Steps {
 /// When to stop before the steps are spent.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Stop {
-    /// Converged when the norm of the energy's gradient in the states is at most this, relative to the norm of the drive.
+    /// Converged when the norm of the energy's gradient in the states is at most this, relative to
+    /// the norm of the drive.
     pub(crate) tolerance: Option<f64>,
     /// Diverged when the energy exceeds this many times its starting value.
     pub(crate) divergence: Option<f64>,
@@ -150,11 +153,13 @@ pub enum Evaluation {
     Simulate,
     /// Only vertices that an error has reached and whose children's errors still change.
     Front,
-    /// No steps at all: each error is a binomially weighted sum of backprop's, by path length. Refused where it does not hold.
+    /// No steps at all: each error is a binomially weighted sum of backprop's, by path length.
+    /// Refused where it does not hold.
     ClosedForm,
 }
 
-/// How the gradients of the samples in a batch become one. States are never divided by the batch size.
+/// How the gradients of the samples in a batch become one. States are never divided by the batch
+/// size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reduction {
     /// Their sum.
@@ -166,10 +171,14 @@ pub enum Reduction {
 impl Schedule {
     fn base(name: &'static str, rate: f64, steps: Steps) -> Result<Self> {
         if !(rate > 0.0 && rate.is_finite()) {
-            return Err(Error::schedule(format!("{name}: the rate must be a positive number, not {rate}")));
+            return Err(Error::schedule(format!(
+                "{name}: the rate must be a positive number, not {rate}"
+            )));
         }
         if steps == Steps::Count(0) {
-            return Err(Error::schedule(format!("{name}: zero steps would relax nothing; ask for at least one")));
+            return Err(Error::schedule(format!(
+                "{name}: zero steps would relax nothing; ask for at least one"
+            )));
         }
         Ok(Self::unchecked(name, rate, steps))
     }
@@ -194,7 +203,8 @@ impl Schedule {
         }
     }
 
-    /// Takes no steps: weights learn from the errors at the start. For measuring what relaxation adds.
+    /// Takes no steps: weights learn from the errors at the start. For measuring what relaxation
+    /// adds.
     #[must_use]
     pub fn unrelaxed(mut self) -> Self {
         self.steps = Steps::Count(0);
@@ -221,57 +231,73 @@ impl Schedule {
     /// Outside `[0, 1)`.
     pub fn with_momentum(mut self, momentum: f64) -> Result<Self> {
         if !(0.0..1.0).contains(&momentum) {
-            return Err(Error::schedule(format!("{}: momentum must be in [0, 1), not {momentum}", self.name)));
+            return Err(Error::schedule(format!(
+                "{}: momentum must be in [0, 1), not {momentum}",
+                self.name
+            )));
         }
         self.rule = StepRule::Momentum(momentum);
         Ok(self)
     }
 
-    /// Halves a step (and the rate) after which the energy has not fallen, and lets the rate grow by a tenth after one that lowered it.
+    /// Halves a step (and the rate) after which the energy has not fallen, and lets the rate grow
+    /// by a tenth after one that lowered it.
     #[must_use]
     pub fn adaptive(mut self) -> Self {
         self.rule = StepRule::Adaptive { shrink: 0.5, growth: 1.1 };
         self
     }
 
-    /// Stops when the norm of the energy's gradient in the states has fallen to `tolerance` times the norm of the drive (the errors of held and
-    /// driven vertices at the start).
+    /// Stops when the norm of the energy's gradient in the states has fallen to `tolerance` times
+    /// the norm of the drive (the errors of held and driven vertices at the start).
     ///
     /// # Errors
     /// Where it is not a positive number.
     pub fn until(mut self, tolerance: f64) -> Result<Self> {
         if !(tolerance > 0.0 && tolerance.is_finite()) {
-            return Err(Error::schedule(format!("{}: the tolerance must be a positive number, not {tolerance}", self.name)));
+            return Err(Error::schedule(format!(
+                "{}: the tolerance must be a positive number, not {tolerance}",
+                self.name
+            )));
         }
         self.stop.tolerance = Some(tolerance);
         Ok(self)
     }
 
-    /// Stops as diverged when the energy exceeds `factor` times its starting value. Numbers that are not finite always do.
+    /// Stops as diverged when the energy exceeds `factor` times its starting value. Numbers that
+    /// are not finite always do.
     ///
     /// # Errors
     /// Where the factor is not above 1.
     pub fn diverged_beyond(mut self, factor: f64) -> Result<Self> {
         if !(factor > 1.0) {
-            return Err(Error::schedule(format!("{}: the divergence factor must be above 1, not {factor}", self.name)));
+            return Err(Error::schedule(format!(
+                "{}: the divergence factor must be above 1, not {factor}",
+                self.name
+            )));
         }
         self.stop.divergence = Some(factor);
         Ok(self)
     }
 
-    /// Adds noise to every step, `sqrt(2 gamma temperature)` times a normal draw: Langevin sampling of `exp(-F / temperature)`.
+    /// Adds noise to every step, `sqrt(2 gamma temperature)` times a normal draw: Langevin sampling
+    /// of `exp(-F / temperature)`.
     ///
     /// # Errors
     /// Where the temperature is not a positive number.
     pub fn with_noise(mut self, temperature: f64, seed: u64) -> Result<Self> {
         if !(temperature > 0.0 && temperature.is_finite()) {
-            return Err(Error::schedule(format!("{}: the temperature must be a positive number, not {temperature}", self.name)));
+            return Err(Error::schedule(format!(
+                "{}: the temperature must be a positive number, not {temperature}",
+                self.name
+            )));
         }
         self.temperature = Some((temperature, seed));
         Ok(self)
     }
 
-    /// Says whether the loss is a sum over the batch (as it is unless said) or a mean. Gradients are divided, states never.
+    /// Says whether the loss is a sum over the batch (as it is unless said) or a mean. Gradients
+    /// are divided, states never.
     #[must_use]
     pub fn reduced_by(mut self, reduction: Reduction) -> Self {
         self.reduction = reduction;
@@ -285,15 +311,18 @@ impl Schedule {
         self
     }
 
-    /// Leaves the energy at the end of a frozen relaxation unmeasured: [`crate::Energy::internal`] is NaN, and numbers that are not finite go on into the
-    /// gradients, as in backprop. Measuring reads every error once more, and keeps all of them in memory where one sweep would let them go.
+    /// Leaves the energy at the end of a frozen relaxation unmeasured: [`crate::Energy::internal`]
+    /// is NaN, and numbers that are not finite go on into the gradients, as in backprop. Measuring
+    /// reads every error once more, and keeps all of them in memory where one sweep would let them
+    /// go.
     #[must_use]
     pub fn unmeasured(mut self) -> Self {
         self.unmeasured = true;
         self
     }
 
-    /// Lets Z-IL run on a graph that is not levelled, where it does **not** give backprop's gradients. For showing just that.
+    /// Lets Z-IL run on a graph that is not levelled, where it does **not** give backprop's
+    /// gradients. For showing just that.
     #[must_use]
     pub fn even_unlevelled(mut self) -> Self {
         self.unlevelled = true;

@@ -3,12 +3,13 @@
 use crate::{Result, Schedule, schedule::Steps};
 
 impl Schedule {
-    /// Standard PC (inference learning): live predictions; `steps` synchronous steps
-    /// `v_i <- v_i + gamma (-pi_i e_i + sum_j J_ji^T pi_j e_j)` from the feed-forward values; then the weights learn from the errors
-    /// next to them (Whittington and Bogacz 2017). Add [`Schedule::until`] to stop at an equilibrium instead.
+    /// Standard PC (inference learning): live predictions; `steps` synchronous steps `v_i <- v_i +
+    /// gamma (-pi_i e_i + sum_j J_ji^T pi_j e_j)` from the feed-forward values; then the weights
+    /// learn from the errors next to them (Whittington and Bogacz 2017). Add [`Schedule::until`] to
+    /// stop at an equilibrium instead.
     ///
-    /// Not backprop, by design. With few steps or a small rate its gradients point nearly where backprop's do but are much
-    /// smaller far from the output: compare cosines *and* norms.
+    /// Not backprop, by design. With few steps or a small rate its gradients point nearly where
+    /// backprop's do but are much smaller far from the output: compare cosines *and* norms.
     ///
     /// # Errors
     /// A rate that is not a positive number; zero steps.

@@ -1,8 +1,10 @@
-//! Networks that can do less than a host graph: what they lack is refused or worked around, with the same numbers.
+//! Networks that can do less than a host graph: what they lack is refused or worked around, with
+//! the same numbers.
 
 use pc_core::{
-    Abilities, Clamps, Drives, ErrorKind, Evaluation, Forward, Gradients, Graph, GraphLinearisation, Network, Relaxation, Residuals,
-    Result, Schedule, Settings, State, Topology, VertexId, Want,
+    Abilities, Clamps, Drives, ErrorKind, Evaluation, Forward, Gradients, Graph,
+    GraphLinearisation, Network, Relaxation, Residuals, Result, Schedule, Settings, State,
+    Topology, VertexId, Want,
     host::{Activation, HostLayers, HostTensor, Init},
 };
 
@@ -10,7 +12,8 @@ use crate::common::{Numbers, close};
 
 type T = HostTensor<f64>;
 
-/// A graph that admits to less, and minds: without `repull` a linearisation is good for one pull, as a framework's autograd graph is.
+/// A graph that admits to less, and minds: without `repull` a linearisation is good for one pull,
+/// as a framework's autograd graph is.
 #[derive(Debug)]
 struct Limited {
     graph: Graph<T>,
@@ -21,7 +24,10 @@ struct Limited {
 impl Limited {
     fn use_up(&mut self) -> Result<()> {
         if std::mem::replace(&mut self.pulled, true) && !self.abilities.repull {
-            return Err(pc_core::Error::new(ErrorKind::Backend, "pulled twice at one linearisation"));
+            return Err(pc_core::Error::new(
+                ErrorKind::Backend,
+                "pulled twice at one linearisation",
+            ));
         }
         Ok(())
     }
@@ -47,7 +53,13 @@ impl Network for Limited {
         self.pulled = false;
         self.graph.forward(pass, into)
     }
-    fn refer(&mut self, state: &State<T>, settings: Settings, after_forward: bool, into: &mut GraphLinearisation<T>) -> Result<()> {
+    fn refer(
+        &mut self,
+        state: &State<T>,
+        settings: Settings,
+        after_forward: bool,
+        into: &mut GraphLinearisation<T>,
+    ) -> Result<()> {
         self.pulled &= after_forward;
         self.graph.refer(state, settings, after_forward, into)
     }
@@ -106,7 +118,8 @@ fn graph() -> (Graph<T>, Clamps<T>) {
     let k = b.dense("k", h, 5, Activation::Tanh, &mut init).unwrap();
     let y = b.dense("y", k, 2, Activation::Identity, &mut init).unwrap();
     let mut numbers = Numbers::new(5);
-    let clamps = Clamps::new().hold(x, numbers.tensor(&[2, 3], 1.0)).hold(y, numbers.tensor(&[2, 2], 1.0));
+    let clamps =
+        Clamps::new().hold(x, numbers.tensor(&[2, 3], 1.0)).hold(y, numbers.tensor(&[2, 2], 1.0));
     (b.build().unwrap(), clamps)
 }
 
@@ -141,7 +154,10 @@ fn a_network_that_is_pulled_once_is_linearised_anew() {
         close(&schedule.to_string(), &flat(found.gradients()), &flat(expected.gradients()), 1e-14);
     }
     let limited = Limited { graph: graph().0, abilities, pulled: false };
-    for schedule in [Schedule::zil(), Schedule::fixed_prediction(0.3, 7).unwrap().evaluated_by(Evaluation::Front)] {
+    for schedule in [
+        Schedule::zil(),
+        Schedule::fixed_prediction(0.3, 7).unwrap().evaluated_by(Evaluation::Front),
+    ] {
         assert_eq!(Relaxation::new(&limited, schedule).unwrap_err().kind(), ErrorKind::Unsupported);
     }
 }
@@ -151,7 +167,12 @@ fn a_network_that_cannot_predict_anew_takes_frozen_rules_only() {
     let mut abilities = Abilities::ALL;
     (abilities.predict, abilities.plastic) = (false, false);
     let mut limited = Limited { graph: graph().0, abilities, pulled: false };
-    for schedule in [Schedule::standard(0.1, 9).unwrap(), Schedule::zil(), Schedule::epc(0.1, 9).unwrap(), Schedule::ipc(0.1, 9).unwrap()] {
+    for schedule in [
+        Schedule::standard(0.1, 9).unwrap(),
+        Schedule::zil(),
+        Schedule::epc(0.1, 9).unwrap(),
+        Schedule::ipc(0.1, 9).unwrap(),
+    ] {
         let error = Relaxation::new(&limited, schedule).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
     }

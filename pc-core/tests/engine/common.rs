@@ -7,7 +7,8 @@ use pc_core::{
 
 /// A tensor of these numbers.
 pub(crate) fn tensor<F: Element>(shape: &[usize], values: &[f64]) -> HostTensor<F> {
-    HostTensor::new(shape, values.iter().map(|x| F::of(*x)).collect()).expect("as many numbers as the shape holds")
+    HostTensor::new(shape, values.iter().map(|x| F::of(*x)).collect())
+        .expect("as many numbers as the shape holds")
 }
 
 /// A small generator (xorshift), so that tests need no crate for it and repeat to the bit.
@@ -39,7 +40,10 @@ impl Numbers {
 /// The largest absolute difference; NaN where any is.
 pub(crate) fn distance(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len(), "lists of different length");
-    a.iter().zip(b).map(|(x, y)| (x - y).abs()).fold(0.0, |m: f64, x| if x > m || x.is_nan() { x } else { m })
+    a.iter()
+        .zip(b)
+        .map(|(x, y)| (x - y).abs())
+        .fold(0.0, |m: f64, x| if x > m || x.is_nan() { x } else { m })
 }
 
 #[track_caller]
@@ -48,7 +52,8 @@ pub(crate) fn close(what: &str, found: &[f64], expected: &[f64], tolerance: f64)
     assert!(worst <= tolerance, "{what}: off by {worst:e}, more than {tolerance:e}");
 }
 
-/// `mu = f(sum_k W_k v_k)` of any number of parents, by loops, with no `change` of its own: the engine's default path.
+/// `mu = f(sum_k W_k v_k)` of any number of parents, by loops, with no `change` of its own: the
+/// engine's default path.
 pub(crate) struct Plain {
     pub(crate) parents: usize,
     pub(crate) tanh: bool,
@@ -60,7 +65,9 @@ impl Plain {
         for k in 0..self.parents {
             let (w, x) = (at.parameter(k), at.value(k));
             let width = w.dims()[1];
-            sum += (0..width).map(|j| w.data()[row * width + j] * x.data()[sample * width + j]).fold(F::zero(), |s, x| s + x);
+            sum += (0..width)
+                .map(|j| w.data()[row * width + j] * x.data()[sample * width + j])
+                .fold(F::zero(), |s, x| s + x);
         }
         sum
     }
@@ -82,7 +89,12 @@ impl<F: Element> Vertex<HostTensor<F>> for Plain {
         self.parents
     }
 
-    fn predict(&self, at: &Inputs<'_, HostTensor<F>>, _cache: &mut Cache<HostTensor<F>>, output: &mut HostTensor<F>) -> Result<()> {
+    fn predict(
+        &self,
+        at: &Inputs<'_, HostTensor<F>>,
+        _cache: &mut Cache<HostTensor<F>>,
+        output: &mut HostTensor<F>,
+    ) -> Result<()> {
         let width = output.dims()[1];
         for index in 0..output.data().len() {
             let a = self.pre(at, index / width, index % width);
@@ -109,13 +121,15 @@ impl<F: Element> Vertex<HostTensor<F>> for Plain {
             for n in 0..batch {
                 for i in 0..height {
                     let a = self.pre(at, n, i);
-                    let u = cotangent.data()[n * height + i] * if self.tanh { F::one() - a.tanh().powi(2) } else { F::one() };
+                    let u = cotangent.data()[n * height + i]
+                        * if self.tanh { F::one() - a.tanh().powi(2) } else { F::one() };
                     for j in 0..width {
                         if let Some(force) = pulled.force(k) {
                             force.data_mut()[n * width + j] += u * w.data()[i * width + j];
                         }
                         if let Some(gradient) = pulled.gradient(k) {
-                            gradient.data_mut()[i * width + j] += scale * u * x.data()[n * width + j];
+                            gradient.data_mut()[i * width + j] +=
+                                scale * u * x.data()[n * width + j];
                         }
                     }
                 }

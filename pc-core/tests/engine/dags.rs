@@ -1,7 +1,9 @@
-//! Random DAGs with branches, skips, shared parameters and several outputs: every exact rule against a program of its own.
+//! Random DAGs with branches, skips, shared parameters and several outputs: every exact rule
+//! against a program of its own.
 
 use pc_core::{
-    Clamps, Evaluation, Gradients, Graph, ParamId, Relaxation, Schedule, SquaredError, Tensor, VertexId,
+    Clamps, Evaluation, Gradients, Graph, ParamId, Relaxation, Schedule, SquaredError, Tensor,
+    VertexId,
     host::{Element, HostTensor},
 };
 use proptest::prelude::*;
@@ -11,7 +13,8 @@ use crate::common::{Numbers, Plain, tensor};
 const WIDTH: usize = 3;
 const BATCH: usize = 2;
 
-/// One vertex: the vertices it is predicted from, the weight of each edge, and whether through tanh.
+/// One vertex: the vertices it is predicted from, the weight of each edge, and whether through
+/// tanh.
 #[derive(Clone, Debug)]
 struct Drawn {
     parents: Vec<usize>,
@@ -31,18 +34,29 @@ struct Dag {
 
 fn dag() -> impl Strategy<Value = Dag> {
     let vertex = (proptest::collection::vec((0.0..1.0_f64, 0.0..1.0_f64), 1..=3), any::<bool>());
-    (1..=2_usize, proptest::collection::vec(vertex, 2..=7), 1..=6_usize, any::<u32>(), proptest::collection::vec(0.0..1.0_f64, 0..=2))
+    (
+        1..=2_usize,
+        proptest::collection::vec(vertex, 2..=7),
+        1..=6_usize,
+        any::<u32>(),
+        proptest::collection::vec(0.0..1.0_f64, 0..=2),
+    )
         .prop_map(|(roots, vertices, weights, seed, taps)| {
             let pick = |share: f64, count: usize| ((share * count as f64) as usize).min(count - 1);
             let mut drawn = Vec::new();
             for (k, (edges, tanh)) in vertices.into_iter().enumerate() {
-                // Shares of the vertices before; squared, so that near ones are likelier and graphs get deep.
-                let parents: Vec<usize> = edges.iter().map(|(share, _)| roots + k - 1 - pick(share * share, roots + k)).collect();
+                // Shares of the vertices before; squared, so that near ones are likelier and graphs
+                // get deep.
+                let parents: Vec<usize> = edges
+                    .iter()
+                    .map(|(share, _)| roots + k - 1 - pick(share * share, roots + k))
+                    .collect();
                 let weights = edges.iter().map(|(_, share)| pick(*share, weights)).collect();
                 drawn.push(Drawn { parents, weights, tanh });
             }
             let count = drawn.len();
-            let mut tapped: Vec<usize> = taps.into_iter().map(|share| roots + pick(share, count)).collect();
+            let mut tapped: Vec<usize> =
+                taps.into_iter().map(|share| roots + pick(share, count)).collect();
             tapped.sort_unstable();
             tapped.dedup();
             Dag { roots, drawn, weights, tapped, seed: u64::from(seed) }
@@ -59,7 +73,9 @@ impl Dag {
 
     /// The vertices that a loss reads: those without children, and the tapped.
     fn outputs(&self) -> Vec<usize> {
-        (self.roots..self.roots + self.drawn.len()).filter(|&v| !self.has_children(v) || self.tapped.contains(&v)).collect()
+        (self.roots..self.roots + self.drawn.len())
+            .filter(|&v| !self.has_children(v) || self.tapped.contains(&v))
+            .collect()
     }
 
     fn numbers(&self) -> (Lists, Lists, Lists) {
@@ -80,11 +96,14 @@ impl Dag {
             for (parent, w) in d.parents.iter().zip(&d.weights) {
                 for n in 0..BATCH {
                     for i in 0..WIDTH {
-                        a[n * WIDTH + i] += (0..WIDTH).map(|j| weights[*w][i * WIDTH + j] * values[*parent][n * WIDTH + j]).sum::<f64>();
+                        a[n * WIDTH + i] += (0..WIDTH)
+                            .map(|j| weights[*w][i * WIDTH + j] * values[*parent][n * WIDTH + j])
+                            .sum::<f64>();
                     }
                 }
             }
-            let slope = a.iter().map(|a| if d.tanh { 1.0 - a.tanh().powi(2) } else { 1.0 }).collect();
+            let slope =
+                a.iter().map(|a| if d.tanh { 1.0 - a.tanh().powi(2) } else { 1.0 }).collect();
             values.push(a.into_iter().map(|a| if d.tanh { a.tanh() } else { a }).collect());
             slopes.push(slope);
         }
@@ -102,8 +121,10 @@ impl Dag {
                 for n in 0..BATCH {
                     for i in 0..WIDTH {
                         for j in 0..WIDTH {
-                            gradients[*w][i * WIDTH + j] += u[n * WIDTH + i] * values[*parent][n * WIDTH + j];
-                            adjoint[*parent][n * WIDTH + j] += weights[*w][i * WIDTH + j] * u[n * WIDTH + i];
+                            gradients[*w][i * WIDTH + j] +=
+                                u[n * WIDTH + i] * values[*parent][n * WIDTH + j];
+                            adjoint[*parent][n * WIDTH + j] +=
+                                weights[*w][i * WIDTH + j] * u[n * WIDTH + i];
                         }
                     }
                 }
@@ -115,9 +136,13 @@ impl Dag {
     fn graph<F: Element>(&self) -> (Graph<HostTensor<F>>, Clamps<HostTensor<F>>) {
         let (weights, inputs, targets) = self.numbers();
         let mut b = Graph::builder();
-        let ids: Vec<ParamId> =
-            weights.iter().enumerate().map(|(k, w)| b.parameter(&format!("w{k}"), tensor(&[WIDTH, WIDTH], w)).unwrap()).collect();
-        let mut vertices: Vec<VertexId> = (0..self.roots).map(|k| b.input(&format!("x{k}"), &[WIDTH]).unwrap()).collect();
+        let ids: Vec<ParamId> = weights
+            .iter()
+            .enumerate()
+            .map(|(k, w)| b.parameter(&format!("w{k}"), tensor(&[WIDTH, WIDTH], w)).unwrap())
+            .collect();
+        let mut vertices: Vec<VertexId> =
+            (0..self.roots).map(|k| b.input(&format!("x{k}"), &[WIDTH]).unwrap()).collect();
         let mut clamps = Clamps::new();
         for (vertex, input) in vertices.iter().zip(&inputs) {
             clamps = clamps.hold(*vertex, tensor(&[BATCH, WIDTH], input));
@@ -144,7 +169,10 @@ impl Dag {
 }
 
 fn flat<F: Element>(gradients: &Gradients<HostTensor<F>>) -> Vec<Vec<f64>> {
-    gradients.iter().map(|(_, g)| g.map_or_else(|| vec![0.0; WIDTH * WIDTH], Tensor::to_vec)).collect()
+    gradients
+        .iter()
+        .map(|(_, g)| g.map_or_else(|| vec![0.0; WIDTH * WIDTH], Tensor::to_vec))
+        .collect()
 }
 
 /// The largest difference over the largest gradient, parameter by parameter.
@@ -157,7 +185,11 @@ fn difference(found: &[Vec<f64>], expected: &[Vec<f64>]) -> f64 {
     relative.fold(0.0, |m: f64, x| if x > m || x.is_nan() { x } else { m })
 }
 
-fn gradients_of<F: Element>(graph: &mut Graph<HostTensor<F>>, clamps: &Clamps<HostTensor<F>>, schedule: Schedule) -> Vec<Vec<f64>> {
+fn gradients_of<F: Element>(
+    graph: &mut Graph<HostTensor<F>>,
+    clamps: &Clamps<HostTensor<F>>,
+    schedule: Schedule,
+) -> Vec<Vec<f64>> {
     let mut relaxation = Relaxation::new(graph, schedule).unwrap();
     relaxation.run(graph, clamps).unwrap();
     flat(relaxation.gradients())
@@ -167,8 +199,14 @@ fn exact<F: Element>(dag: &Dag, tolerance: f64) -> Result<(), TestCaseError> {
     let expected = dag.backprop();
     let (mut graph, clamps) = dag.graph::<F>();
     let depth = graph.topology().depth().unwrap().max(1);
-    let fixed = |evaluation| Schedule::fixed_prediction(1.0, depth).unwrap().evaluated_by(evaluation);
-    for schedule in [fixed(Evaluation::Simulate), fixed(Evaluation::Front), fixed(Evaluation::ClosedForm), Schedule::backprop()] {
+    let fixed =
+        |evaluation| Schedule::fixed_prediction(1.0, depth).unwrap().evaluated_by(evaluation);
+    for schedule in [
+        fixed(Evaluation::Simulate),
+        fixed(Evaluation::Front),
+        fixed(Evaluation::ClosedForm),
+        Schedule::backprop(),
+    ] {
         let found = gradients_of(&mut graph, &clamps, schedule.clone());
         let off = difference(&found, &expected);
         prop_assert!(off <= tolerance, "{schedule}: off by {off:e}");
@@ -183,7 +221,8 @@ fn exact<F: Element>(dag: &Dag, tolerance: f64) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, rng_seed: proptest::test_runner::RngSeed::Fixed(20), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None,
+    rng_seed: proptest::test_runner::RngSeed::Fixed(20), ..ProptestConfig::default() })]
 
     #[test]
     fn exact_rules_give_backprop(dag in dag()) {
@@ -195,11 +234,14 @@ proptest! {
     fn three_evaluations_agree(dag in dag(), rate in 0.02..=1.0_f64, steps in 1..=24_usize) {
         let (mut graph, clamps) = dag.graph::<f64>();
         let schedule = Schedule::fixed_prediction(rate, steps).unwrap();
-        let simulated = gradients_of(&mut graph, &clamps, schedule.clone().evaluated_by(Evaluation::Simulate));
-        // Where too few steps were taken for any error to arrive all are zero, so the scale is the whole net's.
+        let simulated = gradients_of(&mut graph, &clamps,
+        schedule.clone().evaluated_by(Evaluation::Simulate));
+        // Where too few steps were taken for any error to arrive all are zero, so the scale is the
+        // whole net's.
         let scale = simulated.iter().flatten().fold(f64::MIN_POSITIVE, |m: f64, x| m.max(x.abs()));
         for evaluation in [Evaluation::Front, Evaluation::ClosedForm] {
-            let found = gradients_of(&mut graph, &clamps, schedule.clone().evaluated_by(evaluation));
+            let found = gradients_of(&mut graph, &clamps,
+            schedule.clone().evaluated_by(evaluation));
             let off = crate::common::distance(&found.concat(), &simulated.concat()) / scale;
             prop_assert!(off <= 1e-12, "{evaluation:?}: off by {off:e}");
         }
@@ -233,14 +275,17 @@ fn zil_hands_out_each_weight_once_at_its_level() {
     use pc_core::Event;
     let dag = Dag {
         roots: 1,
-        drawn: (0..4).map(|k| Drawn { parents: vec![k], weights: vec![[0, 1, 0, 2][k]], tanh: true }).collect(),
+        drawn: (0..4)
+            .map(|k| Drawn { parents: vec![k], weights: vec![[0, 1, 0, 2][k]], tanh: true })
+            .collect(),
         weights: 3,
         tapped: Vec::new(),
         seed: 4,
     };
     let (mut graph, clamps) = dag.graph::<f64>();
     for evaluation in [Evaluation::Simulate, Evaluation::Auto] {
-        let mut relaxation = Relaxation::new(&graph, Schedule::zil().evaluated_by(evaluation)).unwrap();
+        let mut relaxation =
+            Relaxation::new(&graph, Schedule::zil().evaluated_by(evaluation)).unwrap();
         relaxation.begin(&mut graph, &clamps).unwrap();
         let mut order = Vec::new();
         let mut found = vec![Vec::new(); 3];

@@ -33,12 +33,23 @@ fn net<F: Element>(fixture: &Value, linear: bool) -> Net<F> {
     let mut init = Init::new(0);
     for l in 0..=last {
         let f = if l == last || linear { Activation::Identity } else { Activation::Tanh };
-        layers.push(b.dense(&format!("l{l}"), layers[l], dims[l + 1], f, &mut init).expect("layer"));
+        layers
+            .push(b.dense(&format!("l{l}"), layers[l], dims[l + 1], f, &mut init).expect("layer"));
     }
     let mut graph = b.build().expect("graph");
     for l in 0..=last {
-        graph.set_parameter(ParamId::new(2 * l), tensor(&[dims[l + 1], dims[l]], &numbers(&fixture["W"][l]))).expect("W");
-        graph.set_parameter(ParamId::new(2 * l + 1), tensor(&[dims[l + 1]], &numbers(&fixture["b"][l]))).expect("b");
+        graph
+            .set_parameter(
+                ParamId::new(2 * l),
+                tensor(&[dims[l + 1], dims[l]], &numbers(&fixture["W"][l])),
+            )
+            .expect("W");
+        graph
+            .set_parameter(
+                ParamId::new(2 * l + 1),
+                tensor(&[dims[l + 1]], &numbers(&fixture["b"][l])),
+            )
+            .expect("b");
     }
     let clamps = Clamps::new()
         .hold(layers[0], tensor(&[batch, dims[0]], &numbers(&fixture["X"])))
@@ -46,11 +57,18 @@ fn net<F: Element>(fixture: &Value, linear: bool) -> Net<F> {
     Net { graph, clamps, layers }
 }
 
-fn check_gradients<F: Element>(what: &str, gradients: &Gradients<HostTensor<F>>, row: &Value, tolerance: f64) {
+fn check_gradients<F: Element>(
+    what: &str,
+    gradients: &Gradients<HostTensor<F>>,
+    row: &Value,
+    tolerance: f64,
+) {
     for l in 0..3 {
         for (offset, key) in [(0, "dW"), (1, "db")] {
             let expected = numbers(&row[key][l]);
-            let found = gradients.get(ParamId::new(2 * l + offset)).map_or_else(|| vec![0.0; expected.len()], Tensor::to_vec);
+            let found = gradients
+                .get(ParamId::new(2 * l + offset))
+                .map_or_else(|| vec![0.0; expected.len()], Tensor::to_vec);
             close(&format!("{what}, {key}[{l}]"), &found, &expected, tolerance);
         }
     }
@@ -64,7 +82,12 @@ fn rows<F: Element>(tolerance: f64) {
     let mut check = |name: &str, schedule: Schedule| {
         let mut relaxation = Relaxation::new(&net.graph, schedule).expect(name);
         let outcome = relaxation.run(&mut net.graph, &net.clamps).expect(name);
-        check_gradients(&format!("{name} by {}", relaxation.evaluation()), relaxation.gradients(), &results[name], tolerance);
+        check_gradients(
+            &format!("{name} by {}", relaxation.evaluation()),
+            relaxation.gradients(),
+            &results[name],
+            tolerance,
+        );
         seen += 1;
         if let Some(energy) = results[name]["energy"].as_f64() {
             close(name, &[outcome.energy.total()], &[energy], tolerance);
@@ -87,7 +110,10 @@ fn rows<F: Element>(tolerance: f64) {
         ("fixed_pred_gamma0.5_T20", 0.5, 20),
     ] {
         for evaluation in [Evaluation::Simulate, Evaluation::Front, Evaluation::ClosedForm] {
-            check(name, Schedule::fixed_prediction(rate, steps).expect("schedule").evaluated_by(evaluation));
+            check(
+                name,
+                Schedule::fixed_prediction(rate, steps).expect("schedule").evaluated_by(evaluation),
+            );
         }
     }
     check("standard_pc_gamma0.1_T0", Schedule::standard(0.1, 1).expect("schedule").unrelaxed());
@@ -120,7 +146,12 @@ fn linear_equilibrium_reaches_the_closed_form() {
         let mut relaxation = Relaxation::new(&net.graph, schedule.clone()).expect("relaxation");
         let outcome = relaxation.run(&mut net.graph, &net.clamps).expect("run");
         close(schedule.name(), &[outcome.energy.total()], &[expected], 1e-12);
-        check_gradients(schedule.name(), relaxation.gradients(), &fixture["results"]["linear_equilibrium"], 1e-12);
+        check_gradients(
+            schedule.name(),
+            relaxation.gradients(),
+            &fixture["results"]["linear_equilibrium"],
+            1e-12,
+        );
     }
 }
 
@@ -128,16 +159,22 @@ fn linear_equilibrium_reaches_the_closed_form() {
 fn early_stops_are_said() {
     let fixture: Value = serde_json::from_str(FIXTURE).expect("json");
     let mut net = net::<f64>(&fixture, false);
-    let mut relaxation = Relaxation::new(&net.graph, Schedule::standard(0.1, 20_000).unwrap().until(1e-10).unwrap()).unwrap();
+    let mut relaxation =
+        Relaxation::new(&net.graph, Schedule::standard(0.1, 20_000).unwrap().until(1e-10).unwrap())
+            .unwrap();
     let outcome = relaxation.run(&mut net.graph, &net.clamps).unwrap();
     assert_eq!(outcome.status, pc_core::Status::Converged);
     assert!(outcome.steps < 2_000 && outcome.residual.unwrap() < 1e-9);
-    let shallow = Relaxation::new(&net.graph, Schedule::standard(0.1, 1).unwrap()).unwrap().run(&mut net.graph, &net.clamps).unwrap();
-    assert!(shallow.shallow);
-    let epc = Relaxation::new(&net.graph, Schedule::epc(0.1, 20_000).unwrap().until(1e-10).unwrap())
+    let shallow = Relaxation::new(&net.graph, Schedule::standard(0.1, 1).unwrap())
         .unwrap()
         .run(&mut net.graph, &net.clamps)
         .unwrap();
+    assert!(shallow.shallow);
+    let epc =
+        Relaxation::new(&net.graph, Schedule::epc(0.1, 20_000).unwrap().until(1e-10).unwrap())
+            .unwrap()
+            .run(&mut net.graph, &net.clamps)
+            .unwrap();
     assert_eq!(epc.status, pc_core::Status::Converged);
     // The same minimum, found in fewer steps.
     assert!(epc.steps < outcome.steps);
@@ -147,7 +184,11 @@ fn early_stops_are_said() {
 /// Leaving the energy unmeasured changes no gradient, keeps the loss, and says so by a NaN.
 #[test]
 fn an_unmeasured_energy_costs_no_gradient() {
-    for schedule in [Schedule::backprop(), Schedule::fixed_prediction(1.0, 9).unwrap(), Schedule::fixed_prediction(0.3, 5).unwrap()] {
+    for schedule in [
+        Schedule::backprop(),
+        Schedule::fixed_prediction(1.0, 9).unwrap(),
+        Schedule::fixed_prediction(0.3, 5).unwrap(),
+    ] {
         for evaluation in [Evaluation::Auto, Evaluation::Simulate] {
             let run = |schedule: Schedule| {
                 let mut b = Graph::<HostTensor<f64>>::builder();
@@ -165,7 +206,8 @@ fn an_unmeasured_energy_costs_no_gradient() {
                 (outcome, relaxation.into_gradients())
             };
             let backprop = schedule.name() == "backprop";
-            let schedule = if backprop { schedule.clone() } else { schedule.clone().evaluated_by(evaluation) };
+            let schedule =
+                if backprop { schedule.clone() } else { schedule.clone().evaluated_by(evaluation) };
             let (measured, mut gradients) = run(schedule.clone());
             let (unmeasured, same) = run(schedule.unmeasured());
             assert!(unmeasured.energy.internal.is_nan() && !measured.energy.internal.is_nan());

@@ -1,4 +1,5 @@
-//! Incremental and error-based PC against programs of their own: plain loops over a 3-4-4-2 tanh net, no engine, no tensors.
+//! Incremental and error-based PC against programs of their own: plain loops over a 3-4-4-2 tanh
+//! net, no engine, no tensors.
 
 use pc_core::{
     Clamps, Graph, Relaxation, Schedule, Tensor,
@@ -26,12 +27,21 @@ impl Net {
         let mut n = Numbers::new(seed);
         let w = (0..3).map(|l| (0..DIMS[l + 1]).map(|_| n.many(DIMS[l], 0.9)).collect()).collect();
         let b = (0..3).map(|l| n.many(DIMS[l + 1], 0.2)).collect();
-        Self { w, b, x: (0..BATCH).map(|_| n.many(DIMS[0], 1.0)).collect(), y: (0..BATCH).map(|_| n.many(DIMS[3], 1.0)).collect() }
+        Self {
+            w,
+            b,
+            x: (0..BATCH).map(|_| n.many(DIMS[0], 1.0)).collect(),
+            y: (0..BATCH).map(|_| n.many(DIMS[3], 1.0)).collect(),
+        }
     }
 
     /// Prediction of layer `l + 1` and its derivative by the pre-activation.
     fn predict(&self, l: usize, z: &[f64]) -> (Vec<f64>, Vec<f64>) {
-        let a: Vec<f64> = self.w[l].iter().zip(&self.b[l]).map(|(row, b)| b + row.iter().zip(z).map(|(w, z)| w * z).sum::<f64>()).collect();
+        let a: Vec<f64> = self.w[l]
+            .iter()
+            .zip(&self.b[l])
+            .map(|(row, b)| b + row.iter().zip(z).map(|(w, z)| w * z).sum::<f64>())
+            .collect();
         if l == 2 {
             let ones = vec![1.0; a.len()];
             return (a, ones);
@@ -68,7 +78,9 @@ impl Net {
 
     /// `J^T u` of layer `l + 1` by layer `l`.
     fn back(&self, l: usize, u: &[f64], slope: &[f64]) -> Vec<f64> {
-        (0..DIMS[l]).map(|j| (0..DIMS[l + 1]).map(|i| self.w[l][i][j] * slope[i] * u[i]).sum()).collect()
+        (0..DIMS[l])
+            .map(|j| (0..DIMS[l + 1]).map(|i| self.w[l][i][j] * slope[i] * u[i]).sum())
+            .collect()
     }
 
     fn graph(&self) -> (Graph<HostTensor<f64>>, Clamps<HostTensor<f64>>) {
@@ -87,8 +99,9 @@ impl Net {
             let b = graph.parameter(&format!("l{l}.bias")).unwrap();
             graph.set_parameter(b, tensor(&[DIMS[l + 1]], &self.b[l])).unwrap();
         }
-        let clamps =
-            Clamps::new().hold(x, tensor(&[BATCH, DIMS[0]], &self.x.concat())).hold(last, tensor(&[BATCH, DIMS[3]], &self.y.concat()));
+        let clamps = Clamps::new()
+            .hold(x, tensor(&[BATCH, DIMS[0]], &self.x.concat()))
+            .hold(last, tensor(&[BATCH, DIMS[3]], &self.y.concat()));
         (graph, clamps)
     }
 
@@ -105,7 +118,11 @@ fn incremental_pc() {
         let (mut graph, clamps) = net.graph();
         let mut relaxation = Relaxation::new(&graph, Schedule::ipc(rate, steps).unwrap()).unwrap();
         let mut sgd = Sgd::new(weight_rate).unwrap();
-        let outcome = relaxation.train(&mut graph, &clamps, |graph, gradients| sgd.step(graph.parameters_mut(), gradients)).unwrap();
+        let outcome = relaxation
+            .train(&mut graph, &clamps, |graph, gradients| {
+                sgd.step(graph.parameters_mut(), gradients)
+            })
+            .unwrap();
         assert_eq!(outcome.steps, steps);
 
         let mut states = net.forward(None);
@@ -133,12 +150,22 @@ fn incremental_pc() {
             }
         }
         for (index, expected) in net.flat().iter().enumerate() {
-            close(&format!("seed {seed}, parameter {index}"), graph.parameters()[index].data(), expected, 1e-12);
+            close(
+                &format!("seed {seed}, parameter {index}"),
+                graph.parameters()[index].data(),
+                expected,
+                1e-12,
+            );
         }
         for l in 1..3 {
             let vertex = graph.vertex(&format!("l{}", l - 1)).unwrap();
             let expected: Vec<f64> = states.iter().flat_map(|z| z[l].clone()).collect();
-            close(&format!("seed {seed}, state {l}"), relaxation.value(&graph, vertex).unwrap().data(), &expected, 1e-12);
+            close(
+                &format!("seed {seed}, state {l}"),
+                relaxation.value(&graph, vertex).unwrap().data(),
+                &expected,
+                1e-12,
+            );
         }
     }
 }
@@ -152,7 +179,8 @@ fn error_based_pc() {
         let mut relaxation = Relaxation::new(&graph, Schedule::epc(rate, steps).unwrap()).unwrap();
         let outcome = relaxation.run(&mut graph, &clamps).unwrap();
 
-        let mut offsets: States = (0..BATCH).map(|_| DIMS.iter().map(|d| vec![0.0; *d]).collect()).collect();
+        let mut offsets: States =
+            (0..BATCH).map(|_| DIMS.iter().map(|d| vec![0.0; *d]).collect()).collect();
         let held = |net: &Net, offsets: &States| {
             let mut states = net.forward(Some(offsets));
             for (z, y) in states.iter_mut().zip(&net.y) {

@@ -1,6 +1,8 @@
 //! Linear graphs, cyclic ones among them: relaxation reaches the minimum that a direct solve finds.
 
-use pc_core::{Clamps, Graph, Relaxation, Schedule, Start, Status, Tensor, VertexId, host::HostTensor};
+use pc_core::{
+    Clamps, Graph, Relaxation, Schedule, Start, Status, Tensor, VertexId, host::HostTensor,
+};
 
 use crate::common::{Numbers, Plain, close, tensor};
 
@@ -10,7 +12,9 @@ const WIDTH: usize = 3;
 fn solve(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Vec<f64> {
     let n = b.len();
     for column in 0..n {
-        let pivot = (column..n).max_by(|&i, &j| a[i][column].abs().total_cmp(&a[j][column].abs())).expect("a row");
+        let pivot = (column..n)
+            .max_by(|&i, &j| a[i][column].abs().total_cmp(&a[j][column].abs()))
+            .expect("a row");
         a.swap(column, pivot);
         b.swap(column, pivot);
         for row in column + 1..n {
@@ -49,7 +53,9 @@ impl Case {
     fn build(&self, seed: u64) -> Built {
         let mut numbers = Numbers::new(seed);
         let mut b = Graph::builder();
-        let ids: Vec<VertexId> = (0..self.vertices).map(|i| b.input(&format!("v{i}"), &[WIDTH]).expect("vertex")).collect();
+        let ids: Vec<VertexId> = (0..self.vertices)
+            .map(|i| b.input(&format!("v{i}"), &[WIDTH]).expect("vertex"))
+            .collect();
         // e = A v + 0, with rows weighted by the root of the precision.
         let size = self.vertices * WIDTH;
         let mut rows: Vec<Vec<f64>> = Vec::new();
@@ -65,14 +71,21 @@ impl Case {
                 let w = numbers.tensor::<f64>(&[WIDTH, WIDTH], 0.5);
                 for row in 0..WIDTH {
                     for column in 0..WIDTH {
-                        rows[first + row][parent * WIDTH + column] -= precision.sqrt() * w.data()[row * WIDTH + column];
+                        rows[first + row][parent * WIDTH + column] -=
+                            precision.sqrt() * w.data()[row * WIDTH + column];
                     }
                 }
                 weights.push(b.parameter(&format!("w{of}.{k}.{first}"), w).expect("weight"));
             }
             let parents: Vec<VertexId> = parents.iter().map(|p| ids[*p]).collect();
-            b.predict(ids[*of], Box::new(Plain { parents: parents.len(), tanh: false }), &parents, &weights, *precision)
-                .expect("prediction");
+            b.predict(
+                ids[*of],
+                Box::new(Plain { parents: parents.len(), tanh: false }),
+                &parents,
+                &weights,
+                *precision,
+            )
+            .expect("prediction");
         }
         let mut clamps = Clamps::new();
         let mut state = vec![0.0; size];
@@ -83,8 +96,14 @@ impl Case {
         }
         let free: Vec<usize> = (0..size).filter(|i| !self.held.contains(&(i / WIDTH))).collect();
         let dot = |line: &[f64], v: &[f64]| line.iter().zip(v).map(|(a, b)| a * b).sum::<f64>();
-        let normal = free.iter().map(|&i| free.iter().map(|&j| rows.iter().map(|r| r[i] * r[j]).sum()).collect()).collect();
-        let right = free.iter().map(|&i| -rows.iter().map(|r| r[i] * dot(r, &state)).sum::<f64>()).collect();
+        let normal = free
+            .iter()
+            .map(|&i| free.iter().map(|&j| rows.iter().map(|r| r[i] * r[j]).sum()).collect())
+            .collect();
+        let right = free
+            .iter()
+            .map(|&i| -rows.iter().map(|r| r[i] * dot(r, &state)).sum::<f64>())
+            .collect();
         for (i, x) in free.iter().zip(solve(normal, right)) {
             state[*i] = x;
         }
@@ -97,7 +116,11 @@ impl Case {
         let mut relaxation = Relaxation::new(&built.graph, schedule).expect(what);
         let outcome = relaxation.run(&mut built.graph, &built.clamps).expect(what);
         assert_eq!(outcome.status, Status::Converged, "{what}: {outcome:?}");
-        let found: Vec<f64> = built.ids.iter().flat_map(|id| relaxation.value(&built.graph, *id).expect("a value").to_vec()).collect();
+        let found: Vec<f64> = built
+            .ids
+            .iter()
+            .flat_map(|id| relaxation.value(&built.graph, *id).expect("a value").to_vec())
+            .collect();
         close(&format!("{what}: states"), &found, &built.minimum, 1e-9);
         close(&format!("{what}: energy"), &[outcome.energy.total()], &[built.energy], 1e-9);
     }
@@ -116,23 +139,56 @@ fn dag(precisions: &[f64]) -> Case {
 #[test]
 fn standard_pc_reaches_the_minimum_of_a_linear_dag() {
     for seed in 0..5 {
-        dag(&[1.0; 4]).check("plain", seed, Schedule::standard(0.1, 100_000).unwrap().until(1e-12).unwrap());
-        dag(&[1.0; 4]).check("momentum", seed, Schedule::standard(0.1, 100_000).unwrap().until(1e-12).unwrap().with_momentum(0.7).unwrap());
-        dag(&[1.0; 4]).check("from zero", seed, Schedule::standard(0.1, 100_000).unwrap().until(1e-12).unwrap().starting(Start::Zero));
+        dag(&[1.0; 4]).check(
+            "plain",
+            seed,
+            Schedule::standard(0.1, 100_000).unwrap().until(1e-12).unwrap(),
+        );
+        dag(&[1.0; 4]).check(
+            "momentum",
+            seed,
+            Schedule::standard(0.1, 100_000)
+                .unwrap()
+                .until(1e-12)
+                .unwrap()
+                .with_momentum(0.7)
+                .unwrap(),
+        );
+        dag(&[1.0; 4]).check(
+            "from zero",
+            seed,
+            Schedule::standard(0.1, 100_000).unwrap().until(1e-12).unwrap().starting(Start::Zero),
+        );
         dag(&[1.0; 4]).check(
             "from noise",
             seed,
-            Schedule::standard(0.1, 100_000).unwrap().until(1e-12).unwrap().starting(Start::Noise { deviation: 1.0, seed }),
+            Schedule::standard(0.1, 100_000)
+                .unwrap()
+                .until(1e-12)
+                .unwrap()
+                .starting(Start::Noise { deviation: 1.0, seed }),
         );
-        dag(&[0.5, 2.0, 1.0, 1.5]).check("precisions", seed, Schedule::standard(0.1, 100_000).unwrap().until(1e-12).unwrap());
+        dag(&[0.5, 2.0, 1.0, 1.5]).check(
+            "precisions",
+            seed,
+            Schedule::standard(0.1, 100_000).unwrap().until(1e-12).unwrap(),
+        );
     }
 }
 
 #[test]
 fn error_based_pc_reaches_the_same_minimum() {
     for seed in 0..5 {
-        dag(&[1.0; 4]).check("plain", seed, Schedule::epc(0.1, 100_000).unwrap().until(1e-12).unwrap());
-        dag(&[0.5, 2.0, 1.0, 1.5]).check("precisions", seed, Schedule::epc(0.1, 100_000).unwrap().until(1e-12).unwrap());
+        dag(&[1.0; 4]).check(
+            "plain",
+            seed,
+            Schedule::epc(0.1, 100_000).unwrap().until(1e-12).unwrap(),
+        );
+        dag(&[0.5, 2.0, 1.0, 1.5]).check(
+            "precisions",
+            seed,
+            Schedule::epc(0.1, 100_000).unwrap().until(1e-12).unwrap(),
+        );
     }
 }
 
@@ -141,13 +197,22 @@ fn an_adaptive_step_descends_from_a_rate_far_too_large() {
     for seed in 0..3 {
         let adaptive = Schedule::standard(20.0, 100_000).unwrap().adaptive().traced();
         let mut built = dag(&[1.0; 4]).build(seed);
-        let outcome = Relaxation::new(&built.graph, adaptive).unwrap().run(&mut built.graph, &built.clamps).unwrap();
+        let outcome = Relaxation::new(&built.graph, adaptive)
+            .unwrap()
+            .run(&mut built.graph, &built.clamps)
+            .unwrap();
         close("energy", &[outcome.energy.total()], &[built.energy], 1e-9);
         let plain = Schedule::standard(20.0, 2_000).unwrap();
-        let plain = Relaxation::new(&built.graph, plain).unwrap().run(&mut built.graph, &built.clamps).unwrap();
+        let plain = Relaxation::new(&built.graph, plain)
+            .unwrap()
+            .run(&mut built.graph, &built.clamps)
+            .unwrap();
         assert_eq!(plain.status, Status::Diverged);
         let errors = Schedule::epc(20.0, 100_000).unwrap().adaptive();
-        let outcome = Relaxation::new(&built.graph, errors).unwrap().run(&mut built.graph, &built.clamps).unwrap();
+        let outcome = Relaxation::new(&built.graph, errors)
+            .unwrap()
+            .run(&mut built.graph, &built.clamps)
+            .unwrap();
         close("energy in errors", &[outcome.energy.total()], &[built.energy], 1e-9);
     }
 }
@@ -162,7 +227,11 @@ fn a_cyclic_graph_settles_where_a_direct_solve_says() {
         precisions: vec![1.0; 4],
     };
     for seed in 0..5 {
-        cyclic.check("cycle", seed, Schedule::standard(0.1, 100_000).unwrap().until(1e-12).unwrap().starting(Start::Zero));
+        cyclic.check(
+            "cycle",
+            seed,
+            Schedule::standard(0.1, 100_000).unwrap().until(1e-12).unwrap().starting(Start::Zero),
+        );
     }
     let built = cyclic.build(0);
     let error = Relaxation::new(&built.graph, Schedule::standard(0.1, 10).unwrap()).unwrap_err();
@@ -173,7 +242,8 @@ fn a_cyclic_graph_settles_where_a_direct_solve_says() {
 
 #[test]
 fn two_predictions_of_one_vertex_are_both_heeded() {
-    // Up and down between each pair: bidirectional PC, whose forward pass follows the first prediction of each vertex.
+    // Up and down between each pair: bidirectional PC, whose forward pass follows the first
+    // prediction of each vertex.
     let both = Case {
         parents: vec![(1, vec![0]), (2, vec![1]), (1, vec![2]), (0, vec![1])],
         held: vec![0, 2],
@@ -181,6 +251,10 @@ fn two_predictions_of_one_vertex_are_both_heeded() {
         precisions: vec![1.0, 1.0, 0.3, 0.1],
     };
     for seed in 0..5 {
-        both.check("bidirectional", seed, Schedule::standard(0.1, 100_000).unwrap().until(1e-12).unwrap().starting(Start::Zero));
+        both.check(
+            "bidirectional",
+            seed,
+            Schedule::standard(0.1, 100_000).unwrap().until(1e-12).unwrap().starting(Start::Zero),
+        );
     }
 }

@@ -1,8 +1,11 @@
-//! Points where a careless formula goes wrong: kinks, ties, saturation, large means, numbers that are none.
+//! Points where a careless formula goes wrong: kinks, ties, saturation, large means, numbers that
+//! are none.
 
 use pc_core::{
     Tensor,
-    host::{Activate, Activation, Element, HostTensor, HostVertex, LayerNorm, MaxPool2d, Probe, Softmax},
+    host::{
+        Activate, Activation, Element, HostTensor, HostVertex, LayerNorm, MaxPool2d, Probe, Softmax,
+    },
 };
 
 use crate::harness::relative;
@@ -12,7 +15,11 @@ fn row<F: Element>(values: &[f64]) -> HostTensor<F> {
 }
 
 /// The change of a vertex with one parent and no parameters.
-fn change<F: Element>(vertex: HostVertex<F>, reference: HostTensor<F>, step: &HostTensor<F>) -> Vec<f64> {
+fn change<F: Element>(
+    vertex: HostVertex<F>,
+    reference: HostTensor<F>,
+    step: &HostTensor<F>,
+) -> Vec<f64> {
     let mut probe = Probe::new(vertex, vec![reference], Vec::new()).unwrap();
     probe.predict().unwrap();
     probe.displace(0, step).unwrap();
@@ -21,7 +28,12 @@ fn change<F: Element>(vertex: HostVertex<F>, reference: HostTensor<F>, step: &Ho
 
 /// The derivatives of an activation at the reference and at the displaced point.
 fn slopes<F: Element>(activation: Activation, reference: f64, step: f64) -> [f64; 2] {
-    let mut probe = Probe::new(Box::new(Activate(activation)) as HostVertex<F>, vec![row(&[reference])], Vec::new()).unwrap();
+    let mut probe = Probe::new(
+        Box::new(Activate(activation)) as HostVertex<F>,
+        vec![row(&[reference])],
+        Vec::new(),
+    )
+    .unwrap();
     let one = row(&[1.0]);
     probe.predict().unwrap();
     probe.pull(&one, 1.0).unwrap();
@@ -44,24 +56,42 @@ fn relu_has_the_slope_0_at_0() {
     assert_eq!(slopes::<f64>(Activation::LeakyRelu(0.1), 0.0, 0.5), [0.1, 1.0]);
 }
 
-/// `tanh(x) = 1 - 2 / (exp(2x) + 1)`: for positive `a` and `d` of order 1 this difference loses nothing.
+/// `tanh(x) = 1 - 2 / (exp(2x) + 1)`: for positive `a` and `d` of order 1 this difference loses
+/// nothing.
 fn tanh_difference(a: f64, d: f64) -> f64 {
     2.0 / ((2.0 * a).exp() + 1.0) - 2.0 / ((2.0 * (a + d)).exp() + 1.0)
 }
 
 fn saturated<F: Element>(tolerance: f64) {
-    for (a, d) in [(40.0, 0.5), (40.0, -0.5), (10.0, 1.0), (10.0, -1.0), (5.0, 0.25), (40.0, -39.0)] {
+    for (a, d) in [(40.0, 0.5), (40.0, -0.5), (10.0, 1.0), (10.0, -1.0), (5.0, 0.25), (40.0, -39.0)]
+    {
         let expected = tanh_difference(a, d);
         for sign in [1.0, -1.0] {
-            let found = change::<F>(Box::new(Activate(Activation::Tanh)), row(&[sign * a]), &row(&[sign * d]))[0];
+            let found = change::<F>(
+                Box::new(Activate(Activation::Tanh)),
+                row(&[sign * a]),
+                &row(&[sign * d]),
+            )[0];
             let off = (sign * found - expected).abs() / expected.abs();
-            assert!(off <= tolerance, "tanh({a} + {d}) - tanh({a}), sign {sign}: {found:e}, not {expected:e}");
+            assert!(
+                off <= tolerance,
+                "tanh({a} + {d}) - tanh({a}), sign {sign}: {found:e}, not {expected:e}"
+            );
         }
     }
     // From one saturated end to the other, and far beyond where exponentials overflow: no NaN.
-    for (a, d, expected) in [(40.0, -80.0, -2.0), (-40.0, 80.0, 2.0), (1e4, 1.0, 0.0), (1e4, -2e4, -2.0), (-1e30, 1.0, 0.0)] {
+    for (a, d, expected) in [
+        (40.0, -80.0, -2.0),
+        (-40.0, 80.0, 2.0),
+        (1e4, 1.0, 0.0),
+        (1e4, -2e4, -2.0),
+        (-1e30, 1.0, 0.0),
+    ] {
         let found = change::<F>(Box::new(Activate(Activation::Tanh)), row(&[a]), &row(&[d]))[0];
-        assert!((found - expected).abs() <= tolerance, "tanh({a} + {d}) - tanh({a}): {found:e}, not {expected:e}");
+        assert!(
+            (found - expected).abs() <= tolerance,
+            "tanh({a} + {d}) - tanh({a}): {found:e}, not {expected:e}"
+        );
         for slope in slopes::<F>(Activation::Tanh, a, d) {
             assert!(slope.abs() <= 1e-30, "the slope of tanh near {a} is {slope:e}");
         }
@@ -87,22 +117,48 @@ fn activations_far_out_are_finite() {
         Activation::Softplus,
     ];
     for activation in all {
-        for (a, d) in [(100.0, 1.0), (-100.0, 1.0), (100.0, -200.0), (-100.0, 200.0), (3e4, -1.0), (-3e4, 1.0), (0.0, 0.0)] {
+        for (a, d) in [
+            (100.0, 1.0),
+            (-100.0, 1.0),
+            (100.0, -200.0),
+            (-100.0, 200.0),
+            (3e4, -1.0),
+            (-3e4, 1.0),
+            (0.0, 0.0),
+        ] {
             let found = change::<f32>(Box::new(Activate(activation)), row(&[a]), &row(&[d]))[0];
             assert!(found.is_finite(), "{activation:?}: the change from {a} by {d} is {found}");
-            assert!(slopes::<f32>(activation, a, d).iter().all(|slope| slope.is_finite()), "{activation:?} at {a} and {d}");
+            assert!(
+                slopes::<f32>(activation, a, d).iter().all(|slope| slope.is_finite()),
+                "{activation:?} at {a} and {d}"
+            );
         }
-        let found = change::<f64>(Box::new(Activate(activation)), row(&[1.0]), &row(&[f64::NAN]))[0];
-        let mut probe = Probe::<HostTensor<f64>>::new(Box::new(Activate(activation)), vec![row(&[f64::NAN])], Vec::new()).unwrap();
-        assert!(found.is_nan() && probe.predict().unwrap().data()[0].is_nan(), "{activation:?} hides a NaN");
+        let found =
+            change::<f64>(Box::new(Activate(activation)), row(&[1.0]), &row(&[f64::NAN]))[0];
+        let mut probe = Probe::<HostTensor<f64>>::new(
+            Box::new(Activate(activation)),
+            vec![row(&[f64::NAN])],
+            Vec::new(),
+        )
+        .unwrap();
+        assert!(
+            found.is_nan() && probe.predict().unwrap().data()[0].is_nan(),
+            "{activation:?} hides a NaN"
+        );
     }
 }
 
-/// A window of equal elements: the first is taken, and the one that rises most is found by its step, which the value is too coarse to show.
+/// A window of equal elements: the first is taken, and the one that rises most is found by its
+/// step, which the value is too coarse to show.
 #[test]
 fn ties_in_a_window() {
     let ties = HostTensor::<f32>::new(&[1, 1, 2, 2], vec![1.0, 1.0, 1.0, 1.0]).unwrap();
-    let mut probe = Probe::new(Box::new(MaxPool2d { size: 2, stride: 2 }) as HostVertex<f32>, vec![ties], Vec::new()).unwrap();
+    let mut probe = Probe::new(
+        Box::new(MaxPool2d { size: 2, stride: 2 }) as HostVertex<f32>,
+        vec![ties],
+        Vec::new(),
+    )
+    .unwrap();
     let u = HostTensor::new(&[1, 1, 1, 1], vec![1.0]).unwrap();
     probe.predict().unwrap();
     probe.pull(&u, 1.0).unwrap();
@@ -120,26 +176,46 @@ fn a_window_with_a_nan_gives_nan() {
         let mut values = vec![1.0, 2.0, 3.0, -1.0];
         values[place] = f64::NAN;
         let x = HostTensor::new(&[1, 1, 2, 2], values).unwrap();
-        let mut probe = Probe::<HostTensor<f64>>::new(Box::new(MaxPool2d { size: 2, stride: 1 }), vec![x], Vec::new()).unwrap();
+        let mut probe = Probe::<HostTensor<f64>>::new(
+            Box::new(MaxPool2d { size: 2, stride: 1 }),
+            vec![x],
+            Vec::new(),
+        )
+        .unwrap();
         assert!(probe.predict().unwrap().data()[0].is_nan());
     }
 }
 
-/// Saturated: the winner's share changes by as little as the others' together, and keeps its digits.
+/// Saturated: the winner's share changes by as little as the others' together, and keeps its
+/// digits.
 #[test]
 fn softmax_keeps_its_digits_in_saturation() {
     let (a, d) = ([30.0, 0.0, -1.0], [0.25, 0.5, -0.5]);
-    // 1 / (1 + r) with r = sum of exp(a_j - a_0): the winner's change is (r - r') / ((1 + r) (1 + r')).
-    let rest = |d: [f64; 3]| (1..3).map(|j| (a[j] + d[j] - a[0] - d[0]).exp()).collect::<Vec<f64>>();
+    // 1 / (1 + r) with r = sum of exp(a_j - a_0): the winner's change is (r - r') / ((1 + r) (1 +
+    // r')).
+    let rest =
+        |d: [f64; 3]| (1..3).map(|j| (a[j] + d[j] - a[0] - d[0]).exp()).collect::<Vec<f64>>();
     let (before, after) = (rest([0.0; 3]), rest(d));
     let (r, s): (f64, f64) = (before.iter().sum(), after.iter().sum());
-    let expected: Vec<f64> =
-        [(r - s) / ((1.0 + r) * (1.0 + s))].into_iter().chain((0..2).map(|j| after[j] / (1.0 + s) - before[j] / (1.0 + r))).collect();
+    let expected: Vec<f64> = [(r - s) / ((1.0 + r) * (1.0 + s))]
+        .into_iter()
+        .chain((0..2).map(|j| after[j] / (1.0 + s) - before[j] / (1.0 + r)))
+        .collect();
     let wide = change::<f64>(Box::new(Softmax::new()), row(&a), &row(&d));
     let narrow = change::<f32>(Box::new(Softmax::new()), row(&a), &row(&d));
     for j in 0..3 {
-        assert!(relative(&wide[j..=j], &expected[j..=j]) <= 1e-12, "class {j}: {:e}, not {:e}", wide[j], expected[j]);
-        assert!(relative(&narrow[j..=j], &expected[j..=j]) <= 1e-5, "class {j}: {:e}, not {:e}", narrow[j], expected[j]);
+        assert!(
+            relative(&wide[j..=j], &expected[j..=j]) <= 1e-12,
+            "class {j}: {:e}, not {:e}",
+            wide[j],
+            expected[j]
+        );
+        assert!(
+            relative(&narrow[j..=j], &expected[j..=j]) <= 1e-5,
+            "class {j}: {:e}, not {:e}",
+            narrow[j],
+            expected[j]
+        );
     }
 }
 
@@ -153,23 +229,34 @@ fn softmax_far_out() {
         ([0.0, -100.0], [0.0, 30.0], [0.0, 0.0]),
         ([5.0, 5.0], [1e4, 1e4], [0.0, 0.0]),
     ] {
-        for found in
-            [change::<f64>(Box::new(Softmax::new()), row(&a), &row(&d)), change::<f32>(Box::new(Softmax::new()), row(&a), &row(&d))]
-        {
+        for found in [
+            change::<f64>(Box::new(Softmax::new()), row(&a), &row(&d)),
+            change::<f32>(Box::new(Softmax::new()), row(&a), &row(&d)),
+        ] {
             for (found, expected) in found.iter().zip(expected) {
-                assert!((found - expected).abs() <= 1e-6, "from {a:?} by {d:?}: {found}, not {expected}");
+                assert!(
+                    (found - expected).abs() <= 1e-6,
+                    "from {a:?} by {d:?}: {found}, not {expected}"
+                );
             }
         }
     }
 }
 
-/// A mean a million times the deviation, in f32: exact sums of small whole numbers show what is lost.
+/// A mean a million times the deviation, in f32: exact sums of small whole numbers show what is
+/// lost.
 #[test]
 fn layer_norm_over_a_large_mean() {
     let offsets = [-3.0, -1.0, 1.0, 3.0];
     let x: Vec<f64> = offsets.iter().map(|x| 1e6 + x).collect();
-    let parameters = || vec![HostTensor::new(&[4], vec![1.0_f32; 4]).unwrap(), HostTensor::zeroed(&[4])];
-    let mut probe = Probe::new(Box::new(LayerNorm { epsilon: 0.0 }) as HostVertex<f32>, vec![row(&x)], parameters()).unwrap();
+    let parameters =
+        || vec![HostTensor::new(&[4], vec![1.0_f32; 4]).unwrap(), HostTensor::zeroed(&[4])];
+    let mut probe = Probe::new(
+        Box::new(LayerNorm { epsilon: 0.0 }) as HostVertex<f32>,
+        vec![row(&x)],
+        parameters(),
+    )
+    .unwrap();
     let expected: Vec<f64> = offsets.iter().map(|x| x / 5_f64.sqrt()).collect();
     assert!(relative(&probe.predict().unwrap().to_vec(), &expected) <= 1e-6);
 }

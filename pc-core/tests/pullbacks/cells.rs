@@ -1,4 +1,5 @@
-//! Layers made of several vertices, in graphs: backprop through them against differences of the loss, and what they compute.
+//! Layers made of several vertices, in graphs: backprop through them against differences of the
+//! loss, and what they compute.
 
 use pc_core::{
     Clamps, Graph, ParamId, Relaxation, Schedule, SquaredError, Tensor, VertexId,
@@ -23,7 +24,11 @@ impl Net {
         }
         let mut relaxation = Relaxation::new(&self.graph, Schedule::backprop()).unwrap();
         let outcome = relaxation.run(&mut self.graph, &clamps).unwrap();
-        let gradients = relaxation.gradients().iter().map(|(_, gradient)| gradient.expect("a gradient").to_vec()).collect();
+        let gradients = relaxation
+            .gradients()
+            .iter()
+            .map(|(_, gradient)| gradient.expect("a gradient").to_vec())
+            .collect();
         (outcome.energy.loss, gradients)
     }
 
@@ -47,7 +52,10 @@ impl Net {
             at(0.0);
             let found: f64 = gradient.iter().zip(v.data()).map(|(a, b)| a * b).sum();
             let name = self.graph.named_parameters().nth(k).map(|(name, _)| name.to_owned());
-            assert!((found - slope).abs() <= 1e-7 * slope.abs().max(1e-3), "{what}, {name:?}: {found:e}, by differences {slope:e}");
+            assert!(
+                (found - slope).abs() <= 1e-7 * slope.abs().max(1e-3),
+                "{what}, {name:?}: {found:e}, by differences {slope:e}"
+            );
         }
     }
 }
@@ -108,7 +116,8 @@ fn attention_over_embedded_words() {
         let y = b.layer_norm("y", sum).unwrap();
         let graph = b.build().unwrap();
         assert_eq!(graph.topology().predictions().len(), 2 + 7 + 2);
-        let held = vec![(words, HostTensor::new(&[2, 3], vec![0.0, 4.0, 1.0, 2.0, 2.0, 3.0]).unwrap())];
+        let held =
+            vec![(words, HostTensor::new(&[2, 3], vec![0.0, 4.0, 1.0, 2.0, 2.0, 3.0]).unwrap())];
         let mut net = Net { graph, held, output: y, target: init.uniform(&[2, 3, 4], 1.0) };
         net.check(&format!("attention, {heads} heads"));
     }
@@ -123,7 +132,9 @@ fn causal_attention_does_not_look_ahead() {
     let attention = b.self_attention("a", x, 3, true, &mut init).unwrap();
     let mut graph = b.build().unwrap();
     let mut forward = |value: &Wide| {
-        let clamps = Clamps::new().hold(x, value.clone()).drive(attention.output, SquaredError::new(HostTensor::zeroed(&[1, 4, 6])));
+        let clamps = Clamps::new()
+            .hold(x, value.clone())
+            .drive(attention.output, SquaredError::new(HostTensor::zeroed(&[1, 4, 6])));
         let mut relaxation = Relaxation::new(&graph, Schedule::backprop()).unwrap();
         relaxation.run(&mut graph, &clamps).unwrap();
         relaxation.value(&graph, attention.output).expect("a value").to_vec()
@@ -141,9 +152,26 @@ fn a_small_convolutional_net() {
     let mut init = Init::new(7);
     let mut b = Graph::<Wide>::builder();
     let x = b.input("x", &[1, 8, 8]).unwrap();
-    let c1 = b.conv("c1", x, &ConvLayer::new(3, 3).padding(1).activation(Activation::Tanh).max_pool(2, 2), &mut init).unwrap();
-    let c2 =
-        b.conv("c2", c1, &ConvLayer::new(4, 3).stride(1).without_bias().activation(Activation::Sigmoid).avg_pool(2, 1), &mut init).unwrap();
+    let c1 = b
+        .conv(
+            "c1",
+            x,
+            &ConvLayer::new(3, 3).padding(1).activation(Activation::Tanh).max_pool(2, 2),
+            &mut init,
+        )
+        .unwrap();
+    let c2 = b
+        .conv(
+            "c2",
+            c1,
+            &ConvLayer::new(4, 3)
+                .stride(1)
+                .without_bias()
+                .activation(Activation::Sigmoid)
+                .avg_pool(2, 1),
+            &mut init,
+        )
+        .unwrap();
     assert_eq!(b.shape(c1).unwrap(), [3, 4, 4]);
     assert_eq!(b.shape(c2).unwrap(), [4, 1, 1]);
     let flat = b.flatten("flat", c2).unwrap();

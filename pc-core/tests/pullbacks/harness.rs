@@ -49,7 +49,8 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 
 /// The same numbers in another precision.
 pub(crate) fn cast<F: Element>(tensor: &HostTensor<f64>) -> HostTensor<F> {
-    HostTensor::new(tensor.dims(), tensor.data().iter().map(|x| F::of(*x)).collect()).expect("the same shape")
+    HostTensor::new(tensor.dims(), tensor.data().iter().map(|x| F::of(*x)).collect())
+        .expect("the same shape")
 }
 
 fn plus(a: &HostTensor<f64>, weight: f64, b: &HostTensor<f64>) -> HostTensor<f64> {
@@ -72,11 +73,13 @@ struct Point {
 }
 
 impl Point {
-    /// This point moved by `weight` times `direction` in one parent (`k` below their number) or parameter (from there on).
+    /// This point moved by `weight` times `direction` in one parent (`k` below their number) or
+    /// parameter (from there on).
     fn moved(&self, k: usize, weight: f64, direction: &HostTensor<f64>) -> Self {
         let mut moved = self.clone();
         let count = moved.parents.len();
-        let place = if k < count { &mut moved.parents[k] } else { &mut moved.parameters[k - count] };
+        let place =
+            if k < count { &mut moved.parents[k] } else { &mut moved.parameters[k - count] };
         place.axpy(weight, direction);
         moved
     }
@@ -91,7 +94,11 @@ impl Point {
 }
 
 impl Case {
-    pub(crate) fn new(name: &str, wide: impl Fn() -> HostVertex<f64> + 'static, narrow: impl Fn() -> HostVertex<f32> + 'static) -> Self {
+    pub(crate) fn new(
+        name: &str,
+        wide: impl Fn() -> HostVertex<f64> + 'static,
+        narrow: impl Fn() -> HostVertex<f32> + 'static,
+    ) -> Self {
         Self {
             name: name.split_whitespace().collect::<Vec<_>>().join(" "),
             wide: Box::new(wide),
@@ -146,11 +153,19 @@ impl Case {
     }
 
     fn point(&self, init: &mut Init) -> Point {
-        let mut parents: Vec<_> = self.parents.iter().map(|shape| rounded(init.uniform(shape, self.bound))).collect();
+        let mut parents: Vec<_> =
+            self.parents.iter().map(|shape| rounded(init.uniform(shape, self.bound))).collect();
         if let Some(references) = &self.references {
             parents.clone_from(references);
         }
-        Point { parents, parameters: self.parameters.iter().map(|shape| rounded(init.uniform(shape, 1.0))).collect() }
+        Point {
+            parents,
+            parameters: self
+                .parameters
+                .iter()
+                .map(|shape| rounded(init.uniform(shape, 1.0)))
+                .collect(),
+        }
     }
 
     fn steps(&self, init: &mut Init, step: f64) -> Vec<HostTensor<f64>> {
@@ -158,21 +173,27 @@ impl Case {
     }
 
     fn probe(&self, point: &Point) -> Probe<HostTensor<f64>> {
-        Probe::new((self.wide)(), point.parents.clone(), point.parameters.clone()).unwrap_or_else(|error| panic!("{}: {error}", self.name))
+        Probe::new((self.wide)(), point.parents.clone(), point.parameters.clone())
+            .unwrap_or_else(|error| panic!("{}: {error}", self.name))
     }
 
     /// The prediction at a point, by a vertex that has seen nothing else.
     fn value(&self, point: &Point) -> Vec<f64> {
-        self.probe(point).predict().unwrap_or_else(|error| panic!("{}: {error}", self.name)).to_vec()
+        self.probe(point)
+            .predict()
+            .unwrap_or_else(|error| panic!("{}: {error}", self.name))
+            .to_vec()
     }
 
     /// `J v` in one parent or parameter, by Richardson extrapolation of central differences.
     fn slope(&self, point: &Point, k: usize, v: &HostTensor<f64>) -> Vec<f64> {
         let central = |h: f64| -> Vec<f64> {
-            let (up, down) = (self.value(&point.moved(k, h, v)), self.value(&point.moved(k, -h, v)));
+            let (up, down) =
+                (self.value(&point.moved(k, h, v)), self.value(&point.moved(k, -h, v)));
             up.iter().zip(&down).map(|(a, b)| (a - b) / (2.0 * h)).collect()
         };
-        let (coarse, middle, fine) = (central(self.h), central(self.h / 2.0), central(self.h / 4.0));
+        let (coarse, middle, fine) =
+            (central(self.h), central(self.h / 2.0), central(self.h / 4.0));
         (0..coarse.len()).map(|i| (64.0 * fine[i] - 20.0 * middle[i] + coarse[i]) / 45.0).collect()
     }
 
@@ -200,19 +221,34 @@ impl Case {
         self.check_plastic(&mut init, &point, &predicted);
         self.check_small_plastic(&mut init, &point);
         // Asked again, it answers the same.
-        assert_eq!(probe.predict().expect("a prediction"), &predicted, "{}: the second prediction", self.name);
+        assert_eq!(
+            probe.predict().expect("a prediction"),
+            &predicted,
+            "{}: the second prediction",
+            self.name
+        );
     }
 
     /// `<u, J v> = <J^T u, v>` for every parent and parameter, and how gradients add up.
-    fn check_pull(&self, what: &str, init: &mut Init, probe: &mut Probe<HostTensor<f64>>, point: &Point, predicted: &HostTensor<f64>) {
+    fn check_pull(
+        &self,
+        what: &str,
+        init: &mut Init,
+        probe: &mut Probe<HostTensor<f64>>,
+        point: &Point,
+        predicted: &HostTensor<f64>,
+    ) {
         let u: HostTensor<f64> = init.uniform(predicted.dims(), 1.0);
         let parents = point.parents.len();
-        let before: Vec<_> = (0..point.parameters.len()).map(|k| probe.gradient(k).cloned()).collect();
+        let before: Vec<_> =
+            (0..point.parameters.len()).map(|k| probe.gradient(k).cloned()).collect();
         probe.pull_for(&u, 1.0, true, false).expect("a pull");
-        let unasked: Vec<_> = (0..point.parameters.len()).map(|k| probe.gradient(k).cloned()).collect();
+        let unasked: Vec<_> =
+            (0..point.parameters.len()).map(|k| probe.gradient(k).cloned()).collect();
         assert_eq!(unasked, before, "{}: gradients that were not asked for", self.name);
         probe.pull(&u, -1.5).expect("a pull");
-        let forces: Vec<_> = (0..parents).map(|k| probe.force(k).expect("a force").clone()).collect();
+        let forces: Vec<_> =
+            (0..parents).map(|k| probe.force(k).expect("a force").clone()).collect();
         probe.pull_for(&u, 2.5, false, true).expect("a pull");
         for k in 0..point.len() {
             let v = init.uniform(point.get(k).dims(), 1.0);
@@ -221,23 +257,40 @@ impl Case {
             } else {
                 // -1.5 and then 2.5 times the gradient.
                 let gradient = probe.gradient(k - parents).expect("a gradient").clone();
-                before[k - parents].as_ref().map_or(gradient.clone(), |before| plus(&gradient, -1.0, before))
+                before[k - parents]
+                    .as_ref()
+                    .map_or(gradient.clone(), |before| plus(&gradient, -1.0, before))
             };
             let backward = dot(&pulled.to_vec(), &v.to_vec());
             if k < parents && !self.movable {
-                assert!(pulled.data().iter().all(|x| *x == 0.0), "{}: a force on what cannot move", self.name);
+                assert!(
+                    pulled.data().iter().all(|x| *x == 0.0),
+                    "{}: a force on what cannot move",
+                    self.name
+                );
                 continue;
             }
             let forward = dot(&u.to_vec(), &self.slope(point, k, &v));
             let scale = forward.abs().max(backward.abs());
-            self.near(&format!("pull {k} {what}"), (forward - backward).abs() / scale.max(f64::MIN_POSITIVE), 1e-8);
+            self.near(
+                &format!("pull {k} {what}"),
+                (forward - backward).abs() / scale.max(f64::MIN_POSITIVE),
+                1e-8,
+            );
         }
     }
 
     /// Changes by all parents, by each alone, by none, and one after another; pulls there.
-    fn check_changes(&self, init: &mut Init, probe: &mut Probe<HostTensor<f64>>, point: &Point, predicted: &HostTensor<f64>) {
+    fn check_changes(
+        &self,
+        init: &mut Init,
+        probe: &mut Probe<HostTensor<f64>>,
+        point: &Point,
+        predicted: &HostTensor<f64>,
+    ) {
         let count = point.parents.len();
-        let mut sets: Vec<Vec<usize>> = vec![(0..count).collect(), Vec::new(), (0..count).collect()];
+        let mut sets: Vec<Vec<usize>> =
+            vec![(0..count).collect(), Vec::new(), (0..count).collect()];
         if count > 1 {
             sets.extend((0..count).map(|k| vec![k]));
         }
@@ -254,7 +307,11 @@ impl Case {
                     there.parents[k] = plus(&point.parents[k], 1.0, &steps[k]);
                 }
                 let change = probe.change().expect("a change").to_vec();
-                self.near(&format!("change, {what}"), relative(&change, &self.difference(&there, point)), 1e-12);
+                self.near(
+                    &format!("change, {what}"),
+                    relative(&change, &self.difference(&there, point)),
+                    1e-12,
+                );
             }
             self.check_pull(&what, init, probe, &there, predicted);
         }
@@ -264,14 +321,23 @@ impl Case {
     fn check_small_steps(&self, init: &mut Init, point: &Point) {
         const SMALL: f64 = 1e-9;
         let directions: Vec<_> = self.steps(init, self.bound).into_iter().map(rounded).collect();
-        let mut probe = Probe::new((self.narrow)(), point.parents.iter().map(cast).collect(), point.parameters.iter().map(cast).collect())
-            .expect("a probe");
+        let mut probe = Probe::new(
+            (self.narrow)(),
+            point.parents.iter().map(cast).collect(),
+            point.parameters.iter().map(cast).collect(),
+        )
+        .expect("a probe");
         let predicted = probe.predict().expect("a prediction").clone();
         let mut expected = vec![0.0; predicted.data().len()];
         for (k, direction) in directions.iter().enumerate() {
-            let step: HostTensor<f32> = cast(&plus(&HostTensor::zeroed(direction.dims()), SMALL, direction));
+            let step: HostTensor<f32> =
+                cast(&plus(&HostTensor::zeroed(direction.dims()), SMALL, direction));
             probe.displace(k, &step).expect("a step");
-            let scaled = HostTensor::new(step.dims(), step.data().iter().map(|x| f64::from(*x) / SMALL).collect()).expect("the same shape");
+            let scaled = HostTensor::new(
+                step.dims(),
+                step.data().iter().map(|x| f64::from(*x) / SMALL).collect(),
+            )
+            .expect("the same shape");
             for (sum, slope) in expected.iter_mut().zip(self.slope(point, k, &scaled)) {
                 *sum += SMALL * slope;
             }
@@ -279,14 +345,28 @@ impl Case {
         let change = probe.change().expect("a change").to_vec();
         self.near("a small change in f32", relative(&change, &expected), 1e-5);
         let moved = point.parents.iter().zip(&directions).map(|(a, d)| {
-            let data = a.data().iter().zip(d.data()).map(|(a, d)| *a as f32 + (SMALL * d) as f32).collect();
+            let data = a
+                .data()
+                .iter()
+                .zip(d.data())
+                .map(|(a, d)| *a as f32 + (SMALL * d) as f32)
+                .collect();
             HostTensor::new(a.dims(), data).expect("the same shape")
         });
-        let mut direct = Probe::new((self.narrow)(), moved.collect(), point.parameters.iter().map(cast).collect()).expect("a probe");
+        let mut direct = Probe::new(
+            (self.narrow)(),
+            moved.collect(),
+            point.parameters.iter().map(cast).collect(),
+        )
+        .expect("a probe");
         let mut direct = direct.predict().expect("a prediction").clone();
         direct.axpy(-1.0, &predicted);
         let off = relative(&direct.to_vec(), &expected);
-        assert!(off > 0.1 || off.is_nan(), "{}: direct subtraction is as good ({off:e}), so this shows nothing", self.name);
+        assert!(
+            off > 0.1 || off.is_nan(),
+            "{}: direct subtraction is as good ({off:e}), so this shows nothing",
+            self.name
+        );
     }
 
     /// Parameters that move while states do.
@@ -312,7 +392,11 @@ impl Case {
                     probe.set_parameter(k, parameter).expect("a parameter");
                 }
                 let change = probe.change().expect("a change").to_vec();
-                self.near("plastic change", relative(&change, &self.difference(&there, point)), 1e-12);
+                self.near(
+                    "plastic change",
+                    relative(&change, &self.difference(&there, point)),
+                    1e-12,
+                );
             }
             self.check_pull("plastic", init, &mut probe, &there, predicted);
         }
@@ -323,11 +407,16 @@ impl Case {
         if point.parameters.is_empty() {
             return;
         }
-        let mut probe = Probe::new((self.narrow)(), point.parents.iter().map(cast).collect(), point.parameters.iter().map(cast).collect())
-            .expect("a probe");
+        let mut probe = Probe::new(
+            (self.narrow)(),
+            point.parents.iter().map(cast).collect(),
+            point.parameters.iter().map(cast).collect(),
+        )
+        .expect("a probe");
         probe.plastic(true);
         probe.predict().expect("a prediction");
-        // Differences in f64 of parameters that f32 holds exactly, by the slopes: each parameter enters linearly, or nearly so at this size.
+        // Differences in f64 of parameters that f32 holds exactly, by the slopes: each parameter
+        // enters linearly, or nearly so at this size.
         let mut there = point.clone();
         let mut expected = vec![0.0; self.value(point).len()];
         for (k, parameter) in there.parameters.iter_mut().enumerate() {
@@ -336,7 +425,9 @@ impl Case {
             probe.set_parameter(k, &cast(parameter)).expect("a parameter");
             let step = plus(parameter, -1.0, &point.parameters[k]);
             let scaled = plus(&HostTensor::zeroed(step.dims()), 1e6, &step);
-            for (sum, slope) in expected.iter_mut().zip(self.slope(point, point.parents.len() + k, &scaled)) {
+            for (sum, slope) in
+                expected.iter_mut().zip(self.slope(point, point.parents.len() + k, &scaled))
+            {
                 *sum += 1e-6 * slope;
             }
         }

@@ -1,5 +1,6 @@
-//! Every host vertex alone: its pullback against differences of its prediction, its change against direct subtraction, in full precision and where
-//! subtraction has no digits left; and what it refuses.
+//! Every host vertex alone: its pullback against differences of its prediction, its change against
+//! direct subtraction, in full precision and where subtraction has no digits left; and what it
+//! refuses.
 
 // Helpers outside `#[test]` functions too: in a test a panic is the report.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

@@ -10,7 +10,8 @@ use crate::harness::relative;
 
 type Wide = HostTensor<f64>;
 
-/// Calls `visit(place in the result, place in the image or none in the padding, place in the weight)` for every term of the definition.
+/// Calls `visit(place in the result, place in the image or none in the padding, place in the
+/// weight)` for every term of the definition.
 fn terms(
     image: [usize; 4],
     weight: [usize; 4],
@@ -19,12 +20,17 @@ fn terms(
     mut visit: impl FnMut(usize, Option<usize>, usize),
 ) -> [usize; 4] {
     let ([batch, channels, height, width], [out, _, kh, kw]) = (image, weight);
-    let (oh, ow) = ((height + 2 * padding - kh) / stride + 1, (width + 2 * padding - kw) / stride + 1);
+    let (oh, ow) =
+        ((height + 2 * padding - kh) / stride + 1, (width + 2 * padding - kw) / stride + 1);
     for (s, o, y, x) in places([batch, out, oh, ow]) {
-        for (c, i, j) in (0..channels).flat_map(|c| (0..kh).flat_map(move |i| (0..kw).map(move |j| (c, i, j)))) {
+        for (c, i, j) in
+            (0..channels).flat_map(|c| (0..kh).flat_map(move |i| (0..kw).map(move |j| (c, i, j))))
+        {
             let row = (y * stride + i).checked_sub(padding).filter(|row| *row < height);
             let column = (x * stride + j).checked_sub(padding).filter(|column| *column < width);
-            let place = row.zip(column).map(|(row, column)| ((s * channels + c) * height + row) * width + column);
+            let place = row
+                .zip(column)
+                .map(|(row, column)| ((s * channels + c) * height + row) * width + column);
             visit(((s * out + o) * oh + y) * ow + x, place, ((o * channels + c) * kh + i) * kw + j);
         }
     }
@@ -32,7 +38,9 @@ fn terms(
 }
 
 fn places([a, b, c, d]: [usize; 4]) -> impl Iterator<Item = (usize, usize, usize, usize)> {
-    (0..a).flat_map(move |i| (0..b).flat_map(move |j| (0..c).flat_map(move |k| (0..d).map(move |l| (i, j, k, l)))))
+    (0..a).flat_map(move |i| {
+        (0..b).flat_map(move |j| (0..c).flat_map(move |k| (0..d).map(move |l| (i, j, k, l))))
+    })
 }
 
 #[derive(Clone, Debug)]
@@ -46,22 +54,40 @@ struct Shapes {
 }
 
 fn shapes() -> impl Strategy<Value = Shapes> {
-    let sizes =
-        ((1..4_usize, 1..4_usize, 1..9_usize, 1..9_usize), 1..4_usize, [1..6_usize, 1..6_usize], (1..4_usize, 0..4_usize), any::<bool>());
-    sizes.prop_filter_map("a kernel that fits", |((batch, channels, height, width), out, kernel, (stride, padding), bias)| {
-        let fits = kernel[0] <= height + 2 * padding && kernel[1] <= width + 2 * padding;
-        fits.then_some(Shapes { image: [batch, channels, height, width], out, kernel, stride, padding, bias })
-    })
+    let sizes = (
+        (1..4_usize, 1..4_usize, 1..9_usize, 1..9_usize),
+        1..4_usize,
+        [1..6_usize, 1..6_usize],
+        (1..4_usize, 0..4_usize),
+        any::<bool>(),
+    );
+    sizes.prop_filter_map(
+        "a kernel that fits",
+        |((batch, channels, height, width), out, kernel, (stride, padding), bias)| {
+            let fits = kernel[0] <= height + 2 * padding && kernel[1] <= width + 2 * padding;
+            fits.then_some(Shapes {
+                image: [batch, channels, height, width],
+                out,
+                kernel,
+                stride,
+                padding,
+                bias,
+            })
+        },
+    )
 }
 
 fn check_conv(shapes: &Shapes, seed: u64) {
     let Shapes { image, out, kernel, stride, padding, bias } = shapes.clone();
     let mut init = Init::new(seed);
     let weight_shape = [out, image[1], kernel[0], kernel[1]];
-    let (x, w, b): (Wide, Wide, Wide) = (init.uniform(&image, 1.0), init.uniform(&weight_shape, 1.0), init.uniform(&[out], 1.0));
+    let (x, w, b): (Wide, Wide, Wide) =
+        (init.uniform(&image, 1.0), init.uniform(&weight_shape, 1.0), init.uniform(&[out], 1.0));
     let result = terms(image, weight_shape, stride, padding, |_, _, _| {});
     let plane = result[2] * result[3];
-    let mut expected: Vec<f64> = (0..result.iter().product()).map(|k| if bias { b.data()[k / plane % out] } else { 0.0 }).collect();
+    let mut expected: Vec<f64> = (0..result.iter().product())
+        .map(|k| if bias { b.data()[k / plane % out] } else { 0.0 })
+        .collect();
     let u: Wide = init.uniform(&result, 1.0);
     let (mut force, mut gradient) = (vec![0.0; x.data().len()], vec![0.0; w.data().len()]);
     terms(image, weight_shape, stride, padding, |y, x_place, w_place| {
@@ -72,7 +98,9 @@ fn check_conv(shapes: &Shapes, seed: u64) {
         }
     });
     let parameters = if bias { vec![w, b] } else { vec![w] };
-    let mut probe = Probe::<Wide>::new(Box::new(Conv2d { stride, padding, bias }), vec![x], parameters).unwrap();
+    let mut probe =
+        Probe::<Wide>::new(Box::new(Conv2d { stride, padding, bias }), vec![x], parameters)
+            .unwrap();
     let near = |what: &str, found: &Wide, expected: &[f64]| {
         let off = relative(found.data(), expected);
         assert!(off <= 1e-12, "{what}: off by {off:e}");
@@ -89,7 +117,11 @@ fn check_conv(shapes: &Shapes, seed: u64) {
 }
 
 /// The windows of a pool as (place in the result, places in the image).
-fn windows([batch, channels, height, width]: [usize; 4], size: usize, stride: usize) -> Vec<Vec<usize>> {
+fn windows(
+    [batch, channels, height, width]: [usize; 4],
+    size: usize,
+    stride: usize,
+) -> Vec<Vec<usize>> {
     let (oh, ow) = ((height - size) / stride + 1, (width - size) / stride + 1);
     let window = |(s, c, y, x): (usize, usize, usize, usize)| {
         let corner = ((s * channels + c) * height + y * stride) * width + x * stride;
@@ -98,15 +130,25 @@ fn windows([batch, channels, height, width]: [usize; 4], size: usize, stride: us
     places([batch, channels, oh, ow]).map(window).collect()
 }
 
-fn check_pool(vertex: HostVertex<f64>, windows: &[Vec<usize>], x: &Wide, weigh: impl Fn(&[f64]) -> Vec<f64>, init: &mut Init) {
+fn check_pool(
+    vertex: HostVertex<f64>,
+    windows: &[Vec<usize>],
+    x: &Wide,
+    weigh: impl Fn(&[f64]) -> Vec<f64>,
+    init: &mut Init,
+) {
     let mut probe = Probe::<Wide>::new(vertex, vec![x.clone()], Vec::new()).unwrap();
     let step: Wide = init.uniform(x.dims(), 0.3);
     let mut moved = x.clone();
     moved.axpy(1.0, &step);
     // Each window's weights on its elements, and with them its result.
     let results = |x: &Wide| -> Vec<(Vec<f64>, f64)> {
-        let weighed = windows.iter().map(|window| window.iter().map(|k| x.data()[*k]).collect::<Vec<f64>>());
-        weighed.map(|values| (weigh(&values), values)).map(|(w, v)| (w.clone(), w.iter().zip(&v).map(|(w, v)| w * v).sum())).collect()
+        let weighed =
+            windows.iter().map(|window| window.iter().map(|k| x.data()[*k]).collect::<Vec<f64>>());
+        weighed
+            .map(|values| (weigh(&values), values))
+            .map(|(w, v)| (w.clone(), w.iter().zip(&v).map(|(w, v)| w * v).sum()))
+            .collect()
     };
     let (before, after) = (results(x), results(&moved));
     let predicted = probe.predict().unwrap().clone();
@@ -125,7 +167,8 @@ fn check_pool(vertex: HostVertex<f64>, windows: &[Vec<usize>], x: &Wide, weigh: 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None,
+    ..ProptestConfig::default() })]
 
     #[test]
     fn convolutions_follow_the_definition(shapes in shapes(), seed in any::<u64>()) {
@@ -144,7 +187,8 @@ proptest! {
         let x: Wide = init.uniform(&image, 1.0);
         let windows = windows(image, size, stride);
         let share = 1.0 / (size * size) as f64;
-        check_pool(Box::new(AvgPool2d { size, stride }), &windows, &x, |values| vec![share; values.len()], &mut init);
+        check_pool(Box::new(AvgPool2d { size, stride }), &windows, &x,
+        |values| vec![share; values.len()], &mut init);
         let first_largest = |values: &[f64]| {
             let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let place = values.iter().position(|x| *x == largest);
@@ -154,23 +198,31 @@ proptest! {
     }
 }
 
-/// Enough work for several threads, where there are any: the same numbers, and the same bits every time.
+/// Enough work for several threads, where there are any: the same numbers, and the same bits every
+/// time.
 #[test]
 fn a_convolution_large_enough_for_threads() {
-    let shapes = Shapes { image: [9, 3, 16, 16], out: 8, kernel: [5, 5], stride: 1, padding: 2, bias: true };
+    let shapes =
+        Shapes { image: [9, 3, 16, 16], out: 8, kernel: [5, 5], stride: 1, padding: 2, bias: true };
     for threads in [1, 2, 3, 16] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| check_conv(&shapes, 5));
         let bits = || {
             pool.install(|| {
                 let mut init = Init::new(3);
-                let parameters = vec![init.uniform::<f32>(&[8, 3, 5, 5], 1.0), init.uniform(&[8], 1.0)];
+                let parameters =
+                    vec![init.uniform::<f32>(&[8, 3, 5, 5], 1.0), init.uniform(&[8], 1.0)];
                 let x = init.uniform(&[9, 3, 16, 16], 1.0);
-                let vertex: HostVertex<f32> = Box::new(Conv2d { stride: 1, padding: 2, bias: true });
+                let vertex: HostVertex<f32> =
+                    Box::new(Conv2d { stride: 1, padding: 2, bias: true });
                 let mut probe = Probe::<HostTensor<f32>>::new(vertex, vec![x], parameters).unwrap();
                 let u = probe.predict().unwrap().clone();
                 probe.pull(&u, 1.0).unwrap();
-                [probe.force(0).unwrap().to_vec(), probe.gradient(0).unwrap().to_vec(), probe.gradient(1).unwrap().to_vec()]
+                [
+                    probe.force(0).unwrap().to_vec(),
+                    probe.gradient(0).unwrap().to_vec(),
+                    probe.gradient(1).unwrap().to_vec(),
+                ]
             })
         };
         assert_eq!(bits(), bits(), "{threads} threads");

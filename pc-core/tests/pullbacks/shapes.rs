@@ -3,13 +3,18 @@
 use pc_core::{
     ErrorKind, Graph, Tensor, Vertex,
     host::{
-        Activation, AddParameter, AvgPool2d, Concat, Conv2d, ConvLayer, Embedding, Gated, HostLayers, HostTensor, HostVertex, Init,
-        LayerNorm, Linear, LinearMany, MatMul, MaxPool2d, Probe, Product, Reshape, Scale, Softmax, Split, Sum, SumOfProducts, SwapAxes,
+        Activation, AddParameter, AvgPool2d, Concat, Conv2d, ConvLayer, Embedding, Gated,
+        HostLayers, HostTensor, HostVertex, Init, LayerNorm, Linear, LinearMany, MatMul, MaxPool2d,
+        Probe, Product, Reshape, Scale, Softmax, Split, Sum, SumOfProducts, SwapAxes,
     },
 };
 
 /// The shape that a vertex says, or its error.
-fn shape(vertex: impl Vertex<HostTensor<f32>>, parents: &[&[usize]], parameters: &[&[usize]]) -> Result<Vec<usize>, String> {
+fn shape(
+    vertex: impl Vertex<HostTensor<f32>>,
+    parents: &[&[usize]],
+    parameters: &[&[usize]],
+) -> Result<Vec<usize>, String> {
     let result = vertex.shape(parents, parameters);
     result.map_err(|error| {
         assert!(matches!(error.kind(), ErrorKind::Shape | ErrorKind::Graph), "{error:?}");
@@ -29,18 +34,43 @@ fn refuses(result: Result<Vec<usize>, String>, words: &[&str]) {
 fn convolutions_and_pools() {
     let conv = Conv2d { stride: 1, padding: 1, bias: true };
     assert_eq!(shape(conv, &[&[2, 4, 5]], &[&[3, 2, 3, 3], &[3]]), Ok(vec![3, 4, 5]));
-    refuses(shape(conv, &[&[4, 5]], &[&[3, 2, 3, 3], &[3]]), &["[channels, height, width]", "[4, 5]"]);
-    refuses(shape(conv, &[&[4, 4, 5]], &[&[3, 2, 3, 3], &[3]]), &["takes 2 channels", "parent has 4"]);
-    refuses(shape(conv, &[&[2, 4, 5]], &[&[3, 2, 9], &[3]]), &["[out, channels, kernel height, kernel width]", "[3, 2, 9]"]);
-    refuses(shape(conv, &[&[2, 4, 5]], &[&[3, 2, 3, 8], &[3]]), &["8 long", "5 long", "padded by 1"]);
+    refuses(
+        shape(conv, &[&[4, 5]], &[&[3, 2, 3, 3], &[3]]),
+        &["[channels, height, width]", "[4, 5]"],
+    );
+    refuses(
+        shape(conv, &[&[4, 4, 5]], &[&[3, 2, 3, 3], &[3]]),
+        &["takes 2 channels", "parent has 4"],
+    );
+    refuses(
+        shape(conv, &[&[2, 4, 5]], &[&[3, 2, 9], &[3]]),
+        &["[out, channels, kernel height, kernel width]", "[3, 2, 9]"],
+    );
+    refuses(
+        shape(conv, &[&[2, 4, 5]], &[&[3, 2, 3, 8], &[3]]),
+        &["8 long", "5 long", "padded by 1"],
+    );
     refuses(shape(conv, &[&[2, 4, 5]], &[&[3, 2, 3, 3], &[4]]), &["bias", "[4]", "[3]"]);
     refuses(shape(conv, &[&[2, 4, 5], &[2, 4, 5]], &[&[3, 2, 3, 3], &[3]]), &["one parent, not 2"]);
     refuses(shape(conv, &[&[2, 4, 5]], &[&[0, 2, 3, 3], &[0]]), &["empty"]);
     refuses(shape(conv, &[&[2, 4, 5]], &[&[3, 2, 0, 3], &[3]]), &["at least 1"]);
-    refuses(shape(Conv2d { stride: 0, padding: 1, bias: false }, &[&[2, 4, 5]], &[&[3, 2, 3, 3]]), &["stride of at least 1"]);
-    refuses(shape(Conv2d { stride: 1, padding: usize::MAX, bias: false }, &[&[2, 4, 5]], &[&[3, 2, 3, 3]]), &["padded"]);
+    refuses(
+        shape(Conv2d { stride: 0, padding: 1, bias: false }, &[&[2, 4, 5]], &[&[3, 2, 3, 3]]),
+        &["stride of at least 1"],
+    );
+    refuses(
+        shape(
+            Conv2d { stride: 1, padding: usize::MAX, bias: false },
+            &[&[2, 4, 5]],
+            &[&[3, 2, 3, 3]],
+        ),
+        &["padded"],
+    );
     assert_eq!(shape(MaxPool2d { size: 2, stride: 2 }, &[&[3, 5, 4]], &[]), Ok(vec![3, 2, 2]));
-    refuses(shape(MaxPool2d { size: 3, stride: 2 }, &[&[3, 2, 4]], &[]), &["max_pool2d", "3 long", "2 long"]);
+    refuses(
+        shape(MaxPool2d { size: 3, stride: 2 }, &[&[3, 2, 4]], &[]),
+        &["max_pool2d", "3 long", "2 long"],
+    );
     refuses(shape(AvgPool2d { size: 2, stride: 0 }, &[&[3, 2, 4]], &[]), &["avg_pool2d", "stride"]);
     refuses(shape(AvgPool2d { size: 2, stride: 1 }, &[&[12]], &[]), &["[channels, height, width]"]);
 }
@@ -50,7 +80,10 @@ fn maps_and_norms() {
     refuses(shape(Linear::new(), &[&[5]], &[&[3, 4], &[3]]), &["4 inputs", "has 5"]);
     let two = LinearMany::new(2);
     assert_eq!(shape(two, &[&[7, 5], &[7, 2]], &[&[3, 5], &[3, 2], &[3]]), Ok(vec![7, 3]));
-    refuses(shape(two, &[&[5], &[2]], &[&[3, 5], &[3, 4], &[3]]), &["parent 1", "4 inputs", "has 2"]);
+    refuses(
+        shape(two, &[&[5], &[2]], &[&[3, 5], &[3, 4], &[3]]),
+        &["parent 1", "4 inputs", "has 2"],
+    );
     refuses(shape(two, &[&[5], &[2]], &[&[3, 5], &[4, 2], &[4]]), &["parent 1", "[4]", "[3]"]);
     refuses(shape(two, &[&[5]], &[&[3, 5], &[3, 4], &[3]]), &["2 parents has 1"]);
     refuses(shape(LinearMany::new(0), &[], &[]), &["0 parents"]);
@@ -76,16 +109,28 @@ fn combinations() {
     refuses(shape(Concat { axis: 1 }, &[&[3], &[3]], &[]), &["axis 1", "[3]"]);
     refuses(shape(Concat { axis: 0 }, &[&[3, 2], &[3, 4]], &[]), &["axis 0", "parent 1", "[3, 4]"]);
     refuses(shape(Concat { axis: 0 }, &[], &[]), &["at least one parent"]);
-    refuses(shape(Split { axis: 0, start: 2, length: 3 }, &[&[4]], &[]), &["3 elements from 2", "axis 0", "[4]"]);
+    refuses(
+        shape(Split { axis: 0, start: 2, length: 3 }, &[&[4]], &[]),
+        &["3 elements from 2", "axis 0", "[4]"],
+    );
     refuses(shape(Split { axis: 0, start: usize::MAX, length: 2 }, &[&[4]], &[]), &["[4]"]);
     refuses(shape(Split { axis: 1, start: 0, length: 1 }, &[&[4]], &[]), &["axis 1"]);
     refuses(shape(Split { axis: 0, start: 0, length: 0 }, &[&[4]], &[]), &["0 elements"]);
     refuses(shape(Reshape::to(&[5]), &[&[2, 3]], &[]), &["[5]", "[2, 3]"]);
     refuses(shape(SwapAxes, &[&[2]], &[]), &["two axes", "[2]"]);
-    refuses(shape(MatMul::default(), &[&[2, 3], &[2, 3]], &[]), &["[..., k, n]", "[2, 3] and [2, 3]"]);
-    refuses(shape(MatMul { transpose_b: true, scale: 1.0 }, &[&[2, 3], &[3, 2]], &[]), &["[..., n, k]"]);
+    refuses(
+        shape(MatMul::default(), &[&[2, 3], &[2, 3]], &[]),
+        &["[..., k, n]", "[2, 3] and [2, 3]"],
+    );
+    refuses(
+        shape(MatMul { transpose_b: true, scale: 1.0 }, &[&[2, 3], &[3, 2]], &[]),
+        &["[..., n, k]"],
+    );
     refuses(shape(MatMul::default(), &[&[4, 2, 3], &[5, 3, 2]], &[]), &["[4, 2, 3] and [5, 3, 2]"]);
-    refuses(shape(MatMul { transpose_b: true, scale: f64::NAN }, &[&[2, 3], &[2, 3]], &[]), &["finite"]);
+    refuses(
+        shape(MatMul { transpose_b: true, scale: f64::NAN }, &[&[2, 3], &[2, 3]], &[]),
+        &["finite"],
+    );
     refuses(shape(MatMul::default(), &[&[2, 3]], &[]), &["two parents, not 1"]);
     refuses(shape(MatMul::default(), &[&[3], &[3]], &[]), &["[3] and [3]"]);
 }
@@ -94,10 +139,17 @@ fn combinations() {
 fn indices_that_are_none() {
     refuses(shape(Embedding, &[&[4]], &[&[10]]), &["[vocabulary, width]", "[10]"]);
     refuses(shape(Embedding, &[&[4]], &[&[1 << 25, 1]]), &["16777216"]);
-    for (index, word) in [(5.0, "index 5"), (-1.0, "index -1"), (0.5, "index 0.5"), (f64::NAN, "index NaN"), (f64::INFINITY, "index inf")] {
+    for (index, word) in [
+        (5.0, "index 5"),
+        (-1.0, "index -1"),
+        (0.5, "index 0.5"),
+        (f64::NAN, "index NaN"),
+        (f64::INFINITY, "index inf"),
+    ] {
         let x = HostTensor::new(&[2, 3], vec![0.0, 1.0, 4.0, 2.0, index, 0.0]).unwrap();
         let weight = HostTensor::zeroed(&[5, 2]);
-        let mut probe = Probe::<HostTensor<f64>>::new(Box::new(Embedding), vec![x], vec![weight]).unwrap();
+        let mut probe =
+            Probe::<HostTensor<f64>>::new(Box::new(Embedding), vec![x], vec![weight]).unwrap();
         let message = probe.predict().unwrap_err().to_string();
         for word in [word, "sample 1", "place 1", "from 0 to 4"] {
             assert!(message.contains(word), "`{message}` does not say `{word}`");
@@ -113,7 +165,8 @@ fn layers_name_their_vertex() {
     let flat = b.input("flat", &[6]).unwrap();
     let scalar = b.input("scalar", &[]).unwrap();
     let errors = [
-        b.conv("layer", flat, &ConvLayer::new(4, 3).padding(1).max_pool(2, 2), &mut init).unwrap_err(),
+        b.conv("layer", flat, &ConvLayer::new(4, 3).padding(1).max_pool(2, 2), &mut init)
+            .unwrap_err(),
         b.conv("layer", scalar, &ConvLayer::new(4, 3).padding(1), &mut init).unwrap_err(),
         b.dense("layer", scalar, 4, Activation::Relu, &mut init).unwrap_err(),
         b.layer_norm("layer", scalar).unwrap_err(),
@@ -124,7 +177,12 @@ fn layers_name_their_vertex() {
         assert_eq!(error.vertex(), Some("layer"), "{error}");
     }
     let table = b.input("table", &[4, 6]).unwrap();
-    assert!(b.self_attention("a", table, 4, false, &mut init).unwrap_err().to_string().contains("width of 6 cannot have 4 heads"));
+    assert!(
+        b.self_attention("a", table, 4, false, &mut init)
+            .unwrap_err()
+            .to_string()
+            .contains("width of 6 cannot have 4 heads")
+    );
 }
 
 #[test]
@@ -133,7 +191,14 @@ fn probes_refuse_what_does_not_fit() {
     let x = HostTensor::zeroed(&[2, 3]);
     assert!(Probe::<HostTensor<f64>>::new(vertex(), Vec::new(), Vec::new()).is_err());
     assert!(Probe::<HostTensor<f64>>::new(vertex(), vec![x.clone()], vec![x.clone()]).is_err());
-    assert!(Probe::<HostTensor<f64>>::new(Box::new(Sum::new()), vec![x.clone(), HostTensor::zeroed(&[3, 3])], Vec::new()).is_err());
+    assert!(
+        Probe::<HostTensor<f64>>::new(
+            Box::new(Sum::new()),
+            vec![x.clone(), HostTensor::zeroed(&[3, 3])],
+            Vec::new()
+        )
+        .is_err()
+    );
     let mut probe = Probe::<HostTensor<f64>>::new(vertex(), vec![x.clone()], Vec::new()).unwrap();
     assert!(probe.displace(1, &x).is_err());
     assert!(probe.displace(0, &x.zeros(&[2])).is_err());

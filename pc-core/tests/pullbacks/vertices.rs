@@ -2,8 +2,9 @@
 
 use pc_core::Tensor;
 use pc_core::host::{
-    Activate, Activation, AddParameter, AvgPool2d, Chain, Concat, Conv2d, Embedding, Gated, HostTensor, LayerNorm, Linear, LinearMany,
-    MatMul, MaxPool2d, Product, Reshape, Scale, Softmax, Split, Sum, SumOfProducts, SwapAxes,
+    Activate, Activation, AddParameter, AvgPool2d, Chain, Concat, Conv2d, Embedding, Gated,
+    HostTensor, LayerNorm, Linear, LinearMany, MatMul, MaxPool2d, Product, Reshape, Scale, Softmax,
+    Split, Sum, SumOfProducts, SwapAxes,
 };
 
 use crate::harness::{Case, case};
@@ -24,7 +25,13 @@ fn linear() {
 
 #[test]
 fn linear_many() {
-    case!(LinearMany::new(2)).parent(&[3, 5]).parent(&[3, 2]).parameter(&[4, 5]).parameter(&[4, 2]).parameter(&[4]).check();
+    case!(LinearMany::new(2))
+        .parent(&[3, 5])
+        .parent(&[3, 2])
+        .parameter(&[4, 5])
+        .parameter(&[4, 2])
+        .parameter(&[4])
+        .check();
     case!(LinearMany::new(1)).parent(&[3, 5]).parameter(&[4, 5]).parameter(&[4]).check();
     let three = case!(LinearMany::without_bias(3)).parent(&[2, 5]).parent(&[2, 1]).parent(&[2, 4]);
     three.parameter(&[3, 5]).parameter(&[3, 1]).parameter(&[3, 4]).check();
@@ -32,12 +39,31 @@ fn linear_many() {
 
 #[test]
 fn conv2d() {
-    case!(Conv2d { stride: 1, padding: 2, bias: true }).parent(&[3, 2, 6, 5]).parameter(&[4, 2, 3, 3]).parameter(&[4]).check();
-    case!(Conv2d { stride: 1, padding: 0, bias: false }).parent(&[2, 3, 5, 5]).parameter(&[2, 3, 1, 1]).check();
-    case!(Conv2d { stride: 2, padding: 1, bias: true }).parent(&[2, 2, 7, 6]).parameter(&[3, 2, 3, 2]).parameter(&[3]).check();
-    case!(Conv2d { stride: 3, padding: 0, bias: true }).parent(&[1, 1, 8, 8]).parameter(&[2, 1, 2, 3]).parameter(&[2]).check();
+    case!(Conv2d { stride: 1, padding: 2, bias: true })
+        .parent(&[3, 2, 6, 5])
+        .parameter(&[4, 2, 3, 3])
+        .parameter(&[4])
+        .check();
+    case!(Conv2d { stride: 1, padding: 0, bias: false })
+        .parent(&[2, 3, 5, 5])
+        .parameter(&[2, 3, 1, 1])
+        .check();
+    case!(Conv2d { stride: 2, padding: 1, bias: true })
+        .parent(&[2, 2, 7, 6])
+        .parameter(&[3, 2, 3, 2])
+        .parameter(&[3])
+        .check();
+    case!(Conv2d { stride: 3, padding: 0, bias: true })
+        .parent(&[1, 1, 8, 8])
+        .parameter(&[2, 1, 2, 3])
+        .parameter(&[2])
+        .check();
     // The kernel is as large as the padded image.
-    case!(Conv2d { stride: 1, padding: 1, bias: true }).parent(&[2, 1, 2, 2]).parameter(&[2, 1, 4, 4]).parameter(&[2]).check();
+    case!(Conv2d { stride: 1, padding: 1, bias: true })
+        .parent(&[2, 1, 2, 2])
+        .parameter(&[2, 1, 4, 4])
+        .parameter(&[2])
+        .check();
 }
 
 #[test]
@@ -60,7 +86,12 @@ fn softmax() {
 #[test]
 fn layer_norm() {
     case!(LayerNorm::default()).parent(&[3, 6]).parameter(&[6]).parameter(&[6]).check();
-    case!(LayerNorm { epsilon: 0.1 }).parent(&[2, 3, 4]).bound(3.0).parameter(&[4]).parameter(&[4]).check();
+    case!(LayerNorm { epsilon: 0.1 })
+        .parent(&[2, 3, 4])
+        .bound(3.0)
+        .parameter(&[4])
+        .parameter(&[4])
+        .check();
 }
 
 #[test]
@@ -101,8 +132,14 @@ fn embedding() {
 fn matmul() {
     case!(MatMul::default()).parent(&[2, 3, 4]).parent(&[2, 4, 5]).check();
     case!(MatMul { transpose_b: true, scale: 0.5 }).parent(&[2, 3, 4]).parent(&[2, 5, 4]).check();
-    case!(MatMul { transpose_b: false, scale: -2.0 }).parent(&[2, 3, 2, 4]).parent(&[2, 3, 4, 1]).check();
-    case!(MatMul { transpose_b: true, scale: 0.25 }).parent(&[2, 2, 3, 4]).parent(&[2, 2, 3, 4]).check();
+    case!(MatMul { transpose_b: false, scale: -2.0 })
+        .parent(&[2, 3, 2, 4])
+        .parent(&[2, 3, 4, 1])
+        .check();
+    case!(MatMul { transpose_b: true, scale: 0.25 })
+        .parent(&[2, 2, 3, 4])
+        .parent(&[2, 2, 3, 4])
+        .check();
 }
 
 #[test]
@@ -156,8 +193,15 @@ fn chains() {
     .parameter(&[5])
     .parameter(&[3, 5])
     .check();
-    case!(Chain::new(vec![Box::new(MatMul::default()), Box::new(SwapAxes), Box::new(Reshape::to(&[6, 2]))]).unwrap())
-        .parent(&[2, 3, 2, 4])
-        .parent(&[2, 3, 4, 2])
-        .check();
+    case!(
+        Chain::new(vec![
+            Box::new(MatMul::default()),
+            Box::new(SwapAxes),
+            Box::new(Reshape::to(&[6, 2]))
+        ])
+        .unwrap()
+    )
+    .parent(&[2, 3, 2, 4])
+    .parent(&[2, 3, 4, 2])
+    .check();
 }

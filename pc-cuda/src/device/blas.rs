@@ -1,5 +1,5 @@
-//! Products by cuBLASLt. Plans (layouts, descriptor, algorithm) are found once for every shape and kept, and the compute type is the caller's: full
-//! `f32` or tf32.
+//! Products by cuBLASLt. Plans (layouts, descriptor, algorithm) are found once for every shape and
+//! kept, and the compute type is the caller's: full `f32` or tf32.
 #![allow(unsafe_code)]
 
 use std::{collections::HashMap, ffi::c_void, ptr};
@@ -10,7 +10,11 @@ use pc_core::Result;
 use crate::device::{Address, Gemm, Layout, failed};
 
 fn check(what: &str, status: sys::cublasStatus_t) -> Result<()> {
-    if status == sys::cublasStatus_t::CUBLAS_STATUS_SUCCESS { Ok(()) } else { Err(failed(format!("cuBLASLt: {what}: {status:?}"))) }
+    if status == sys::cublasStatus_t::CUBLAS_STATUS_SUCCESS {
+        Ok(())
+    } else {
+        Err(failed(format!("cuBLASLt: {what}: {status:?}")))
+    }
 }
 
 /// A handle with its plans and workspace.
@@ -31,7 +35,8 @@ struct Plan {
 
 impl Drop for Plan {
     fn drop(&mut self) {
-        // SAFETY: made in `Blas::plan`, used by nobody else. Null is allowed for none of them, so each is asked for.
+        // SAFETY: made in `Blas::plan`, used by nobody else. Null is allowed for none of them, so
+        // each is asked for.
         unsafe {
             for layout in [self.a, self.b, self.c] {
                 if !layout.is_null() {
@@ -92,9 +97,10 @@ impl Blas {
         let key = (gemm.layout, gemm.m, gemm.n, gemm.k, gemm.tf32);
         let Some(plan) = self.plans.get(&key) else { return Err(failed("cuBLASLt: no plan")) };
         let (alpha, beta) = (1f32, if gemm.add { 1f32 } else { 0f32 });
-        let (one, zero) = (ptr::from_ref(&alpha).cast::<c_void>(), ptr::from_ref(&beta).cast::<c_void>());
-        // SAFETY: layouts and addresses are of matrices of these sizes; the scalars are read before the call returns; the workspace is used by this
-        // stream alone.
+        let (one, zero) =
+            (ptr::from_ref(&alpha).cast::<c_void>(), ptr::from_ref(&beta).cast::<c_void>());
+        // SAFETY: layouts and addresses are of matrices of these sizes; the scalars are read before
+        // the call returns; the workspace is used by this stream alone.
         check("a product", unsafe {
             sys::cublasLtMatmul(
                 self.handle,
@@ -118,23 +124,38 @@ impl Blas {
     }
 
     fn plan(&self, gemm: &Gemm) -> Result<Plan> {
-        let compute =
-            if gemm.tf32 { sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32 } else { sys::cublasComputeType_t::CUBLAS_COMPUTE_32F };
+        let compute = if gemm.tf32 {
+            sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32
+        } else {
+            sys::cublasComputeType_t::CUBLAS_COMPUTE_32F
+        };
         let real = sys::cudaDataType_t::CUDA_R_32F;
         let (m, n, k) = (gemm.m as u64, gemm.n as u64, gemm.k as u64);
         // SAFETY: an algorithm is plain numbers, for which zero bytes are values.
         let algorithm = unsafe { std::mem::zeroed() };
-        let mut plan = Plan { descriptor: ptr::null_mut(), a: ptr::null_mut(), b: ptr::null_mut(), c: ptr::null_mut(), algorithm };
+        let mut plan = Plan {
+            descriptor: ptr::null_mut(),
+            a: ptr::null_mut(),
+            b: ptr::null_mut(),
+            c: ptr::null_mut(),
+            algorithm,
+        };
         let transposed = gemm.layout == Layout::Transposed;
         // `cublasOperation_t`, which these bindings leave out: CUBLAS_OP_N is 0, CUBLAS_OP_T is 1.
         let operation = i32::from(transposed);
         let layout = |out: &mut sys::cublasLtMatrixLayout_t, rows: u64, columns: u64| {
             // SAFETY: into the plan, which destroys it.
-            check("a layout", unsafe { sys::cublasLtMatrixLayoutCreate(out, real, rows, columns, rows as i64) })
+            check("a layout", unsafe {
+                sys::cublasLtMatrixLayoutCreate(out, real, rows, columns, rows as i64)
+            })
         };
-        // SAFETY: every object goes into the plan, which destroys it; attributes are read before the calls return.
+        // SAFETY: every object goes into the plan, which destroys it; attributes are read before
+        // the calls return.
         unsafe {
-            check("a descriptor", sys::cublasLtMatmulDescCreate(&raw mut plan.descriptor, compute, real))?;
+            check(
+                "a descriptor",
+                sys::cublasLtMatmulDescCreate(&raw mut plan.descriptor, compute, real),
+            )?;
             check(
                 "a descriptor",
                 sys::cublasLtMatmulDescSetAttribute(

@@ -15,7 +15,8 @@ use pc_core::Result;
 
 use crate::device::failed;
 
-/// Compiled kernels in a folder, each with a checksum. A missing, damaged or unwritable folder costs time, never correctness.
+/// Compiled kernels in a folder, each with a checksum. A missing, damaged or unwritable folder
+/// costs time, never correctness.
 #[derive(Debug)]
 pub(crate) struct Cache {
     folder: Option<PathBuf>,
@@ -28,13 +29,19 @@ impl Cache {
     pub(crate) fn of_user() -> Self {
         let folder = env::var_os("PC_CUDA_CACHE").map(PathBuf::from).or_else(|| {
             let base = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-            base.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cache"))).map(|base| base.join("pc-cuda"))
+            base.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cache")))
+                .map(|base| base.join("pc-cuda"))
         });
         Self { folder }
     }
 
     /// The kernels of one family, from the cache where it has them.
-    pub(crate) fn get_or_compile(&self, family: &str, source: &str, architecture: &str) -> Result<Vec<u8>> {
+    pub(crate) fn get_or_compile(
+        &self,
+        family: &str,
+        source: &str,
+        architecture: &str,
+    ) -> Result<Vec<u8>> {
         let compiler = version()?;
         let path = self.path(family, source, architecture, compiler);
         if let Some(code) = path.as_deref().and_then(read) {
@@ -44,12 +51,23 @@ impl Cache {
     }
 
     /// The same, whatever the cache has.
-    pub(crate) fn compile_anew(&self, family: &str, source: &str, architecture: &str) -> Result<Vec<u8>> {
+    pub(crate) fn compile_anew(
+        &self,
+        family: &str,
+        source: &str,
+        architecture: &str,
+    ) -> Result<Vec<u8>> {
         let path = self.path(family, source, architecture, version()?);
         self.compile(family, source, architecture, path.as_deref())
     }
 
-    fn compile(&self, family: &str, source: &str, architecture: &str, path: Option<&Path>) -> Result<Vec<u8>> {
+    fn compile(
+        &self,
+        family: &str,
+        source: &str,
+        architecture: &str,
+        path: Option<&Path>,
+    ) -> Result<Vec<u8>> {
         let code = compile(family, source, architecture)?;
         if let Some(path) = path {
             // The next program compiles again where this fails, and that is all.
@@ -58,16 +76,28 @@ impl Cache {
         Ok(code)
     }
 
-    fn path(&self, family: &str, source: &str, architecture: &str, compiler: (i32, i32)) -> Option<PathBuf> {
+    fn path(
+        &self,
+        family: &str,
+        source: &str,
+        architecture: &str,
+        compiler: (i32, i32),
+    ) -> Option<PathBuf> {
         let key = hash(source.as_bytes());
         let (major, minor) = compiler;
-        Some(self.folder.as_ref()?.join(format!("{family}-{key:016x}-{architecture}-nvrtc{major}.{minor}.cubin")))
+        Some(
+            self.folder
+                .as_ref()?
+                .join(format!("{family}-{key:016x}-{architecture}-nvrtc{major}.{minor}.cubin")),
+        )
     }
 }
 
 /// FNV-1a.
 fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 /// The code in a file of the cache; none where it is not whole.
@@ -75,7 +105,8 @@ fn read(path: &Path) -> Option<Vec<u8>> {
     let bytes = fs::read(path).ok()?;
     let (magic, rest) = bytes.split_first_chunk::<8>()?;
     let (sum, code) = rest.split_first_chunk::<8>()?;
-    (magic == MAGIC && u64::from_le_bytes(*sum) == hash(code) && !code.is_empty()).then(|| code.to_vec())
+    (magic == MAGIC && u64::from_le_bytes(*sum) == hash(code) && !code.is_empty())
+        .then(|| code.to_vec())
 }
 
 /// Writes beside the file and renames, so that no reader sees half of it.
@@ -83,7 +114,11 @@ fn write(path: &Path, code: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().ok_or_else(|| std::io::Error::other("no folder"))?;
     fs::create_dir_all(folder)?;
     let thread = format!("{:?}", std::thread::current().id());
-    let beside = path.with_extension(format!("{}-{}", process::id(), thread.replace(|c: char| !c.is_ascii_digit(), "")));
+    let beside = path.with_extension(format!(
+        "{}-{}",
+        process::id(),
+        thread.replace(|c: char| !c.is_ascii_digit(), "")
+    ));
     let mut file = fs::File::create(&beside)?;
     file.write_all(MAGIC)?;
     file.write_all(&hash(code).to_le_bytes())?;
@@ -96,13 +131,20 @@ fn write(path: &Path, code: &[u8]) -> std::io::Result<()> {
 }
 
 fn check(what: &str, status: sys::nvrtcResult) -> Result<()> {
-    if status == sys::nvrtcResult::NVRTC_SUCCESS { Ok(()) } else { Err(failed(format!("NVRTC: {what}: {status:?}"))) }
+    if status == sys::nvrtcResult::NVRTC_SUCCESS {
+        Ok(())
+    } else {
+        Err(failed(format!("NVRTC: {what}: {status:?}")))
+    }
 }
 
 fn version() -> Result<(i32, i32)> {
     // SAFETY: only looks for the library.
     if !unsafe { sys::is_culib_present() } {
-        return Err(failed("the kernels have to be compiled at first use, and NVRTC was not found on this machine (libnvrtc)"));
+        return Err(failed(
+            "the kernels have to be compiled at first use, and NVRTC was not found on this machine \
+             (libnvrtc)",
+        ));
     }
     let (mut major, mut minor) = (0, 0);
     // SAFETY: into locals.
@@ -125,21 +167,41 @@ impl Drop for Program {
 fn compile(family: &str, source: &str, architecture: &str) -> Result<Vec<u8>> {
     let text = |text: String| CString::new(text).map_err(|error| failed(error.to_string()));
     let (source, name) = (text(source.to_owned())?, text(format!("{family}.cu"))?);
-    let options = [text(format!("--gpu-architecture={architecture}"))?, text("--std=c++17".to_owned())?];
+    let options =
+        [text(format!("--gpu-architecture={architecture}"))?, text("--std=c++17".to_owned())?];
     let pointers: Vec<*const c_char> = options.iter().map(|option| option.as_ptr()).collect();
     let mut program = Program(std::ptr::null_mut());
-    // SAFETY: the strings end with zeros and outlive the calls; buffers have the sizes that were asked for.
+    // SAFETY: the strings end with zeros and outlive the calls; buffers have the sizes that were
+    // asked for.
     unsafe {
         let none = std::ptr::null();
-        check("making a program", sys::nvrtcCreateProgram(&raw mut program.0, source.as_ptr(), name.as_ptr(), 0, none, none))?;
-        let compiled = sys::nvrtcCompileProgram(program.0, pointers.len() as i32, pointers.as_ptr());
+        check(
+            "making a program",
+            sys::nvrtcCreateProgram(
+                &raw mut program.0,
+                source.as_ptr(),
+                name.as_ptr(),
+                0,
+                none,
+                none,
+            ),
+        )?;
+        let compiled =
+            sys::nvrtcCompileProgram(program.0, pointers.len() as i32, pointers.as_ptr());
         if compiled != sys::nvrtcResult::NVRTC_SUCCESS {
             let mut size = 0;
             check("asking for its log", sys::nvrtcGetProgramLogSize(program.0, &raw mut size))?;
             let mut log = vec![0u8; size + 1];
-            check("asking for its log", sys::nvrtcGetProgramLog(program.0, log.as_mut_ptr().cast()))?;
-            let log = CStr::from_bytes_until_nul(&log).map(|log| log.to_string_lossy().into_owned()).unwrap_or_default();
-            return Err(failed(format!("{family}.cu does not compile for {architecture} ({compiled:?}):\n{log}")));
+            check(
+                "asking for its log",
+                sys::nvrtcGetProgramLog(program.0, log.as_mut_ptr().cast()),
+            )?;
+            let log = CStr::from_bytes_until_nul(&log)
+                .map(|log| log.to_string_lossy().into_owned())
+                .unwrap_or_default();
+            return Err(failed(format!(
+                "{family}.cu does not compile for {architecture} ({compiled:?}):\n{log}"
+            )));
         }
         let mut size = 0;
         check("asking for the code", sys::nvrtcGetCUBINSize(program.0, &raw mut size))?;
@@ -165,7 +227,11 @@ mod tests {
         let whole = fs::read(&path).unwrap();
         for length in 0..whole.len() {
             fs::write(&path, &whole[..length]).unwrap();
-            assert!(read(&path).is_none(), "{length} bytes of {} were taken for whole", whole.len());
+            assert!(
+                read(&path).is_none(),
+                "{length} bytes of {} were taken for whole",
+                whole.len()
+            );
         }
         for index in 0..whole.len() {
             let mut bytes = whole.clone();
@@ -178,7 +244,9 @@ mod tests {
     #[test]
     fn names_tell_sources_architectures_and_compilers_apart() {
         let cache = Cache { folder: Some(PathBuf::from("cache")) };
-        let path = |source, architecture, compiler| cache.path("learn", source, architecture, compiler).unwrap();
+        let path = |source, architecture, compiler| {
+            cache.path("learn", source, architecture, compiler).unwrap()
+        };
         let one = path("a", "sm_80", (13, 0));
         assert_ne!(one, path("b", "sm_80", (13, 0)));
         assert_ne!(one, path("a", "sm_90a", (13, 0)));
@@ -186,8 +254,9 @@ mod tests {
         assert!(Cache { folder: None }.path("learn", "a", "sm_80", (13, 0)).is_none());
     }
 
-    /// Every family as a machine with a GPU compiles it at first use, which takes the compiler alone. `cargo xtask test` brings one, and sets
-    /// `PC_CUDA_NVRTC` so that this cannot be passed over.
+    /// Every family as a machine with a GPU compiles it at first use, which takes the compiler
+    /// alone. `cargo xtask test` brings one, and sets `PC_CUDA_NVRTC` so that this cannot be passed
+    /// over.
     #[test]
     fn kernels_compile_at_run_time_and_are_cached() {
         use crate::device::Family;
@@ -199,16 +268,24 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache { folder: Some(folder.path().to_owned()) };
-        for family in [Family::RelaxCluster, Family::RelaxGraph, Family::Learn, Family::Tensor, Family::Primitives] {
+        for family in [
+            Family::RelaxCluster,
+            Family::RelaxGraph,
+            Family::Learn,
+            Family::Tensor,
+            Family::Primitives,
+        ] {
             for architecture in ["sm_80", "sm_89", "sm_90a"] {
-                let code = cache.get_or_compile(family.name(), &family.source(), architecture).unwrap();
+                let code =
+                    cache.get_or_compile(family.name(), &family.source(), architecture).unwrap();
                 assert_eq!(&code[..4], b"\x7fELF", "{family:?} for {architecture}");
             }
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 15);
 
         // What is there is taken, unless it is damaged, and then it is made again.
-        let path = cache.path("tensor", &Family::Tensor.source(), "sm_80", version().unwrap()).unwrap();
+        let path =
+            cache.path("tensor", &Family::Tensor.source(), "sm_80", version().unwrap()).unwrap();
         let get = || cache.get_or_compile("tensor", &Family::Tensor.source(), "sm_80").unwrap();
         let code = get();
         write(&path, b"not what a compiler makes").unwrap();
@@ -217,8 +294,13 @@ mod tests {
         assert_eq!(get(), code);
         assert_eq!(read(&path).unwrap(), code);
 
-        let error = compile("broken", "__global__ void f() { this is no CUDA; }", "sm_80").unwrap_err().to_string();
-        assert!(error.contains("broken.cu does not compile for sm_80") && error.contains("error:"), "{error}");
+        let error = compile("broken", "__global__ void f() { this is no CUDA; }", "sm_80")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("broken.cu does not compile for sm_80") && error.contains("error:"),
+            "{error}"
+        );
     }
 
     #[test]

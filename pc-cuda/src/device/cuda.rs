@@ -1,4 +1,5 @@
-//! An NVIDIA GPU as a device, through the driver alone: context, stream, memory, launches, recorded graphs.
+//! An NVIDIA GPU as a device, through the driver alone: context, stream, memory, launches, recorded
+//! graphs.
 #![allow(unsafe_code)]
 
 use std::{
@@ -11,7 +12,9 @@ use std::{
 use cudarc::driver::{result, sys};
 use pc_core::Result;
 
-use crate::device::{Address, DeviceProps, Family, Gemm, Launch, Machine, blas::Blas, compile, failed};
+use crate::device::{
+    Address, DeviceProps, Family, Gemm, Launch, Machine, blas::Blas, compile, failed,
+};
 
 /// Says which call failed, and what it usually means.
 fn check(what: &str, status: sys::CUresult) -> Result<()> {
@@ -22,7 +25,9 @@ fn check(what: &str, status: sys::CUresult) -> Result<()> {
         sys::CUresult::CUDA_ERROR_ILLEGAL_ADDRESS
         | sys::CUresult::CUDA_ERROR_LAUNCH_FAILED
         | sys::CUresult::CUDA_ERROR_DEVICE_UNAVAILABLE
-        | sys::CUresult::CUDA_ERROR_ECC_UNCORRECTABLE => "; the device is lost to this process, which has to start again",
+        | sys::CUresult::CUDA_ERROR_ECC_UNCORRECTABLE => {
+            "; the device is lost to this process, which has to start again"
+        }
         _ => "",
     };
     Err(failed(format!("{what}: {}{hint}", text.unwrap_or_else(|| format!("{status:?}")))))
@@ -38,7 +43,8 @@ pub(crate) struct Cuda {
     functions: RefCell<HashMap<&'static str, sys::CUfunction>>,
     graphs: RefCell<HashMap<u64, sys::CUgraphExec>>,
     blas: RefCell<Option<Blas>>,
-    /// Whether work is only prepared: kernels loaded and plans found, which cannot be done while a stream is captured.
+    /// Whether work is only prepared: kernels loaded and plans found, which cannot be done while a
+    /// stream is captured.
     preparing: Cell<bool>,
 }
 
@@ -52,15 +58,25 @@ impl Cuda {
         check("starting the CUDA driver", unsafe { sys::cuInit(0) })?;
         let mut version = 0;
         // SAFETY: into a local.
-        check("asking for the driver's version", unsafe { sys::cuDriverGetVersion(&raw mut version) })?;
+        check("asking for the driver's version", unsafe {
+            sys::cuDriverGetVersion(&raw mut version)
+        })?;
         if version < 13_000 {
-            return Err(failed(format!("the driver is of CUDA {}.{}, and 13.0 is needed", version / 1000, version % 1000 / 10)));
+            return Err(failed(format!(
+                "the driver is of CUDA {}.{}, and 13.0 is needed",
+                version / 1000,
+                version % 1000 / 10
+            )));
         }
-        let number = i32::try_from(ordinal).map_err(|_| failed(format!("there is no GPU {ordinal}")))?;
+        let number =
+            i32::try_from(ordinal).map_err(|_| failed(format!("there is no GPU {ordinal}")))?;
         let (mut device, mut context, mut stream) = (0, std::ptr::null_mut(), std::ptr::null_mut());
         // SAFETY: plain queries into locals; the context is released in `drop`.
         unsafe {
-            check(&format!("looking for GPU {ordinal}"), sys::cuDeviceGet(&raw mut device, number))?;
+            check(
+                &format!("looking for GPU {ordinal}"),
+                sys::cuDeviceGet(&raw mut device, number),
+            )?;
             check("making a context", sys::cuDevicePrimaryCtxRetain(&raw mut context, device))?;
         }
         let mut cuda = Self {
@@ -76,13 +92,17 @@ impl Cuda {
         };
         cuda.enter()?;
         // SAFETY: the context is current.
-        check("making a stream", unsafe { sys::cuStreamCreate(&raw mut stream, sys::CUstream_flags::CU_STREAM_NON_BLOCKING as u32) })?;
+        check("making a stream", unsafe {
+            sys::cuStreamCreate(&raw mut stream, sys::CUstream_flags::CU_STREAM_NON_BLOCKING as u32)
+        })?;
         cuda.stream = stream;
         cuda.keep_memory()?;
         let mut props = cuda.props()?;
         cuda.architecture = props.architecture();
         if props.capability < (8, 0) {
-            return Err(failed(format!("{props} is older than sm_80, for which the kernels are written")));
+            return Err(failed(format!(
+                "{props} is older than sm_80, for which the kernels are written"
+            )));
         }
         if props.capability >= (9, 0) {
             props.clusters = cuda.clusters(props.shared_memory)?;
@@ -96,9 +116,15 @@ impl Cuda {
         let mut threshold = u64::MAX;
         // SAFETY: queries and settings of the device's own pool, from and into locals.
         unsafe {
-            check("asking for the memory pool", sys::cuDeviceGetDefaultMemPool(&raw mut pool, self.device))?;
+            check(
+                "asking for the memory pool",
+                sys::cuDeviceGetDefaultMemPool(&raw mut pool, self.device),
+            )?;
             let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
-            check("setting up the memory pool", sys::cuMemPoolSetAttribute(pool, attribute, (&raw mut threshold).cast()))
+            check(
+                "setting up the memory pool",
+                sys::cuMemPoolSetAttribute(pool, attribute, (&raw mut threshold).cast()),
+            )
         }
     }
 
@@ -111,7 +137,9 @@ impl Cuda {
     fn attribute(&self, attribute: sys::CUdevice_attribute) -> Result<usize> {
         let mut value = 0;
         // SAFETY: a query into a local.
-        check("asking the device for its properties", unsafe { sys::cuDeviceGetAttribute(&raw mut value, attribute, self.device) })?;
+        check("asking the device for its properties", unsafe {
+            sys::cuDeviceGetAttribute(&raw mut value, attribute, self.device)
+        })?;
         Ok(usize::try_from(value).unwrap_or(0))
     }
 
@@ -122,27 +150,38 @@ impl Cuda {
             self.attribute(A::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
         );
         Ok(DeviceProps {
-            name: result::device::get_name(self.device).map_err(|error| failed(format!("asking the device for its name: {error:?}")))?,
+            name: result::device::get_name(self.device)
+                .map_err(|error| failed(format!("asking the device for its name: {error:?}")))?,
             capability: (capability.0 as u32, capability.1 as u32),
             multiprocessors: self.attribute(A::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
-            shared_memory: self.attribute(A::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
+            shared_memory: self
+                .attribute(A::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
             clusters: Vec::new(),
         })
     }
 
-    /// Asks how many clusters of each size run at once, each block with all the shared memory it may have.
+    /// Asks how many clusters of each size run at once, each block with all the shared memory it
+    /// may have.
     fn clusters(&self, shared: usize) -> Result<Vec<(usize, usize)>> {
         let function = self.function(Family::RelaxCluster, "pc_relax_live_f32")?;
         let mut found = Vec::new();
         for blocks in [1, 2, 4, 8, 16] {
-            let launch =
-                Launch { family: Family::RelaxCluster, kernel: "pc_relax_live_f32", grid: blocks, block: 256, cluster: blocks, shared };
+            let launch = Launch {
+                family: Family::RelaxCluster,
+                kernel: "pc_relax_live_f32",
+                grid: blocks,
+                block: 256,
+                cluster: blocks,
+                shared,
+            };
             self.allow(function, &launch)?;
             let mut attributes = [cluster_attribute(blocks)];
             let config = self.config(&launch, &mut attributes);
             let mut count = 0;
             // SAFETY: the config and its attributes live through the call.
-            let status = unsafe { sys::cuOccupancyMaxActiveClusters(&raw mut count, function, &raw const config) };
+            let status = unsafe {
+                sys::cuOccupancyMaxActiveClusters(&raw mut count, function, &raw const config)
+            };
             // A size that the device does not know is one of which none fit.
             if status == sys::CUresult::CUDA_SUCCESS && count > 0 {
                 found.push((blocks, count as usize));
@@ -151,7 +190,11 @@ impl Cuda {
         Ok(found)
     }
 
-    fn config(&self, launch: &Launch, attributes: &mut [sys::CUlaunchAttribute]) -> sys::CUlaunchConfig {
+    fn config(
+        &self,
+        launch: &Launch,
+        attributes: &mut [sys::CUlaunchAttribute],
+    ) -> sys::CUlaunchConfig {
         sys::CUlaunchConfig {
             gridDimX: launch.grid as u32,
             gridDimY: 1,
@@ -170,14 +213,25 @@ impl Cuda {
     fn allow(&self, function: sys::CUfunction, launch: &Launch) -> Result<()> {
         use sys::CUfunction_attribute_enum as A;
         let set = |what: &str, attribute, value| {
-            // SAFETY: the function belongs to a module that is never unloaded before `self` is dropped.
-            check(&format!("{}: {what}", launch.kernel), unsafe { sys::cuFuncSetAttribute(function, attribute, value) })
+            // SAFETY: the function belongs to a module that is never unloaded before `self` is
+            // dropped.
+            check(&format!("{}: {what}", launch.kernel), unsafe {
+                sys::cuFuncSetAttribute(function, attribute, value)
+            })
         };
         if launch.shared > 48 << 10 {
-            set("asking for shared memory", A::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, launch.shared as i32)?;
+            set(
+                "asking for shared memory",
+                A::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                launch.shared as i32,
+            )?;
         }
         if launch.cluster > 8 {
-            set("asking for clusters of 16", A::CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED, 1)?;
+            set(
+                "asking for clusters of 16",
+                A::CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED,
+                1,
+            )?;
         }
         Ok(())
     }
@@ -198,7 +252,9 @@ impl Cuda {
         let name = CString::new(kernel).map_err(|error| failed(error.to_string()))?;
         let mut function = std::ptr::null_mut();
         // SAFETY: the module is loaded and the name ends with a zero.
-        check(&format!("looking for the kernel {kernel}"), unsafe { sys::cuModuleGetFunction(&raw mut function, module, name.as_ptr()) })?;
+        check(&format!("looking for the kernel {kernel}"), unsafe {
+            sys::cuModuleGetFunction(&raw mut function, module, name.as_ptr())
+        })?;
         self.functions.borrow_mut().insert(kernel, function);
         Ok(function)
     }
@@ -212,7 +268,8 @@ impl Cuda {
         let cache = compile::Cache::of_user();
         let code = cache.get_or_compile(family.name(), &source, &self.architecture)?;
         self.load_code(family, &code).or_else(|_| {
-            // What lies in the cache may have been made by something else that calls itself the same.
+            // What lies in the cache may have been made by something else that calls itself the
+            // same.
             let code = cache.compile_anew(family.name(), &source, &self.architecture)?;
             self.load_code(family, &code)
         })
@@ -220,7 +277,8 @@ impl Cuda {
 
     fn load_code(&self, family: Family, code: &[u8]) -> Result<sys::CUmodule> {
         let mut module = std::ptr::null_mut();
-        // SAFETY: a cubin says its own length; those here are whole, as their checksum or their compiler has said.
+        // SAFETY: a cubin says its own length; those here are whole, as their checksum or their
+        // compiler has said.
         check(&format!("loading the kernels of {}", family.name()), unsafe {
             sys::cuModuleLoadData(&raw mut module, code.as_ptr().cast::<c_void>())
         })?;
@@ -233,7 +291,10 @@ impl Cuda {
         let mut event = std::ptr::null_mut();
         // SAFETY: into a local; `elapsed` destroys it.
         unsafe {
-            check("making an event", sys::cuEventCreate(&raw mut event, sys::CUevent_flags::CU_EVENT_DEFAULT as u32))?;
+            check(
+                "making an event",
+                sys::cuEventCreate(&raw mut event, sys::CUevent_flags::CU_EVENT_DEFAULT as u32),
+            )?;
             check("recording an event", sys::cuEventRecord(event, self.stream))?;
         }
         Ok(event)
@@ -255,7 +316,9 @@ impl Machine for Cuda {
         self.enter()?;
         let mut address = 0;
         // SAFETY: into a local; freed in `free`.
-        check(&format!("allocating {bytes} bytes"), unsafe { sys::cuMemAllocAsync(&raw mut address, bytes, self.stream) })?;
+        check(&format!("allocating {bytes} bytes"), unsafe {
+            sys::cuMemAllocAsync(&raw mut address, bytes, self.stream)
+        })?;
         Ok(address)
     }
 
@@ -267,21 +330,29 @@ impl Machine for Cuda {
 
     fn upload(&self, to: Address, bytes: &[u8]) -> Result<()> {
         self.enter()?;
-        // SAFETY: tensors upload no more than they have allocated; from pageable memory the call returns when the bytes have been read.
-        check("copying to the device", unsafe { sys::cuMemcpyHtoDAsync_v2(to, bytes.as_ptr().cast(), bytes.len(), self.stream) })
+        // SAFETY: tensors upload no more than they have allocated; from pageable memory the call
+        // returns when the bytes have been read.
+        check("copying to the device", unsafe {
+            sys::cuMemcpyHtoDAsync_v2(to, bytes.as_ptr().cast(), bytes.len(), self.stream)
+        })
     }
 
     fn download(&self, from: Address, bytes: &mut [u8]) -> Result<()> {
         self.enter()?;
-        // SAFETY: as for `upload`, and the bytes are not looked at before the stream has been waited for.
-        check("copying from the device", unsafe { sys::cuMemcpyDtoHAsync_v2(bytes.as_mut_ptr().cast(), from, bytes.len(), self.stream) })?;
+        // SAFETY: as for `upload`, and the bytes are not looked at before the stream has been
+        // waited for.
+        check("copying from the device", unsafe {
+            sys::cuMemcpyDtoHAsync_v2(bytes.as_mut_ptr().cast(), from, bytes.len(), self.stream)
+        })?;
         self.synchronize()
     }
 
     fn copy(&self, to: Address, from: Address, bytes: usize) -> Result<()> {
         self.enter()?;
         // SAFETY: both are allocations of at least this length.
-        check("copying on the device", unsafe { sys::cuMemcpyDtoDAsync_v2(to, from, bytes, self.stream) })
+        check("copying on the device", unsafe {
+            sys::cuMemcpyDtoDAsync_v2(to, from, bytes, self.stream)
+        })
     }
 
     fn launch(&self, launch: &Launch, params: &[u8]) -> Result<()> {
@@ -296,8 +367,16 @@ impl Machine for Cuda {
         let used = usize::from(launch.cluster > 1);
         let config = self.config(launch, &mut attributes[..used]);
         let mut arguments = [params.as_ptr().cast_mut().cast::<c_void>()];
-        // SAFETY: every kernel takes one struct, of the type whose bytes these are; the driver copies it before it returns.
-        check(launch.kernel, unsafe { sys::cuLaunchKernelEx(&raw const config, function, arguments.as_mut_ptr(), std::ptr::null_mut()) })
+        // SAFETY: every kernel takes one struct, of the type whose bytes these are; the driver
+        // copies it before it returns.
+        check(launch.kernel, unsafe {
+            sys::cuLaunchKernelEx(
+                &raw const config,
+                function,
+                arguments.as_mut_ptr(),
+                std::ptr::null_mut(),
+            )
+        })
     }
 
     fn gemm(&self, gemm: &Gemm) -> Result<()> {
@@ -325,11 +404,14 @@ impl Machine for Cuda {
         let done = work();
         let mut graph = std::ptr::null_mut();
         // SAFETY: ends the capture begun above, whether or not the work went well.
-        let ended = check("recording", unsafe { sys::cuStreamEndCapture(self.stream, &raw mut graph) });
+        let ended =
+            check("recording", unsafe { sys::cuStreamEndCapture(self.stream, &raw mut graph) });
         done.and(ended)?;
         let mut runnable = std::ptr::null_mut();
         // SAFETY: the graph came from the capture; what can run is a copy of it.
-        let made = check("making a graph", unsafe { sys::cuGraphInstantiateWithFlags(&raw mut runnable, graph, 0) });
+        let made = check("making a graph", unsafe {
+            sys::cuGraphInstantiateWithFlags(&raw mut runnable, graph, 0)
+        });
         // SAFETY: not used again.
         check("making a graph", unsafe { sys::cuGraphDestroy(graph) })?;
         made?;
@@ -341,7 +423,9 @@ impl Machine for Cuda {
     fn replay(&self, graph: u64) -> Result<()> {
         self.enter()?;
         let graphs = self.graphs.borrow();
-        let runnable = graphs.get(&graph).ok_or_else(|| failed("a recording that was forgotten cannot be replayed"))?;
+        let runnable = graphs
+            .get(&graph)
+            .ok_or_else(|| failed("a recording that was forgotten cannot be replayed"))?;
         // SAFETY: instantiated in `record`, destroyed only in `forget`.
         check("replaying a graph", unsafe { sys::cuGraphLaunch(*runnable, self.stream) })
     }
@@ -350,7 +434,9 @@ impl Machine for Cuda {
         self.enter()?;
         match self.graphs.borrow_mut().remove(&graph) {
             // SAFETY: instantiated in `record`; a launch that still runs keeps what it needs.
-            Some(runnable) => check("forgetting a graph", unsafe { sys::cuGraphExecDestroy(runnable) }),
+            Some(runnable) => {
+                check("forgetting a graph", unsafe { sys::cuGraphExecDestroy(runnable) })
+            }
             None => Ok(()),
         }
     }
@@ -369,8 +455,10 @@ impl Machine for Cuda {
         // SAFETY: both events were recorded in this stream, and are destroyed once.
         let measured = unsafe {
             let waited = check("waiting for an event", sys::cuEventSynchronize(end));
-            let elapsed = check("timing", sys::cuEventElapsedTime_v2(&raw mut milliseconds, start, end));
-            check("freeing an event", sys::cuEventDestroy_v2(start)).and(check("freeing an event", sys::cuEventDestroy_v2(end)))?;
+            let elapsed =
+                check("timing", sys::cuEventElapsedTime_v2(&raw mut milliseconds, start, end));
+            check("freeing an event", sys::cuEventDestroy_v2(start))
+                .and(check("freeing an event", sys::cuEventDestroy_v2(end)))?;
             waited.and(elapsed)
         };
         done.and(measured)?;
@@ -383,7 +471,8 @@ impl Drop for Cuda {
         // Errors on the way out have nobody to be told to.
         let _ = self.enter();
         let workspace = self.blas.get_mut().take().map(|blas| blas.workspace());
-        // SAFETY: everything here was made by `self` and is used by nobody else; tensors hold the device, so none is left.
+        // SAFETY: everything here was made by `self` and is used by nobody else; tensors hold the
+        // device, so none is left.
         unsafe {
             if let Some(workspace) = workspace {
                 let _ = sys::cuMemFreeAsync(workspace, self.stream);

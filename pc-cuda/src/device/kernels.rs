@@ -12,8 +12,11 @@ pub(crate) enum Family {
 
 include!(concat!(env!("OUT_DIR"), "/cubins.rs"));
 
-const HEADERS: [&str; 3] =
-    [include_str!("../../kernels/pc_dev.cuh"), include_str!("../../kernels/pc_math.cuh"), include_str!("../../kernels/pc_params.cuh")];
+const HEADERS: [&str; 3] = [
+    include_str!("../../kernels/pc_dev.cuh"),
+    include_str!("../../kernels/pc_math.cuh"),
+    include_str!("../../kernels/pc_params.cuh"),
+];
 
 /// The architectures for which machine code came with this program.
 pub(crate) fn embedded() -> Vec<&'static str> {
@@ -63,13 +66,20 @@ impl Family {
     }
 }
 
-/// Of machine code for these architectures the best that runs on a device: its own, or the newest that is older within the same generation. What is made for
-/// one alone (`sm_90a`) runs on nothing else.
+/// Of machine code for these architectures the best that runs on a device: its own, or the newest
+/// that is older within the same generation. What is made for one alone (`sm_90a`) runs on nothing
+/// else.
 fn runs_on<'a>(built: impl Iterator<Item = &'a str>, device: &str) -> Option<&'a str> {
     let number = |name: &str| name.strip_prefix("sm_")?.trim_end_matches('a').parse::<u32>().ok();
     let own = number(device)?;
-    let runs = |name: &str| number(name).filter(|n| name == device || (!name.ends_with('a') && n / 10 == own / 10 && *n <= own));
-    built.filter_map(|name| Some((runs(name)?, name))).max_by_key(|(number, name)| (*number, *name == device)).map(|(_, name)| name)
+    let runs = |name: &str| {
+        number(name)
+            .filter(|n| name == device || (!name.ends_with('a') && n / 10 == own / 10 && *n <= own))
+    };
+    built
+        .filter_map(|name| Some((runs(name)?, name)))
+        .max_by_key(|(number, name)| (*number, *name == device))
+        .map(|(_, name)| name)
 }
 
 #[cfg(test)]

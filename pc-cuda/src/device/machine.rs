@@ -1,4 +1,5 @@
-//! What a device can do, whichever it is: the interface between the launch layer and everything above it.
+//! What a device can do, whichever it is: the interface between the launch layer and everything
+//! above it.
 #![allow(unsafe_code)]
 
 use pc_core::Result;
@@ -44,7 +45,8 @@ pub(crate) trait Machine {
     fn copy(&self, to: Address, from: Address, bytes: usize) -> Result<()>;
     fn launch(&self, launch: &Launch, params: &[u8]) -> Result<()>;
     fn gemm(&self, gemm: &Gemm) -> Result<()>;
-    /// Records the launches and products that `work` asks for, without running them. It is called more than once.
+    /// Records the launches and products that `work` asks for, without running them. It is called
+    /// more than once.
     fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<u64>;
     /// Runs what was recorded, with the addresses it had then.
     fn replay(&self, graph: u64) -> Result<()>;
@@ -68,7 +70,8 @@ pub(crate) unsafe trait Arguments: Copy {
 macro_rules! arguments {
     ($($name:ident { $($field:ident)* })*) => {
         $(
-            // SAFETY: `repr(C)` numbers; the tests compare the sizes with the kernels', and fields are laid out by falling alignment.
+            // SAFETY: `repr(C)` numbers; the tests compare the sizes with the kernels', and fields
+            // are laid out by falling alignment.
             unsafe impl Arguments for params::$name {}
         )*
     };

@@ -22,7 +22,8 @@ pub use simulation::Simulation;
 pub(crate) use kernels::Family;
 pub(crate) use machine::{Address, Arguments, Gemm, Layout, Machine, bytes_of};
 
-/// One stream of work on one device. Clones are the same stream; another stream, or another thread, takes a device of its own.
+/// One stream of work on one device. Clones are the same stream; another stream, or another thread,
+/// takes a device of its own.
 ///
 /// # Example
 /// ```
@@ -64,7 +65,8 @@ impl Device {
     /// The GPU of this number, with a stream of its own.
     ///
     /// # Errors
-    /// No driver, no GPU of this number, no memory; no compiler library (NVRTC) where the kernels are not in the cache yet.
+    /// No driver, no GPU of this number, no memory; no compiler library (NVRTC) where the kernels
+    /// are not in the cache yet.
     pub fn cuda(ordinal: usize) -> Result<Self> {
         let (machine, props) = cuda::Cuda::new(ordinal)?;
         Ok(Self::of(Box::new(machine), props))
@@ -83,8 +85,8 @@ impl Device {
         Self { inner: Rc::new(Inner { machine, props, failure: RefCell::new(None) }) }
     }
 
-    /// The architectures for which machine code came with this program (where it was built with `PC_CUDA_CUBINS`); kernels for others are compiled at
-    /// first use.
+    /// The architectures for which machine code came with this program (where it was built with
+    /// `PC_CUDA_CUBINS`); kernels for others are compiled at first use.
     pub fn embedded() -> Vec<&'static str> {
         kernels::embedded()
     }
@@ -103,7 +105,8 @@ impl Device {
         self.inner.machine.synchronize()
     }
 
-    /// The seconds that work took, by the device's own clock (marks in the stream) where it has one.
+    /// The seconds that work took, by the device's own clock (marks in the stream) where it has
+    /// one.
     ///
     /// # Errors
     /// What the work returns; what the device reports.
@@ -139,7 +142,8 @@ impl Device {
         }
     }
 
-    /// Does what cannot report a failure, unless something has failed already: then memory may be missing.
+    /// Does what cannot report a failure, unless something has failed already: then memory may be
+    /// missing.
     pub(crate) fn attempt(&self, work: impl FnOnce() -> Result<()>) {
         if self.inner.failure.borrow().is_none() {
             self.note(work());

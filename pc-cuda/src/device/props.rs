@@ -13,7 +13,8 @@ pub struct DeviceProps {
     pub multiprocessors: usize,
     /// The most shared memory of one block, in bytes.
     pub shared_memory: usize,
-    /// How many clusters of so many blocks run at once, each block with a multiprocessor's whole shared memory; no entry where none can.
+    /// How many clusters of so many blocks run at once, each block with a multiprocessor's whole
+    /// shared memory; no entry where none can.
     pub clusters: Vec<(usize, usize)>,
 }
 
@@ -40,8 +41,8 @@ impl DeviceProps {
         }
     }
 
-    /// An H100 of 132 multiprocessors. Clusters of 16 are left out: whether they fit depends on which multiprocessors a chip has, and a real device
-    /// is asked.
+    /// An H100 of 132 multiprocessors. Clusters of 16 are left out: whether they fit depends on
+    /// which multiprocessors a chip has, and a real device is asked.
     pub fn h100() -> Self {
         Self {
             name: "NVIDIA H100 80GB HBM3".to_owned(),

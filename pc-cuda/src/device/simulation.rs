@@ -12,8 +12,20 @@ use pc_core::Result;
 
 use crate::device::{Address, DeviceProps, Gemm, Launch, Layout, Machine, failed};
 
-/// Runs one kernel: name, grid, block, cluster, bytes of shared memory, seed, parameters and their size, room for a message.
-pub(crate) type LaunchFn = unsafe extern "C" fn(*const c_char, u32, u32, u32, u32, u64, *const c_void, usize, *mut c_char, usize) -> c_int;
+/// Runs one kernel: name, grid, block, cluster, bytes of shared memory, seed, parameters and their
+/// size, room for a message.
+pub(crate) type LaunchFn = unsafe extern "C" fn(
+    *const c_char,
+    u32,
+    u32,
+    u32,
+    u32,
+    u64,
+    *const c_void,
+    usize,
+    *mut c_char,
+    usize,
+) -> c_int;
 
 unsafe extern "C" {
     fn pcsim_launch(
@@ -49,9 +61,16 @@ pub struct Simulation {
 }
 
 impl Simulation {
-    /// Threads in order for seed 0; else in an order drawn from the seed, with odd seeds starving some.
+    /// Threads in order for seed 0; else in an order drawn from the seed, with odd seeds starving
+    /// some.
     pub fn new(seed: u64) -> Self {
-        Self { seed, props: DeviceProps::h100(), launch: pcsim_launch, memory: usize::MAX, calls: u64::MAX }
+        Self {
+            seed,
+            props: DeviceProps::h100(),
+            launch: pcsim_launch,
+            memory: usize::MAX,
+            calls: u64::MAX,
+        }
     }
 
     /// As this device would be planned for.
@@ -66,7 +85,8 @@ impl Simulation {
         Self { memory: bytes, ..self }
     }
 
-    /// A device that is lost after so many calls (allocations, copies, launches, products): from then on every one fails.
+    /// A device that is lost after so many calls (allocations, copies, launches, products): from
+    /// then on every one fails.
     #[must_use]
     pub fn lost_after(self, calls: u64) -> Self {
         Self { calls, ..self }
@@ -97,7 +117,8 @@ impl Simulation {
     }
 }
 
-/// Device memory is host memory, each allocation of its exact length, so that a sanitizer sees its end.
+/// Device memory is host memory, each allocation of its exact length, so that a sanitizer sees its
+/// end.
 pub(crate) struct HostLayer {
     launch: LaunchFn,
     seed: u64,
@@ -162,7 +183,8 @@ impl Machine for HostLayer {
         if bytes > self.memory.saturating_sub(held) {
             return Err(failed(format!("allocating {bytes} bytes: out of memory")));
         }
-        let layout = alloc::Layout::from_size_align(bytes, 256).map_err(|error| failed(error.to_string()))?;
+        let layout = alloc::Layout::from_size_align(bytes, 256)
+            .map_err(|error| failed(error.to_string()))?;
         // SAFETY: the size is not zero.
         let memory = unsafe { alloc::alloc(layout) };
         if memory.is_null() {
@@ -175,7 +197,11 @@ impl Machine for HostLayer {
     }
 
     fn free(&self, address: Address) -> Result<()> {
-        let layout = self.blocks.borrow_mut().remove(&address).ok_or_else(|| failed("memory was freed that was not allocated"))?;
+        let layout = self
+            .blocks
+            .borrow_mut()
+            .remove(&address)
+            .ok_or_else(|| failed("memory was freed that was not allocated"))?;
         // SAFETY: allocated in `allocate` with this layout.
         unsafe { alloc::dealloc(address as *mut u8, layout) }
         Ok(())
@@ -219,9 +245,14 @@ impl Machine for HostLayer {
         };
         // Kernels read the struct in place, so it has to be aligned.
         let mut aligned = vec![0u64; params.len().div_ceil(8)];
-        // SAFETY: the copy is at least as long; the callee checks the size against its own struct and writes the message within its room.
+        // SAFETY: the copy is at least as long; the callee checks the size against its own struct
+        // and writes the message within its room.
         let status = unsafe {
-            std::ptr::copy_nonoverlapping(params.as_ptr(), aligned.as_mut_ptr().cast::<u8>(), params.len());
+            std::ptr::copy_nonoverlapping(
+                params.as_ptr(),
+                aligned.as_mut_ptr().cast::<u8>(),
+                params.len(),
+            );
             (self.launch)(
                 name.as_ptr(),
                 grid,
@@ -249,7 +280,9 @@ impl Machine for HostLayer {
             return Ok(());
         }
         let Gemm { layout, m, n, k, a, b, c, add, tf32 } = *gemm;
-        let round = |x: f32| if tf32 && x.is_finite() { f32::from_bits((x.to_bits() + 0x1000) & !0x1fff) } else { x };
+        let round = |x: f32| {
+            if tf32 && x.is_finite() { f32::from_bits((x.to_bits() + 0x1000) & !0x1fff) } else { x }
+        };
         let a: Vec<f32> = slice(a, m * k).iter().copied().map(round).collect();
         let b: Vec<f32> = slice(b, n * k).iter().copied().map(round).collect();
         // SAFETY: the result is a tensor of its own, of this length.
@@ -290,7 +323,9 @@ impl Machine for HostLayer {
 
     fn replay(&self, graph: u64) -> Result<()> {
         let recorded = self.recorded.borrow();
-        let works = recorded.get(&graph).ok_or_else(|| failed("a recording that was forgotten cannot be replayed"))?;
+        let works = recorded
+            .get(&graph)
+            .ok_or_else(|| failed("a recording that was forgotten cannot be replayed"))?;
         works.iter().try_for_each(|work| match work {
             Work::Launch(launch, params) => self.launch(launch, params),
             Work::Gemm(gemm) => self.gemm(gemm),

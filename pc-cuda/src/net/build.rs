@@ -27,7 +27,9 @@ fn dense(structure: &Structure) -> Option<(bool, i32)> {
         Structure::Linear { bias } => Some((*bias, 0)),
         Structure::Chain(links) => match links.as_slice() {
             [one] => dense(one),
-            [Structure::Linear { bias }, Structure::Activation(activation)] => Some((*bias, act(activation)?)),
+            [Structure::Linear { bias }, Structure::Activation(activation)] => {
+                Some((*bias, act(activation)?))
+            }
             _ => None,
         },
         _ => None,
@@ -35,43 +37,79 @@ fn dense(structure: &Structure) -> Option<(bool, i32)> {
 }
 
 impl FusedNet {
-    /// Moves a host graph to a device: its parameters are copied, its vertices and parameters keep their ids and names.
+    /// Moves a host graph to a device: its parameters are copied, its vertices and parameters keep
+    /// their ids and names.
     ///
     /// # Errors
-    /// A graph that is not one chain from one input; a vertex that is not linear with, perhaps, an activation out of identity, relu and tanh (the error
-    /// names it); no memory.
-    pub fn from_graph<F: Element>(graph: &Graph<HostTensor<F>>, device: &Device, precision: Precision) -> Result<Self> {
+    /// A graph that is not one chain from one input; a vertex that is not linear with, perhaps, an
+    /// activation out of identity, relu and tanh (the error names it); no memory.
+    pub fn from_graph<F: Element>(
+        graph: &Graph<HostTensor<F>>,
+        device: &Device,
+        precision: Precision,
+    ) -> Result<Self> {
         device.check()?;
         let topology = graph.topology().clone();
-        let refuse = |vertex: VertexId, why: String| error(ErrorKind::Unsupported, why).at(topology.name(vertex));
+        let refuse = |vertex: VertexId, why: String| {
+            error(ErrorKind::Unsupported, why).at(topology.name(vertex))
+        };
         let mut roots = topology.vertices().filter(|&vertex| topology.is_root(vertex));
-        let root = roots.next().ok_or_else(|| error(ErrorKind::Unsupported, "a fused net starts at an input, and this graph has none"))?;
+        let root = roots.next().ok_or_else(|| {
+            error(ErrorKind::Unsupported, "a fused net starts at an input, and this graph has none")
+        })?;
         if let Some(second) = roots.next() {
-            return Err(refuse(second, "a fused net has one input, and this is a second".to_owned()));
+            return Err(refuse(
+                second,
+                "a fused net has one input, and this is a second".to_owned(),
+            ));
         }
         let mut links = Vec::new();
         let mut at = root;
         loop {
             let [width] = graph.shape(at) else {
-                return Err(refuse(at, format!("a fused net's vertices are rows of numbers, not {:?}", graph.shape(at))));
+                return Err(refuse(
+                    at,
+                    format!(
+                        "a fused net's vertices are rows of numbers, not {:?}",
+                        graph.shape(at)
+                    ),
+                ));
             };
             let next = match topology.children(at) {
                 [] => break,
                 [(next, 0)] => *next,
-                _ => return Err(refuse(at, "a fused net is a chain, and this has several children".to_owned())),
+                _ => {
+                    return Err(refuse(
+                        at,
+                        "a fused net is a chain, and this has several children".to_owned(),
+                    ));
+                }
             };
             let prediction = topology.prediction(next);
             let of = prediction.of;
             if topology.predictions_of(of).len() > 1 || prediction.parents.len() > 1 {
-                return Err(refuse(of, "a fused net is a chain, and this has several parents or predictions".to_owned()));
+                return Err(refuse(
+                    of,
+                    "a fused net is a chain, and this has several parents or predictions"
+                        .to_owned(),
+                ));
             }
             if links.len() == topology.predictions().len() {
-                return Err(refuse(of, "a fused net is a chain, and this lies on a cycle".to_owned()));
+                return Err(refuse(
+                    of,
+                    "a fused net is a chain, and this lies on a cycle".to_owned(),
+                ));
             }
             let (structure, kind) = graph.structure(next);
             let Some((bias, act)) = dense(&structure) else {
                 let known = "linear vertices with identity, relu or tanh";
-                return Err(refuse(of, format!("its prediction is {kind} ({structure:?}), but fused kernels are for {known}")));
+                return Err(refuse(
+                    of,
+                    format!(
+                        "its prediction is {kind} ({structure:?}), but fused kernels are for \
+                         {known}"
+                    ),
+                ));
             };
             let outputs = graph.shape(of).first().copied().unwrap_or(0);
             links.push(Link {
@@ -88,15 +126,24 @@ impl FusedNet {
             at = of;
         }
         if links.len() != topology.predictions().len() {
-            let missed = topology.vertices().find(|&v| v != root && links.iter().all(|link| link.of != v)).unwrap_or(root);
-            return Err(refuse(missed, "a fused net is one chain, and this is not on it".to_owned()));
+            let missed = topology
+                .vertices()
+                .find(|&v| v != root && links.iter().all(|link| link.of != v))
+                .unwrap_or(root);
+            return Err(refuse(
+                missed,
+                "a fused net is one chain, and this is not on it".to_owned(),
+            ));
         }
         let mut parameters = Vec::with_capacity(graph.parameters().len());
         for parameter in graph.parameters() {
             let numbers: Vec<f32> = parameter.data().iter().map(|x| x.value() as f32).collect();
             parameters.push(DeviceTensor::new(device, parameter.dims(), &numbers)?);
         }
-        let widths = topology.vertices().map(|vertex| graph.shape(vertex).first().copied().unwrap_or(0)).collect();
+        let widths = topology
+            .vertices()
+            .map(|vertex| graph.shape(vertex).first().copied().unwrap_or(0))
+            .collect();
         Ok(Self {
             topology,
             links,
@@ -120,7 +167,10 @@ impl FusedNet {
         let own = shapes(self.parameters.iter().map(Tensor::shape).collect());
         let theirs = shapes(graph.parameters().iter().map(Tensor::shape).collect());
         if own != theirs {
-            return Err(error(ErrorKind::Shape, format!("this net's parameters have shapes {own:?}, the graph's {theirs:?}")));
+            return Err(error(
+                ErrorKind::Shape,
+                format!("this net's parameters have shapes {own:?}, the graph's {theirs:?}"),
+            ));
         }
         for (parameter, held) in self.parameters.iter().zip(graph.parameters_mut()) {
             for (x, number) in held.data_mut().iter_mut().zip(parameter.numbers()?) {

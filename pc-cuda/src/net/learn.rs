@@ -25,7 +25,8 @@ impl FusedNet {
         self.add_gradients(&self.gradient_launches(layers, state, gradients, at))
     }
 
-    /// The launches that do so: few as may be, but layers that share a parameter add to one place, so they go one after the other.
+    /// The launches that do so: few as may be, but layers that share a parameter add to one place,
+    /// so they go one after the other.
     pub(super) fn gradient_launches(
         &self,
         layers: impl Iterator<Item = (usize, f32)>,
@@ -74,7 +75,14 @@ impl FusedNet {
     pub(super) fn add_gradients(&self, launches: &[GradientLaunch]) -> Result<()> {
         let shared = 4 * 2 * TILE * (TILE + 1);
         launches.iter().try_for_each(|(params, blocks)| {
-            let launch = Launch { family: Family::Learn, kernel: "pc_weight_gradients", grid: *blocks, block: 256, cluster: 1, shared };
+            let launch = Launch {
+                family: Family::Learn,
+                kernel: "pc_weight_gradients",
+                grid: *blocks,
+                block: 256,
+                cluster: 1,
+                shared,
+            };
             self.device.launch(&launch, params)
         })
     }
@@ -89,6 +97,13 @@ impl FusedNet {
             count: int(theta.count()),
             ..Part::default()
         };
-        launch_parts(&self.device, Family::Learn, "pc_moved", 0, Optimise::default(), &tensors.map(part).collect::<Vec<_>>())
+        launch_parts(
+            &self.device,
+            Family::Learn,
+            "pc_moved",
+            0,
+            Optimise::default(),
+            &tensors.map(part).collect::<Vec<_>>(),
+        )
     }
 }

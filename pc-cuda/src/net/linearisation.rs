@@ -8,13 +8,15 @@ use crate::{
     tensor::DeviceTensor,
 };
 
-/// Pre-activations, predictions, slopes and forces of every layer, in device memory; and the recorded relaxation, where there is one.
+/// Pre-activations, predictions, slopes and forces of every layer, in device memory; and the
+/// recorded relaxation, where there is one.
 #[derive(Debug, Default)]
 pub struct FusedLinearisation {
     pub(super) batch: usize,
     /// Whether it is of live predictions.
     pub(super) live: bool,
-    /// The target of a live output's loss, where recordings find it at the same place for every batch.
+    /// The target of a live output's loss, where recordings find it at the same place for every
+    /// batch.
     pub(super) target: Option<DeviceTensor>,
     /// By link.
     pub(super) layers: Vec<Layer>,
@@ -22,7 +24,8 @@ pub struct FusedLinearisation {
     pub(super) old: Vec<DeviceTensor>,
     /// The same, minus what they were.
     pub(super) moved: Vec<DeviceTensor>,
-    /// Whether it stands where [`pc_core::Network::take_steps`] left off, so that the next evaluation is done already.
+    /// Whether it stands where [`pc_core::Network::take_steps`] left off, so that the next
+    /// evaluation is done already.
     pub(super) fresh: bool,
     /// The recorded steps and what they were recorded for.
     pub(super) recorded: Option<Recorded>,
@@ -111,7 +114,16 @@ impl FusedLinearisation {
 impl FusedNet {
     /// `out <- v W^T`, or added to it.
     #[allow(clippy::too_many_arguments)]
-    pub(super) fn product(&self, link: &Link, batch: usize, weight: u64, v: u64, out: u64, add: bool, tf32: bool) -> Result<()> {
+    pub(super) fn product(
+        &self,
+        link: &Link,
+        batch: usize,
+        weight: u64,
+        v: u64,
+        out: u64,
+        add: bool,
+        tf32: bool,
+    ) -> Result<()> {
         self.device.machine().gemm(&Gemm {
             layout: Layout::Transposed,
             m: batch,
@@ -126,7 +138,14 @@ impl FusedNet {
     }
 
     /// `out <- g W`.
-    pub(super) fn pullback(&self, link: &Link, batch: usize, g: u64, out: u64, tf32: bool) -> Result<()> {
+    pub(super) fn pullback(
+        &self,
+        link: &Link,
+        batch: usize,
+        g: u64,
+        out: u64,
+        tf32: bool,
+    ) -> Result<()> {
         self.device.machine().gemm(&Gemm {
             layout: Layout::Plain,
             m: batch,

@@ -17,22 +17,27 @@ use crate::{
 
 pub use linearisation::FusedLinearisation;
 
-/// The precision of the products inside a relaxation and its pulls. States, errors, feed-forward passes and weight gradients are `f32` always.
+/// The precision of the products inside a relaxation and its pulls. States, errors, feed-forward
+/// passes and weight gradients are `f32` always.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Precision {
     /// Every product in full `f32`.
     #[default]
     F32,
-    /// Operands rounded to 10 bits of mantissa, for tensor cores. Errors are kept as displacements, so that this costs digits of the result only in
-    /// proportion. Live relus are the exception: a slope jumps where its argument crosses zero, and rounding moves the crossing, whether it is the
-    /// predictions' products or the pullbacks' that are rounded. So a net with a relu, relaxed live, has its products made of both parts of each number
-    /// (three products for one) in a cluster, and in full `f32` elsewhere.
+    /// Operands rounded to 10 bits of mantissa, for tensor cores. Errors are kept as displacements,
+    /// so that this costs digits of the result only in proportion. Live relus are the exception: a
+    /// slope jumps where its argument crosses zero, and rounding moves the crossing, whether it is
+    /// the predictions' products or the pullbacks' that are rounded. So a net with a relu, relaxed
+    /// live, has its products made of both parts of each number (three products for one) in a
+    /// cluster, and in full `f32` elsewhere.
     Tf32,
 }
 
-/// A chain `mu_l = f_l(W_l v_(l-1) + b_l)` on a device: a [`pc_core::Network`] that can do everything a graph can, and takes over whole relaxations of
-/// fixed prediction and standard PC, and the steps of iPC from one learning event to the next, where the input is held and the output held or driven by
-/// [`pc_core::SquaredError`] or [`crate::CrossEntropy`]. Other schedules run in the engine's loop, on the device too.
+/// A chain `mu_l = f_l(W_l v_(l-1) + b_l)` on a device: a [`pc_core::Network`] that can do
+/// everything a graph can, and takes over whole relaxations of fixed prediction and standard PC,
+/// and the steps of iPC from one learning event to the next, where the input is held and the output
+/// held or driven by [`pc_core::SquaredError`] or [`crate::CrossEntropy`]. Other schedules run in
+/// the engine's loop, on the device too.
 ///
 /// See the crate's example.
 pub struct FusedNet {
@@ -67,7 +72,10 @@ struct Link {
 
 impl std::fmt::Debug for FusedNet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FusedNet").field("widths", &self.chain_widths()).field("device", &self.device).finish_non_exhaustive()
+        f.debug_struct("FusedNet")
+            .field("widths", &self.chain_widths())
+            .field("device", &self.device)
+            .finish_non_exhaustive()
     }
 }
 
@@ -107,15 +115,16 @@ impl FusedNet {
         self
     }
 
-    /// Measures what it takes over (whole relaxations, or steps between learning events), which costs a wait for each; see
-    /// [`FusedNet::last_relaxation`].
+    /// Measures what it takes over (whole relaxations, or steps between learning events), which
+    /// costs a wait for each; see [`FusedNet::last_relaxation`].
     #[must_use]
     pub fn timed(mut self) -> Self {
         self.timed = true;
         self
     }
 
-    /// The seconds that what it took over last has taken on the device; none without [`FusedNet::timed`], or before the first.
+    /// The seconds that what it took over last has taken on the device; none without
+    /// [`FusedNet::timed`], or before the first.
     pub fn last_relaxation(&self) -> Option<f64> {
         self.last.get()
     }
@@ -129,7 +138,14 @@ impl FusedNet {
     }
 
     fn shape(&self, batch: usize, live: bool, output: Output) -> NetShape {
-        NetShape { widths: self.chain_widths(), batch, live, precision: self.precision, relu: self.relu(), output }
+        NetShape {
+            widths: self.chain_widths(),
+            batch,
+            live,
+            precision: self.precision,
+            relu: self.relu(),
+            output,
+        }
     }
 
     fn relu(&self) -> bool {

@@ -1,8 +1,8 @@
 //! The fused net as a [`Network`].
 
 use pc_core::{
-    Abilities, Clamp, Clamps, Drives, ErrorKind, Forward, FusedSteps, Gradients, Network, Residuals, Result, Settings, State, Tensor,
-    Topology, VertexId, Want,
+    Abilities, Clamp, Clamps, Drives, ErrorKind, Forward, FusedSteps, Gradients, Network,
+    Residuals, Result, Settings, State, Tensor, Topology, VertexId, Want,
 };
 
 use crate::{
@@ -24,7 +24,12 @@ fn held(clamp: &Clamp<DeviceTensor>) -> Vec<&DeviceTensor> {
 
 impl FusedNet {
     /// Runs an element-by-element kernel over layers of any number, few launches as may be.
-    pub(super) fn fused(&self, kernel: &'static str, rate: f32, layers: &[FusedLayer]) -> Result<()> {
+    pub(super) fn fused(
+        &self,
+        kernel: &'static str,
+        rate: f32,
+        layers: &[FusedLayer],
+    ) -> Result<()> {
         for group in layers.chunks(LAYERS) {
             let mut params = Fused { layers: int(group.len()), rate, ..Fused::default() };
             let mut blocks = 0;
@@ -32,7 +37,17 @@ impl FusedNet {
                 *slot = FusedLayer { first: int(blocks), ..*layer };
                 blocks += (layer.count as usize).div_ceil(CHUNK);
             }
-            self.device.launch(&Launch { family: Family::RelaxGraph, kernel, grid: blocks, block: 256, cluster: 1, shared: 0 }, &params)?;
+            self.device.launch(
+                &Launch {
+                    family: Family::RelaxGraph,
+                    kernel,
+                    grid: blocks,
+                    block: 256,
+                    cluster: 1,
+                    shared: 0,
+                },
+                &params,
+            )?;
         }
         Ok(())
     }
@@ -52,10 +67,26 @@ impl FusedNet {
         }
     }
 
-    /// Evaluates one prediction at `v` and keeps it as the reference; `value` follows it where given.
-    fn predict(&self, index: usize, v: &DeviceTensor, value: u64, offset: u64, at: &FusedLinearisation) -> Result<()> {
+    /// Evaluates one prediction at `v` and keeps it as the reference; `value` follows it where
+    /// given.
+    fn predict(
+        &self,
+        index: usize,
+        v: &DeviceTensor,
+        value: u64,
+        offset: u64,
+        at: &FusedLinearisation,
+    ) -> Result<()> {
         let (link, layer) = (&self.links[index], &at.layers[index]);
-        self.product(link, at.batch, self.weight(link).address(), v.address(), layer.product.address(), false, false)?;
+        self.product(
+            link,
+            at.batch,
+            self.weight(link).address(),
+            v.address(),
+            layer.product.address(),
+            false,
+            false,
+        )?;
         let params = Predict {
             product: layer.product.address(),
             bias: self.bias(link),
@@ -91,16 +122,27 @@ impl Network for FusedNet {
         Abilities::ALL
     }
 
-    fn prepare(&mut self, clamps: &Clamps<DeviceTensor>, values: &mut Vec<DeviceTensor>) -> Result<bool> {
+    fn prepare(
+        &mut self,
+        clamps: &Clamps<DeviceTensor>,
+        values: &mut Vec<DeviceTensor>,
+    ) -> Result<bool> {
         self.device.check()?;
         let batch = clamps.batch(&self.topology)?;
         for (vertex, clamp) in clamps.iter() {
             let Some(&width) = self.widths.get(vertex.index()) else {
-                return Err(error(ErrorKind::Clamp, format!("vertex {} is clamped but not in this net", vertex.index())));
+                return Err(error(
+                    ErrorKind::Clamp,
+                    format!("vertex {} is clamped but not in this net", vertex.index()),
+                ));
             };
             for tensor in held(clamp) {
                 if !tensor.has_batch_shape(batch, &[width]) {
-                    let message = format!("its clamp has shape {:?}, not {:?}", tensor.dims(), [batch, width]);
+                    let message = format!(
+                        "its clamp has shape {:?}, not {:?}",
+                        tensor.dims(),
+                        [batch, width]
+                    );
                     return Err(error(ErrorKind::Shape, message).at(self.topology.name(vertex)));
                 }
                 if !tensor.device().is(&self.device) {
@@ -110,7 +152,10 @@ impl Network for FusedNet {
             }
         }
         let fits = values.len() == self.widths.len()
-            && values.iter().zip(&self.widths).all(|(value, width)| value.has_batch_shape(batch, &[*width]));
+            && values
+                .iter()
+                .zip(&self.widths)
+                .all(|(value, width)| value.has_batch_shape(batch, &[*width]));
         if !fits {
             values.clear();
             for width in &self.widths {
@@ -125,14 +170,19 @@ impl Network for FusedNet {
         FusedLinearisation::default()
     }
 
-    fn forward(&mut self, pass: Forward<'_, DeviceTensor>, into: &mut FusedLinearisation) -> Result<()> {
+    fn forward(
+        &mut self,
+        pass: Forward<'_, DeviceTensor>,
+        into: &mut FusedLinearisation,
+    ) -> Result<()> {
         self.device.check()?;
         into.fit(self, pass.values[self.root.index()].batch())?;
         for (index, link) in self.links.iter().enumerate() {
             let of = link.of.index();
             let value = if pass.follows[of] { pass.values[of].address() } else { 0 };
             let offset = pass.offsets.get(of).map_or(0, DeviceTensor::address);
-            self.predict(index, &pass.values[link.parent.index()], value, offset, into).map_err(|e| e.at(self.topology.name(link.of)))?;
+            self.predict(index, &pass.values[link.parent.index()], value, offset, into)
+                .map_err(|e| e.at(self.topology.name(link.of)))?;
         }
         if pass.settings.plastic {
             into.keep(self)?;
@@ -143,12 +193,19 @@ impl Network for FusedNet {
         self.device.check()
     }
 
-    fn refer(&mut self, state: &State<DeviceTensor>, settings: Settings, after_forward: bool, into: &mut FusedLinearisation) -> Result<()> {
+    fn refer(
+        &mut self,
+        state: &State<DeviceTensor>,
+        settings: Settings,
+        after_forward: bool,
+        into: &mut FusedLinearisation,
+    ) -> Result<()> {
         self.device.check()?;
         if !after_forward {
             into.fit(self, state.values[self.root.index()].batch())?;
             for (index, link) in self.links.iter().enumerate() {
-                self.predict(index, &state.values[link.parent.index()], 0, 0, into).map_err(|e| e.at(self.topology.name(link.of)))?;
+                self.predict(index, &state.values[link.parent.index()], 0, 0, into)
+                    .map_err(|e| e.at(self.topology.name(link.of)))?;
             }
             if settings.plastic {
                 into.keep(self)?;
@@ -185,18 +242,41 @@ impl Network for FusedNet {
             let (parent, of) = (link.parent.index(), link.of.index());
             let product = into.layers[index].product.address();
             let mut dz = 0;
-            // f_new(v_ref + d) - f_old(v_ref), whose argument has moved by W d + (W - W_old) v_ref + (b - b_old).
+            // f_new(v_ref + d) - f_old(v_ref), whose argument has moved by W d + (W - W_old) v_ref
+            // + (b - b_old).
             if state.moved[parent] {
-                let (weight, d) = (self.weight(link).address(), state.displacements[parent].address());
-                self.product(link, into.batch, weight, d, product, false, self.tf32(settings.live))?;
+                let (weight, d) =
+                    (self.weight(link).address(), state.displacements[parent].address());
+                self.product(
+                    link,
+                    into.batch,
+                    weight,
+                    d,
+                    product,
+                    false,
+                    self.tf32(settings.live),
+                )?;
                 dz = product;
             }
             if settings.plastic {
-                let (weight, v) = (into.moved[link.weight.index()].address(), state.references[parent].address());
-                self.product(link, into.batch, weight, v, product, dz != 0, self.tf32(settings.live))?;
+                let (weight, v) =
+                    (into.moved[link.weight.index()].address(), state.references[parent].address());
+                self.product(
+                    link,
+                    into.batch,
+                    weight,
+                    v,
+                    product,
+                    dz != 0,
+                    self.tf32(settings.live),
+                )?;
                 dz = product;
             }
-            let shift = if settings.plastic { link.bias.map_or(0, |bias| into.moved[bias.index()].address()) } else { 0 };
+            let shift = if settings.plastic {
+                link.bias.map_or(0, |bias| into.moved[bias.index()].address())
+            } else {
+                0
+            };
             layers.push(FusedLayer {
                 dz,
                 shift,
@@ -220,13 +300,24 @@ impl Network for FusedNet {
         at: &mut FusedLinearisation,
     ) -> Result<()> {
         self.device.check()?;
-        let chosen: Vec<usize> = (0..self.links.len()).filter(|&index| want.prediction(self.links[index].prediction)).collect();
-        let layers: Vec<FusedLayer> = chosen.iter().map(|&index| self.gate(index, &cotangents[self.links[index].prediction], at)).collect();
+        let chosen: Vec<usize> = (0..self.links.len())
+            .filter(|&index| want.prediction(self.links[index].prediction))
+            .collect();
+        let layers: Vec<FusedLayer> = chosen
+            .iter()
+            .map(|&index| self.gate(index, &cotangents[self.links[index].prediction], at))
+            .collect();
         self.fused("pc_gate", 0.0, &layers)?;
         for &index in &chosen {
             let link = &self.links[index];
             if want.force(link.parent) {
-                self.pullback(link, at.batch, at.layers[index].g.address(), at.layers[index].force.address(), self.tf32(at.live))?;
+                self.pullback(
+                    link,
+                    at.batch,
+                    at.layers[index].g.address(),
+                    at.layers[index].force.address(),
+                    self.tf32(at.live),
+                )?;
                 at.layers[index].contributes = true;
             }
         }
@@ -257,14 +348,25 @@ impl Network for FusedNet {
         let mut learned = Vec::new();
         for (index, link) in self.links.iter().enumerate().rev() {
             let driven = drives.driven[link.prediction];
-            let cotangent = if driven { Some(&drives.cotangents[link.prediction]) } else { self.force(at, link.of) };
+            let cotangent = if driven {
+                Some(&drives.cotangents[link.prediction])
+            } else {
+                self.force(at, link.of)
+            };
             let Some(cotangent) = cotangent else { continue };
             self.fused("pc_gate", 0.0, &[self.gate(index, cotangent, at)])?;
             if drives.forces[link.parent.index()] {
-                self.pullback(link, at.batch, at.layers[index].g.address(), at.layers[index].force.address(), self.tf32(at.live))?;
+                self.pullback(
+                    link,
+                    at.batch,
+                    at.layers[index].g.address(),
+                    at.layers[index].force.address(),
+                    self.tf32(at.live),
+                )?;
                 at.layers[index].contributes = true;
             }
-            learned.push((index, drives.weights.get(link.prediction).copied().unwrap_or(1.0) as f32));
+            learned
+                .push((index, drives.weights.get(link.prediction).copied().unwrap_or(1.0) as f32));
         }
         if let Some(gradients) = gradients {
             self.learn(learned.into_iter(), state, gradients, at)?;
@@ -280,7 +382,11 @@ impl Network for FusedNet {
         Gradients::like(&self.parameters)
     }
 
-    fn take_steps(&mut self, steps: FusedSteps<'_, DeviceTensor>, at: &mut FusedLinearisation) -> Result<Option<usize>> {
+    fn take_steps(
+        &mut self,
+        steps: FusedSteps<'_, DeviceTensor>,
+        at: &mut FusedLinearisation,
+    ) -> Result<Option<usize>> {
         self.device.check()?;
         self.relax(steps, at)
     }

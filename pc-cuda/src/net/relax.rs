@@ -54,11 +54,19 @@ struct Recipe {
 }
 
 impl FusedNet {
-    /// Takes the steps where the input is held, the output held or driven by a loss that kernels know, and everything between free; leaves the rest to
-    /// the engine.
-    pub(super) fn relax(&self, mut steps: Steps<'_>, at: &mut FusedLinearisation) -> Result<Option<usize>> {
+    /// Takes the steps where the input is held, the output held or driven by a loss that kernels
+    /// know, and everything between free; leaves the rest to the engine.
+    pub(super) fn relax(
+        &self,
+        mut steps: Steps<'_>,
+        at: &mut FusedLinearisation,
+    ) -> Result<Option<usize>> {
         let last = self.links.len() - 1;
-        let chain = self.links.iter().enumerate().all(|(index, link)| steps.free[link.of.index()] == (index < last));
+        let chain = self
+            .links
+            .iter()
+            .enumerate()
+            .all(|(index, link)| steps.free[link.of.index()] == (index < last));
         if !chain || steps.free[self.root.index()] || steps.counts.contains(&false) || last == 0 {
             return Ok(None);
         }
@@ -85,7 +93,8 @@ impl FusedNet {
         Ok(())
     }
 
-    /// What the output does; none where kernels do not know its loss, or the loss does not fit, which it then says itself.
+    /// What the output does; none where kernels do not know its loss, or the loss does not fit,
+    /// which it then says itself.
     fn top(&self, steps: &Steps<'_>, at: &mut FusedLinearisation) -> Result<Option<Top>> {
         let Some(link) = self.links.last() else { return Ok(None) };
         let held = Top { output: Output::Held, target: 0, lambda: 1.0, precision: link.precision };
@@ -111,12 +120,21 @@ impl FusedNet {
         Ok(Some(Top { output, target: address, ..driven }))
     }
 
-    fn relax_by(&self, plan: &Plan, shape: &NetShape, steps: &mut Steps<'_>, top: Top, at: &mut FusedLinearisation) -> Result<()> {
+    fn relax_by(
+        &self,
+        plan: &Plan,
+        shape: &NetShape,
+        steps: &mut Steps<'_>,
+        top: Top,
+        at: &mut FusedLinearisation,
+    ) -> Result<()> {
         let last = self.links.len() - 1;
-        let residuals = self.links[..last].iter().any(|link| steps.residuals.get(link.prediction).is_some());
+        let residuals =
+            self.links[..last].iter().any(|link| steps.residuals.get(link.prediction).is_some());
         if let Kernel::Cluster { blocks, clusters, .. } = plan.kernel() {
             let layout = ClusterLayout::new(shape, *blocks, residuals);
-            // Plans are made for a start from a feed-forward pass; another one needs more room, which may be too much.
+            // Plans are made for a start from a feed-forward pass; another one needs more room,
+            // which may be too much.
             if layout.bytes() <= self.device.props().shared_memory {
                 let kernel = match (shape.live, shape.products()) {
                     (true, Products::Full) => "pc_relax_live_f32",
@@ -142,7 +160,13 @@ impl FusedNet {
     }
 
     /// What the cluster kernels take.
-    fn cluster(&self, steps: &Steps<'_>, top: Top, at: &FusedLinearisation, layout: &ClusterLayout) -> Cluster {
+    fn cluster(
+        &self,
+        steps: &Steps<'_>,
+        top: Top,
+        at: &FusedLinearisation,
+        layout: &ClusterLayout,
+    ) -> Cluster {
         let mut params = Cluster {
             target: top.target,
             layers: int(self.links.len()),
@@ -156,7 +180,9 @@ impl FusedNet {
         let last = self.links.len() - 1;
         for (index, (slot, place)) in params.layer.iter_mut().zip(&layout.layers).enumerate() {
             let (link, layer) = (&self.links[index], &at.layers[index]);
-            let of = |tensors: &[DeviceTensor]| tensors.get(link.of.index()).map_or(0, DeviceTensor::address);
+            let of = |tensors: &[DeviceTensor]| {
+                tensors.get(link.of.index()).map_or(0, DeviceTensor::address)
+            };
             let residual = steps.residuals.get(link.prediction);
             // The target of a loss lies where the output's residual would.
             let residual_at = residual.is_some() || (index == last && top.loss() != 0);
@@ -186,8 +212,14 @@ impl FusedNet {
         params
     }
 
-    /// One step of states, then errors, pulls and gradients by the weights as they are now, recorded as one.
-    fn learning_step(&self, steps: &mut Steps<'_>, top: Top, at: &mut FusedLinearisation) -> Result<()> {
+    /// One step of states, then errors, pulls and gradients by the weights as they are now,
+    /// recorded as one.
+    fn learning_step(
+        &self,
+        steps: &mut Steps<'_>,
+        top: Top,
+        at: &mut FusedLinearisation,
+    ) -> Result<()> {
         // What was not pulled is no force; its place has to say so, since recordings read it.
         for layer in at.layers.iter_mut().skip(1) {
             if !std::mem::replace(&mut layer.contributes, true) {
@@ -204,17 +236,29 @@ impl FusedNet {
             Some(gradients) => self.gradient_launches(all, steps.state, gradients, at),
             None => Vec::new(),
         };
-        let references = self.links.iter().map(|link| steps.state.references[link.parent.index()].address());
-        let recipe = Recipe { plastic: Some(references.collect()), gradients, ..self.recipe(steps, layers, top, at) };
+        let references =
+            self.links.iter().map(|link| steps.state.references[link.parent.index()].address());
+        let recipe = Recipe {
+            plastic: Some(references.collect()),
+            gradients,
+            ..self.recipe(steps, layers, top, at)
+        };
         at.fresh = false;
         self.replay(recipe, at)
     }
 
-    fn graph_layers(&self, steps: &Steps<'_>, top: Top, at: &FusedLinearisation) -> Vec<FusedLayer> {
+    fn graph_layers(
+        &self,
+        steps: &Steps<'_>,
+        top: Top,
+        at: &FusedLinearisation,
+    ) -> Vec<FusedLayer> {
         let last = self.links.len() - 1;
         let layer = |index: usize| {
             let link = &self.links[index];
-            let of = |tensors: &[DeviceTensor]| tensors.get(link.of.index()).map_or(0, DeviceTensor::address);
+            let of = |tensors: &[DeviceTensor]| {
+                tensors.get(link.of.index()).map_or(0, DeviceTensor::address)
+            };
             FusedLayer {
                 dz: if index > 0 { at.layers[index].product.address() } else { 0 },
                 r: steps.residuals.get(link.prediction).map_or(0, DeviceTensor::address),
@@ -231,8 +275,15 @@ impl FusedNet {
         (0..self.links.len()).map(layer).collect()
     }
 
-    fn recipe(&self, steps: &Steps<'_>, layers: Vec<FusedLayer>, top: Top, at: &FusedLinearisation) -> Recipe {
-        let below = |vertex: usize| steps.state.displacements.get(vertex).map_or(0, DeviceTensor::address);
+    fn recipe(
+        &self,
+        steps: &Steps<'_>,
+        layers: Vec<FusedLayer>,
+        top: Top,
+        at: &FusedLinearisation,
+    ) -> Recipe {
+        let below =
+            |vertex: usize| steps.state.displacements.get(vertex).map_or(0, DeviceTensor::address);
         Recipe {
             layers,
             below: self.links.iter().map(|link| below(link.parent.index())).collect(),
@@ -246,7 +297,8 @@ impl FusedNet {
         }
     }
 
-    /// Follows a recipe; recorded the first time, and replayed for as long as everything in it is the same.
+    /// Follows a recipe; recorded the first time, and replayed for as long as everything in it is
+    /// the same.
     fn replay(&self, recipe: Recipe, at: &mut FusedLinearisation) -> Result<()> {
         let key = self.key(&recipe);
         if let Some(recorded) = at.recorded.as_ref().filter(|recorded| recorded.key == key) {
@@ -266,9 +318,19 @@ impl FusedNet {
     /// Every address and setting that a recording has built in.
     fn key(&self, recipe: &Recipe) -> Vec<u64> {
         let Recipe { layers, below, plastic, gradients, top, .. } = recipe;
-        let settings = [recipe.steps as u64, u64::from(recipe.rate.to_bits()), u64::from(recipe.live), recipe.batch as u64];
+        let settings = [
+            recipe.steps as u64,
+            u64::from(recipe.rate.to_bits()),
+            u64::from(recipe.live),
+            recipe.batch as u64,
+        ];
         let mut key = settings.to_vec();
-        key.extend([top.loss() as u64, top.target, u64::from(top.lambda.to_bits()), u64::from(top.precision.to_bits())]);
+        key.extend([
+            top.loss() as u64,
+            top.target,
+            u64::from(top.lambda.to_bits()),
+            u64::from(top.precision.to_bits()),
+        ]);
         key.extend(plastic.iter().flatten().chain(below));
         key.extend(self.parameters.iter().map(DeviceTensor::address));
         for layer in layers {
@@ -284,7 +346,15 @@ impl FusedNet {
         let Recipe { layers, below, batch, .. } = recipe;
         for step in 0..=recipe.steps {
             for (index, link) in self.links.iter().enumerate().skip(1) {
-                self.product(link, *batch, self.weight(link).address(), below[index], layers[index].dz, false, self.tf32(true))?;
+                self.product(
+                    link,
+                    *batch,
+                    self.weight(link).address(),
+                    below[index],
+                    layers[index].dz,
+                    false,
+                    self.tf32(true),
+                )?;
             }
             self.fused("pc_errors", recipe.rate, layers)?;
             if step == recipe.steps {
@@ -307,16 +377,37 @@ impl FusedNet {
         Ok(())
     }
 
-    fn plastic_step(&self, recipe: &Recipe, references: &[Address], at: &FusedLinearisation) -> Result<()> {
+    fn plastic_step(
+        &self,
+        recipe: &Recipe,
+        references: &[Address],
+        at: &FusedLinearisation,
+    ) -> Result<()> {
         let Recipe { layers, below, batch, .. } = recipe;
         self.fused("pc_move", recipe.rate, &layers[..layers.len() - 1])?;
         self.note_moved(at)?;
         for (index, link) in self.links.iter().enumerate() {
             let (dz, tf32) = (layers[index].dz, self.tf32(true));
             if index > 0 {
-                self.product(link, *batch, self.weight(link).address(), below[index], dz, false, tf32)?;
+                self.product(
+                    link,
+                    *batch,
+                    self.weight(link).address(),
+                    below[index],
+                    dz,
+                    false,
+                    tf32,
+                )?;
             }
-            self.product(link, *batch, at.moved[link.weight.index()].address(), references[index], dz, index > 0, tf32)?;
+            self.product(
+                link,
+                *batch,
+                at.moved[link.weight.index()].address(),
+                references[index],
+                dz,
+                index > 0,
+                tf32,
+            )?;
         }
         self.fused("pc_errors", recipe.rate, layers)?;
         self.drive(recipe)?;
@@ -326,7 +417,10 @@ impl FusedNet {
 
     /// The drive of a live output, in the place of its prediction's change.
     fn drive(&self, recipe: &Recipe) -> Result<()> {
-        let (Some(link), Some(layer), top) = (self.links.last(), recipe.layers.last(), recipe.top) else { return Ok(()) };
+        let (Some(link), Some(layer), top) = (self.links.last(), recipe.layers.last(), recipe.top)
+        else {
+            return Ok(());
+        };
         if top.loss() == 0 {
             return Ok(());
         }
@@ -342,7 +436,14 @@ impl FusedNet {
             lambda: top.lambda,
         };
         let grid = recipe.batch.div_ceil(ROWS);
-        let launch = Launch { family: Family::RelaxGraph, kernel: "pc_drive", grid, block: THREADS, cluster: 1, shared: 0 };
+        let launch = Launch {
+            family: Family::RelaxGraph,
+            kernel: "pc_drive",
+            grid,
+            block: THREADS,
+            cluster: 1,
+            shared: 0,
+        };
         self.device.launch(&launch, &params)
     }
 

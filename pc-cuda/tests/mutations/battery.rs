@@ -13,7 +13,8 @@ use crate::common::{Case, Expected, Top, chain};
 
 fn device(seed: u64) -> Device {
     let path = env::var_os("PC_CUDA_BATTERY").unwrap();
-    // SAFETY: the library is made of the host layer's own sources; it is never unloaded, and the symbol is what it is taken for.
+    // SAFETY: the library is made of the host layer's own sources; it is never unloaded, and the
+    // symbol is what it is taken for.
     let simulation = unsafe {
         let library = Box::leak(Box::new(libloading::Library::new(path).unwrap()));
         let symbol = library.get::<unsafe extern "C" fn()>(b"pcsim_launch").unwrap();
@@ -22,9 +23,10 @@ fn device(seed: u64) -> Device {
     Device::simulated(&simulation).unwrap()
 }
 
-/// Widths whose rows can be copied in vectors, and some that cannot; blocks without rows; a last slice that is not full; rows long enough for every
-/// warp to take two turns; a last layer much smaller than a tile; as many layers as a launch takes; outputs that are held, and driven by either loss, with fewer
-/// and with more classes than a warp has lanes; live relus.
+/// Widths whose rows can be copied in vectors, and some that cannot; blocks without rows; a last
+/// slice that is not full; rows long enough for every warp to take two turns; a last layer much
+/// smaller than a tile; as many layers as a launch takes; outputs that are held, and driven by
+/// either loss, with fewer and with more classes than a warp has lanes; live relus.
 fn relaxations() -> Result<Vec<(String, Case, f64)>> {
     use Activation::{Identity, Relu, Tanh};
     let shapes = [
@@ -41,51 +43,107 @@ fn relaxations() -> Result<Vec<(String, Case, f64)>> {
             for live in [true, false] {
                 // Relus have to cross zero both ways.
                 let (rate, steps) = if act == Relu { (0.4, 9) } else { (0.2, 5) };
-                let schedule = if live { Schedule::standard(rate, steps)? } else { Schedule::fixed_prediction(rate, steps)? };
+                let schedule = if live {
+                    Schedule::standard(rate, steps)?
+                } else {
+                    Schedule::fixed_prediction(rate, steps)?
+                };
                 for strategy in [Strategy::Cluster(4), Strategy::Graph] {
-                    let name = format!("{widths:?} {act:?} {out:?} {precision:?} live {live} {top:?} {strategy:?}");
+                    let name = format!(
+                        "{widths:?} {act:?} {out:?} {precision:?} live {live} {top:?} {strategy:?}"
+                    );
                     // Live relus have split products, which are as good as full ones.
                     let rounded = precision == Precision::Tf32 && !(act == Relu && live);
                     let tolerance = if rounded { 3e-3 } else { 1e-5 };
                     let (widths, schedule) = (widths.clone(), schedule.clone());
-                    cases.push((name, Case { widths, act, out, batch, schedule, precision, strategy, top, seed: 3 }, tolerance));
+                    cases.push((
+                        name,
+                        Case {
+                            widths,
+                            act,
+                            out,
+                            batch,
+                            schedule,
+                            precision,
+                            strategy,
+                            top,
+                            seed: 3,
+                        },
+                        tolerance,
+                    ));
                 }
             }
         }
     }
-    // Weights that move meanwhile, and a net of more elements than one block of an element-by-element kernel takes.
-    for (widths, batch, top) in [(vec![9, 37, 21, 10], 11, Top::Held), (vec![7, 130, 6], 17, Top::Entropy(1.0))] {
-        let (precision, strategy, schedule) = (Precision::F32, Strategy::Graph, Schedule::ipc(0.2, 4)?);
+    // Weights that move meanwhile, and a net of more elements than one block of an
+    // element-by-element kernel takes.
+    for (widths, batch, top) in
+        [(vec![9, 37, 21, 10], 11, Top::Held), (vec![7, 130, 6], 17, Top::Entropy(1.0))]
+    {
+        let (precision, strategy, schedule) =
+            (Precision::F32, Strategy::Graph, Schedule::ipc(0.2, 4)?);
         let name = format!("{widths:?} {schedule} {top:?}");
-        cases.push((name, Case { widths, act: Tanh, out: Identity, batch, schedule, precision, strategy, top, seed: 3 }, 1e-5));
+        cases.push((
+            name,
+            Case {
+                widths,
+                act: Tanh,
+                out: Identity,
+                batch,
+                schedule,
+                precision,
+                strategy,
+                top,
+                seed: 3,
+            },
+            1e-5,
+        ));
     }
     Ok(cases)
 }
 
-/// Two steps of training by an optimiser on each side, with weights that move while states relax and with momentum of the states.
+/// Two steps of training by an optimiser on each side, with weights that move while states relax
+/// and with momentum of the states.
 fn training(device: &Device, adam: bool, schedule: &Schedule) -> Result<f64> {
     let widths = [5, 39, 35, 3];
     let (mut graph, x, y) = chain(&widths, Activation::Tanh, Activation::Identity, 4)?;
     let mut init = Init::new(5);
-    let (input, target): (HostTensor<f32>, HostTensor<f32>) = (init.uniform(&[33, 5], 1.0), init.uniform(&[33, 3], 1.0));
+    let (input, target): (HostTensor<f32>, HostTensor<f32>) =
+        (init.uniform(&[33, 5], 1.0), init.uniform(&[33, 3], 1.0));
     let mut net = FusedNet::from_graph(&graph, device, Precision::F32)?.relaxed_by(Strategy::Graph);
-    let clamps = Clamps::new().hold(x, device.tensor(input.dims(), input.data())?).hold(y, device.tensor(target.dims(), target.data())?);
+    let clamps = Clamps::new()
+        .hold(x, device.tensor(input.dims(), input.data())?)
+        .hold(y, device.tensor(target.dims(), target.data())?);
     let held = Clamps::new().hold(x, input).hold(y, target);
-    let (mut here, mut there) = (Relaxation::new(&net, schedule.clone())?, Relaxation::new(&graph, schedule.clone())?);
-    let (mut sgd, mut adam_w) = (pc_cuda::Sgd::new(0.002)?.with_momentum(0.5)?.with_decay(0.01)?, AdamW::new(0.002)?.with_decay(0.1)?);
-    let (mut host_sgd, mut host_adam) = (Sgd::new(0.002)?.with_momentum(0.5)?.with_decay(0.01)?, Adam::new(0.002)?.with_decay(0.1)?);
+    let (mut here, mut there) =
+        (Relaxation::new(&net, schedule.clone())?, Relaxation::new(&graph, schedule.clone())?);
+    let (mut sgd, mut adam_w) = (
+        pc_cuda::Sgd::new(0.002)?.with_momentum(0.5)?.with_decay(0.01)?,
+        AdamW::new(0.002)?.with_decay(0.1)?,
+    );
+    let (mut host_sgd, mut host_adam) = (
+        Sgd::new(0.002)?.with_momentum(0.5)?.with_decay(0.01)?,
+        Adam::new(0.002)?.with_decay(0.1)?,
+    );
     let mut off = 0f64;
     for _ in 0..2 {
-        let outcome = here.train(&mut net, &clamps, |net, g| if adam { adam_w.step(net, g) } else { sgd.step(net, g) })?;
+        let outcome = here.train(&mut net, &clamps, |net, g| {
+            if adam { adam_w.step(net, g) } else { sgd.step(net, g) }
+        })?;
         let expected = there.train(&mut graph, &held, |net, g| {
-            if adam { host_adam.step(net.parameters_mut(), g) } else { host_sgd.step(net.parameters_mut(), g) }
+            if adam {
+                host_adam.step(net.parameters_mut(), g)
+            } else {
+                host_sgd.step(net.parameters_mut(), g)
+            }
         })?;
         assert!(expected.energy.total().is_finite());
         off = off.max((outcome.energy.total() / expected.energy.total() - 1.0).abs());
         off = if off.is_nan() { f64::INFINITY } else { off };
     }
     for (found, wanted) in net.parameters().iter().zip(graph.parameters()) {
-        let agreement = pc_core::Agreement::of_slices(&found.to_vec(), &wanted.to_vec()).relative_norm;
+        let agreement =
+            pc_core::Agreement::of_slices(&found.to_vec(), &wanted.to_vec()).relative_norm;
         off = if agreement <= off { off } else { agreement };
     }
     Ok(off)
@@ -101,9 +159,11 @@ fn cross_entropy(device: &Device) -> Result<f64> {
         target.data_mut().iter_mut().for_each(|x| *x = x.abs());
         let upload = |t: &HostTensor<f32>| device.tensor(t.dims(), t.data());
         let (mut on, mut off_device) = (upload(&mu)?, mu.clone());
-        let found = pc_cuda::CrossEntropy::new(upload(&target)?).evaluate(&upload(&mu)?, &mut on)?;
+        let found =
+            pc_cuda::CrossEntropy::new(upload(&target)?).evaluate(&upload(&mu)?, &mut on)?;
         let wanted = CrossEntropy::new(target).evaluate(&mu, &mut off_device)?;
-        let drive = pc_core::Agreement::of_slices(&on.to_vec(), &off_device.to_vec()).max_difference;
+        let drive =
+            pc_core::Agreement::of_slices(&on.to_vec(), &off_device.to_vec()).max_difference;
         for other in [(found / wanted - 1.0).abs(), drive] {
             off = if other <= off { off } else { other };
         }
@@ -124,7 +184,10 @@ fn others(device: &Device, seed: u64) {
         Ok(off) => object(&format!("cross-entropy, seed {seed}: off by {off:.1e}")),
         Err(error) => object(&format!("cross-entropy, seed {seed}: {error}")),
     }
-    let schedules = [(false, Schedule::ipc(0.2, 4).unwrap()), (true, Schedule::standard(0.1, 4).unwrap().with_momentum(0.5).unwrap())];
+    let schedules = [
+        (false, Schedule::ipc(0.2, 4).unwrap()),
+        (true, Schedule::standard(0.1, 4).unwrap().with_momentum(0.5).unwrap()),
+    ];
     for (adam, schedule) in schedules {
         match training(device, adam, &schedule) {
             // Two f32 computations, one of them by Adam, which divides by small roots.
@@ -161,7 +224,9 @@ fn battery() {
                         object(&format!("{name}: seed {seed} has other bits"));
                     }
                 }
-                Ok(verdict) => object(&format!("{name}, seed {seed}: off by {:.1e}", verdict.worst)),
+                Ok(verdict) => {
+                    object(&format!("{name}, seed {seed}: off by {:.1e}", verdict.worst))
+                }
                 Err(error) => object(&format!("{name}, seed {seed}: {error}")),
             }
         }

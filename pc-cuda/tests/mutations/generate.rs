@@ -1,4 +1,5 @@
-//! Mutants, made from the text of the kernels: each a mistake in one place. Many are compiled together, each behind a switch of its own.
+//! Mutants, made from the text of the kernels: each a mistake in one place. Many are compiled
+//! together, each behind a switch of its own.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -11,15 +12,28 @@ enum By {
     Where(&'static str),
 }
 
-/// Mistakes that no rule makes: the file, what stands before, what is replaced and by what, and what stands behind. Each occurrence is a mutant.
+/// Mistakes that no rule makes: the file, what stands before, what is replaced and by what, and
+/// what stands behind. Each occurrence is a mutant.
 const SWAPS: &[(&str, &str, &str, By, &str)] = &[
     ("relax_cluster.cu", "", "(step & 1)", By::Expression("0"), " *"),
-    ("relax_cluster.cu", "", "(u32)(k / below.rows)", By::Expression("(u32)((k + 1) / below.rows)"), ")"),
+    (
+        "relax_cluster.cu",
+        "",
+        "(u32)(k / below.rows)",
+        By::Expression("(u32)((k + 1) / below.rows)"),
+        ")",
+    ),
     ("relax_cluster.cu", "", "k % below.rows", By::Expression("(k + 1) % below.rows"), ")"),
     ("relax_cluster.cu", "float even[4] = {0.f, 0.f, 0.f, ", "0.f", By::Expression("1.f"), "}"),
     ("relax_cluster.cu", "{low[k], ", "high[k]", By::Expression("low[k + 4]"), ","),
     ("relax_cluster.cu", "even[3] + ", "odd[3]", By::Expression("odd[2]"), ";"),
-    ("relax_cluster.cu", "if (", "q + splits < eighths", By::Expression("q + splits <= eighths"), ")"),
+    (
+        "relax_cluster.cu",
+        "if (",
+        "q + splits < eighths",
+        By::Expression("q + splits <= eighths"),
+        ")",
+    ),
     ("relax_cluster.cu", "{x[0], ", "x[4 * PC_SLICE]", By::Expression("x[0]"), "}"),
     ("relax_cluster.cu", "high = ", "column + 8 < K", By::Expression("low"), ";"),
     ("relax_cluster.cu", "*E = ", "D + size", By::Expression("D"), ""),
@@ -31,10 +45,22 @@ const SWAPS: &[(&str, &str, &str, By, &str)] = &[
     ("relax_cluster.cu", "bool in = ", "q / PC_SLICE < count", By::Expression("true"), ";"),
     ("relax_cluster.cu", "in ? ", "y.slope[at] * y.precision", By::Expression("y.slope[at]"), ""),
     ("relax_cluster.cu", " - ", "y.precision * E[q]", By::Expression("-y.precision * E[q]"), ")"),
-    ("relax_cluster.cu", "", "pc_block_sync();", By::Where("tid < 100"), "\n    if (step == p.steps) break;"),
+    (
+        "relax_cluster.cu",
+        "",
+        "pc_block_sync();",
+        By::Where("tid < 100"),
+        "\n    if (step == p.steps) break;",
+    ),
     ("relax_cluster.cu", "= ", "i < count && k < K", By::Expression("k < K"), " ? row[k]"),
     ("relax_cluster.cu", "vectors = ", "(K & 3) == 0", By::Expression("true"), ";"),
-    ("relax_cluster.cu", "bool in = ", "i < count && s < p.batch", By::Expression("i < count"), ";"),
+    (
+        "relax_cluster.cu",
+        "bool in = ",
+        "i < count && s < p.batch",
+        By::Expression("i < count"),
+        ";",
+    ),
     ("relax_cluster.cu", "if (", "s >= p.batch", By::Expression("false"), ") continue;"),
     ("relax_cluster.cu", "if (", "s < p.batch", By::Expression("true"), ") y.e"),
     ("relax_cluster.cu", "y.v[at] = ", "y.ref[at] + D[q]", By::Expression("D[q]"), ";"),
@@ -47,7 +73,13 @@ const SWAPS: &[(&str, &str, &str, By, &str)] = &[
     ("relax_cluster.cu", "", "pc_mma(d, a1, b2);", By::Where("false"), ""),
     // Outputs that losses drive.
     ("relax_cluster.cu", "e = ", "-change", By::Expression("D[q] - change"), "; // whoever"),
-    ("relax_cluster.cu", "p.lambda * ((r - D[q]) - ", "change", By::Expression("change + change"), ")"),
+    (
+        "relax_cluster.cu",
+        "p.lambda * ((r - D[q]) - ",
+        "change",
+        By::Expression("change + change"),
+        ")",
+    ),
     ("relax_cluster.cu", "p.loss == PC_CROSS_ENTROPY ? ", "slope", By::Expression("1.f"), " : y"),
     ("relax_cluster.cu", "in ? (driven ? ", "y.ref[at]", By::Expression("0.f"), ""),
     ("relax_cluster.cu", "in ? (driven ? ", "p.target[at]", By::Expression("0.f"), ""),
@@ -60,18 +92,42 @@ const SWAPS: &[(&str, &str, &str, By, &str)] = &[
         By::Expression("(change - (y.d ? y.d[i] : 0.f))"),
         "",
     ),
-    ("relax_graph.cu", "dz += ", "y.shift[i % y.width]", By::Expression("-y.shift[i % y.width]"), ""),
+    (
+        "relax_graph.cu",
+        "dz += ",
+        "y.shift[i % y.width]",
+        By::Expression("-y.shift[i % y.width]"),
+        "",
+    ),
     ("relax_graph.cu", "end = ", "y.count", By::Expression("y.count + 1"), ";"),
     ("relax_graph.cu", "end = ", "p.count", By::Expression("p.count + 1"), ";"),
     ("relax_graph.cu", "y.v[i] = ", "y.ref[i] + d", By::Expression("d"), ";"),
     ("relax_graph.cu", "", "(block - y.first)", By::Expression("block"), " * PC_CHUNK"),
-    ("relax_graph.cu", "", "p.layer[l + 1].first <= block", By::Expression("p.layer[l + 1].first < block"), ""),
+    (
+        "relax_graph.cu",
+        "",
+        "p.layer[l + 1].first <= block",
+        By::Expression("p.layer[l + 1].first < block"),
+        "",
+    ),
     ("relax_graph.cu", "if (", "row >= p.rows", By::Expression("row > p.rows"), ") return"),
     ("relax_graph.cu", "float drive = ", "p.lambda", By::Expression("1.f"), ""),
     ("relax_graph.cu", "(target[k] - ref[k]) + ", "e[k]", By::Expression("(-e[k])"), ")"),
     ("relax_graph.cu", "g[k] = ", "slope[k] * drive", By::Expression("drive"), ";"),
-    ("learn.cu", "G[s * PC_TILE_STRIDE + k] = ", "in && i0 + k < y.outputs", By::Expression("in"), ""),
-    ("learn.cu", "V[s * PC_TILE_STRIDE + k] = ", "in && j0 + k < y.inputs", By::Expression("in"), ""),
+    (
+        "learn.cu",
+        "G[s * PC_TILE_STRIDE + k] = ",
+        "in && i0 + k < y.outputs",
+        By::Expression("in"),
+        "",
+    ),
+    (
+        "learn.cu",
+        "V[s * PC_TILE_STRIDE + k] = ",
+        "in && j0 + k < y.inputs",
+        By::Expression("in"),
+        "",
+    ),
     ("learn.cu", "if (", "i0 + i + r < y.outputs", By::Expression("true"), ")"),
     ("learn.cu", "bool in = ", "s0 + s < p.batch", By::Expression("true"), ""),
     ("learn.cu", "(", "y.add_w", By::Expression("!y.add_w"), " ?"),
@@ -89,12 +145,25 @@ const SWAPS: &[(&str, &str, &str, By, &str)] = &[
     // Activations and softmax.
     ("pc_math.cuh", "return ", "x <= 0.f ? below : both", By::Expression("both"), ";"),
     ("pc_math.cuh", "below = ", "a > 0.f ? -a : 0.f", By::Expression("0.f"), ";"),
-    ("pc_math.cuh", "float top = ", "(a < 0.f) == (x < 0.f) ? (ea > ex ? ea : ex) : 1.f", By::Expression("1.f"), ";"),
-    ("pc_math.cuh", "largest = ", "other > largest ? other : largest", By::Expression("other"), ";"),
+    (
+        "pc_math.cuh",
+        "float top = ",
+        "(a < 0.f) == (x < 0.f) ? (ea > ex ? ea : ex) : 1.f",
+        By::Expression("1.f"),
+        ";",
+    ),
+    (
+        "pc_math.cuh",
+        "largest = ",
+        "other > largest ? other : largest",
+        By::Expression("other"),
+        ";",
+    ),
     ("pc_math.cuh", "sum += pc_shfl_xor(sum, ", "half", By::Expression("1"), ")"),
 ];
 
-/// A mistake: the file and the place, what stands there, and what comes in its stead where the switch is on.
+/// A mistake: the file and the place, what stands there, and what comes in its stead where the
+/// switch is on.
 pub(crate) struct Mutant {
     pub(crate) name: String,
     file: &'static str,
@@ -120,14 +189,24 @@ pub(crate) fn mutants(kernels: &Path) -> Vec<Mutant> {
     for (file, before, from, by, behind) in SWAPS {
         let source = read(file);
         let text = format!("{before}{from}{behind}");
-        let places: Vec<usize> = source.match_indices(&text).map(|(at, _)| at + before.len()).collect();
+        let places: Vec<usize> =
+            source.match_indices(&text).map(|(at, _)| at + before.len()).collect();
         assert!(!places.is_empty(), "{file} no longer says `{text}`");
         for (index, at) in places.iter().enumerate() {
             let (words, by) = match by {
-                By::Expression(to) => (format!("`{to}` for `{from}`"), Text::Expression((*to).to_owned())),
-                By::Where(holds) => (format!("`{from}` only where `{holds}`"), Text::Where((*holds).to_owned())),
+                By::Expression(to) => {
+                    (format!("`{to}` for `{from}`"), Text::Expression((*to).to_owned()))
+                }
+                By::Where(holds) => {
+                    (format!("`{from}` only where `{holds}`"), Text::Where((*holds).to_owned()))
+                }
             };
-            let name = format!("{file}: {words} ({} of {}, {})", index + 1, places.len(), function(&source, *at));
+            let name = format!(
+                "{file}: {words} ({} of {}, {})",
+                index + 1,
+                places.len(),
+                function(&source, *at)
+            );
             made.push(Mutant { name, file, at: *at, length: from.len(), by });
         }
     }
@@ -136,18 +215,26 @@ pub(crate) fn mutants(kernels: &Path) -> Vec<Mutant> {
 
 /// The function that a place lies in.
 fn function(source: &str, at: usize) -> &str {
-    let heads = source[..at].lines().rev().find(|line| line.contains("PC_DEV ") || line.starts_with("PC_KERNEL("));
+    let heads = source[..at]
+        .lines()
+        .rev()
+        .find(|line| line.contains("PC_DEV ") || line.starts_with("PC_KERNEL("));
     let head = heads.unwrap_or("nothing");
     match head.strip_prefix("PC_KERNEL(") {
         Some(rest) => rest.split(',').next().unwrap_or(rest),
-        None => head.split('(').next().and_then(|words| words.split_whitespace().last()).unwrap_or(head),
+        None => {
+            head.split('(').next().and_then(|words| words.split_whitespace().last()).unwrap_or(head)
+        }
     }
 }
 
 /// The same, and which of its like in it a place is.
 fn place(source: &str, at: usize, what: &str) -> String {
     let own = function(source, at);
-    let earlier = source.match_indices(what).take_while(|(other, _)| *other < at).filter(|(other, _)| function(source, *other) == own);
+    let earlier = source
+        .match_indices(what)
+        .take_while(|(other, _)| *other < at)
+        .filter(|(other, _)| function(source, *other) == own);
     format!("{what} {} of {own}", earlier.count() + 1)
 }
 
@@ -174,8 +261,14 @@ fn bounds(file: &'static str, source: &str, made: &mut Vec<Mutant>) {
         let (Some(first), Some(condition)) = (parts.next(), parts.next()) else { continue };
         let Some((left, right)) = condition.split_once('<') else { continue };
         // `<` becomes `<=`, and where it is that, the bound grows by one.
-        let further = right.strip_prefix('=').map_or_else(|| format!("{left}<={right}"), |right| format!("{left}<= 1 + {right}"));
-        let name = format!("{file}: one further in {}, `{}`", place(source, at, "for ("), condition.trim());
+        let further = right
+            .strip_prefix('=')
+            .map_or_else(|| format!("{left}<={right}"), |right| format!("{left}<= 1 + {right}"));
+        let name = format!(
+            "{file}: one further in {}, `{}`",
+            place(source, at, "for ("),
+            condition.trim()
+        );
         let by = Text::Expression(further);
         made.push(Mutant { name, file, at: at + first.len() + 1, length: condition.len(), by });
     }
@@ -184,8 +277,11 @@ fn bounds(file: &'static str, source: &str, made: &mut Vec<Mutant>) {
 /// Which mutants can be compiled together, none of them within another: for each, its group.
 pub(crate) fn groups(mutants: &[Mutant]) -> Vec<usize> {
     let mut groups: Vec<Vec<&Mutant>> = Vec::new();
-    let apart =
-        |one: &Mutant, other: &Mutant| one.file != other.file || one.at + one.length <= other.at || other.at + other.length <= one.at;
+    let apart = |one: &Mutant, other: &Mutant| {
+        one.file != other.file
+            || one.at + one.length <= other.at
+            || other.at + other.length <= one.at
+    };
     let mut chosen = Vec::new();
     for mutant in mutants {
         let fits = groups.iter().position(|group| group.iter().all(|other| apart(mutant, other)));
@@ -207,7 +303,8 @@ pub(crate) fn write(kernels: &Path, folder: &Path, mutants: &[(usize, &Mutant)])
         let name = path.file_name().unwrap().to_str().unwrap();
         let source = fs::read_to_string(&path).unwrap();
         let own = mutants.iter().filter(|(_, mutant)| mutant.file == name);
-        let places: BTreeMap<usize, _> = own.map(|(switch, mutant)| (mutant.at, (switch, mutant))).collect();
+        let places: BTreeMap<usize, _> =
+            own.map(|(switch, mutant)| (mutant.at, (switch, mutant))).collect();
         let mut text = String::new();
         let mut done = 0;
         for (at, (switch, mutant)) in places {
@@ -215,7 +312,9 @@ pub(crate) fn write(kernels: &Path, folder: &Path, mutants: &[(usize, &Mutant)])
             text.push_str(&source[done..at]);
             text.push_str(&match &mutant.by {
                 Text::Expression(by) => format!("(pcsim_mutant == {switch} ? ({by}) : ({was}))"),
-                Text::Where(holds) => format!("if (pcsim_mutant != {switch} || ({holds})) {{ {was} }}"),
+                Text::Where(holds) => {
+                    format!("if (pcsim_mutant != {switch} || ({holds})) {{ {was} }}")
+                }
             });
             done = at + mutant.length;
         }

@@ -1,8 +1,10 @@
-//! Would the tests notice? Every barrier and wait of the kernels is taken out in turn, every bound is put off by one, buffers are swapped; each of these
-//! mutants is run, under the address sanitizer, through a battery of relaxations, and has to fail it. The kernels as they are have to pass.
+//! Would the tests notice? Every barrier and wait of the kernels is taken out in turn, every bound
+//! is put off by one, buffers are swapped; each of these mutants is run, under the address
+//! sanitizer, through a battery of relaxations, and has to fail it. The kernels as they are have to
+//! pass.
 //!
-//! Mutants are compiled many at a time, each behind a switch, and run in processes of their own, since they may crash or never end. `PC_CUDA_MUTANT` runs only
-//! those whose names contain it.
+//! Mutants are compiled many at a time, each behind a switch, and run in processes of their own,
+//! since they may crash or never end. `PC_CUDA_MUTANT` runs only those whose names contain it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../simulated/common.rs"]
@@ -24,18 +26,32 @@ use generate::Mutant;
 
 /// Mutants that behave as the kernels do, and why.
 const EQUIVALENT: &[(&str, &str)] = &[
-    ("relax_cluster.cu: one further in for ( 3 of pc_forward_f32, `k < K`", "column K is padding, zero in weights and displacements"),
+    (
+        "relax_cluster.cu: one further in for ( 3 of pc_forward_f32, `k < K`",
+        "column K is padding, zero in weights and displacements",
+    ),
     (
         "relax_cluster.cu: one further in for ( 1 of pc_pull_mma, `tile * 16 < K`",
         "a further tile has no columns inside the matrix, and sends nothing",
     ),
     (
-        "relax_cluster.cu: one further in for ( 6 of pc_load_weights, `q < pc_stored(p.layer[l]) * pc_stride(p.layer[l - 1].n)`",
+        "relax_cluster.cu: one further in for ( 6 of pc_load_weights, `q < pc_stored(p.layer[l]) * \
+         pc_stride(p.layer[l - 1].n)`",
         "rounds a word that is set only later",
     ),
-    ("relax_cluster.cu: one further in for ( 3 of pc_relax_live, `q < PC_SLICE * pc_stride(y.n)`", "clears a word that is set only later"),
-    ("relax_cluster.cu: one further in for ( 7 of pc_relax_frozen, `l < last`", "writes the held output's error back as it was read"),
-    ("learn.cu: one further in for ( 1 of pc_weight_gradients, `s0 < p.batch`", "a further pass over no samples adds zeros"),
+    (
+        "relax_cluster.cu: one further in for ( 3 of pc_relax_live, `q < PC_SLICE * \
+         pc_stride(y.n)`",
+        "clears a word that is set only later",
+    ),
+    (
+        "relax_cluster.cu: one further in for ( 7 of pc_relax_frozen, `l < last`",
+        "writes the held output's error back as it was read",
+    ),
+    (
+        "learn.cu: one further in for ( 1 of pc_weight_gradients, `s0 < p.batch`",
+        "a further pass over no samples adds zeros",
+    ),
     (
         "relax_cluster.cu: `low` for `column + 8 < K` (1 of 1, pc_pull_mma)",
         "columns beyond the matrix are computed from other numbers, and not sent",
@@ -50,7 +66,16 @@ fn folder(name: &str) -> PathBuf {
 
 fn compiler() -> Command {
     let mut command = Command::new(env::var_os("CXX").unwrap_or_else(|| "c++".into()));
-    command.args(["-std=c++17", "-O1", "-g1", "-fPIC", "-fsanitize=address", "-ffp-contract=off", "-w", "-DPC_SIM"]);
+    command.args([
+        "-std=c++17",
+        "-O1",
+        "-g1",
+        "-fPIC",
+        "-fsanitize=address",
+        "-ffp-contract=off",
+        "-w",
+        "-DPC_SIM",
+    ]);
     // A loop over an array is not taken to end where the array does.
     command.arg("-fno-aggressive-loop-optimizations").arg("-I").arg(folder("simulation"));
     command
@@ -82,16 +107,25 @@ fn libraries(scratch: &Path, mutants: &[Mutant], groups: &[usize]) -> Vec<PathBu
     let shared = scratch.join("switch.cpp");
     fs::write(
         &shared,
-        "#include <cstdlib>\nextern \"C\" { int pcsim_kernels = 1; int pcsim_mutant = atoi(getenv(\"PC_CUDA_SWITCH\")); }\n",
+        "#include <cstdlib>\nextern \"C\" { int pcsim_kernels = 1; int pcsim_mutant = \
+            atoi(getenv(\"PC_CUDA_SWITCH\")); }\n",
     )
     .unwrap();
     fs::write(scratch.join("switch.h"), "extern \"C\" int pcsim_mutant;\n").unwrap();
-    let mut sources = vec![(folder("simulation").join("pc_sim.cpp"), scratch.join("pc_sim.o")), (shared, scratch.join("switch.o"))];
+    let mut sources = vec![
+        (folder("simulation").join("pc_sim.cpp"), scratch.join("pc_sim.o")),
+        (shared, scratch.join("switch.o")),
+    ];
     let mut objects = vec![vec![scratch.join("pc_sim.o"), scratch.join("switch.o")]; count];
     for (group, objects) in objects.iter_mut().enumerate() {
         let own = scratch.join(format!("group{group}"));
-        let members: Vec<(usize, &Mutant)> =
-            mutants.iter().zip(groups).enumerate().filter(|(_, (_, of))| **of == group).map(|(i, (mutant, _))| (i + 1, mutant)).collect();
+        let members: Vec<(usize, &Mutant)> = mutants
+            .iter()
+            .zip(groups)
+            .enumerate()
+            .filter(|(_, (_, of))| **of == group)
+            .map(|(i, (mutant, _))| (i + 1, mutant))
+            .collect();
         generate::write(&folder("kernels"), &own, &members);
         for family in FAMILIES {
             sources.push((own.join(format!("{family}.cu")), own.join(format!("{family}.o"))));
@@ -100,14 +134,23 @@ fn libraries(scratch: &Path, mutants: &[Mutant], groups: &[usize]) -> Vec<PathBu
     }
     let switch = scratch.join("switch.h");
     each(&sources, |_, (source, object)| {
-        run(compiler().args(["-x", "c++", "-c", "-include"]).arg(&switch).arg(source).arg("-o").arg(object));
+        run(compiler()
+            .args(["-x", "c++", "-c", "-include"])
+            .arg(&switch)
+            .arg(source)
+            .arg("-o")
+            .arg(object));
     });
-    let linked: Vec<PathBuf> = (0..count).map(|group| scratch.join(format!("group{group}.so"))).collect();
-    each(&linked, |group, library| run(compiler().arg("-shared").args(&objects[group]).arg("-o").arg(library)));
+    let linked: Vec<PathBuf> =
+        (0..count).map(|group| scratch.join(format!("group{group}.so"))).collect();
+    each(&linked, |group, library| {
+        run(compiler().arg("-shared").args(&objects[group]).arg("-o").arg(library))
+    });
     linked
 }
 
-/// The sanitizer's own library, which has to come first in a process whose program was built without it.
+/// The sanitizer's own library, which has to come first in a process whose program was built
+/// without it.
 fn sanitizer() -> PathBuf {
     let output = compiler().arg("-print-file-name=libasan.so").output().unwrap();
     let path = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
@@ -124,7 +167,10 @@ fn objection(library: &Path, sanitizer: &Path, switch: usize) -> Option<String> 
         .env("PC_CUDA_SWITCH", switch.to_string())
         .env("LD_PRELOAD", sanitizer)
         .env("RUST_BACKTRACE", "0")
-        .env("ASAN_OPTIONS", "detect_leaks=0:detect_stack_use_after_return=0:verify_asan_link_order=0:symbolize=0")
+        .env(
+            "ASAN_OPTIONS",
+            "detect_leaks=0:detect_stack_use_after_return=0:verify_asan_link_order=0:symbolize=0",
+        )
         .stdout(Stdio::null())
         .stderr(fs::File::create(&path).unwrap())
         .spawn()
@@ -145,7 +191,9 @@ fn objection(library: &Path, sanitizer: &Path, switch: usize) -> Option<String> 
         return None;
     }
     let log = fs::read_to_string(&path).unwrap_or_default();
-    let line = log.lines().find(|line| line.contains("ERROR: AddressSanitizer") || line.contains("objection:"));
+    let line = log
+        .lines()
+        .find(|line| line.contains("ERROR: AddressSanitizer") || line.contains("objection:"));
     Some(line.map_or_else(|| format!("it ended with {status}"), |line| line.trim().to_owned()))
 }
 
@@ -156,7 +204,12 @@ fn the_kernels_pass_and_every_mutant_fails() {
     let mutants = generate::mutants(&folder("kernels"));
     let groups = generate::groups(&mutants);
     let libraries = libraries(scratch.path(), &mutants, &groups);
-    println!("{} mutants in {} libraries, {:.1} s", mutants.len(), libraries.len(), start.elapsed().as_secs_f64());
+    println!(
+        "{} mutants in {} libraries, {:.1} s",
+        mutants.len(),
+        libraries.len(),
+        start.elapsed().as_secs_f64()
+    );
 
     let sanitizer = sanitizer();
     each(&libraries, |_, library| {
@@ -165,11 +218,17 @@ fn the_kernels_pass_and_every_mutant_fails() {
             panic!("the kernels themselves do not pass: {objection}\n{log}");
         }
     });
-    println!("the kernels pass, under the address sanitizer, {:.1} s", start.elapsed().as_secs_f64());
+    println!(
+        "the kernels pass, under the address sanitizer, {:.1} s",
+        start.elapsed().as_secs_f64()
+    );
 
     let only = env::var("PC_CUDA_MUTANT").ok();
-    let chosen: Vec<usize> =
-        (0..mutants.len()).filter(|&index| only.as_ref().is_none_or(|only| mutants[index].name.contains(only.as_str()))).collect();
+    let chosen: Vec<usize> = (0..mutants.len())
+        .filter(|&index| {
+            only.as_ref().is_none_or(|only| mutants[index].name.contains(only.as_str()))
+        })
+        .collect();
     let survivors = Mutex::new(Vec::new());
     each(&chosen, |_, &index| {
         let (name, start) = (&mutants[index].name, Instant::now());
@@ -185,18 +244,31 @@ fn the_kernels_pass_and_every_mutant_fails() {
         }
     });
     let survivors = survivors.into_inner().unwrap();
-    let known = |name: &str| EQUIVALENT.iter().find(|(known, _)| *known == name).map(|(_, why)| *why);
+    let known =
+        |name: &str| EQUIVALENT.iter().find(|(known, _)| *known == name).map(|(_, why)| *why);
     for name in &survivors {
         println!("survivor: {name}: {}", known(name).unwrap_or("NOT EXPLAINED"));
     }
     let seconds = start.elapsed().as_secs_f64();
-    println!("{} mutants, {} caught, {} survivors, {seconds:.0} s", chosen.len(), chosen.len() - survivors.len(), survivors.len());
+    println!(
+        "{} mutants, {} caught, {} survivors, {seconds:.0} s",
+        chosen.len(),
+        chosen.len() - survivors.len(),
+        survivors.len()
+    );
     let unexplained: Vec<&String> = survivors.iter().filter(|name| known(name).is_none()).collect();
-    assert!(unexplained.is_empty(), "{} mutants survived without a reason: {unexplained:#?}", unexplained.len());
+    assert!(
+        unexplained.is_empty(),
+        "{} mutants survived without a reason: {unexplained:#?}",
+        unexplained.len()
+    );
     if only.is_none() {
         assert!(chosen.len() >= 40, "only {} mutants", chosen.len());
-        let stale: Vec<&str> =
-            EQUIVALENT.iter().map(|(name, _)| *name).filter(|name| !survivors.iter().any(|survivor| survivor == name)).collect();
+        let stale: Vec<&str> = EQUIVALENT
+            .iter()
+            .map(|(name, _)| *name)
+            .filter(|name| !survivors.iter().any(|survivor| survivor == name))
+            .collect();
         assert!(stale.is_empty(), "no longer survivors: {stale:#?}");
     }
 }

@@ -1,8 +1,8 @@
 //! Nets, batches and the comparison with the oracle.
 
 use pc_core::{
-    Agreement, Clamps, Evaluation, Gradients, Graph, GraphBuilder, Learning, ParamId, Relaxation, Result, Schedule, SquaredError, Tensor,
-    VertexId,
+    Agreement, Clamps, Evaluation, Gradients, Graph, GraphBuilder, Learning, ParamId, Relaxation,
+    Result, Schedule, SquaredError, Tensor, VertexId,
     host::{Activation, CrossEntropy, HostLayers, HostTensor, Init, Sgd},
 };
 use pc_cuda::{Device, FusedNet, Precision, Simulation, Strategy};
@@ -26,7 +26,8 @@ pub(crate) struct Case {
 
 /// How a case came out.
 pub(crate) struct Verdict {
-    /// The worst relative norm of a weight gradient's difference from the oracle's, and the energy's.
+    /// The worst relative norm of a weight gradient's difference from the oracle's, and the
+    /// energy's.
     pub(crate) worst: f64,
     /// Whether the net took the relaxation over from the engine.
     #[allow(dead_code)]
@@ -56,7 +57,12 @@ impl Top {
 }
 
 /// Not all errors weigh the same; the output's does not where a loss drives it.
-fn weigh<T: Tensor>(b: &mut GraphBuilder<T>, at: VertexId, index: usize, count: usize) -> Result<()> {
+fn weigh<T: Tensor>(
+    b: &mut GraphBuilder<T>,
+    at: VertexId,
+    index: usize,
+    count: usize,
+) -> Result<()> {
     match index {
         _ if index + 1 == count => b.precision(at, 1.25),
         1 | 2 => b.precision(at, 0.75),
@@ -64,7 +70,12 @@ fn weigh<T: Tensor>(b: &mut GraphBuilder<T>, at: VertexId, index: usize, count: 
     }
 }
 
-pub(crate) fn chain(widths: &[usize], act: Activation, out: Activation, seed: u64) -> Result<(Graph<HostTensor<f32>>, VertexId, VertexId)> {
+pub(crate) fn chain(
+    widths: &[usize],
+    act: Activation,
+    out: Activation,
+    seed: u64,
+) -> Result<(Graph<HostTensor<f32>>, VertexId, VertexId)> {
     let mut init = Init::new(seed);
     let mut b = Graph::<HostTensor<f32>>::builder();
     let x = b.input("x", &widths[..1])?;
@@ -86,7 +97,12 @@ pub(crate) fn chain(widths: &[usize], act: Activation, out: Activation, seed: u6
 }
 
 /// The same graph in f64.
-fn widen(graph: &Graph<HostTensor<f32>>, widths: &[usize], act: Activation, out: Activation) -> Result<Graph<HostTensor<f64>>> {
+fn widen(
+    graph: &Graph<HostTensor<f32>>,
+    widths: &[usize],
+    act: Activation,
+    out: Activation,
+) -> Result<Graph<HostTensor<f64>>> {
     let mut init = Init::new(0);
     let mut b = Graph::<HostTensor<f64>>::builder();
     let mut at = b.input("x", &widths[..1])?;
@@ -116,7 +132,8 @@ fn numbers<T: Tensor>(gradients: &Gradients<T>, parameters: &[T]) -> Vec<Vec<f64
     parameters.iter().enumerate().map(list).collect()
 }
 
-/// What the oracle says of a case: the gradients of every learning event, parameter by parameter, and the energy at the end.
+/// What the oracle says of a case: the gradients of every learning event, parameter by parameter,
+/// and the energy at the end.
 pub(crate) struct Expected {
     pub(crate) gradients: Vec<Vec<f64>>,
     pub(crate) energy: f64,
@@ -148,7 +165,9 @@ impl Case {
     pub(crate) fn oracle(&self) -> Result<(Graph<Wide>, Clamps<Wide>)> {
         let (graph, x, y) = chain(&self.widths, self.act, self.out, self.seed)?;
         let (input, target) = self.numbers();
-        let wide = |t: &HostTensor<f32>| HostTensor::<f64>::new(t.dims(), t.data().iter().map(|x| f64::from(*x)).collect());
+        let wide = |t: &HostTensor<f32>| {
+            HostTensor::<f64>::new(t.dims(), t.data().iter().map(|x| f64::from(*x)).collect())
+        };
         let (on, target) = (Clamps::new().hold(x, wide(&input)?), wide(&target)?);
         let clamps = match self.top {
             Top::Held => on.hold(y, target),
@@ -170,8 +189,13 @@ impl Case {
                 return Ok(());
             }
             sgd.step(oracle.parameters_mut(), g)?;
-            // Weights are f32 on the device. What a small step makes of them is mostly rounding, which is no part of what is compared.
-            oracle.parameters_mut().iter_mut().flat_map(|p| p.data_mut()).for_each(|x| *x = f64::from(*x as f32));
+            // Weights are f32 on the device. What a small step makes of them is mostly rounding,
+            // which is no part of what is compared.
+            oracle
+                .parameters_mut()
+                .iter_mut()
+                .flat_map(|p| p.data_mut())
+                .for_each(|x| *x = f64::from(*x as f32));
             Ok(())
         })?;
         Ok(Expected { gradients, energy: outcome.energy.total(), steps: outcome.steps })
@@ -181,7 +205,8 @@ impl Case {
     pub(crate) fn compare(&self, device: &Device, expected: &Expected) -> Result<Verdict> {
         let (graph, x, y) = chain(&self.widths, self.act, self.out, self.seed)?;
         let (input, target) = self.numbers();
-        let mut net = FusedNet::from_graph(&graph, device, self.precision)?.relaxed_by(self.strategy).timed();
+        let mut net =
+            FusedNet::from_graph(&graph, device, self.precision)?.relaxed_by(self.strategy).timed();
         let on = Clamps::new().hold(x, device.tensor(input.dims(), input.data())?);
         let target = device.tensor(target.dims(), target.data())?;
         let clamps = match self.top {
@@ -206,7 +231,8 @@ impl Case {
             // A NaN stays.
             worst = if off <= worst { worst } else { off };
         }
-        let fingerprint = found.iter().flatten().fold(0u64, |sum, x| sum.rotate_left(5) ^ x.to_bits());
+        let fingerprint =
+            found.iter().flatten().fold(0u64, |sum, x| sum.rotate_left(5) ^ x.to_bits());
         Ok(Verdict { worst, fused: net.last_relaxation().is_some(), fingerprint })
     }
 }

@@ -30,9 +30,11 @@ impl Backend for Fused {
     fn build(&self, net: &Net) -> Result<Option<Built<FusedNet>>> {
         let Some(built) = HostBackend::<f64>::new().build(net)? else { return Ok(None) };
         match FusedNet::from_graph(&built.network, &self.device, Precision::F32) {
-            Ok(network) => {
-                Ok(Some(Built { network: network.relaxed_by(self.strategy), vertices: built.vertices, parameters: built.parameters }))
-            }
+            Ok(network) => Ok(Some(Built {
+                network: network.relaxed_by(self.strategy),
+                vertices: built.vertices,
+                parameters: built.parameters,
+            })),
             Err(error) if error.kind() == ErrorKind::Unsupported => Ok(None),
             Err(error) => Err(error),
         }
@@ -41,7 +43,9 @@ impl Backend for Fused {
 
 #[test]
 fn the_conformance_suite_passes() {
-    for (seed, strategy) in [(0, Strategy::Fastest), (5, Strategy::Cluster(2)), (6, Strategy::Graph)] {
+    for (seed, strategy) in
+        [(0, Strategy::Fastest), (5, Strategy::Cluster(2)), (6, Strategy::Graph)]
+    {
         let device = Device::simulated(&Simulation::new(seed)).unwrap();
         let report = run(&Fused { device: device.clone(), strategy }).unwrap();
         for case in &report.cases {

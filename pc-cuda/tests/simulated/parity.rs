@@ -1,4 +1,5 @@
-//! Weight gradients of whole relaxations against the f64 host backend, in the relative Frobenius norm, layer by layer.
+//! Weight gradients of whole relaxations against the f64 host backend, in the relative Frobenius
+//! norm, layer by layer.
 
 use pc_core::{Agreement, Relaxation, Result, Schedule, Tensor, host::Activation};
 use pc_cuda::{Precision, Strategy};
@@ -27,7 +28,10 @@ fn tolerance(precision: Precision) -> f64 {
 /// Runs one case, which has to be taken over and to hold.
 fn holds(case: &Case) {
     let Case { widths, act, out, batch, schedule, precision, strategy, top, seed } = case;
-    let name = format!("{strategy:?} {precision:?} {widths:?} {act:?} {out:?}, batch {batch}, {schedule}, {top:?}, seed {seed}");
+    let name = format!(
+        "{strategy:?} {precision:?} {widths:?} {act:?} {out:?}, batch {batch}, {schedule}, \
+         {top:?}, seed {seed}"
+    );
     let verdict = case.run().unwrap_or_else(|error| panic!("{name}: {error}"));
     println!("{name}: {:.1e}", verdict.worst);
     assert!(verdict.worst <= tolerance(*precision), "{name}: {:.1e}", verdict.worst);
@@ -38,13 +42,19 @@ fn holds(case: &Case) {
 fn check(strategy: Strategy, precision: Precision, seed: u64) {
     for (index, (widths, batch, steps)) in shapes().into_iter().enumerate() {
         for live in [true, false] {
-            let schedule = if live { Schedule::standard(0.1, steps) } else { Schedule::fixed_prediction(0.1, steps) }.unwrap();
+            let schedule = if live {
+                Schedule::standard(0.1, steps)
+            } else {
+                Schedule::fixed_prediction(0.1, steps)
+            }
+            .unwrap();
             let turn = index + seed as usize;
             let act = if turn.is_multiple_of(3) { Activation::Relu } else { Activation::Tanh };
             let driven = if turn.is_multiple_of(2) { Top::Entropy(1.0) } else { Top::Squared(0.7) };
-            for (top, out) in
-                [(Top::Held, Activation::Identity), (driven, if turn % 4 < 2 { Activation::Tanh } else { Activation::Identity })]
-            {
+            for (top, out) in [
+                (Top::Held, Activation::Identity),
+                (driven, if turn % 4 < 2 { Activation::Tanh } else { Activation::Identity }),
+            ] {
                 let (widths, schedule) = (widths.clone(), schedule.clone());
                 holds(&Case { widths, act, out, batch, schedule, precision, strategy, top, seed });
             }
@@ -84,14 +94,31 @@ fn graphs_in_tf32() {
 #[test]
 fn steps_between_learning_events() {
     for seed in 0..4 {
-        for (index, (widths, batch, steps)) in shapes().into_iter().enumerate().filter(|(_, (.., steps))| *steps > 2) {
+        for (index, (widths, batch, steps)) in
+            shapes().into_iter().enumerate().filter(|(_, (.., steps))| *steps > 2)
+        {
             let schedule = Schedule::ipc(0.1, steps.min(12)).unwrap();
-            let top = [Top::Held, Top::Squared(1.0), Top::Entropy(0.5)][(index + seed as usize) % 3];
+            let top =
+                [Top::Held, Top::Squared(1.0), Top::Entropy(0.5)][(index + seed as usize) % 3];
             for precision in [Precision::F32, Precision::Tf32] {
                 let schedule = schedule.clone();
-                let act = if (index + seed as usize).is_multiple_of(4) { Activation::Relu } else { Activation::Tanh };
+                let act = if (index + seed as usize).is_multiple_of(4) {
+                    Activation::Relu
+                } else {
+                    Activation::Tanh
+                };
                 let (widths, out) = (widths.clone(), Activation::Identity);
-                holds(&Case { widths, act, out, batch, schedule, precision, strategy: Strategy::Fastest, top, seed });
+                holds(&Case {
+                    widths,
+                    act,
+                    out,
+                    batch,
+                    schedule,
+                    precision,
+                    strategy: Strategy::Fastest,
+                    top,
+                    seed,
+                });
             }
         }
     }
@@ -106,21 +133,31 @@ fn jump(case: &Case) -> Result<f64> {
         }
         let mut rule = Relaxation::new(&net, case.schedule.clone())?;
         rule.run(&mut net, &clamps)?;
-        Ok(rule.gradients().iter().map(|(_, g)| g.map(Tensor::to_vec).unwrap_or_default()).collect())
+        Ok(rule
+            .gradients()
+            .iter()
+            .map(|(_, g)| g.map(Tensor::to_vec).unwrap_or_default())
+            .collect())
     };
     let (exact, rounded) = (run(false)?, run(true)?);
-    Ok(rounded.iter().zip(&exact).map(|(a, b)| Agreement::of_slices(a, b).relative_norm).fold(0.0, f64::max))
+    Ok(rounded
+        .iter()
+        .zip(&exact)
+        .map(|(a, b)| Agreement::of_slices(a, b).relative_norm)
+        .fold(0.0, f64::max))
 }
 
-/// Why live relus take split products: rounded weights alone move the gradients of the exact computation beyond the tolerance, by slopes that jump, so
-/// that nothing which rounds to tf32 can hold it; what is smooth stays within it. On the same nets what this crate does holds.
+/// Why live relus take split products: rounded weights alone move the gradients of the exact
+/// computation beyond the tolerance, by slopes that jump, so that nothing which rounds to tf32 can
+/// hold it; what is smooth stays within it. On the same nets what this crate does holds.
 #[test]
 fn live_relus_jump_where_tf32_rounds() {
     let mut jumps = [0, 0];
     for seed in 0..8 {
         for (index, act) in [Activation::Relu, Activation::Tanh].into_iter().enumerate() {
             let (widths, batch, steps) = shapes().remove(5);
-            let (schedule, strategy) = (Schedule::standard(0.1, steps).unwrap(), Strategy::Cluster(2));
+            let (schedule, strategy) =
+                (Schedule::standard(0.1, steps).unwrap(), Strategy::Cluster(2));
             let (out, precision, top) = (Activation::Identity, Precision::Tf32, Top::Held);
             let case = Case { widths, act, out, batch, schedule, precision, strategy, top, seed };
             let jump = jump(&case).unwrap();

@@ -4,7 +4,10 @@ use pc_core::{
     Clamps, ErrorKind, Event, Graph, Network, Relaxation, Schedule, SquaredError, Tensor,
     host::{Activation, HostLayers, HostTensor, Init},
 };
-use pc_cuda::{AdamW, CrossEntropy, Device, DeviceProps, FusedNet, Kernel, NetShape, Output, Precision, Simulation, Strategy, plan};
+use pc_cuda::{
+    AdamW, CrossEntropy, Device, DeviceProps, FusedNet, Kernel, NetShape, Output, Precision,
+    Simulation, Strategy, plan,
+};
 
 use crate::common::chain;
 
@@ -45,22 +48,29 @@ fn clamps_are_checked() {
     let mut net = FusedNet::from_graph(&graph, &here, Precision::F32).unwrap();
     let mut rule = Relaxation::new(&net, Schedule::standard(0.1, 3).unwrap()).unwrap();
     let good = here.tensor(&[1, 3], &[1.0; 3]).unwrap();
-    let wrong = Clamps::new().hold(x, good.clone()).hold(y, here.tensor(&[1, 3], &[1.0; 3]).unwrap());
+    let wrong =
+        Clamps::new().hold(x, good.clone()).hold(y, here.tensor(&[1, 3], &[1.0; 3]).unwrap());
     assert_eq!(rule.run(&mut net, &wrong).unwrap_err().kind(), ErrorKind::Shape);
-    let elsewhere = Clamps::new().hold(x, good.clone()).hold(y, there.tensor(&[1, 2], &[1.0; 2]).unwrap());
+    let elsewhere =
+        Clamps::new().hold(x, good.clone()).hold(y, there.tensor(&[1, 2], &[1.0; 2]).unwrap());
     assert!(rule.run(&mut net, &elsewhere).unwrap_err().to_string().contains("another device"));
     let target = there.tensor(&[1, 2], &[1.0; 2]).unwrap();
     for loss in [true, false] {
         let clamps = Clamps::new().hold(x, good.clone());
-        let clamps =
-            if loss { clamps.drive(y, CrossEntropy::new(target.clone())) } else { clamps.drive(y, SquaredError::new(target.clone())) };
+        let clamps = if loss {
+            clamps.drive(y, CrossEntropy::new(target.clone()))
+        } else {
+            clamps.drive(y, SquaredError::new(target.clone()))
+        };
         assert!(rule.run(&mut net, &clamps).unwrap_err().to_string().contains("different devices"));
     }
     let mut sum = good.clone();
     sum.axpy(1.0, &there.tensor(&[1, 3], &[1.0; 3]).unwrap());
     assert!(sum.numbers().unwrap_err().to_string().contains("different devices"));
     assert_eq!(sum.numbers().unwrap(), [1.0; 3]);
-    let nan = Clamps::new().hold(x, good.clone()).hold(y, here.tensor(&[1, 2], &[1.0, f32::NAN]).unwrap());
+    let nan = Clamps::new()
+        .hold(x, good.clone())
+        .hold(y, here.tensor(&[1, 2], &[1.0, f32::NAN]).unwrap());
     assert_eq!(rule.run(&mut net, &nan).unwrap_err().kind(), ErrorKind::NotFinite);
     let right = Clamps::new().hold(x, good).hold(y, here.tensor(&[1, 2], &[1.0; 2]).unwrap());
     assert!(rule.run(&mut net, &right).is_ok());
@@ -105,8 +115,10 @@ fn the_planner_chooses_by_device() {
     let wide = [1024, 4096, 4096, 10];
     use Precision::{F32, Tf32};
     let cluster = |blocks, clusters| Some((blocks, clusters));
-    // For an A100, an RTX 4090 and an H100: the blocks of a cluster and how many clusters, or none for `relax_graph`.
-    let entropy = |widths: &[usize]| NetShape { output: Output::CrossEntropy, ..net(widths, 64, true, Tf32) };
+    // For an A100, an RTX 4090 and an H100: the blocks of a cluster and how many clusters, or none
+    // for `relax_graph`.
+    let entropy =
+        |widths: &[usize]| NetShape { output: Output::CrossEntropy, ..net(widths, 64, true, Tf32) };
     let table = [
         (net(&mnist, 64, true, Tf32), [None, None, cluster(8, 8)]),
         (net(&mnist, 64, false, Tf32), [None, None, cluster(8, 8)]),
@@ -122,7 +134,10 @@ fn the_planner_chooses_by_device() {
         (entropy(&[784, 512, 512, 1000]), [None, None, None]),
     ];
     for (net, expected) in table {
-        for (props, expected) in [DeviceProps::a100(), DeviceProps::rtx_4090(), DeviceProps::h100()].into_iter().zip(expected) {
+        for (props, expected) in [DeviceProps::a100(), DeviceProps::rtx_4090(), DeviceProps::h100()]
+            .into_iter()
+            .zip(expected)
+        {
             let chosen = plan(&net, &props).unwrap();
             let found = match chosen.kernel() {
                 Kernel::Cluster { blocks, clusters, shared } => {
@@ -145,7 +160,8 @@ fn the_planner_chooses_by_device() {
 #[test]
 fn two_nets_on_two_threads_do_not_disturb_each_other() {
     let run = |seed: u64| {
-        let (graph, x, y) = chain(&[6, 20, 4], Activation::Tanh, Activation::Identity, seed).unwrap();
+        let (graph, x, y) =
+            chain(&[6, 20, 4], Activation::Tanh, Activation::Identity, seed).unwrap();
         let device = device();
         let mut net = FusedNet::from_graph(&graph, &device, Precision::F32).unwrap();
         let mut init = Init::new(seed);
@@ -156,7 +172,11 @@ fn two_nets_on_two_threads_do_not_disturb_each_other() {
         let clamps = Clamps::new().hold(x, held(6)).hold(y, held(4));
         let mut rule = Relaxation::new(&net, Schedule::standard(0.1, 9).unwrap()).unwrap();
         rule.run(&mut net, &clamps).unwrap();
-        rule.gradients().iter().flat_map(|(_, g)| g.unwrap().to_vec()).map(f64::to_bits).collect::<Vec<_>>()
+        rule.gradients()
+            .iter()
+            .flat_map(|(_, g)| g.unwrap().to_vec())
+            .map(f64::to_bits)
+            .collect::<Vec<_>>()
     };
     let alone = [run(1), run(2)];
     let together = std::thread::scope(|scope| {
@@ -171,17 +191,25 @@ fn two_nets_on_two_threads_do_not_disturb_each_other() {
 fn two_streams_take_turns() {
     let numbers = |seed: u64, n: usize| Init::new(seed).uniform::<f32>(&[9, n], 1.0);
     let set_up = |seed: u64| {
-        let (graph, x, y) = chain(&[6, 20, 4], Activation::Tanh, Activation::Identity, seed).unwrap();
+        let (graph, x, y) =
+            chain(&[6, 20, 4], Activation::Tanh, Activation::Identity, seed).unwrap();
         let device = device();
-        let mut net = FusedNet::from_graph(&graph, &device, Precision::F32).unwrap().relaxed_by(Strategy::Graph);
+        let mut net = FusedNet::from_graph(&graph, &device, Precision::F32)
+            .unwrap()
+            .relaxed_by(Strategy::Graph);
         let held = |n| device.tensor(&[9, n], numbers(seed, n).data()).unwrap();
         let clamps = Clamps::new().hold(x, held(6)).hold(y, held(4));
         let mut rule = Relaxation::new(&net, Schedule::ipc(0.2, 6).unwrap()).unwrap();
         rule.begin(&mut net, &clamps).unwrap();
         (net, rule, pc_cuda::Sgd::new(0.01).unwrap())
     };
-    let bits = |net: &FusedNet| -> Vec<u32> { net.parameters().iter().flat_map(|p| p.numbers().unwrap()).map(f32::to_bits).collect() };
-    let step = |(net, rule, sgd): &mut (FusedNet, Relaxation<FusedNet>, pc_cuda::Sgd)| match rule.advance(net).unwrap() {
+    let bits = |net: &FusedNet| -> Vec<u32> {
+        net.parameters().iter().flat_map(|p| p.numbers().unwrap()).map(f32::to_bits).collect()
+    };
+    let step = |(net, rule, sgd): &mut (FusedNet, Relaxation<FusedNet>, pc_cuda::Sgd)| match rule
+        .advance(net)
+        .unwrap()
+    {
         Event::Learn => {
             sgd.step(net, rule.gradients()).unwrap();
             true
@@ -198,7 +226,8 @@ fn two_streams_take_turns() {
     assert_eq!(alone, [bits(&one.0), bits(&other.0)]);
 }
 
-/// What fails on a device is an error at the next call that can say so, wherever it happens, and nothing panics on the way.
+/// What fails on a device is an error at the next call that can say so, wherever it happens, and
+/// nothing panics on the way.
 #[test]
 fn failures_are_errors_wherever_they_happen() {
     let run = |simulation: Simulation, schedule: Schedule| -> pc_core::Result<f64> {
@@ -206,7 +235,9 @@ fn failures_are_errors_wherever_they_happen() {
         let device = Device::simulated(&simulation)?;
         let mut net = FusedNet::from_graph(&graph, &device, Precision::F32)?;
         let target = device.tensor(&[2, 2], &[0.5, 0.5, 1.0, 0.0])?;
-        let clamps = Clamps::new().hold(x, device.tensor(&[2, 3], &[0.5; 6])?).drive(y, CrossEntropy::new(target));
+        let clamps = Clamps::new()
+            .hold(x, device.tensor(&[2, 3], &[0.5; 6])?)
+            .drive(y, CrossEntropy::new(target));
         let mut rule = Relaxation::new(&net, schedule)?;
         let mut adam = AdamW::new(0.01)?;
         let mut energy = 0.0;
@@ -217,26 +248,38 @@ fn failures_are_errors_wherever_they_happen() {
         device.synchronize()?;
         Ok(energy)
     };
-    for schedule in
-        [Schedule::standard(0.1, 3).unwrap(), Schedule::ipc(0.1, 3).unwrap(), Schedule::epc(0.1, 3).unwrap(), Schedule::backprop()]
-    {
+    for schedule in [
+        Schedule::standard(0.1, 3).unwrap(),
+        Schedule::ipc(0.1, 3).unwrap(),
+        Schedule::epc(0.1, 3).unwrap(),
+        Schedule::backprop(),
+    ] {
         let whole = run(Simulation::new(0), schedule.clone()).unwrap();
         assert!(whole.is_finite());
         // Every call once as the first that fails.
         let mut calls = 0;
         while let Err(error) = run(Simulation::new(0).lost_after(calls), schedule.clone()) {
             assert_eq!(error.kind(), ErrorKind::Backend, "{schedule}, call {calls}: {error}");
-            assert!(error.to_string().contains("the device is lost"), "{schedule}, call {calls}: {error}");
+            assert!(
+                error.to_string().contains("the device is lost"),
+                "{schedule}, call {calls}: {error}"
+            );
             calls += 1;
         }
         let mut memory = 0;
         while let Err(error) = run(Simulation::new(0).with_memory(memory), schedule.clone()) {
-            assert!(error.to_string().contains("out of memory"), "{schedule}, {memory} bytes: {error}");
+            assert!(
+                error.to_string().contains("out of memory"),
+                "{schedule}, {memory} bytes: {error}"
+            );
             memory += 16;
         }
         println!("{schedule}: {calls} calls, {memory} bytes");
         assert!(calls > 50 && memory > 500);
-        assert_eq!(run(Simulation::new(0).lost_after(calls).with_memory(memory), schedule).unwrap(), whole);
+        assert_eq!(
+            run(Simulation::new(0).lost_after(calls).with_memory(memory), schedule).unwrap(),
+            whole
+        );
     }
 }
 
@@ -246,7 +289,10 @@ fn without_a_gpu_the_error_says_what_is_missing() {
         Ok(device) => assert!(!device.props().name.is_empty()),
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::Backend);
-            assert!(error.to_string().contains("driver") || error.to_string().contains("GPU"), "{error}");
+            assert!(
+                error.to_string().contains("driver") || error.to_string().contains("GPU"),
+                "{error}"
+            );
         }
     }
 }
@@ -257,7 +303,9 @@ fn intermediate_schedules_go_through_the_engine() {
     let (graph, x, y) = chain(&[3, 5, 2], Activation::Tanh, Activation::Identity, 1).unwrap();
     let device = device();
     let mut net = FusedNet::from_graph(&graph, &device, Precision::F32).unwrap();
-    let clamps = Clamps::new().free(x, device.tensor(&[1, 3], &[0.1; 3]).unwrap()).hold(y, device.tensor(&[1, 2], &[1.0; 2]).unwrap());
+    let clamps = Clamps::new()
+        .free(x, device.tensor(&[1, 3], &[0.1; 3]).unwrap())
+        .hold(y, device.tensor(&[1, 2], &[1.0; 2]).unwrap());
     let mut rule = Relaxation::new(&net, Schedule::standard(0.1, 30).unwrap().traced()).unwrap();
     let outcome = rule.run(&mut net, &clamps).unwrap();
     assert_eq!(outcome.trace.len(), 31);

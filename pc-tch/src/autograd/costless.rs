@@ -1,7 +1,8 @@
 //! Which operations are vertices, and which only pass values on.
 
-/// Operations that move numbers about, or round them to another type, and compute nothing. Each is linear and needs no settling: its error is
-/// always what its children's make it, so it costs no relaxation step. Names are libtorch's, without `Backward` and what follows.
+/// Operations that move numbers about, or round them to another type, and compute nothing. Each is
+/// linear and needs no settling: its error is always what its children's make it, so it costs no
+/// relaxation step. Names are libtorch's, without `Backward` and what follows.
 const COSTLESS: [&str; 49] = [
     "Alias",
     "AsStrided",

@@ -1,4 +1,5 @@
-//! libtorch's autograd graph as a network: operations are its vertices, and their pullbacks are there as long as the graph is kept.
+//! libtorch's autograd graph as a network: operations are its vertices, and their pullbacks are
+//! there as long as the graph is kept.
 
 mod costless;
 mod network;
@@ -25,8 +26,9 @@ pub(crate) struct Pulls {
 
 /// The autograd graph below a loss.
 ///
-/// Inside, an error is held with its sign turned, as `dL/dv = -e`: the recursion is linear and does not care, and libtorch's nodes and hooks see what
-/// they see in backprop. A vertex's value is never needed, so a value here is nothing but a place.
+/// Inside, an error is held with its sign turned, as `dL/dv = -e`: the recursion is linear and does
+/// not care, and libtorch's nodes and hooks see what they see in backprop. A vertex's value is
+/// never needed, so a value here is nothing but a place.
 #[derive(Debug)]
 pub(crate) struct Autograd {
     nodes: Nodes,
@@ -41,10 +43,12 @@ pub(crate) struct Autograd {
 }
 
 impl Autograd {
-    /// The graph below `loss`, driven at its own operation, or at `outputs` where there are any. Keeps what its nodes saved with `keep`.
+    /// The graph below `loss`, driven at its own operation, or at `outputs` where there are any.
+    /// Keeps what its nodes saved with `keep`.
     ///
     /// # Errors
-    /// A loss that is not one number, or needs no gradient; outputs that do not stand between the loss and the rest; TorchScript's fused blocks.
+    /// A loss that is not one number, or needs no gradient; outputs that do not stand between the
+    /// loss and the rest; TorchScript's fused blocks.
     pub(crate) fn below(loss: &Tensor, outputs: &[&Tensor], keep: bool) -> Result<Self> {
         tail::build(loss, outputs, keep)
     }
@@ -63,7 +67,10 @@ impl Autograd {
     ///
     /// # Errors
     /// What libtorch reports.
-    pub(crate) fn accumulate(&mut self, mut gradients: impl FnMut(usize) -> Option<Tensor>) -> Result<()> {
+    pub(crate) fn accumulate(
+        &mut self,
+        mut gradients: impl FnMut(usize) -> Option<Tensor>,
+    ) -> Result<()> {
         for parameter in 0..self.structure.leaves.len() {
             let mut gradient = gradients(parameter);
             if let Some(direct) = self.direct[parameter].take() {
@@ -76,8 +83,14 @@ impl Autograd {
         Ok(())
     }
 
-    /// Pulls a node; where nothing has arrived there is nothing to pull, but for what it saved to be freed.
-    fn pull_node(&mut self, node: usize, cotangents: &[Option<Tensor>], how: Pull) -> Result<Vec<Option<Tensor>>> {
+    /// Pulls a node; where nothing has arrived there is nothing to pull, but for what it saved to
+    /// be freed.
+    fn pull_node(
+        &mut self,
+        node: usize,
+        cotangents: &[Option<Tensor>],
+        how: Pull,
+    ) -> Result<Vec<Option<Tensor>>> {
         if cotangents.iter().all(Option::is_none) {
             if how == Pull::Last {
                 self.nodes.release(node)?;

@@ -1,8 +1,8 @@
 //! The autograd graph, as the engine sees it.
 
 use pc_core::{
-    Abilities, Clamps, Drives, Error, ErrorKind, Forward, Gradients, Network, ParamId, Residuals, Result, Settings, State, Topology,
-    VertexId, Want,
+    Abilities, Clamps, Drives, Error, ErrorKind, Forward, Gradients, Network, ParamId, Residuals,
+    Result, Settings, State, Topology, VertexId, Want,
 };
 use tch::Tensor;
 
@@ -44,8 +44,8 @@ struct Flow {
     plain: Vec<Slots>,
     /// By node: what arrives for parameters, weighed; empty where all weights are 1.
     weighed: Vec<Slots>,
-    /// By node: whether a vertex whose weight is not zero is reached from it. What leads to none is not pulled, so that leaves which no error
-    /// reaches have no gradient rather than zeros.
+    /// By node: whether a vertex whose weight is not zero is reached from it. What leads to none is
+    /// not pulled, so that leaves which no error reaches have no gradient rather than zeros.
     matters: Vec<bool>,
 }
 
@@ -55,23 +55,37 @@ impl Autograd {
     }
 
     /// Recomputes the forces on parents, from the errors of the predictions that `want` selects.
-    fn pull_forces(&mut self, cotangents: &[Slots], want: Want<'_>, at: &mut Arrivals) -> Result<()> {
+    fn pull_forces(
+        &mut self,
+        cotangents: &[Slots],
+        want: Want<'_>,
+        at: &mut Arrivals,
+    ) -> Result<()> {
         let mut dirty = vec![false; self.structure.roles.len()];
         for node in 0..dirty.len() {
             match self.structure.roles[node] {
                 Role::Vertex(vertex) => {
                     if dirty[node] {
-                        let sum = at.gather(self.nodes.list()[node].slots, &self.structure.incoming[node])?;
-                        at.forces[vertex] = (!sum.parts()?.iter().all(Option::is_none)).then_some(sum);
+                        let sum = at.gather(
+                            self.nodes.list()[node].slots,
+                            &self.structure.incoming[node],
+                        )?;
+                        at.forces[vertex] =
+                            (!sum.parts()?.iter().all(Option::is_none)).then_some(sum);
                     }
-                    if !want.predictions[vertex] || !self.structure.leads(&self.nodes.list()[node], &self.structure.to_vertex) {
+                    if !want.predictions[vertex]
+                        || !self
+                            .structure
+                            .leads(&self.nodes.list()[node], &self.structure.to_vertex)
+                    {
                         continue;
                     }
                     let results = self.pull_node(node, cotangents[vertex].parts()?, Pull::Again)?;
                     self.send(node, results, &mut dirty, at);
                 }
                 Role::Costless if dirty[node] && self.structure.to_vertex[node] => {
-                    let sum = at.gather(self.nodes.list()[node].slots, &self.structure.incoming[node])?;
+                    let sum =
+                        at.gather(self.nodes.list()[node].slots, &self.structure.incoming[node])?;
                     let results = self.pull_node(node, sum.parts()?, Pull::Again)?;
                     self.send(node, results, &mut dirty, at);
                 }
@@ -82,7 +96,13 @@ impl Autograd {
     }
 
     /// Keeps what goes towards vertices.
-    fn send(&self, node: usize, mut results: Vec<Option<Tensor>>, dirty: &mut [bool], at: &mut Arrivals) {
+    fn send(
+        &self,
+        node: usize,
+        mut results: Vec<Option<Tensor>>,
+        dirty: &mut [bool],
+        at: &mut Arrivals,
+    ) {
         for (result, edge) in results.iter_mut().zip(&self.nodes.list()[node].edges) {
             match edge {
                 Some((target, _)) if self.structure.to_vertex[*target] => dirty[*target] = true,
@@ -93,13 +113,19 @@ impl Autograd {
     }
 
     /// The parameters' gradients, from the final errors.
-    fn pull_gradients(&mut self, cotangents: &[Slots], want: Want<'_>, gradients: &mut Gradients<Slots>) -> Result<()> {
+    fn pull_gradients(
+        &mut self,
+        cotangents: &[Slots],
+        want: Want<'_>,
+        gradients: &mut Gradients<Slots>,
+    ) -> Result<()> {
         let mut flow = Flow { plain: Vec::new(), weighed: self.empty(), matters: Vec::new() };
         for node in 0..flow.weighed.len() {
             let results = match self.structure.roles[node] {
                 Role::Vertex(vertex) => {
                     let of = &self.nodes.list()[node];
-                    let learns = want.predictions[vertex] && (of.hooked || self.structure.leads(of, &self.structure.to_leaf));
+                    let learns = want.predictions[vertex]
+                        && (of.hooked || self.structure.leads(of, &self.structure.to_leaf));
                     let none = Slots::zero(of.slots);
                     let cotangent = if learns { &cotangents[vertex] } else { &none };
                     self.pull_node(node, cotangent.parts()?, self.last())?
@@ -130,7 +156,8 @@ impl Autograd {
         }
     }
 
-    /// Passes a node's results on in a traversal of the whole graph. Results that are `weighed` go to parameters, the others to vertices too.
+    /// Passes a node's results on in a traversal of the whole graph. Results that are `weighed` go
+    /// to parameters, the others to vertices too.
     fn pass(
         &self,
         node: usize,
@@ -144,14 +171,18 @@ impl Autograd {
             let (Some(result), Some((target, slot))) = (result, *edge) else { continue };
             let wanted = match self.structure.roles[target] {
                 Role::Vertex(vertex) => drives.forces[vertex] && flow.matters[target],
-                Role::Costless => flow.matters[target] || (uniform && self.structure.to_leaf[target]),
+                Role::Costless => {
+                    flow.matters[target] || (uniform && self.structure.to_leaf[target])
+                }
                 Role::Leaf(_) => uniform,
                 Role::Tail => false,
             };
             if wanted && (uniform || !self.is_weighed(node, weight)) {
                 flow.plain[target].add(slot, &result)?;
             }
-            if let (false, true, Some(weight)) = (uniform, self.structure.to_leaf[target], weight.filter(|weight| *weight != 0.0)) {
+            if let (false, true, Some(weight)) =
+                (uniform, self.structure.to_leaf[target], weight.filter(|weight| *weight != 0.0))
+            {
                 flow.weighed[target].add_scaled(slot, &result, weight)?;
             }
         }
@@ -162,7 +193,10 @@ impl Autograd {
     fn matters(&self, weights: &[f64]) -> Vec<bool> {
         let mut matters = vec![false; self.structure.roles.len()];
         for (index, node) in self.nodes.list().iter().enumerate().rev() {
-            let own = self.structure.vertex(index).is_some_and(|vertex| weights.get(vertex).is_none_or(|weight| *weight != 0.0));
+            let own = self
+                .structure
+                .vertex(index)
+                .is_some_and(|vertex| weights.get(vertex).is_none_or(|weight| *weight != 0.0));
             matters[index] = own || node.edges.iter().flatten().any(|(target, _)| matters[*target]);
         }
         matters
@@ -175,7 +209,10 @@ impl Autograd {
 }
 
 fn unsupported() -> Error {
-    Error::new(ErrorKind::Unsupported, "an autograd graph cannot predict at other values than those of its forward pass")
+    Error::new(
+        ErrorKind::Unsupported,
+        "an autograd graph cannot predict at other values than those of its forward pass",
+    )
 }
 
 impl Network for Autograd {
@@ -197,7 +234,12 @@ impl Network for Autograd {
 
     fn prepare(&mut self, _clamps: &Clamps<Slots>, values: &mut Vec<Slots>) -> Result<bool> {
         let fresh = values.len() != self.structure.vertices.len();
-        *values = self.structure.vertices.iter().map(|node| Slots::zero(self.nodes.list()[*node].slots)).collect();
+        *values = self
+            .structure
+            .vertices
+            .iter()
+            .map(|node| Slots::zero(self.nodes.list()[*node].slots))
+            .collect();
         Ok(fresh)
     }
 
@@ -215,7 +257,13 @@ impl Network for Autograd {
         if pass.offsets.is_empty() { Ok(()) } else { Err(unsupported()) }
     }
 
-    fn refer(&mut self, _state: &State<Slots>, _settings: Settings, after_forward: bool, _into: &mut Arrivals) -> Result<()> {
+    fn refer(
+        &mut self,
+        _state: &State<Slots>,
+        _settings: Settings,
+        after_forward: bool,
+        _into: &mut Arrivals,
+    ) -> Result<()> {
         if after_forward { Ok(()) } else { Err(unsupported()) }
     }
 
@@ -280,7 +328,8 @@ impl Network for Autograd {
             match self.structure.roles[node] {
                 Role::Vertex(vertex) => {
                     let arrived = std::mem::take(&mut flow.plain[node]);
-                    let cotangent = if drives.driven[vertex] { &drives.cotangents[vertex] } else { &arrived };
+                    let cotangent =
+                        if drives.driven[vertex] { &drives.cotangents[vertex] } else { &arrived };
                     let results = self.pull_node(node, cotangent.parts()?, how)?;
                     let weight = drives.weights.get(vertex).copied().unwrap_or(1.0);
                     self.pass(node, results, Some(weight), &drives, &mut flow)?;
@@ -290,9 +339,14 @@ impl Network for Autograd {
                 }
                 Role::Costless => {
                     let arrived = std::mem::take(&mut flow.plain[node]);
-                    let weighed = flow.weighed.get_mut(node).map(std::mem::take).unwrap_or_default();
+                    let weighed =
+                        flow.weighed.get_mut(node).map(std::mem::take).unwrap_or_default();
                     let again = !weighed.parts()?.iter().all(Option::is_none);
-                    let results = self.pull_node(node, arrived.parts()?, if again { Pull::Again } else { how })?;
+                    let results = self.pull_node(
+                        node,
+                        arrived.parts()?,
+                        if again { Pull::Again } else { how },
+                    )?;
                     self.pass(node, results, None, &drives, &mut flow)?;
                     if again {
                         let results = self.pull_node(node, weighed.parts()?, how)?;

@@ -8,10 +8,12 @@ use crate::{
     tensor::{reported, step_error},
 };
 
-/// One tensor for each output of an operation, absent where it is zero: an output that no error has reached stays undefined, as in backprop.
+/// One tensor for each output of an operation, absent where it is zero: an output that no error has
+/// reached stays undefined, as in backprop.
 ///
-/// Tensors are shared until they are written: `sys` writes in place only where nothing else can see a tensor, and makes a new one elsewhere.
-/// The engine's arithmetic cannot fail, so what libtorch refuses is kept here and reported by the next pull.
+/// Tensors are shared until they are written: `sys` writes in place only where nothing else can see
+/// a tensor, and makes a new one elsewhere. The engine's arithmetic cannot fail, so what libtorch
+/// refuses is kept here and reported by the next pull.
 #[derive(Debug, Default)]
 pub(crate) struct Slots {
     parts: Vec<Option<Tensor>>,
@@ -117,11 +119,15 @@ impl pc_core::Tensor for Slots {
             return;
         }
         for index in 0..self.parts.len() {
-            let filled = self.parts[index].as_ref().map(|part| part.f_full_like(value).map_err(reported));
+            let filled =
+                self.parts[index].as_ref().map(|part| part.f_full_like(value).map_err(reported));
             match filled {
                 Some(Ok(filled)) => self.parts[index] = Some(filled),
                 Some(Err(error)) => self.note(Err(error)),
-                None => self.note(Err(Error::new(ErrorKind::Unsupported, "an absent error has no shape to fill"))),
+                None => self.note(Err(Error::new(
+                    ErrorKind::Unsupported,
+                    "an absent error has no shape to fill",
+                ))),
             }
         }
     }
@@ -150,7 +156,9 @@ impl pc_core::Tensor for Slots {
     }
 
     fn dot(&self, x: &Self) -> f64 {
-        let product = |a: &Tensor, b: &Tensor| -> Result<f64, tch::TchError> { a.f_mul(b)?.f_sum(tch::Kind::Double)?.f_double_value(&[]) };
+        let product = |a: &Tensor, b: &Tensor| -> Result<f64, tch::TchError> {
+            a.f_mul(b)?.f_sum(tch::Kind::Double)?.f_double_value(&[])
+        };
         let pairs = self.parts.iter().zip(&x.parts).filter_map(|(a, b)| a.as_ref().zip(b.as_ref()));
         pairs.map(|(a, b)| product(a, b).unwrap_or(f64::NAN)).sum()
     }
@@ -160,25 +168,46 @@ impl pc_core::Tensor for Slots {
     }
 
     fn add_normal(&mut self, _deviation: f64, _stream: u64) {
-        self.note(Err(Error::new(ErrorKind::Unsupported, "an autograd graph takes no noise: it cannot predict at other values")));
+        self.note(Err(Error::new(
+            ErrorKind::Unsupported,
+            "an autograd graph takes no noise: it cannot predict at other values",
+        )));
     }
 
     fn is_finite(&self) -> bool {
-        // A sum of finite squares may overflow; a sum of products with zero is NaN where something is not finite, else zero.
-        let vanishing = |part: &Tensor| part.f_mul_scalar(0.0).and_then(|zeros| zeros.f_sum(tch::Kind::Double)?.f_double_value(&[]));
+        // A sum of finite squares may overflow; a sum of products with zero is NaN where something
+        // is not finite, else zero.
+        let vanishing = |part: &Tensor| {
+            part.f_mul_scalar(0.0)
+                .and_then(|zeros| zeros.f_sum(tch::Kind::Double)?.f_double_value(&[]))
+        };
         self.failed.is_none() && self.measure(|part| vanishing(part).map_err(reported)) == 0.0
     }
 
     fn to_vec(&self) -> Vec<f64> {
         let numbers = |part: &Tensor| {
-            let dense = if part.is_sparse() { part.f_to_dense(None::<tch::Kind>, false)? } else { part.shallow_clone() };
+            let dense = if part.is_sparse() {
+                part.f_to_dense(None::<tch::Kind>, false)?
+            } else {
+                part.shallow_clone()
+            };
             let flat = dense.f_to_kind(tch::Kind::Double)?.f_reshape([-1])?;
             Vec::<f64>::try_from(flat)
         };
-        self.parts.iter().flatten().flat_map(|part| numbers(part).unwrap_or_else(|_| vec![f64::NAN])).collect()
+        self.parts
+            .iter()
+            .flatten()
+            .flat_map(|part| numbers(part).unwrap_or_else(|_| vec![f64::NAN]))
+            .collect()
     }
 
-    fn step_error(error: &mut Self, precision: f64, force: Option<&Self>, rate: f64, velocity: Option<(&mut Self, f64)>) {
+    fn step_error(
+        error: &mut Self,
+        precision: f64,
+        force: Option<&Self>,
+        rate: f64,
+        velocity: Option<(&mut Self, f64)>,
+    ) {
         step_error(Self::combine, error, precision, force, rate, velocity);
     }
 }

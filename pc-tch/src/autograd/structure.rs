@@ -35,25 +35,29 @@ pub(super) struct Structure {
     pub(super) leaves: Vec<usize>,
     /// The edges into each node, in the order in which backprop would sum them.
     pub(super) incoming: Vec<Vec<Incoming>>,
-    /// Whether a vertex is reached from a node: the node itself, or through nodes that only pass on.
+    /// Whether a vertex is reached from a node: the node itself, or through nodes that only pass
+    /// on.
     pub(super) to_vertex: Vec<bool>,
     /// Whether a leaf is.
     pub(super) to_leaf: Vec<bool>,
 }
 
 impl Structure {
-    /// Gives every node its role. `tail` are done with already, `driven` are vertices whatever they do.
+    /// Gives every node its role. `tail` are done with already, `driven` are vertices whatever they
+    /// do.
     ///
     /// # Errors
     /// Nodes that cannot be pulled one by one.
     pub(super) fn new(nodes: &[Node], tail: &[bool], driven: &[usize]) -> Result<Self> {
         let count = nodes.len();
-        let (mut roles, mut vertices, mut leaves) = (Vec::with_capacity(count), Vec::new(), Vec::new());
+        let (mut roles, mut vertices, mut leaves) =
+            (Vec::with_capacity(count), Vec::new(), Vec::new());
         for (index, node) in nodes.iter().enumerate() {
             if node.name.contains("DifferentiableGraph") {
                 return Err(Error::new(
                     ErrorKind::Unsupported,
-                    "TorchScript has fused operations into one block, whose pullback is another graph: run the model unscripted, \
+                    "TorchScript has fused operations into one block, whose pullback is another \
+                     graph: run the model unscripted, \
                      or without TorchScript's optimisation",
                 )
                 .at(&node.name));
@@ -71,7 +75,8 @@ impl Structure {
             });
         }
         let mut incoming = vec![Vec::new(); count];
-        for (from, node) in nodes.iter().enumerate().filter(|(from, _)| roles[*from] != Role::Tail) {
+        for (from, node) in nodes.iter().enumerate().filter(|(from, _)| roles[*from] != Role::Tail)
+        {
             for (edge, target) in node.edges.iter().enumerate() {
                 if let Some((target, slot)) = *target {
                     incoming[target].push(Incoming { from, edge, slot });
@@ -80,7 +85,8 @@ impl Structure {
         }
         let (mut to_vertex, mut to_leaf) = (vec![false; count], vec![false; count]);
         for (index, node) in nodes.iter().enumerate().rev() {
-            let reached = |which: &[bool]| node.edges.iter().flatten().any(|(target, _)| which[*target]);
+            let reached =
+                |which: &[bool]| node.edges.iter().flatten().any(|(target, _)| which[*target]);
             (to_vertex[index], to_leaf[index]) = match roles[index] {
                 Role::Vertex(_) => (true, false),
                 Role::Leaf(_) => (false, true),
@@ -105,10 +111,12 @@ impl Structure {
         node.edges.iter().flatten().any(|(target, _)| which[*target])
     }
 
-    /// Vertices and predictions: a vertex is predicted from those that its node reaches through nodes that only pass on.
+    /// Vertices and predictions: a vertex is predicted from those that its node reaches through
+    /// nodes that only pass on.
     pub(super) fn topology(&self, nodes: &[Node]) -> Result<Topology> {
         // For every node that only passes on, the vertices and parameters behind it.
-        let mut behind: Vec<(Vec<VertexId>, Vec<ParamId>)> = vec![(Vec::new(), Vec::new()); nodes.len()];
+        let mut behind: Vec<(Vec<VertexId>, Vec<ParamId>)> =
+            vec![(Vec::new(), Vec::new()); nodes.len()];
         for (index, node) in nodes.iter().enumerate().rev() {
             if matches!(self.roles[index], Role::Tail | Role::Leaf(_)) {
                 continue;
@@ -131,7 +139,8 @@ impl Structure {
             parameters.dedup();
             behind[index] = (parents, parameters);
         }
-        let names = self.vertices.iter().map(|node| format!("{} #{node}", nodes[*node].name)).collect();
+        let names =
+            self.vertices.iter().map(|node| format!("{} #{node}", nodes[*node].name)).collect();
         let parameter_names = (0..self.leaves.len()).map(|leaf| format!("leaf {leaf}")).collect();
         let predictions = self.vertices.iter().enumerate().map(|(vertex, node)| {
             let (parents, parameters) = std::mem::take(&mut behind[*node]);

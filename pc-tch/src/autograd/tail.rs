@@ -25,12 +25,16 @@ pub(super) fn build(loss: &Tensor, outputs: &[&Tensor], keep: bool) -> Result<Au
     if loss.numel() != 1 {
         return Err(Error::new(
             ErrorKind::Shape,
-            format!("the loss has shape {:?}, but must be one number: take its sum or mean", loss.size()),
+            format!(
+                "the loss has shape {:?}, but must be one number: take its sum or mean",
+                loss.size()
+            ),
         ));
     }
     if !loss.requires_grad() {
         return Err(misuse(
-            "the loss depends on nothing that requires a gradient: were the parameters frozen, the model run under `no_grad`, or the result detached?",
+            "the loss depends on nothing that requires a gradient: were the parameters frozen, the \
+             model run under `no_grad`, or the result detached?",
         ));
     }
     let nodes = Nodes::below(&[loss])?;
@@ -39,7 +43,15 @@ pub(super) fn build(loss: &Tensor, outputs: &[&Tensor], keep: bool) -> Result<Au
     let structure = Structure::new(nodes.list(), &tail, &driven)?;
     let topology = structure.topology(nodes.list())?;
     let direct = structure.leaves.iter().map(|_| None).collect();
-    let mut graph = Autograd { nodes, structure, topology, drives: Vec::new(), direct, keep, pulls: Pulls::default() };
+    let mut graph = Autograd {
+        nodes,
+        structure,
+        topology,
+        drives: Vec::new(),
+        direct,
+        keep,
+        pulls: Pulls::default(),
+    };
     graph.sweep_tail(one, &driven)?;
     Ok(graph)
 }
@@ -56,14 +68,23 @@ fn ends(nodes: &Nodes, outputs: &[&Tensor]) -> Result<(Vec<usize>, Vec<bool>)> {
     for (index, output) in outputs.iter().enumerate() {
         match nodes.find(output)? {
             Some((node, _)) if !list[node].leaf => driven.push(node),
-            Some(_) => return Err(misuse(format!("output {index} is a leaf, which nothing predicts"))),
+            Some(_) => {
+                return Err(misuse(format!("output {index} is a leaf, which nothing predicts")));
+            }
             None => return Err(misuse(format!("the loss does not depend on output {index}"))),
         }
     }
     // An output that only passes values on hands its drive further down, so that it costs no step.
     while let Some(place) = driven.iter().position(|node| is_costless(&list[*node].name)) {
         let node = driven.swap_remove(place);
-        driven.extend(list[node].edges.iter().flatten().map(|(target, _)| *target).filter(|target| !list[*target].leaf));
+        driven.extend(
+            list[node]
+                .edges
+                .iter()
+                .flatten()
+                .map(|(target, _)| *target)
+                .filter(|target| !list[*target].leaf),
+        );
     }
     driven.sort_unstable();
     driven.dedup();
@@ -71,7 +92,10 @@ fn ends(nodes: &Nodes, outputs: &[&Tensor]) -> Result<(Vec<usize>, Vec<bool>)> {
     for (index, node) in list.iter().enumerate() {
         let reached = below[index] || driven.contains(&index);
         if below[index] && driven.contains(&index) {
-            return Err(misuse("one output feeds another: give it an identity of its own, such as `output * 1.0`").at(&node.name));
+            return Err(misuse(
+                "one output feeds another: give it an identity of its own, such as `output * 1.0`",
+            )
+            .at(&node.name));
         }
         for (target, _) in node.edges.iter().flatten().filter(|_| reached) {
             below[*target] = true;
@@ -86,7 +110,8 @@ fn ends(nodes: &Nodes, outputs: &[&Tensor]) -> Result<(Vec<usize>, Vec<bool>)> {
 impl Autograd {
     /// Pulls the loss back to the driven vertices, once.
     fn sweep_tail(&mut self, one: Tensor, driven: &[usize]) -> Result<()> {
-        let mut arrived: Vec<Slots> = self.nodes.list().iter().map(|node| Slots::zero(node.slots)).collect();
+        let mut arrived: Vec<Slots> =
+            self.nodes.list().iter().map(|node| Slots::zero(node.slots)).collect();
         if let Some(slots) = arrived.first_mut() {
             slots.add(0, &one)?;
         }
@@ -99,11 +124,13 @@ impl Autograd {
             let results = self.pull_node(node, cotangents.parts()?, how)?;
             for (result, edge) in results.into_iter().zip(&self.nodes.list()[node].edges) {
                 let (Some(result), Some((target, slot))) = (result, *edge) else { continue };
-                let passes = matches!(self.structure.roles[target], Role::Tail | Role::Leaf(_)) || driven.contains(&target);
+                let passes = matches!(self.structure.roles[target], Role::Tail | Role::Leaf(_))
+                    || driven.contains(&target);
                 if !passes {
-                    return Err(
-                        misuse("the loss depends on it past the outputs that were named: name it too").at(&self.nodes.list()[target].name)
-                    );
+                    return Err(misuse(
+                        "the loss depends on it past the outputs that were named: name it too",
+                    )
+                    .at(&self.nodes.list()[target].name));
                 }
                 arrived[target].add(slot, &result)?;
             }

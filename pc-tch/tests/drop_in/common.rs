@@ -10,7 +10,8 @@ use crate::models::Model;
 pub(crate) fn seeded() -> MutexGuard<'static, ()> {
     static GENERATOR: Mutex<()> = Mutex::new(());
     let guard = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
-    // Waiting threads spin: on a busy machine several cost far more than they bring to small models.
+    // Waiting threads spin: on a busy machine several cost far more than they bring to small
+    // models.
     tch::set_num_threads(1);
     tch::manual_seed(0);
     guard
@@ -18,7 +19,8 @@ pub(crate) fn seeded() -> MutexGuard<'static, ()> {
 
 /// The parameters by name, in order.
 pub(crate) fn parameters(store: &VarStore) -> Vec<(String, Tensor)> {
-    let mut all: Vec<_> = store.variables().into_iter().filter(|(_, tensor)| tensor.requires_grad()).collect();
+    let mut all: Vec<_> =
+        store.variables().into_iter().filter(|(_, tensor)| tensor.requires_grad()).collect();
     all.sort_by(|a, b| a.0.cmp(&b.0));
     all
 }
@@ -54,7 +56,10 @@ pub(crate) fn relative(a: Option<&Tensor>, b: Option<&Tensor>) -> f64 {
 }
 
 /// The worst relative difference of two sets of gradients, and whose it is.
-pub(crate) fn worst(ours: &[(String, Option<Tensor>)], theirs: &[(String, Option<Tensor>)]) -> (f64, String) {
+pub(crate) fn worst(
+    ours: &[(String, Option<Tensor>)],
+    theirs: &[(String, Option<Tensor>)],
+) -> (f64, String) {
     assert_eq!(ours.len(), theirs.len());
     let mut worst = (0.0, String::new());
     for ((name, a), (_, b)) in ours.iter().zip(theirs) {

@@ -47,14 +47,16 @@ fn in_f32() {
     exact(Kind::Float, 1e-5);
 }
 
-/// One step too few leaves the first operation without an error, its leaves' gradients undefined, and the outcome says so.
+/// One step too few leaves the first operation without an error, its leaves' gradients undefined,
+/// and the outcome says so.
 #[test]
 fn fewer_steps_are_not_enough() {
     let _turn = seeded();
     let model = crate::models::lenet(Kind::Double);
     let loss = model.loss();
     let depth = pc_tch::depth(&loss).unwrap();
-    let schedule = Schedule::fixed_prediction(1.0, depth - 1).unwrap().evaluated_by(Evaluation::Simulate);
+    let schedule =
+        Schedule::fixed_prediction(1.0, depth - 1).unwrap().evaluated_by(Evaluation::Simulate);
     let outcome = Pc::new(schedule).backward(&loss).unwrap();
     assert!(outcome.shallow && outcome.depth == depth);
     for (name, gradient) in take_gradients(&model.store) {

@@ -8,16 +8,24 @@ use crate::{
     models,
 };
 
-/// The memory that the process holds, in KiB; not under a sanitizer, which holds freed memory back and looks for leaks itself.
+/// The memory that the process holds, in KiB; not under a sanitizer, which holds freed memory back
+/// and looks for leaks itself.
 fn resident() -> Option<u64> {
     if std::env::var_os("PC_TCH_SANITIZE").is_some() {
         return None;
     }
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.split_whitespace().next()?.parse().ok()
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?
+        .split_whitespace()
+        .next()?
+        .parse()
+        .ok()
 }
 
-/// From the 200th step to the 2,000th the process grows by less than 1 MiB, and the shim holds nothing.
+/// From the 200th step to the 2,000th the process grows by less than 1 MiB, and the shim holds
+/// nothing.
 #[test]
 fn steps_do_not_leak() {
     let _turn = seeded();
@@ -30,14 +38,20 @@ fn steps_do_not_leak() {
             at_first = resident();
         }
         pc_tch::PcOptimizer::pc_step(&mut opt, &model.loss(), &Pc::exact()).unwrap();
-        let pc = [Pc::exact().evaluated_by(Evaluation::Simulate), Pc::fixed_prediction(0.5, 3).unwrap().keep_graph()];
+        let pc = [
+            Pc::exact().evaluated_by(Evaluation::Simulate),
+            Pc::fixed_prediction(0.5, 3).unwrap().keep_graph(),
+        ];
         pc[step % 2].backward(&small.loss()).unwrap();
         // An error on the way must not leak either.
         let x = Tensor::ones([2], (Kind::Double, tch::Device::Cpu)).set_requires_grad(true);
         assert!(Pc::exact().backward(&x.tanh()).is_err());
     }
     let grown = resident().zip(at_first).map(|(last, first)| last.saturating_sub(first));
-    println!("steps 200 to 2,000: grown by {grown:?} KiB; {} graphs are held", pc_tch::live_graphs());
+    println!(
+        "steps 200 to 2,000: grown by {grown:?} KiB; {} graphs are held",
+        pc_tch::live_graphs()
+    );
     assert!(grown.is_none_or(|kib| kib < 1024), "grown by {grown:?} KiB");
 }
 
@@ -72,7 +86,8 @@ fn threads_do_not_meet() {
             let theirs = take_gradients(&model.store);
             let mut largest = 0.0_f64;
             for round in 0..20 {
-                let evaluation = if round % 2 == 0 { Evaluation::Auto } else { Evaluation::Simulate };
+                let evaluation =
+                    if round % 2 == 0 { Evaluation::Auto } else { Evaluation::Simulate };
                 Pc::exact().evaluated_by(evaluation).backward(&model.loss()).unwrap();
                 let (off, _) = worst(&take_gradients(&model.store), &theirs);
                 largest = if off > largest || off.is_nan() { off } else { largest };
@@ -80,7 +95,8 @@ fn threads_do_not_meet() {
             largest
         }
     };
-    let threads = [std::thread::spawn(work(models::residual)), std::thread::spawn(work(models::tied))];
+    let threads =
+        [std::thread::spawn(work(models::residual)), std::thread::spawn(work(models::tied))];
     for thread in threads {
         let off = thread.join().unwrap();
         assert!(off <= 1e-12, "off by {off:e}");

@@ -27,7 +27,10 @@ fn losses_that_cannot_be_pulled() {
     let _turn = seeded();
     let x = leaf();
     let (kind, message) = refusal(&Pc::exact(), &x.tanh(), &x);
-    assert!(kind == ErrorKind::Shape && message.contains("[2]") && message.contains("sum or mean"), "{message}");
+    assert!(
+        kind == ErrorKind::Shape && message.contains("[2]") && message.contains("sum or mean"),
+        "{message}"
+    );
     let (_, message) = refusal(&Pc::exact(), &x.detach().sum(Kind::Double), &x);
     assert!(message.contains("requires a gradient") && message.contains("detached"), "{message}");
     let (_, message) = refusal(&Pc::exact(), &tch::no_grad(|| x.tanh().sum(Kind::Double)), &x);
@@ -46,7 +49,10 @@ fn graphs_that_were_freed_or_changed() {
     pc.backward(&loss).unwrap();
     let before = x.grad().copy();
     let error = pc.backward(&loss).unwrap_err().to_string();
-    assert!(error.contains("freed") && error.contains("keep_graph") && error.contains("Tanh"), "{error}");
+    assert!(
+        error.contains("freed") && error.contains("keep_graph") && error.contains("Tanh"),
+        "{error}"
+    );
     assert!(x.grad().equal(&before));
 
     let y = leaf();
@@ -61,10 +67,16 @@ fn graphs_that_were_freed_or_changed() {
     let loss = middle.square().sum(Kind::Double);
     let _ = middle.g_add_scalar_(1.0);
     let (kind, message) = refusal(&pc, &loss, &z);
-    assert!(kind == ErrorKind::Backend && message.contains("in place") && message.contains("PowBackward0"), "{message}");
+    assert!(
+        kind == ErrorKind::Backend
+            && message.contains("in place")
+            && message.contains("PowBackward0"),
+        "{message}"
+    );
 }
 
-/// libtorch throws where it is asked for the node of such a view: an error, and no exception through Rust.
+/// libtorch throws where it is asked for the node of such a view: an error, and no exception
+/// through Rust.
 #[test]
 fn an_output_that_is_a_view_of_what_was_changed_in_place() {
     let _turn = seeded();
@@ -84,7 +96,12 @@ fn schedules_that_an_autograd_graph_cannot_do() {
     let _turn = seeded();
     let x = leaf();
     let loss = || x.tanh().sum(Kind::Double);
-    for schedule in [Schedule::standard(0.1, 5).unwrap(), Schedule::zil(), Schedule::ipc(0.1, 5).unwrap(), Schedule::epc(0.1, 5).unwrap()] {
+    for schedule in [
+        Schedule::standard(0.1, 5).unwrap(),
+        Schedule::zil(),
+        Schedule::ipc(0.1, 5).unwrap(),
+        Schedule::epc(0.1, 5).unwrap(),
+    ] {
         let (kind, message) = refusal(&Pc::new(schedule.clone()), &loss(), &x);
         assert!(kind == ErrorKind::Unsupported && message.contains(schedule.name()), "{message}");
     }
@@ -100,7 +117,9 @@ fn outputs_that_do_not_stand_between() {
     let hidden = x.tanh();
     let output = &hidden * 2.0;
     let loss = output.square().sum(Kind::Double) + hidden.sum(Kind::Double);
-    let message = |loss: &Tensor, outputs: &[&Tensor]| Pc::exact().backward_from(loss, outputs).unwrap_err().to_string();
+    let message = |loss: &Tensor, outputs: &[&Tensor]| {
+        Pc::exact().backward_from(loss, outputs).unwrap_err().to_string()
+    };
     let past = message(&loss, &[&output]);
     assert!(past.contains("past the outputs") && past.contains("TanhBackward0"), "{past}");
     assert!(message(&loss, &[&output, &hidden]).contains("feeds another"));
@@ -117,15 +136,19 @@ fn outputs_that_do_not_stand_between() {
     assert!((ours - x.grad()).abs().max().double_value(&[]) < 1e-15);
 }
 
-/// TorchScript: what it runs operation by operation works; what it has fused into one block is refused by name.
+/// TorchScript: what it runs operation by operation works; what it has fused into one block is
+/// refused by name.
 #[test]
 fn torchscript_works_unfused_and_is_refused_fused() {
     let _turn = seeded();
     let w = Tensor::randn([4, 4], (Kind::Double, Device::Cpu));
     let input = Tensor::randn([3, 4], (Kind::Double, Device::Cpu)).set_requires_grad(true);
     let mut program = |inputs: &[Tensor]| vec![inputs[0].matmul(&w).tanh() * inputs[0].sigmoid()];
-    let module = tch::CModule::create_by_tracing("net", "forward", &[input.detach()], &mut program).unwrap();
-    let run = || module.method_ts("forward", &[input.shallow_clone()]).unwrap().square().sum(Kind::Double);
+    let module =
+        tch::CModule::create_by_tracing("net", "forward", &[input.detach()], &mut program).unwrap();
+    let run = || {
+        module.method_ts("forward", &[input.shallow_clone()]).unwrap().square().sum(Kind::Double)
+    };
     let mut refused = 0;
     for _ in 0..4 {
         let loss = run();
@@ -137,7 +160,11 @@ fn torchscript_works_unfused_and_is_refused_fused() {
                 assert!((&ours - input.grad()).abs().max().double_value(&[]) < 1e-12);
             }
             Err(error) => {
-                assert!(error.kind() == ErrorKind::Unsupported && error.to_string().contains("TorchScript"), "{error}");
+                assert!(
+                    error.kind() == ErrorKind::Unsupported
+                        && error.to_string().contains("TorchScript"),
+                    "{error}"
+                );
                 refused += 1;
             }
         }
@@ -166,7 +193,8 @@ fn numbers_that_are_not_finite() {
     let net = nn::linear(store.root(), 2, 1, Default::default());
     let mut opt = nn::Sgd::default().build(&store, 0.1).unwrap();
     let before = net.ws.copy();
-    let loss = (net.forward(&Tensor::ones([1, 2], (Kind::Float, Device::Cpu))) * f64::INFINITY).sum(Kind::Float);
+    let loss = (net.forward(&Tensor::ones([1, 2], (Kind::Float, Device::Cpu))) * f64::INFINITY)
+        .sum(Kind::Float);
     let outcome = opt.pc_step(&loss, &Pc::exact().measured()).unwrap();
     assert!(outcome.status == Status::Diverged && net.ws.equal(&before), "no step is taken");
 }

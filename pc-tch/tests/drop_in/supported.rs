@@ -49,7 +49,10 @@ fn accumulation_over_micro_batches() {
         let _ = pass;
     }
     let ours = take_gradients(&model.store);
-    let theirs: Vec<_> = backprop(&model, 7).into_iter().map(|(name, gradient)| (name, gradient.map(|gradient| gradient * 6.0))).collect();
+    let theirs: Vec<_> = backprop(&model, 7)
+        .into_iter()
+        .map(|(name, gradient)| (name, gradient.map(|gradient| gradient * 6.0)))
+        .collect();
     assert!(worst(&ours, &theirs).0 < 1e-12);
 }
 
@@ -58,9 +61,11 @@ fn a_kept_graph_is_relaxed_again_and_a_frozen_parameter_is_left_alone() {
     let _turn = seeded();
     let mut model = models::tied(Kind::Double);
     let loss = model.loss();
-    let first = Pc::exact().keep_graph().evaluated_by(Evaluation::Simulate).backward(&loss).unwrap();
+    let first =
+        Pc::exact().keep_graph().evaluated_by(Evaluation::Simulate).backward(&loss).unwrap();
     let ours = take_gradients(&model.store);
-    let again = Pc::exact().keep_graph().evaluated_by(Evaluation::Simulate).backward(&loss).unwrap();
+    let again =
+        Pc::exact().keep_graph().evaluated_by(Evaluation::Simulate).backward(&loss).unwrap();
     assert_eq!(first, again);
     assert_eq!(worst(&take_gradients(&model.store), &ours).0, 0.0);
     drop(loss);
@@ -73,13 +78,19 @@ fn sparse_embeddings() {
     let _turn = seeded();
     let weight = Tensor::randn([10, 3], F64).set_requires_grad(true);
     let indices = Tensor::from_slice(&[1_i64, 4, 1]);
-    let loss = |weight: &Tensor| Tensor::embedding(weight, &indices, -1, false, true).tanh().square().sum(Kind::Double);
+    let loss = |weight: &Tensor| {
+        Tensor::embedding(weight, &indices, -1, false, true).tanh().square().sum(Kind::Double)
+    };
     for evaluation in [Evaluation::Auto, Evaluation::Simulate] {
-        let (ours, theirs) = (weight.detach().set_requires_grad(true), weight.detach().set_requires_grad(true));
+        let (ours, theirs) =
+            (weight.detach().set_requires_grad(true), weight.detach().set_requires_grad(true));
         Pc::exact().evaluated_by(evaluation).backward(&loss(&ours)).unwrap();
         loss(&theirs).backward();
         assert!(ours.grad().is_sparse(), "it stays sparse");
-        close(&ours.grad().to_dense(None::<Kind>, false), &theirs.grad().to_dense(None::<Kind>, false));
+        close(
+            &ours.grad().to_dense(None::<Kind>, false),
+            &theirs.grad().to_dense(None::<Kind>, false),
+        );
     }
 }
 
@@ -92,8 +103,14 @@ fn sparse_and_dense_errors_meet() {
     let gradient = |sparse: bool| {
         let weight = start.detach().set_requires_grad(true);
         let inner = &weight * 1.5;
-        let loss = Tensor::embedding(&inner, &indices, -1, false, sparse).sum(Kind::Double) + inner.tanh().square().sum(Kind::Double);
-        Pc::fixed_prediction(0.5, 6).unwrap().evaluated_by(Evaluation::Simulate).measured().backward(&loss).unwrap();
+        let loss = Tensor::embedding(&inner, &indices, -1, false, sparse).sum(Kind::Double)
+            + inner.tanh().square().sum(Kind::Double);
+        Pc::fixed_prediction(0.5, 6)
+            .unwrap()
+            .evaluated_by(Evaluation::Simulate)
+            .measured()
+            .backward(&loss)
+            .unwrap();
         weight.grad()
     };
     close(&gradient(true), &gradient(false));
@@ -105,7 +122,8 @@ fn complex_numbers() {
     let _turn = seeded();
     let x = Tensor::randn([6], F64).set_requires_grad(true);
     let loss = || x.tanh().fft_fft(None, 0, "ortho").abs().tanh().sum(Kind::Double);
-    let outcome = Pc::exact().evaluated_by(Evaluation::Simulate).measured().backward(&loss()).unwrap();
+    let outcome =
+        Pc::exact().evaluated_by(Evaluation::Simulate).measured().backward(&loss()).unwrap();
     assert!(outcome.energy.unwrap().internal > 0.0);
     let ours = x.grad().copy();
     let _ = x.grad().zero_();
@@ -128,7 +146,12 @@ fn autocast() {
     let _turn = seeded();
     let weight = Tensor::randn([5, 5], (Kind::Float, Device::Cpu)).set_requires_grad(true);
     let x = Tensor::randn([3, 5], (Kind::Float, Device::Cpu));
-    let loss = || tch::autocast(true, || x.matmul(&weight).tanh()).to_kind(Kind::Float).square().sum(Kind::Float);
+    let loss = || {
+        tch::autocast(true, || x.matmul(&weight).tanh())
+            .to_kind(Kind::Float)
+            .square()
+            .sum(Kind::Float)
+    };
     Pc::exact().backward(&loss()).unwrap();
     let ours = weight.grad().copy();
     let _ = weight.grad().zero_();
@@ -155,14 +178,18 @@ fn a_leaf_as_the_loss_and_a_regulariser_past_the_outputs() {
     let _turn = seeded();
     let x = Tensor::from(2.0).set_requires_grad(true);
     let outcome = Pc::exact().measured().backward(&x).unwrap();
-    assert_eq!((x.grad().double_value(&[]), outcome.steps, outcome.energy.unwrap().loss), (1.0, 0, 2.0));
+    assert_eq!(
+        (x.grad().double_value(&[]), outcome.steps, outcome.energy.unwrap().loss),
+        (1.0, 0, 2.0)
+    );
 
     let weight = leaf();
     let output = (&weight * 3.0).tanh();
     let loss = || output.sum(Kind::Double) + weight.square().sum(Kind::Double) * 0.1;
     let few = Pc::fixed_prediction(0.5, 1).unwrap().keep_graph();
     few.backward_from(&loss(), &[&output]).unwrap();
-    // The output's operation is tanh: after one step at one half, half of the error has come to the product; the regulariser's gradient is whole.
+    // The output's operation is tanh: after one step at one half, half of the error has come to the
+    // product; the regulariser's gradient is whole.
     let expected: Tensor = (1.0 - output.square()) * 3.0 * 0.5 + &weight * 0.2;
     close(&weight.grad(), &expected.detach());
 }
@@ -179,12 +206,15 @@ fn the_energy_is_that_of_the_frozen_problem() {
     let outcome = Pc::exact().measured().backward_from(&value, &[&output]).unwrap();
     let pulled: Tensor = &output * (1.0 - output.square());
     let energy = outcome.energy.unwrap();
-    assert!((energy.internal - 0.5 * pulled.square().sum(Kind::Double).double_value(&[])).abs() < 1e-15);
+    assert!(
+        (energy.internal - 0.5 * pulled.square().sum(Kind::Double).double_value(&[])).abs() < 1e-15
+    );
     assert_eq!(energy.loss, value.double_value(&[]));
     assert_eq!(outcome.evaluation, "reverse sweep");
 }
 
-/// Steps of an optimiser by backprop and by predictive coding at rate 1, with clipping, give the same weights.
+/// Steps of an optimiser by backprop and by predictive coding at rate 1, with clipping, give the
+/// same weights.
 #[test]
 fn training_steps_are_those_of_backprop() {
     let _turn = seeded();
@@ -192,12 +222,10 @@ fn training_steps_are_those_of_backprop() {
     let train = |pc: Option<Pc>| {
         tch::manual_seed(3);
         let mut store = nn::VarStore::new(Device::Cpu);
-        let net = nn::seq().add(nn::linear(store.root() / "a", 6, 8, Default::default())).add_fn(Tensor::tanh).add(nn::linear(
-            store.root() / "b",
-            8,
-            1,
-            Default::default(),
-        ));
+        let net = nn::seq()
+            .add(nn::linear(store.root() / "a", 6, 8, Default::default()))
+            .add_fn(Tensor::tanh)
+            .add(nn::linear(store.root() / "b", 8, 1, Default::default()));
         store.double();
         let mut opt = nn::Adam::default().build(&store, 0.02).unwrap();
         for step in 0..30 {

@@ -1,4 +1,5 @@
-//! Below rate 1, and with few steps, the numbers are those of the host backend's simulation of the same graph.
+//! Below rate 1, and with few steps, the numbers are those of the host backend's simulation of the
+//! same graph.
 
 use pc_tch::{
     Pc,
@@ -52,13 +53,26 @@ fn chain() -> Case {
     };
     let host = |w: &[Tensor]| {
         let mut b = Graph::<HostTensor<f64>>::builder();
-        let p: Vec<_> = w.iter().enumerate().map(|(k, w)| b.parameter(&format!("w{k}"), host(w)).unwrap()).collect();
+        let p: Vec<_> = w
+            .iter()
+            .enumerate()
+            .map(|(k, w)| b.parameter(&format!("w{k}"), host(w)).unwrap())
+            .collect();
         let x = b.input("x", &[4]).unwrap();
         let mut h = x;
         for layer in 0..3 {
-            h = b.vertex(&format!("a{layer}"), Box::new(Linear::new()), &[h], &p[2 * layer..2 * layer + 2]).unwrap();
+            h = b
+                .vertex(
+                    &format!("a{layer}"),
+                    Box::new(Linear::new()),
+                    &[h],
+                    &p[2 * layer..2 * layer + 2],
+                )
+                .unwrap();
             if layer < 2 {
-                h = b.vertex(&format!("h{layer}"), Box::new(Activate(Activation::Tanh)), &[h], &[]).unwrap();
+                h = b
+                    .vertex(&format!("h{layer}"), Box::new(Activate(Activation::Tanh)), &[h], &[])
+                    .unwrap();
             }
         }
         Host { graph: b.build().unwrap(), x, y: h }
@@ -84,7 +98,11 @@ fn unlevelled() -> Case {
     };
     let host = |w: &[Tensor]| {
         let mut g = Graph::<HostTensor<f64>>::builder();
-        let p: Vec<_> = w.iter().enumerate().map(|(k, w)| g.parameter(&format!("w{k}"), host(w)).unwrap()).collect();
+        let p: Vec<_> = w
+            .iter()
+            .enumerate()
+            .map(|(k, w)| g.parameter(&format!("w{k}"), host(w)).unwrap())
+            .collect();
         let x = g.input("x", &[4]).unwrap();
         let tanh = || Box::new(Activate(Activation::Tanh));
         let a = g.vertex("a0", Box::new(Linear::new()), &[x], &p[0..2]).unwrap();
@@ -106,7 +124,8 @@ fn unlevelled() -> Case {
     }
 }
 
-/// Where paths of many lengths meet, the closed form is no single pass, says so, and pulls no operation oftener than the simulations do.
+/// Where paths of many lengths meet, the closed form is no single pass, says so, and pulls no
+/// operation oftener than the simulations do.
 #[test]
 fn the_closed_form_costs_no_more_than_a_simulation() {
     let _turn = seeded();
@@ -123,10 +142,16 @@ fn the_closed_form_costs_no_more_than_a_simulation() {
             for evaluation in [Evaluation::Front, Evaluation::Simulate] {
                 let (simulated, theirs) = run(evaluation);
                 println!("{:<28} gamma {gamma}, T {steps}: {closed}; {simulated}", model.name);
-                assert!(closed.pulls <= simulated.pulls && closed.other_pulls <= simulated.other_pulls, "{closed}; {simulated}");
+                assert!(
+                    closed.pulls <= simulated.pulls && closed.other_pulls <= simulated.other_pulls,
+                    "{closed}; {simulated}"
+                );
                 // Beside the largest of all: a bias before batch norm has nothing but rounding.
                 let norm = |x: &Tensor| x.norm().double_value(&[]);
-                let largest = theirs.iter().filter_map(|(_, gradient)| gradient.as_ref().map(norm)).fold(0.0, f64::max);
+                let largest = theirs
+                    .iter()
+                    .filter_map(|(_, gradient)| gradient.as_ref().map(norm))
+                    .fold(0.0, f64::max);
                 for ((name, ours), (_, theirs)) in ours.iter().zip(&theirs) {
                     match (ours, theirs) {
                         (None, None) => {}
@@ -134,7 +159,9 @@ fn the_closed_form_costs_no_more_than_a_simulation() {
                             let off = norm(&(ours - theirs)) / largest;
                             assert!(off <= 1e-12, "{}: {name} is off by {off:e}", model.name);
                         }
-                        _ => panic!("{}: {name} has a gradient by one evaluation alone", model.name),
+                        _ => {
+                            panic!("{}: {name} has a gradient by one evaluation alone", model.name)
+                        }
                     }
                 }
             }
@@ -151,37 +178,71 @@ fn equals_the_host_simulation() {
     let _turn = seeded();
     for case in [chain(), unlevelled()] {
         for (gamma, steps) in [(0.5, 7), (0.1, 100), (1.0, 3)] {
-            let plain = Schedule::fixed_prediction(gamma, steps).unwrap().evaluated_by(Evaluation::Simulate);
+            let plain = Schedule::fixed_prediction(gamma, steps)
+                .unwrap()
+                .evaluated_by(Evaluation::Simulate);
             let Host { mut graph, x, y } = (case.host)(&case.weights);
-            let clamps = Clamps::new().hold(x, host(&case.x)).drive(y, SquaredError::new(host(&case.y)));
+            let clamps =
+                Clamps::new().hold(x, host(&case.x)).drive(y, SquaredError::new(host(&case.y)));
             let mut relaxation = Relaxation::new(&graph, plain.clone()).unwrap();
             relaxation.run(&mut graph, &clamps).unwrap();
             for evaluation in [Evaluation::Simulate, Evaluation::Front, Evaluation::Auto] {
-                let weights: Vec<Tensor> = case.weights.iter().map(|weight| weight.detach().set_requires_grad(true)).collect();
+                let weights: Vec<Tensor> = case
+                    .weights
+                    .iter()
+                    .map(|weight| weight.detach().set_requires_grad(true))
+                    .collect();
                 let output = (case.output)(&case.x, &weights);
                 let loss = (&output - &case.y).square().sum(Kind::Double) * 0.5;
-                let outcome = Pc::new(plain.clone().evaluated_by(evaluation)).backward_from(&loss, &[&output]).unwrap();
+                let outcome = Pc::new(plain.clone().evaluated_by(evaluation))
+                    .backward_from(&loss, &[&output])
+                    .unwrap();
                 let mut worst = 0.0_f64;
                 for ((_, theirs), ours) in relaxation.gradients().iter().zip(&weights) {
                     let ours = ours.grad();
-                    let theirs = theirs.map(|theirs| theirs.to_vec()).filter(|theirs| theirs.iter().any(|x| *x != 0.0));
-                    assert_eq!(ours.defined(), theirs.is_some(), "what no error has reached is undefined");
+                    let theirs = theirs
+                        .map(|theirs| theirs.to_vec())
+                        .filter(|theirs| theirs.iter().any(|x| *x != 0.0));
+                    assert_eq!(
+                        ours.defined(),
+                        theirs.is_some(),
+                        "what no error has reached is undefined"
+                    );
                     let Some(theirs) = theirs else { continue };
                     let theirs = Tensor::from_slice(&theirs).reshape(ours.size());
                     let off = crate::common::relative(Some(&ours), Some(&theirs));
                     worst = if off > worst || off.is_nan() { off } else { worst };
                 }
-                println!("{:<10} gamma {gamma}, T {steps}, {evaluation:?}: off by {worst:.1e}; {outcome}", case.name);
-                assert!(worst <= 1e-12, "{}, gamma {gamma}, T {steps}, {evaluation:?}: off by {worst:e}", case.name);
+                println!(
+                    "{:<10} gamma {gamma}, T {steps}, {evaluation:?}: off by {worst:.1e}; \
+                     {outcome}",
+                    case.name
+                );
+                assert!(
+                    worst <= 1e-12,
+                    "{}, gamma {gamma}, T {steps}, {evaluation:?}: off by {worst:e}",
+                    case.name
+                );
                 assert_eq!(outcome.vertices, if case.name == "chain" { 5 } else { 7 });
                 assert_eq!(outcome.shallow, steps < outcome.depth);
                 if evaluation == Evaluation::Auto {
                     let single = case.name == "chain";
-                    assert_eq!(outcome.evaluation, if single { "closed form in one sweep" } else { "closed form by path lengths" });
+                    assert_eq!(
+                        outcome.evaluation,
+                        if single {
+                            "closed form in one sweep"
+                        } else {
+                            "closed form by path lengths"
+                        }
+                    );
                 }
                 if case.name == "chain" && evaluation == Evaluation::Auto {
                     let reached = outcome.vertices.min(steps + 1);
-                    assert_eq!(outcome.pulls, reached, "where path lengths are unique the closed form is one pass, as far as errors come");
+                    assert_eq!(
+                        outcome.pulls, reached,
+                        "where path lengths are unique the closed form is one pass, as far as \
+                         errors come"
+                    );
                 }
             }
         }

@@ -1,1 +1,2 @@
-//! Nothing: burn's own `tch` backend is not used in this workspace. `ARCHITECTURE.md` says why this crate is here.
+//! Nothing: burn's own `tch` backend is not used in this workspace. `ARCHITECTURE.md` says why this
+//! crate is here.

@@ -30,7 +30,8 @@ impl Burn {
         let graph = &subject.model.graph;
         let [input, target] = subject.batch()?;
         let rows = target.data().len() / subject.model.classes.max(1);
-        let target = pc_core::host::HostTensor::new(&[rows, subject.model.classes], target.data().to_vec())?;
+        let target =
+            pc_core::host::HostTensor::new(&[rows, subject.model.classes], target.data().to_vec())?;
         let loss = match subject.loss {
             LossKind::SquaredError => OutputLoss::SquaredError,
             LossKind::CrossEntropy => OutputLoss::CrossEntropy,
@@ -38,9 +39,17 @@ impl Burn {
         let per_step = loss == OutputLoss::CrossEntropy && subject.model.kind.goes_by_step();
         Ok(Self {
             net: Net::new(&subject.model, per_step, &device)?,
-            batch: Task { input: Input::new(&input, &device)?, targets: layers::tensor(&target, &device)?, loss },
+            batch: Task {
+                input: Input::new(&input, &device)?,
+                targets: layers::tensor(&target, &device)?,
+                loss,
+            },
             depth: subject.depth(),
-            structure: format!("marked modules, {} numbers in {} parameters", graph.parameter_count(), graph.parameters().len()),
+            structure: format!(
+                "marked modules, {} numbers in {} parameters",
+                graph.parameter_count(),
+                graph.parameters().len()
+            ),
         })
     }
 }
@@ -55,9 +64,12 @@ impl<F: Element> Checked<F> for Burn {
     }
 
     fn refuses(&mut self, rule: ScheduleKind) -> Option<String> {
-        // Marked programs cannot be levelled: where they are not level by themselves, the library says so.
+        // Marked programs cannot be levelled: where they are not level by themselves, the library
+        // says so.
         match rule {
-            ScheduleKind::Zil => gradients(&self.net, &self.batch, Schedule::zil()).err().map(|error| error.to_string()),
+            ScheduleKind::Zil => gradients(&self.net, &self.batch, Schedule::zil())
+                .err()
+                .map(|error| error.to_string()),
             _ => None,
         }
     }

@@ -12,7 +12,8 @@ pub(super) struct Explicit {
 }
 
 impl Explicit {
-    /// Of a net and a batch whose targets are held at the outputs; none of a net that has no explicit graph here.
+    /// Of a net and a batch whose targets are held at the outputs; none of a net that has no
+    /// explicit graph here.
     pub(super) fn new(net: &Net, batch: &Task) -> Result<Option<Self>> {
         let input = match &batch.input {
             Input::Flat(x) => BurnTensor::new(x.clone()),
@@ -37,7 +38,8 @@ impl Explicit {
             }
             _ => return Ok(None),
         };
-        let clamps = Clamps::new().hold(x, input).hold(logits, BurnTensor::new(batch.targets.clone())?);
+        let clamps =
+            Clamps::new().hold(x, input).hold(logits, BurnTensor::new(batch.targets.clone())?);
         let (graph, _) = b.build()?;
         Ok(Some(Self { graph, clamps }))
     }

@@ -39,12 +39,21 @@ pub(super) fn burn_tensor<F: Element>(host: HostTensor<F>) -> Result<BurnTensor>
 }
 
 /// The numbers of a tensor, in the precision of `F`.
-pub(super) fn tensor<F: Element, const D: usize>(host: &HostTensor<F>, device: &Device) -> Result<Tensor<D>> {
+pub(super) fn tensor<F: Element, const D: usize>(
+    host: &HostTensor<F>,
+    device: &Device,
+) -> Result<Tensor<D>> {
     if host.dims().len() != D {
-        return Err(Error::new(ErrorKind::Shape, format!("a tensor of {D} axes is needed, not one shaped {:?}", host.dims())));
+        return Err(Error::new(
+            ErrorKind::Shape,
+            format!("a tensor of {D} axes is needed, not one shaped {:?}", host.dims()),
+        ));
     }
     let (values, dtype) = (values(host), dtype::<F>());
-    Ok(Tensor::from_data(TensorData::new(values, host.dims().to_vec()).convert_dtype(dtype), (device, dtype)))
+    Ok(Tensor::from_data(
+        TensorData::new(values, host.dims().to_vec()).convert_dtype(dtype),
+        (device, dtype),
+    ))
 }
 
 /// The numbers of a tensor, in row-major order.
@@ -65,7 +74,9 @@ impl<'a, F: Element> Layers<'a, F> {
 
     /// A host parameter.
     pub(super) fn host(&self, name: &str) -> Result<&'a HostTensor<F>> {
-        self.parameters.get(name).copied().ok_or_else(|| Error::new(ErrorKind::Graph, format!("the model has no parameter `{name}`")))
+        self.parameters.get(name).copied().ok_or_else(|| {
+            Error::new(ErrorKind::Graph, format!("the model has no parameter `{name}`"))
+        })
     }
 
     /// A parameter in the host's layout.
@@ -92,7 +103,9 @@ impl<'a, F: Element> Layers<'a, F> {
             return Err(Error::new(ErrorKind::Shape, format!("`{weight}` is no kernel")));
         };
         let config = Conv2dConfig::new([inputs, outputs], [height, width]);
-        let mut conv = config.with_padding(PaddingConfig2d::Explicit(padding, padding, padding, padding)).init(self.device);
+        let mut conv = config
+            .with_padding(PaddingConfig2d::Explicit(padding, padding, padding, padding))
+            .init(self.device);
         conv.weight = self.parameter(&weight)?;
         conv.bias = Some(self.parameter(&format!("{name}.bias"))?);
         Ok(conv)
@@ -138,7 +151,9 @@ impl ModuleVisitor for Gather<'_> {
         let value = param.val();
         let tensor = match self.gradients {
             None => value.inner(),
-            Some(gradients) => gradients.get::<D>(param.id).unwrap_or_else(|| value.inner().zeros_like()),
+            Some(gradients) => {
+                gradients.get::<D>(param.id).unwrap_or_else(|| value.inner().zeros_like())
+            }
         };
         let tensor = in_host_layout(tensor, self.containers.last());
         self.found.push((tensor.dims().to_vec(), numbers(tensor)));
@@ -146,7 +161,10 @@ impl ModuleVisitor for Gather<'_> {
 }
 
 /// Shapes and numbers of all parameters, or of their gradients.
-pub(super) fn gather<M: Module>(module: &M, gradients: Option<&GradientsParams>) -> Vec<(Vec<usize>, Vec<f64>)> {
+pub(super) fn gather<M: Module>(
+    module: &M,
+    gradients: Option<&GradientsParams>,
+) -> Vec<(Vec<usize>, Vec<f64>)> {
     let mut gather = Gather { containers: Vec::new(), gradients, found: Vec::new() };
     module.visit(&mut gather);
     gather.found
@@ -154,7 +172,10 @@ pub(super) fn gather<M: Module>(module: &M, gradients: Option<&GradientsParams>)
 
 /// A module's parameters.
 pub(super) fn parameters<F: Element, M: Module>(module: &M) -> Result<Vec<HostTensor<F>>> {
-    gather(module, None).into_iter().map(|(shape, values)| HostTensor::new(&shape, values.into_iter().map(F::of).collect())).collect()
+    gather(module, None)
+        .into_iter()
+        .map(|(shape, values)| HostTensor::new(&shape, values.into_iter().map(F::of).collect()))
+        .collect()
 }
 
 /// A module's gradients; zeros where there are none.
@@ -256,11 +277,15 @@ impl<F: Element> ModuleMapper for Put<'_, F> {
             return param;
         }
         let held = param.val();
-        let made = tensor::<F, D>(self.value, &held.device()).map(|value| in_host_layout(value, self.containers.last()));
+        let made = tensor::<F, D>(self.value, &held.device())
+            .map(|value| in_host_layout(value, self.containers.last()));
         match made {
             Ok(value) if value.dims() == held.dims() => param.map(|_| value.require_grad()),
             Ok(value) => {
-                self.problem = Some(Error::new(ErrorKind::Shape, format!("its shape is {:?}, not {:?}", value.dims(), held.dims())));
+                self.problem = Some(Error::new(
+                    ErrorKind::Shape,
+                    format!("its shape is {:?}, not {:?}", value.dims(), held.dims()),
+                ));
                 param
             }
             Err(error) => {
@@ -272,7 +297,11 @@ impl<F: Element> ModuleMapper for Put<'_, F> {
 }
 
 /// The module with another value of parameter number `index`.
-pub(super) fn with_parameter<F: Element, M: Module>(module: M, index: usize, value: &HostTensor<F>) -> (M, Result<()>) {
+pub(super) fn with_parameter<F: Element, M: Module>(
+    module: M,
+    index: usize,
+    value: &HostTensor<F>,
+) -> (M, Result<()>) {
     let mut put = Put { containers: Vec::new(), at: 0, index, value, problem: None };
     let module = module.map(&mut put);
     (module, put.problem.map_or(Ok(()), Err))

@@ -1,7 +1,7 @@
 //! Burn: its modules with marked vertices, on Flex, its CPU backend.
 //!
-//! The models are Burn modules as anyone would write them, with [`pc_burn::vertex`] marks where the host's graphs have vertices, and the host's
-//! weights. Backprop is Burn's own `loss.backward()`.
+//! The models are Burn modules as anyone would write them, with [`pc_burn::vertex`] marks where the
+//! host's graphs have vertices, and the host's weights. Backprop is Burn's own `loss.backward()`.
 
 mod check;
 mod explicit;
@@ -43,7 +43,12 @@ pub(super) struct Burn;
 
 impl Adapter for Burn {
     fn support() -> Support {
-        Support { models: &ModelKind::ALL, rules: ScheduleKind::ALL, precisions: Precision::ALL, checkpoints: true }
+        Support {
+            models: &ModelKind::ALL,
+            rules: ScheduleKind::ALL,
+            precisions: Precision::ALL,
+            checkpoints: true,
+        }
     }
 
     fn trainee<F: Element>(task: &Task<'_>) -> Result<Box<dyn Trainee<F>>, CommandError> {
@@ -55,11 +60,16 @@ impl Adapter for Burn {
     }
 
     fn gradients<F: Number>(net: Chain<F>, ways: &Ways) -> Result<Findings<F>, CommandError> {
-        // Marked programs keep their relaxed values to themselves, and this command writes them out: an explicit graph has them.
+        // Marked programs keep their relaxed values to themselves, and this command writes them
+        // out: an explicit graph has them.
         chain::compute(net, ways, &Parts { layer, tensor: layers::burn_tensor })
     }
 
-    fn timed<F: Element>(kind: ModelKind, batch: usize, rules: &[ScheduleKind]) -> Result<Box<dyn Timed>, CommandError> {
+    fn timed<F: Element>(
+        kind: ModelKind,
+        batch: usize,
+        rules: &[ScheduleKind],
+    ) -> Result<Box<dyn Timed>, CommandError> {
         Ok(Box::new(speed::Burn::new::<F>(kind, batch, rules)?))
     }
 
@@ -87,8 +97,13 @@ fn backward(net: &Net, batch: &Batch) -> (GradientsParams, burn::tensor::Tensor<
     (GradientsParams::from_grads(loss.backward(), net), loss)
 }
 
-/// The gradients of one batch by a schedule, their mean over the samples, summed over the learning events; no weight moves.
-fn gradients(net: &Net, batch: &Batch, schedule: Schedule) -> Result<(Vec<Vec<f64>>, Option<Outcome>)> {
+/// The gradients of one batch by a schedule, their mean over the samples, summed over the learning
+/// events; no weight moves.
+fn gradients(
+    net: &Net,
+    batch: &Batch,
+    schedule: Schedule,
+) -> Result<(Vec<Vec<f64>>, Option<Outcome>)> {
     if schedule.name() == Schedule::backprop().name() {
         return Ok((layers::gradients(net, &backward(net, batch).0), None));
     }

@@ -104,13 +104,23 @@ pub(super) enum Net {
 
 impl Net {
     /// The model with the parameters of the host's.
-    pub(super) fn new<F: Element>(model: &Model<F>, per_step: bool, device: &Device) -> Result<Self> {
+    pub(super) fn new<F: Element>(
+        model: &Model<F>,
+        per_step: bool,
+        device: &Device,
+    ) -> Result<Self> {
         let l = Layers::of(model, device);
         let picture = model.shape.picture();
         Ok(match (model.kind, picture) {
-            (ModelKind::Mlp, _) => Self::Mlp(Mlp { dense1: l.linear("dense1")?, dense2: l.linear("dense2")?, head: l.linear("head")? }),
+            (ModelKind::Mlp, _) => Self::Mlp(Mlp {
+                dense1: l.linear("dense1")?,
+                dense2: l.linear("dense2")?,
+                head: l.linear("head")?,
+            }),
             (ModelKind::Cnn, _) => Self::Cnn(Cnn::new(&l, model.shape)?),
-            (ModelKind::Rnn, _) => Self::Rnn(Rnn { cell: Gate::new(&l, "rnn")?, head: l.linear("head")?, per_step }),
+            (ModelKind::Rnn, _) => {
+                Self::Rnn(Rnn { cell: Gate::new(&l, "rnn")?, head: l.linear("head")?, per_step })
+            }
             (ModelKind::Lstm, _) => Self::Lstm(Lstm {
                 input: Gate::new(&l, "lstm.input")?,
                 forget: Gate::new(&l, "lstm.forget")?,
@@ -188,8 +198,11 @@ fn step(x: &Tensor<3>, step: usize) -> Tensor<2> {
 /// The head at the last state, or at every one: rows sample by sample, and in each step by step.
 fn heads(head: &Linear, states: Vec<Tensor<2>>, per_step: bool) -> Tensor<2> {
     let from = if per_step { 0 } else { states.len().saturating_sub(1) };
-    let outputs: Vec<Tensor<3>> =
-        states.into_iter().skip(from).map(|state| named_vertex("head", head.forward(state)).unsqueeze_dim(1)).collect();
+    let outputs: Vec<Tensor<3>> = states
+        .into_iter()
+        .skip(from)
+        .map(|state| named_vertex("head", head.forward(state)).unsqueeze_dim(1))
+        .collect();
     Tensor::cat(outputs, 1).flatten(0, 1)
 }
 
@@ -238,7 +251,8 @@ impl Cnn {
 
     fn forward(&self, x: Tensor<4>) -> Tensor<2> {
         let x = relu(self.conv1.forward(x));
-        let x = named_vertex("conv1", self.pool1.as_ref().map_or(x.clone(), |pool| pool.forward(x)));
+        let x =
+            named_vertex("conv1", self.pool1.as_ref().map_or(x.clone(), |pool| pool.forward(x)));
         let x = named_vertex("conv2", self.pool2.forward(relu(self.conv2.forward(x))));
         let x = named_vertex("dense1", relu(self.dense1.forward(x.flatten(1, 3))));
         let x = named_vertex("dense2", relu(self.dense2.forward(x)));
@@ -257,7 +271,8 @@ impl Gate {
     fn new<F: Element>(l: &Layers<'_, F>, name: &str) -> Result<Self> {
         Ok(Self {
             of_input: l.linear_of(&format!("{name}.input_weight"), None)?,
-            of_hidden: l.linear_of(&format!("{name}.hidden_weight"), Some(&format!("{name}.bias")))?,
+            of_hidden: l
+                .linear_of(&format!("{name}.hidden_weight"), Some(&format!("{name}.bias")))?,
         })
     }
 
@@ -384,7 +399,8 @@ pub(super) struct ConvResidual {
 impl ConvResidual {
     fn forward(&self, x: Tensor<4>) -> Tensor<2> {
         let x = relu(self.stem.forward(x));
-        let x = named_vertex("stem", self.stem_pool.as_ref().map_or(x.clone(), |pool| pool.forward(x)));
+        let x =
+            named_vertex("stem", self.stem_pool.as_ref().map_or(x.clone(), |pool| pool.forward(x)));
         let x = self.block2.forward(self.block1.forward(x));
         let [_, _, height, width] = x.dims();
         let x = if height.min(width) >= 2 { named_vertex("pool", self.pool.forward(x)) } else { x };
@@ -416,10 +432,12 @@ impl Attention {
         let x = named_vertex("embed", self.embed.forward(x));
         let placed = named_vertex("positions", x + self.positions.val().unsqueeze_dim(0));
         let output = named_vertex("output", self.output.forward(self.mix(&placed)));
-        let normed = named_vertex("norm1", self.norm1.forward(named_vertex("skip1", placed + output)));
+        let normed =
+            named_vertex("norm1", self.norm1.forward(named_vertex("skip1", placed + output)));
         let wide = named_vertex("wide", relu(self.wide.forward(normed.clone())));
         let narrow = named_vertex("narrow", self.narrow.forward(wide));
-        let normed = named_vertex("norm2", self.norm2.forward(named_vertex("skip2", normed + narrow)));
+        let normed =
+            named_vertex("norm2", self.norm2.forward(named_vertex("skip2", normed + narrow)));
         if self.per_step {
             named_vertex("head", self.head.forward(normed)).flatten(0, 1)
         } else {
@@ -432,17 +450,33 @@ impl Attention {
         let [samples, length, width] = x.dims();
         let part = width / Self::HEADS;
         let project = |name, of: &Linear| -> Tensor<4> {
-            named_vertex(name, of.forward(x.clone()).reshape([samples, length, Self::HEADS, part]).swap_dims(1, 2))
+            named_vertex(
+                name,
+                of.forward(x.clone()).reshape([samples, length, Self::HEADS, part]).swap_dims(1, 2),
+            )
         };
-        let (queries, keys, values) = (project("queries", &self.queries), project("keys", &self.keys), project("values", &self.values));
+        let (queries, keys, values) = (
+            project("queries", &self.queries),
+            project("keys", &self.keys),
+            project("values", &self.values),
+        );
         let scores = queries.matmul(keys.transpose()).mul_scalar(1.0 / (part as f64).sqrt());
         let mut scores = named_vertex("scores", scores);
         if self.per_step {
             let later = (0..length * length).map(|index| index % length > index / length).collect();
-            let later = Tensor::<2, Bool>::from_data(TensorData::new::<bool, _>(later, [length, length]), &x.device());
-            scores = scores.mask_fill(later.unsqueeze::<4>().expand([samples, Self::HEADS, length, length]), f64::NEG_INFINITY);
+            let later = Tensor::<2, Bool>::from_data(
+                TensorData::new::<bool, _>(later, [length, length]),
+                &x.device(),
+            );
+            scores = scores.mask_fill(
+                later.unsqueeze::<4>().expand([samples, Self::HEADS, length, length]),
+                f64::NEG_INFINITY,
+            );
         }
         let weights = named_vertex("weights", softmax(scores, 3));
-        named_vertex("mix", weights.matmul(values).swap_dims(1, 2).reshape([samples, length, width]))
+        named_vertex(
+            "mix",
+            weights.matmul(values).swap_dims(1, 2).reshape([samples, length, width]),
+        )
     }
 }

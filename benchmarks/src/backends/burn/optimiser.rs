@@ -1,9 +1,13 @@
-//! Burn's optimisers, with the host's numbers where Burn's defaults are others, and their state as named tensors.
+//! Burn's optimisers, with the host's numbers where Burn's defaults are others, and their state as
+//! named tensors.
 
 use std::collections::BTreeMap;
 
 use burn::{
-    optim::{AdamConfig, AdamWConfig, GradientsParams, ModuleOptimizer, OptimizerRecord, SgdConfig, momentum::MomentumConfig},
+    optim::{
+        AdamConfig, AdamWConfig, GradientsParams, ModuleOptimizer, OptimizerRecord, SgdConfig,
+        momentum::MomentumConfig,
+    },
     tensor::TensorData,
 };
 use burn_pack::{Reader, Scalar, Tensor, Writer};
@@ -33,7 +37,9 @@ impl Optimiser {
     pub(super) fn new(kind: OptimiserKind, rate: f64) -> Self {
         let burns = match kind {
             OptimiserKind::Adam => AdamConfig::new().with_epsilon(1e-8).init(),
-            OptimiserKind::AdamW => AdamWConfig::new().with_epsilon(1e-8).with_weight_decay(0.01).init(),
+            OptimiserKind::AdamW => {
+                AdamWConfig::new().with_epsilon(1e-8).with_weight_decay(0.01).init()
+            }
             OptimiserKind::Sgd => {
                 let momentum = MomentumConfig { momentum: 0.9, dampening: 0.0, nesterov: false };
                 SgdConfig::new().with_momentum(Some(momentum)).init()
@@ -56,7 +62,8 @@ impl Optimiser {
     /// # Errors
     /// A record of Burn's that is laid out in another way than this one's.
     pub(super) fn save<F: Element>(&self, slots: &[(String, Slot)]) -> Result<OptimiserState<F>> {
-        let reader = Reader::from_bytes(self.burns.into_bytes().map_err(reported)?).map_err(reported)?;
+        let reader =
+            Reader::from_bytes(self.burns.into_bytes().map_err(reported)?).map_err(reported)?;
         let scalars = reader.scalars().clone();
         let mut tensors = BTreeMap::new();
         for tensor in reader.into_tensors().map_err(reported)? {
@@ -65,11 +72,14 @@ impl Optimiser {
         }
         let mut saved = OptimiserState::default();
         for (name, slot) in slots {
-            let mut take = |field| tensors.remove(&entry(slot, field)).map(|data| slot.to_host(data)).transpose();
+            let mut take = |field| {
+                tensors.remove(&entry(slot, field)).map(|data| slot.to_host(data)).transpose()
+            };
             match self.kind {
                 OptimiserKind::Adam | OptimiserKind::AdamW => {
                     let [first, second] = BURN_MOMENTS.map(&mut take);
-                    let count = scalars.get(&entry(slot, TIME)).and_then(|time| i32::try_from(*time).ok());
+                    let count =
+                        scalars.get(&entry(slot, TIME)).and_then(|time| i32::try_from(*time).ok());
                     if let (Some(first), Some(second), Some(count)) = (first?, second?, count) {
                         saved.put(name, MOMENTS, [first, second]);
                         saved.counts.insert(name.clone(), count);
@@ -83,7 +93,9 @@ impl Optimiser {
             }
         }
         match tensors.keys().next() {
-            Some(name) => Err(reported(format!("the optimiser's record has an entry `{name}` that nothing is known of"))),
+            Some(name) => Err(reported(format!(
+                "the optimiser's record has an entry `{name}` that nothing is known of"
+            ))),
             None => Ok(saved),
         }
     }
@@ -101,25 +113,30 @@ impl Optimiser {
         let mut scalars = Vec::new();
         for (name, slot) in slots {
             let (fields, found) = match self.kind {
-                OptimiserKind::Adam | OptimiserKind::AdamW => match saved.take_moments(name, slot.shape())? {
-                    Some((moments, count)) => {
-                        scalars.push((entry(slot, TIME), Scalar::from(count.unsigned_abs())));
-                        (&BURN_MOMENTS[..], moments.to_vec())
+                OptimiserKind::Adam | OptimiserKind::AdamW => {
+                    match saved.take_moments(name, slot.shape())? {
+                        Some((moments, count)) => {
+                            scalars.push((entry(slot, TIME), Scalar::from(count.unsigned_abs())));
+                            (&BURN_MOMENTS[..], moments.to_vec())
+                        }
+                        None => continue,
                     }
-                    None => continue,
-                },
+                }
                 OptimiserKind::Sgd => match saved.take(name, VELOCITY, slot.shape())? {
                     Some(velocity) => (&[BURN_VELOCITY][..], velocity.to_vec()),
                     None => continue,
                 },
             };
             for (field, tensor) in fields.iter().zip(found) {
-                let (bytes, shape, dtype) = slot.to_burn(&tensor).map_err(|error| error.to_string())?.into_parts();
+                let (bytes, shape, dtype) =
+                    slot.to_burn(&tensor).map_err(|error| error.to_string())?.into_parts();
                 tensors.push(Tensor::new(entry(slot, field), dtype, shape, Some(slot.id()), bytes));
             }
         }
         saved.finish()?;
-        let writer = scalars.iter().fold(Writer::new(tensors), |writer, (name, value)| writer.with_scalar(name, *value));
+        let writer = scalars
+            .iter()
+            .fold(Writer::new(tensors), |writer, (name, value)| writer.with_scalar(name, *value));
         let record = writer.into_bytes().map_err(|error| error.to_string())?;
         let record = OptimizerRecord::from_bytes(record).map_err(|error| error.to_string())?;
         self.burns = self.burns.clone().load_record(record);

@@ -49,9 +49,14 @@ enum Runner {
 }
 
 impl Burn {
-    pub(super) fn new<F: Element>(kind: ModelKind, batch: usize, rules: &[ScheduleKind]) -> Result<Self, CommandError> {
+    pub(super) fn new<F: Element>(
+        kind: ModelKind,
+        batch: usize,
+        rules: &[ScheduleKind],
+    ) -> Result<Self, CommandError> {
         let (_, device) = devices();
-        let model = build::<F>(kind, &InputShape::Image([1, 28, 28]), CLASSES, SEED, Size::Standard)?;
+        let model =
+            build::<F>(kind, &InputShape::Image([1, 28, 28]), CLASSES, SEED, Size::Standard)?;
         let depth = model.graph.topology().depth().unwrap_or(0).max(1);
         let mut numbers = Init::new(SEED + 1);
         let pixels: Vec<f32> = numbers.uniform::<f32>(&[batch, 28 * 28], 1.0).data().to_vec();
@@ -60,8 +65,11 @@ impl Burn {
         for (sample, row) in targets.data_mut().chunks_exact_mut(CLASSES).enumerate() {
             row[sample % CLASSES] = F::one();
         }
-        let batch =
-            Task { input: Input::new(&input, &device)?, targets: layers::tensor(&targets, &device)?, loss: OutputLoss::SquaredError };
+        let batch = Task {
+            input: Input::new(&input, &device)?,
+            targets: layers::tensor(&targets, &device)?,
+            loss: OutputLoss::SquaredError,
+        };
         let net = Net::new(&model, false, &device)?;
         let mut contenders = contenders(rules, depth)?;
         if model.graph.topology().unlevelled_edge().is_some() {
@@ -73,7 +81,10 @@ impl Burn {
         for Contender { rule, schedule, .. } in &contenders {
             runners.push(match rule {
                 ScheduleKind::Backprop => Runner::Backprop,
-                _ => Runner::Marked(Box::new(PredictiveCoding::new(schedule.clone(), LossReduction::MeanOver(samples)))),
+                _ => Runner::Marked(Box::new(PredictiveCoding::new(
+                    schedule.clone(),
+                    LossReduction::MeanOver(samples),
+                ))),
             });
         }
         for contender in on_explicit_graphs(rules)? {
@@ -96,7 +107,9 @@ impl Burn {
 
 fn contenders(rules: &[ScheduleKind], depth: usize) -> Result<Vec<Contender>, CommandError> {
     let mut all = Vec::new();
-    let mut add = |rule, name, steps, schedule| all.push(Contender { rule, name, schedule, steps, role: Role::Shown });
+    let mut add = |rule, name, steps, schedule| {
+        all.push(Contender { rule, name, schedule, steps, role: Role::Shown })
+    };
     add(ScheduleKind::Backprop, "backprop", 0, Schedule::backprop());
     for &rule in rules {
         match rule {
@@ -121,13 +134,20 @@ fn contenders(rules: &[ScheduleKind], depth: usize) -> Result<Vec<Contender>, Co
 /// The rules whose steps are many, without autograd.
 fn on_explicit_graphs(rules: &[ScheduleKind]) -> Result<Vec<Contender>, CommandError> {
     let mut all = Vec::new();
-    let mut add = |rule, name, steps, schedule| all.push(Contender { rule, name, schedule, steps, role: Role::Shown });
+    let mut add = |rule, name, steps, schedule| {
+        all.push(Contender { rule, name, schedule, steps, role: Role::Shown })
+    };
     for &rule in rules {
         match rule {
             ScheduleKind::FixedPrediction => {
                 let schedule = Schedule::fixed_prediction(RATE, STEPS)?;
                 add(rule, "fixed-prediction, explicit graph", STEPS, schedule.clone());
-                add(rule, "fixed-prediction, simulated, explicit graph", STEPS, schedule.evaluated_by(Evaluation::Simulate));
+                add(
+                    rule,
+                    "fixed-prediction, simulated, explicit graph",
+                    STEPS,
+                    schedule.evaluated_by(Evaluation::Simulate),
+                );
             }
             ScheduleKind::Standard => {
                 let schedule = Schedule::standard(RATE, STEPS)?;
@@ -174,7 +194,10 @@ impl Timed for Burn {
         };
         let total = start.elapsed().as_secs_f64();
         if outcome.is_some_and(|outcome| outcome.status == Status::Diverged) {
-            return Err(CommandError::input(format!("{} diverged, so its time means nothing", contenders[contender].name)));
+            return Err(CommandError::input(format!(
+                "{} diverged, so its time means nothing",
+                contenders[contender].name
+            )));
         }
         Ok(Seconds { forward: None, relaxed: None, total })
     }
@@ -188,19 +211,37 @@ pub(super) fn targets(measured: &[Measured]) -> Vec<Target> {
             ModelKind::Mlp => (
                 "Burn mlp: exact fixed prediction over backprop, upper end",
                 "Burn mlp: closed form over backprop, upper end",
-                ("Burn mlp: one relaxation step of standard PC, explicit, over backprop, upper end", 0.42),
+                (
+                    "Burn mlp: one relaxation step of standard PC, explicit, over backprop, upper \
+                     end",
+                    0.42,
+                ),
             ),
             ModelKind::Cnn => (
                 "Burn LeNet: exact fixed prediction over backprop, upper end",
                 "Burn LeNet: closed form over backprop, upper end",
-                ("Burn LeNet: one relaxation step of standard PC, explicit, over backprop, upper end", 0.60),
+                (
+                    "Burn LeNet: one relaxation step of standard PC, explicit, over backprop, \
+                     upper end",
+                    0.60,
+                ),
             ),
             _ => continue,
         };
         for (what, name) in [(exact, EXACT), (closed, "fixed-prediction")] {
-            targets.extend(own.ratio(name).map(|ratio| Target { what, bound: 1.15, at_least: false, found: ratio.high }));
+            targets.extend(own.ratio(name).map(|ratio| Target {
+                what,
+                bound: 1.15,
+                at_least: false,
+                found: ratio.high,
+            }));
         }
-        targets.extend(own.relaxation_step(EXPLICIT).map(|(_, ratio)| Target { what: step, bound, at_least: false, found: ratio.high }));
+        targets.extend(own.relaxation_step(EXPLICIT).map(|(_, ratio)| Target {
+            what: step,
+            bound,
+            at_least: false,
+            found: ratio.high,
+        }));
     }
     targets
 }

@@ -29,7 +29,8 @@ pub(super) struct Burn<F: Element> {
     net: Net,
     rule: ScheduleKind,
     schedule: Schedule,
-    /// One for each size of batch, which is what the mean is over: all but the last of an epoch have the same.
+    /// One for each size of batch, which is what the mean is over: all but the last of an epoch
+    /// have the same.
     relaxations: Vec<(usize, PredictiveCoding)>,
     optimiser: Optimiser,
 }
@@ -57,11 +58,19 @@ impl<F: Element> Burn<F> {
     fn batch(&self, batch: &Batch, device: &Device) -> Result<Marked, CommandError> {
         let input = Input::new(&self.model.input(batch.features())?, device)?;
         let mut targets = HostTensor::<F>::zeroed(&[batch.labels.len(), self.model.classes]);
-        for (row, label) in targets.data_mut().chunks_exact_mut(self.model.classes).zip(&batch.labels) {
-            let held = row.get_mut(*label).ok_or_else(|| CommandError::input(format!("there is no class {label}")))?;
+        for (row, label) in
+            targets.data_mut().chunks_exact_mut(self.model.classes).zip(&batch.labels)
+        {
+            let held = row
+                .get_mut(*label)
+                .ok_or_else(|| CommandError::input(format!("there is no class {label}")))?;
             *held = F::one();
         }
-        Ok(Marked { input, targets: layers::tensor(&targets, device)?, loss: OutputLoss::CrossEntropy })
+        Ok(Marked {
+            input,
+            targets: layers::tensor(&targets, device)?,
+            loss: OutputLoss::CrossEntropy,
+        })
     }
 }
 
@@ -86,7 +95,11 @@ impl<F: Element> Trainee<F> for Burn<F> {
         });
         let optimiser = &mut self.optimiser;
         let pc = &mut self.relaxations[index].1;
-        let learned = pc.train(&mut self.net, |net: &Net| net.loss(&batch), |net, gradients| optimiser.step(net, gradients))?;
+        let learned = pc.train(
+            &mut self.net,
+            |net: &Net| net.loss(&batch),
+            |net, gradients| optimiser.step(net, gradients),
+        )?;
         let outcome = learned.outcome;
         Ok(if outcome.status == Status::Diverged { f64::NAN } else { outcome.energy.total() })
     }
@@ -114,7 +127,8 @@ impl<F: Element> Trainee<F> for Burn<F> {
 
     fn set_parameter(&mut self, name: &str, value: HostTensor<F>) -> Result<(), CommandError> {
         let index = self.names.iter().position(|own| own == name);
-        let index = index.ok_or_else(|| CommandError::input(format!("there is no parameter `{name}`")))?;
+        let index =
+            index.ok_or_else(|| CommandError::input(format!("there is no parameter `{name}`")))?;
         let (net, put) = layers::with_parameter(self.net.clone(), index, &value);
         put?;
         self.net = net;

@@ -1,4 +1,5 @@
-//! An NVIDIA GPU through pc-cuda: chains of dense layers, in f32, by all schedules. Those whose input and output are held are relaxed in one launch.
+//! An NVIDIA GPU through pc-cuda: chains of dense layers, in f32, by all schedules. Those whose
+//! input and output are held are relaxed in one launch.
 
 mod relaxed;
 mod train;
@@ -32,12 +33,18 @@ fn device() -> Result<Device, CommandError> {
     #[cfg(all(test, feature = "cuda-simulation"))]
     return Ok(Device::simulated(&pc_cuda::Simulation::new(1))?);
     #[cfg(not(all(test, feature = "cuda-simulation")))]
-    Device::cuda(0).map_err(|error| CommandError::input(format!("--backend cuda cannot run here: {error}")))
+    Device::cuda(0)
+        .map_err(|error| CommandError::input(format!("--backend cuda cannot run here: {error}")))
 }
 
 impl Adapter for Cuda {
     fn support() -> Support {
-        Support { models: &[ModelKind::Mlp], rules: ScheduleKind::ALL, precisions: &[Precision::F32], checkpoints: false }
+        Support {
+            models: &[ModelKind::Mlp],
+            rules: ScheduleKind::ALL,
+            precisions: &[Precision::F32],
+            checkpoints: false,
+        }
     }
 
     fn ready() -> Result<(), CommandError> {
@@ -56,7 +63,11 @@ impl Adapter for Cuda {
         relaxed::gradients(net, ways, &device()?)
     }
 
-    fn timed<F: Element>(kind: ModelKind, batch: usize, rules: &[ScheduleKind]) -> Result<Box<dyn Timed>, CommandError> {
+    fn timed<F: Element>(
+        kind: ModelKind,
+        batch: usize,
+        rules: &[ScheduleKind],
+    ) -> Result<Box<dyn Timed>, CommandError> {
         Ok(Box::new(relaxed::Clocked::<F>::new(kind, batch, rules, &device()?)?))
     }
 }
@@ -69,11 +80,17 @@ fn upload<F: Element>(device: &Device, tensor: &HostTensor<F>) -> pc_core::Resul
 
 /// A device tensor's numbers on the host.
 fn download<F: Element>(tensor: &DeviceTensor) -> pc_core::Result<HostTensor<F>> {
-    HostTensor::new(tensor.dims(), tensor.numbers()?.into_iter().map(|x| F::of(f64::from(x))).collect())
+    HostTensor::new(
+        tensor.dims(),
+        tensor.numbers()?.into_iter().map(|x| F::of(f64::from(x))).collect(),
+    )
 }
 
 /// The held vertices of these clamps, held on the device.
-fn hold<F: Element>(device: &Device, clamps: &Clamps<HostTensor<F>>) -> pc_core::Result<Clamps<DeviceTensor>> {
+fn hold<F: Element>(
+    device: &Device,
+    clamps: &Clamps<HostTensor<F>>,
+) -> pc_core::Result<Clamps<DeviceTensor>> {
     let mut held = Clamps::new();
     for (vertex, clamp) in clamps.iter() {
         if let Clamp::Held(value) = clamp {

@@ -46,17 +46,29 @@ impl<F: Element> Subjected<F> {
             };
         }
         let graph = &subject.model.graph;
-        let structure = format!("{} vertices, {} parameters, {}", graph.topology().len(), graph.parameters().len(), net.plan(3, true)?);
+        let structure = format!(
+            "{} vertices, {} parameters, {}",
+            graph.topology().len(),
+            graph.parameters().len(),
+            net.plan(3, true)?
+        );
         Ok(Self { net, clamps, depth: subject.depth(), structure, numbers: PhantomData })
     }
 }
 
 /// Every parameter's gradient; zeros where no error has arrived, NaN where it diverged.
-fn gradients_of(net: &mut FusedNet, clamps: &Clamps<DeviceTensor>, schedule: Schedule) -> Result<Vec<Vec<f64>>, CommandError> {
+fn gradients_of(
+    net: &mut FusedNet,
+    clamps: &Clamps<DeviceTensor>,
+    schedule: Schedule,
+) -> Result<Vec<Vec<f64>>, CommandError> {
     let mut relaxation = Relaxation::new(net, schedule)?;
     let outcome = relaxation.run(net, clamps)?;
     let diverged = outcome.status == Status::Diverged;
-    let list = |(index, parameter): (usize, &DeviceTensor)| match relaxation.gradients().get(ParamId::new(index)) {
+    let list = |(index, parameter): (usize, &DeviceTensor)| match relaxation
+        .gradients()
+        .get(ParamId::new(index))
+    {
         _ if diverged => vec![f64::NAN; parameter.count()],
         gradient => gradient.map_or_else(|| vec![0.0; parameter.count()], Tensor::to_vec),
     };
@@ -80,10 +92,15 @@ impl<F: Element> Checked<F> for Subjected<F> {
 }
 
 /// Runs a schedule on a chain, as the host backend builds it.
-pub(super) fn gradients<F: Number>(net: Net<F>, ways: &Ways, device: &Device) -> Result<Findings<F>, CommandError> {
+pub(super) fn gradients<F: Number>(
+    net: Net<F>,
+    ways: &Ways,
+    device: &Device,
+) -> Result<Findings<F>, CommandError> {
     let (graph, Chain { layers, clamps }) = chain::build(net, ways.activation, &host::parts())?;
     let mut fused = FusedNet::from_graph(&graph, device, Precision::F32)?;
-    let findings = chain::relax(&mut fused, &Chain { layers, clamps: hold(device, &clamps)? }, ways)?;
+    let findings =
+        chain::relax(&mut fused, &Chain { layers, clamps: hold(device, &clamps)? }, ways)?;
     device.synchronize()?;
     Ok(findings)
 }
@@ -100,15 +117,32 @@ pub(super) struct Clocked<F: Element> {
 }
 
 impl<F: Element> Clocked<F> {
-    pub(super) fn new(kind: ModelKind, batch: usize, rules: &[ScheduleKind], device: &Device) -> Result<Self, CommandError> {
+    pub(super) fn new(
+        kind: ModelKind,
+        batch: usize,
+        rules: &[ScheduleKind],
+        device: &Device,
+    ) -> Result<Self, CommandError> {
         let plain = host::timed_net::<F>(kind, batch)?;
         let net = FusedNet::from_graph(&plain.graph, device, Precision::F32)?;
         // A loss that watches would run on the host.
-        let contenders: Vec<Contender> = host::contenders(rules)?.into_iter().filter(|one| one.role != Role::Watched).collect();
-        let runners = contenders.iter().map(|one| Relaxation::new(&net, one.schedule.clone())).collect::<pc_core::Result<_>>()?;
+        let contenders: Vec<Contender> =
+            host::contenders(rules)?.into_iter().filter(|one| one.role != Role::Watched).collect();
+        let runners = contenders
+            .iter()
+            .map(|one| Relaxation::new(&net, one.schedule.clone()))
+            .collect::<pc_core::Result<_>>()?;
         let description = format!("{}, {}", plain.description, net.plan(batch, true)?);
         let clamps = hold(device, &plain.clamps)?;
-        Ok(Self { net, clamps, description, arithmetic: plain.arithmetic, contenders, runners, numbers: PhantomData })
+        Ok(Self {
+            net,
+            clamps,
+            description,
+            arithmetic: plain.arithmetic,
+            contenders,
+            runners,
+            numbers: PhantomData,
+        })
     }
 }
 
@@ -138,7 +172,10 @@ impl<F: Element> Timed for Clocked<F> {
         net.device().synchronize()?;
         let total = start.elapsed().as_secs_f64();
         if outcome.status == Status::Diverged {
-            return Err(CommandError::input(format!("{} diverged, so its time means nothing", relaxation.schedule())));
+            return Err(CommandError::input(format!(
+                "{} diverged, so its time means nothing",
+                relaxation.schedule()
+            )));
         }
         Ok(Seconds { forward: Some(forward), relaxed: None, total })
     }

@@ -22,7 +22,8 @@ use crate::{
 fn gradients_are_the_hosts() {
     for loss in LossKind::ALL {
         let subject = Subject::<f32>::new(ModelKind::Mlp, loss, 3).unwrap();
-        let (mut here, mut there) = (Cuda::checked(&subject).unwrap(), Host::checked(&subject).unwrap());
+        let (mut here, mut there) =
+            (Cuda::checked(&subject).unwrap(), Host::checked(&subject).unwrap());
         assert_eq!(here.depth(), there.depth());
         let schedules = [
             Schedule::backprop(),
@@ -31,7 +32,10 @@ fn gradients_are_the_hosts() {
             Schedule::standard(0.1, 8).unwrap(),
         ];
         for schedule in schedules {
-            let (found, wanted) = (here.gradients(schedule.clone()).unwrap(), there.gradients(schedule.clone()).unwrap());
+            let (found, wanted) = (
+                here.gradients(schedule.clone()).unwrap(),
+                there.gradients(schedule.clone()).unwrap(),
+            );
             for (found, wanted) in found.iter().zip(&wanted) {
                 let off = Agreement::of_slices(found, wanted).max_difference;
                 assert!(off <= 1e-5, "{schedule}, {loss:?}: off by {off:.1e}");
@@ -40,11 +44,17 @@ fn gradients_are_the_hosts() {
     }
 }
 
-/// Every rule in its own way: fixed prediction in closed form, standard PC in one launch with cross-entropy in it, iPC one recording a step, and what goes
-/// through the engine.
+/// Every rule in its own way: fixed prediction in closed form, standard PC in one launch with
+/// cross-entropy in it, iPC one recording a step, and what goes through the engine.
 #[test]
 fn training_goes_as_on_the_host() {
-    for schedule in [ScheduleKind::Backprop, ScheduleKind::FixedPrediction, ScheduleKind::Standard, ScheduleKind::Ipc, ScheduleKind::Epc] {
+    for schedule in [
+        ScheduleKind::Backprop,
+        ScheduleKind::FixedPrediction,
+        ScheduleKind::Standard,
+        ScheduleKind::Ipc,
+        ScheduleKind::Epc,
+    ] {
         let settings = RunSettings {
             backend: Backend::Cuda,
             model: ModelKind::Mlp,
@@ -60,17 +70,30 @@ fn training_goes_as_on_the_host() {
             precision: Precision::F32,
             samples: None,
         };
-        let data = Dataset::load(settings.data, None, settings.seed, settings.model, settings.samples).unwrap();
-        let task = Task { settings: &settings, shape: data.shape, classes: data.classes, per_step: data.per_step };
-        let (mut here, mut there) = (Cuda::trainee::<f32>(&task).unwrap(), Host::trainee::<f32>(&task).unwrap());
+        let data =
+            Dataset::load(settings.data, None, settings.seed, settings.model, settings.samples)
+                .unwrap();
+        let task = Task {
+            settings: &settings,
+            shape: data.shape,
+            classes: data.classes,
+            per_step: data.per_step,
+        };
+        let (mut here, mut there) =
+            (Cuda::trainee::<f32>(&task).unwrap(), Host::trainee::<f32>(&task).unwrap());
         for batch in data.probe(24, settings.batch, settings.seed).unwrap() {
             let (found, wanted) = (here.learn(&batch).unwrap(), there.learn(&batch).unwrap());
             assert!((found / wanted - 1.0).abs() <= 1e-4, "{schedule}: {found} is not {wanted}");
             let (found, wanted) = (here.score(&batch).unwrap(), there.score(&batch).unwrap());
             assert_eq!((found.correct, found.count), (wanted.correct, wanted.count), "{schedule}");
-            assert!((found.loss / wanted.loss - 1.0).abs() <= 1e-5, "{schedule}: {found:?} is not {wanted:?}");
+            assert!(
+                (found.loss / wanted.loss - 1.0).abs() <= 1e-5,
+                "{schedule}: {found:?} is not {wanted:?}"
+            );
         }
-        for ((name, found), (_, wanted)) in here.parameters().unwrap().iter().zip(there.parameters().unwrap()) {
+        for ((name, found), (_, wanted)) in
+            here.parameters().unwrap().iter().zip(there.parameters().unwrap())
+        {
             let off = Agreement::of_slices(&found.to_vec(), &wanted.to_vec()).max_difference;
             assert!(off <= 1e-5, "{schedule}, {name}: off by {off:.1e}");
         }
@@ -82,14 +105,21 @@ fn the_gradients_of_a_net_of_ones_own_are_the_hosts() {
     let net = || {
         let mut init = Init::new(4);
         Net::<f32> {
-            layers: vec![(init.uniform(&[9, 5], 0.5), init.uniform(&[9], 0.2)), (init.uniform(&[3, 9], 0.5), init.uniform(&[3], 0.2))],
+            layers: vec![
+                (init.uniform(&[9, 5], 0.5), init.uniform(&[9], 0.2)),
+                (init.uniform(&[3, 9], 0.5), init.uniform(&[3], 0.2)),
+            ],
             x: init.uniform(&[7, 5], 1.0),
             y: init.uniform(&[7, 3], 1.0),
             ignored: Vec::new(),
         }
     };
     for watched in [None, Some(Schedule::standard(0.1, 8).unwrap().traced())] {
-        let ways = Ways { gradients: Schedule::standard(0.1, 8).unwrap(), watched, activation: Activation::Tanh };
+        let ways = Ways {
+            gradients: Schedule::standard(0.1, 8).unwrap(),
+            watched,
+            activation: Activation::Tanh,
+        };
         let found = Cuda::gradients(net(), &ways).unwrap();
         let wanted = Host::gradients(net(), &ways).unwrap();
         let close = |a: &HostTensor<f32>, b: &HostTensor<f32>| {
@@ -100,7 +130,10 @@ fn the_gradients_of_a_net_of_ones_own_are_the_hosts() {
             close(w, host_w);
             close(b, host_b);
         }
-        assert_eq!((found.values.len(), found.energy.len()), (wanted.values.len(), wanted.energy.len()));
+        assert_eq!(
+            (found.values.len(), found.energy.len()),
+            (wanted.values.len(), wanted.energy.len())
+        );
         found.values.iter().zip(&wanted.values).for_each(|(a, b)| close(a, b));
         assert!(Agreement::of_slices(&found.energy, &wanted.energy).max_difference <= 1e-5);
     }
@@ -108,7 +141,8 @@ fn the_gradients_of_a_net_of_ones_own_are_the_hosts() {
 
 #[test]
 fn contenders_are_timed_without_watchers() {
-    let mut timed = Cuda::timed::<f32>(ModelKind::Mlp, 2, &[ScheduleKind::FixedPrediction]).unwrap();
+    let mut timed =
+        Cuda::timed::<f32>(ModelKind::Mlp, 2, &[ScheduleKind::FixedPrediction]).unwrap();
     let contenders = timed.contenders();
     assert_eq!(contenders[0].name, "backprop");
     assert!(contenders.iter().all(|one| one.role != Role::Watched));

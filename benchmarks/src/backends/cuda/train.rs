@@ -74,10 +74,11 @@ impl<F: Element> Trainee<F> for Fused<F> {
         let clamps = self.clamps(batch)?;
         self.current = false;
         let optimiser = &mut self.optimiser;
-        let outcome = self.relaxation.train(&mut self.net, &clamps, |net, gradients| match optimiser {
-            Optimiser::Adam(adam) => adam.step(net, gradients),
-            Optimiser::Sgd(sgd) => sgd.step(net, gradients),
-        })?;
+        let outcome =
+            self.relaxation.train(&mut self.net, &clamps, |net, gradients| match optimiser {
+                Optimiser::Adam(adam) => adam.step(net, gradients),
+                Optimiser::Sgd(sgd) => sgd.step(net, gradients),
+            })?;
         Ok(if outcome.status == Status::Diverged { f64::NAN } else { outcome.energy.total() })
     }
 
@@ -99,7 +100,8 @@ impl<F: Element> Trainee<F> for Fused<F> {
 
     fn gradients(&mut self, batch: &Batch, schedule: Schedule) -> Result<Traced, CommandError> {
         let clamps = self.clamps(batch)?;
-        let mut sums: Vec<Vec<f64>> = self.net.parameters().iter().map(|parameter| vec![0.0; parameter.count()]).collect();
+        let mut sums: Vec<Vec<f64>> =
+            self.net.parameters().iter().map(|parameter| vec![0.0; parameter.count()]).collect();
         let mut relaxation = Relaxation::new(&self.net, schedule)?;
         let outcome = relaxation.train(&mut self.net, &clamps, |_, gradients| {
             for ((_, gradient), sum) in gradients.iter().zip(&mut sums) {
@@ -114,7 +116,10 @@ impl<F: Element> Trainee<F> for Fused<F> {
 
     fn parameters(&self) -> Result<Vec<(String, HostTensor<F>)>, CommandError> {
         let names = self.model.graph.topology().parameter_names().iter().cloned();
-        names.zip(self.net.parameters()).map(|(name, parameter)| Ok((name, download(parameter)?))).collect()
+        names
+            .zip(self.net.parameters())
+            .map(|(name, parameter)| Ok((name, download(parameter)?)))
+            .collect()
     }
 
     fn set_parameter(&mut self, name: &str, value: HostTensor<F>) -> Result<(), CommandError> {

@@ -7,7 +7,8 @@ use pc_core::{
 
 use crate::{backends::Checked, commands::check::Subject, error::CommandError};
 
-/// A subject, and its twin for Z-IL, with identity vertices where an edge spans more than one level.
+/// A subject, and its twin for Z-IL, with identity vertices where an edge spans more than one
+/// level.
 pub(super) struct Host<F: Element> {
     plain: Subject<F>,
     levelled: Subject<F>,
@@ -39,7 +40,11 @@ impl<F: Element> Checked<F> for Host<F> {
     }
 
     fn gradients(&mut self, schedule: Schedule) -> Result<Vec<Vec<f64>>, CommandError> {
-        let subject = if schedule.learning() == Learning::AtLevel { &mut self.levelled } else { &mut self.plain };
+        let subject = if schedule.learning() == Learning::AtLevel {
+            &mut self.levelled
+        } else {
+            &mut self.plain
+        };
         let clamps = subject.clamps();
         let mut relaxation = Relaxation::new(&subject.model.graph, schedule)?;
         let outcome = relaxation.run(&mut subject.model.graph, &clamps)?;

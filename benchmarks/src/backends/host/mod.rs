@@ -1,4 +1,5 @@
-//! The CPU backend of pc-core: graphs of host vertices, all models by all schedules in both precisions.
+//! The CPU backend of pc-core: graphs of host vertices, all models by all schedules in both
+//! precisions.
 
 mod check;
 mod net;
@@ -35,7 +36,12 @@ pub struct Host;
 
 impl Adapter for Host {
     fn support() -> Support {
-        Support { models: &ModelKind::ALL, rules: ScheduleKind::ALL, precisions: Precision::ALL, checkpoints: true }
+        Support {
+            models: &ModelKind::ALL,
+            rules: ScheduleKind::ALL,
+            precisions: Precision::ALL,
+            checkpoints: true,
+        }
     }
 
     fn trainee<F: Element>(task: &Task<'_>) -> Result<Box<dyn Trainee<F>>, CommandError> {
@@ -50,7 +56,11 @@ impl Adapter for Host {
         chain::compute(net, ways, &parts())
     }
 
-    fn timed<F: Element>(kind: ModelKind, batch: usize, rules: &[ScheduleKind]) -> Result<Box<dyn Timed>, CommandError> {
+    fn timed<F: Element>(
+        kind: ModelKind,
+        batch: usize,
+        rules: &[ScheduleKind],
+    ) -> Result<Box<dyn Timed>, CommandError> {
         Ok(Box::new(speed::Host::<F>::new(kind, batch, rules)?))
     }
 

@@ -4,7 +4,10 @@ use std::{cell::Cell, rc::Rc, time::Instant};
 
 use pc_core::{
     Clamps, Graph, Loss, Result, SquaredError, VertexId,
-    host::{Activation, Chain, Conv2d, Element, HostLayers, HostTensor, HostVertex, Init, MaxPool2d, Reshape},
+    host::{
+        Activation, Chain, Conv2d, Element, HostLayers, HostTensor, HostVertex, Init, MaxPool2d,
+        Reshape,
+    },
 };
 
 use crate::{
@@ -24,7 +27,8 @@ pub(in crate::backends) struct Net<F: Element> {
     pub(in crate::backends) graph: Graph<HostTensor<F>>,
     /// What is held.
     pub(in crate::backends) clamps: Clamps<HostTensor<F>>,
-    /// The same, but for a squared error in place of held outputs, which notes when it is asked for: after every evaluation of the net.
+    /// The same, but for a squared error in place of held outputs, which notes when it is asked
+    /// for: after every evaluation of the net.
     pub(super) watched: Clamps<HostTensor<F>>,
     /// When that was last.
     pub(super) watch: Watch,
@@ -47,7 +51,8 @@ impl Watch {
     }
 }
 
-/// The net of this kind that is timed: `mlp` 784-512-512-10, `cnn` a LeNet for 28x28 pictures, the others as `train` builds them for such pictures.
+/// The net of this kind that is timed: `mlp` 784-512-512-10, `cnn` a LeNet for 28x28 pictures, the
+/// others as `train` builds them for such pictures.
 ///
 /// # Errors
 /// None, if the nets are right.
@@ -56,8 +61,15 @@ pub(in crate::backends) fn net<F: Element>(kind: ModelKind, batch: usize) -> Res
         ModelKind::Mlp => mlp(batch),
         ModelKind::Cnn => lenet(batch),
         _ => {
-            let model = build::<F>(kind, &InputShape::Image([1, 28, 28]), CLASSES, SEED, Size::Standard)?;
-            Ok(finish(model.description, model.graph, [&model.inputs, &model.zeros, &model.outputs], batch, None)?)
+            let model =
+                build::<F>(kind, &InputShape::Image([1, 28, 28]), CLASSES, SEED, Size::Standard)?;
+            Ok(finish(
+                model.description,
+                model.graph,
+                [&model.inputs, &model.zeros, &model.outputs],
+                batch,
+                None,
+            )?)
         }
     }
 }
@@ -72,7 +84,13 @@ fn mlp<F: Element>(batch: usize) -> Result<Net<F>> {
     let y = b.dense("dense3", two, WIDTHS[3], Activation::Identity, &mut init)?;
     let graph = b.build()?;
     let layers = WIDTHS.windows(2).map(|pair| (2 * batch * pair[0] * pair[1]) as f64).collect();
-    finish("mlp 784-512-512-10, relu".to_owned(), graph, [&[x], &[], &[y]], batch, Some(Arithmetic::new(layers)))
+    finish(
+        "mlp 784-512-512-10, relu".to_owned(),
+        graph,
+        [&[x], &[], &[y]],
+        batch,
+        Some(Arithmetic::new(layers)),
+    )
 }
 
 fn lenet<F: Element>(batch: usize) -> Result<Net<F>> {
@@ -88,7 +106,10 @@ fn lenet<F: Element>(batch: usize) -> Result<Net<F>> {
     for (index, [inputs, outputs, padding, side]) in CONVOLUTIONS.into_iter().enumerate() {
         let name = format!("conv{}", index + 1);
         let fan_in = inputs * KERNEL * KERNEL;
-        let weight = b.parameter(&format!("{name}.weight"), init.weight(&[outputs, inputs, KERNEL, KERNEL], fan_in, Activation::Relu))?;
+        let weight = b.parameter(
+            &format!("{name}.weight"),
+            init.weight(&[outputs, inputs, KERNEL, KERNEL], fan_in, Activation::Relu),
+        )?;
         let bias = b.parameter(&format!("{name}.bias"), HostTensor::zeroed(&[outputs]))?;
         let mut links: Vec<HostVertex<F>> = vec![
             Box::new(Conv2d { stride: 1, padding, bias: true }),
@@ -101,14 +122,17 @@ fn lenet<F: Element>(batch: usize) -> Result<Net<F>> {
         last = b.vertex(&name, Box::new(Chain::new(links)?), &[last], &[weight, bias])?;
         layers.push((2 * batch * outputs * side * side * fan_in) as f64);
     }
-    for (name, inputs, outputs, activation) in
-        [("dense1", FLAT, 120, Activation::Relu), ("dense2", 120, 84, Activation::Relu), ("dense3", 84, CLASSES, Activation::Identity)]
-    {
+    for (name, inputs, outputs, activation) in [
+        ("dense1", FLAT, 120, Activation::Relu),
+        ("dense2", 120, 84, Activation::Relu),
+        ("dense3", 84, CLASSES, Activation::Identity),
+    ] {
         last = b.dense(name, last, outputs, activation, &mut init)?;
         layers.push((2 * batch * inputs * outputs) as f64);
     }
     let graph = b.build()?;
-    let description = "LeNet 1x28x28, conv 6 and 16 of 5x5 with 2x2 max-pool, 120-84-10, relu".to_owned();
+    let description =
+        "LeNet 1x28x28, conv 6 and 16 of 5x5 with 2x2 max-pool, 120-84-10, relu".to_owned();
     finish(description, graph, [&[x], &[], &[last]], batch, Some(Arithmetic::new(layers)))
 }
 
@@ -137,10 +161,11 @@ fn finish<F: Element>(
         }
         clamps = clamps.hold(*vertex, target.clone());
         let (mut loss, watch) = (SquaredError::new(target), watch.clone());
-        watched = watched.drive(*vertex, move |prediction: &HostTensor<F>, drive: &mut HostTensor<F>| {
-            watch.note();
-            loss.evaluate(prediction, drive)
-        });
+        watched =
+            watched.drive(*vertex, move |prediction: &HostTensor<F>, drive: &mut HostTensor<F>| {
+                watch.note();
+                loss.evaluate(prediction, drive)
+            });
     }
     Ok(Net { description, graph, clamps, watched, watch, arithmetic })
 }

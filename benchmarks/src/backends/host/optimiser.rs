@@ -40,7 +40,11 @@ impl<F: Element> Optimiser<F> {
         }
     }
 
-    pub(super) fn step(&mut self, parameters: &mut [HostTensor<F>], gradients: &Gradients<HostTensor<F>>) -> Result<()> {
+    pub(super) fn step(
+        &mut self,
+        parameters: &mut [HostTensor<F>],
+        gradients: &Gradients<HostTensor<F>>,
+    ) -> Result<()> {
         match self {
             Self::Adam(adam) => adam.step(parameters, gradients),
             Self::Sgd(sgd) => sgd.step(parameters, gradients),
@@ -71,11 +75,17 @@ impl<F: Element> Optimiser<F> {
     ///
     /// # Errors
     /// As [`OptimiserState::take`]; what is of no parameter.
-    pub(super) fn restore(&mut self, graph: &Graph<HostTensor<F>>, mut saved: OptimiserState<F>) -> Result<(), String> {
+    pub(super) fn restore(
+        &mut self,
+        graph: &Graph<HostTensor<F>>,
+        mut saved: OptimiserState<F>,
+    ) -> Result<(), String> {
         for (index, (name, parameter)) in graph.named_parameters().enumerate() {
             match self {
                 Self::Adam(adam) => {
-                    if let Some(([first, second], count)) = saved.take_moments(name, parameter.dims())? {
+                    if let Some(([first, second], count)) =
+                        saved.take_moments(name, parameter.dims())?
+                    {
                         adam.restore(index, &first, &second, count);
                     }
                 }

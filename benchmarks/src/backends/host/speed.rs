@@ -32,13 +32,15 @@ impl<F: Element> Host<F> {
         let contenders = contenders(rules)?;
         let plain = net::<F>(kind, batch)?;
         let mut levelled = None;
-        if plain.graph.topology().unlevelled_edge().is_some() && rules.contains(&ScheduleKind::Zil) {
+        if plain.graph.topology().unlevelled_edge().is_some() && rules.contains(&ScheduleKind::Zil)
+        {
             let twin = net::<F>(kind, batch)?;
             levelled = Some(Net { graph: twin.graph.levelled()?, ..twin });
         }
         let mut runners = Vec::with_capacity(contenders.len());
         for contender in &contenders {
-            let net = levelled.as_ref().filter(|_| contender.rule == ScheduleKind::Zil).unwrap_or(&plain);
+            let net =
+                levelled.as_ref().filter(|_| contender.rule == ScheduleKind::Zil).unwrap_or(&plain);
             runners.push(Runner::new(net, contender)?);
         }
         Ok(Self { plain, levelled, contenders, runners })
@@ -65,22 +67,39 @@ impl<F: Element> Timed for Host<F> {
     }
 }
 
-/// Backprop first, then the chosen rules, each followed by the twin that shows where its time goes; standard PC is timed at T = 0 too.
+/// Backprop first, then the chosen rules, each followed by the twin that shows where its time goes;
+/// standard PC is timed at T = 0 too.
 ///
 /// # Errors
 /// None, if the figures above are sensible.
 pub(in crate::backends) fn contenders(rules: &[ScheduleKind]) -> Result<Vec<Contender>> {
     let mut all = Vec::new();
-    let mut add = |rule, name, steps, schedule, role| all.push(Contender { rule, name, schedule, steps, role });
+    let mut add = |rule, name, steps, schedule, role| {
+        all.push(Contender { rule, name, schedule, steps, role })
+    };
     add(ScheduleKind::Backprop, "backprop", 0, Schedule::backprop(), Role::Shown);
     for &rule in rules {
         match rule {
             ScheduleKind::Backprop => {}
             ScheduleKind::FixedPrediction => {
-                let simulated = |steps| Ok(Schedule::fixed_prediction(RATE, steps)?.evaluated_by(Evaluation::Simulate));
-                add(rule, "fixed-prediction", STEPS, Schedule::fixed_prediction(RATE, STEPS)?, Role::Shown);
+                let simulated = |steps| {
+                    Ok(Schedule::fixed_prediction(RATE, steps)?.evaluated_by(Evaluation::Simulate))
+                };
+                add(
+                    rule,
+                    "fixed-prediction",
+                    STEPS,
+                    Schedule::fixed_prediction(RATE, STEPS)?,
+                    Role::Shown,
+                );
                 add(rule, "fixed-prediction, simulated", STEPS, simulated(STEPS)?, Role::Shown);
-                add(rule, "fixed-prediction, simulated", STEPS / 2, simulated(STEPS / 2)?, Role::Half);
+                add(
+                    rule,
+                    "fixed-prediction, simulated",
+                    STEPS / 2,
+                    simulated(STEPS / 2)?,
+                    Role::Half,
+                );
             }
             ScheduleKind::Zil => add(rule, "zil", 0, Schedule::zil(), Role::Shown),
             ScheduleKind::Standard => {
@@ -122,7 +141,8 @@ impl<F: Element> Runner<F> {
         })
     }
 
-    /// Runs and times one step. Schedules whose weights learn while states move find every gradient too, but no weight is moved.
+    /// Runs and times one step. Schedules whose weights learn while states move find every gradient
+    /// too, but no weight is moved.
     ///
     /// # Errors
     /// A relaxation that diverges; what the graph reports.
@@ -137,10 +157,15 @@ impl<F: Element> Runner<F> {
         };
         let total = start.elapsed().as_secs_f64();
         if outcome.status == Status::Diverged {
-            let what = format!("{} diverged, so its time means nothing", self.relaxation.schedule());
+            let what =
+                format!("{} diverged, so its time means nothing", self.relaxation.schedule());
             return Err(pc_core::Error::new(pc_core::ErrorKind::NotFinite, what));
         }
-        let relaxed = self.watch.as_ref().and_then(Watch::last).map(|last| last.duration_since(start).as_secs_f64());
+        let relaxed = self
+            .watch
+            .as_ref()
+            .and_then(Watch::last)
+            .map(|last| last.duration_since(start).as_secs_f64());
         Ok(Seconds { forward: Some(forward), relaxed, total })
     }
 }

@@ -8,12 +8,19 @@ use crate::{
 /// The targets that what was measured speaks of.
 pub(super) fn targets(all: &[Measured]) -> Vec<Target> {
     let mut targets = Vec::new();
-    let mut add = |what, at_least, bound, found: Option<f64>| targets.extend(found.map(|found| Target { what, bound, at_least, found }));
+    let mut add = |what, at_least, bound, found: Option<f64>| {
+        targets.extend(found.map(|found| Target { what, bound, at_least, found }))
+    };
     for measured in all {
         let closed = measured.ratio("fixed-prediction").map(|ratio| ratio.median);
         match measured.kind {
             ModelKind::Mlp => {
-                add("mlp: backprop's share of the product's rate", true, 0.55, measured.share("backprop").map(|share| share.median));
+                add(
+                    "mlp: backprop's share of the product's rate",
+                    true,
+                    0.55,
+                    measured.share("backprop").map(|share| share.median),
+                );
                 add("mlp: fixed prediction in closed form, over backprop", false, 1.10, closed);
                 let share = measured.share("standard").map(|share| share.median);
                 add("mlp: share of the product's rate of standard PC, T = 20", true, 0.70, share);

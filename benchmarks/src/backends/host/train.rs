@@ -38,14 +38,17 @@ impl<F: Element> Host<F> {
 }
 
 impl Task<'_> {
-    /// The model as the host backend builds it: on every backend this says what the parameters are called, how they are laid out and what they start at.
+    /// The model as the host backend builds it: on every backend this says what the parameters are
+    /// called, how they are laid out and what they start at.
     ///
     /// # Errors
     /// A model that does not fit the data.
     pub fn model<F: Element>(&self) -> Result<Model<F>, CommandError> {
         let RunSettings { model, data, seed, .. } = *self.settings;
         let build = if self.per_step { models::build_per_step::<F> } else { models::build::<F> };
-        let misfit = |error: pc_core::Error| CommandError::input(format!("--model {model} does not fit {data}: {error}"));
+        let misfit = |error: pc_core::Error| {
+            CommandError::input(format!("--model {model} does not fit {data}: {error}"))
+        };
         build(model, &self.shape, self.classes, seed, Size::Standard).map_err(misfit)
     }
 }
@@ -56,10 +59,13 @@ impl<F: Element> Trainee<F> for Host<F> {
     }
 
     fn learn(&mut self, batch: &Batch) -> Result<f64, CommandError> {
-        let clamps = self.model.clamps(batch.features(), &batch.labels, OutputLoss::CrossEntropy)?;
+        let clamps =
+            self.model.clamps(batch.features(), &batch.labels, OutputLoss::CrossEntropy)?;
         let optimiser = &mut self.optimiser;
         let outcome =
-            self.relaxation.train(&mut self.model.graph, &clamps, |graph, gradients| optimiser.step(graph.parameters_mut(), gradients))?;
+            self.relaxation.train(&mut self.model.graph, &clamps, |graph, gradients| {
+                optimiser.step(graph.parameters_mut(), gradients)
+            })?;
         Ok(if outcome.status == Status::Diverged { f64::NAN } else { outcome.energy.total() })
     }
 
@@ -72,12 +78,15 @@ impl<F: Element> Trainee<F> for Host<F> {
     }
 
     fn gradients(&mut self, batch: &Batch, schedule: Schedule) -> Result<Traced, CommandError> {
-        let clamps = self.model.clamps(batch.features(), &batch.labels, OutputLoss::CrossEntropy)?;
+        let clamps =
+            self.model.clamps(batch.features(), &batch.labels, OutputLoss::CrossEntropy)?;
         let graph = &mut self.model.graph;
-        let mut sums: Vec<Vec<f64>> = graph.parameters().iter().map(|parameter| vec![0.0; parameter.data().len()]).collect();
+        let mut sums: Vec<Vec<f64>> =
+            graph.parameters().iter().map(|parameter| vec![0.0; parameter.data().len()]).collect();
         let outcome = Relaxation::new(graph, schedule)?.train(graph, &clamps, |_, gradients| {
             for ((_, gradient), sum) in gradients.iter().zip(&mut sums) {
-                for (s, g) in sum.iter_mut().zip(gradient.map(HostTensor::data).unwrap_or_default()) {
+                for (s, g) in sum.iter_mut().zip(gradient.map(HostTensor::data).unwrap_or_default())
+                {
                     *s += g.value();
                 }
             }
@@ -87,7 +96,12 @@ impl<F: Element> Trainee<F> for Host<F> {
     }
 
     fn parameters(&self) -> Result<Vec<(String, HostTensor<F>)>, CommandError> {
-        Ok(self.model.graph.named_parameters().map(|(name, parameter)| (name.to_owned(), parameter.clone())).collect())
+        Ok(self
+            .model
+            .graph
+            .named_parameters()
+            .map(|(name, parameter)| (name.to_owned(), parameter.clone()))
+            .collect())
     }
 
     fn set_parameter(&mut self, name: &str, value: HostTensor<F>) -> Result<(), CommandError> {

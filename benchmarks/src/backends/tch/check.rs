@@ -31,7 +31,9 @@ pub(super) struct Tch {
 impl Tch {
     pub(super) fn new<F: Element>(subject: &Subject<F>) -> Result<Self, CommandError> {
         let tensors = |all: &[(pc_core::VertexId, pc_core::host::HostTensor<F>)]| {
-            all.iter().map(|(_, tensor)| from_host(tensor)).collect::<Result<Vec<_>, CommandError>>()
+            all.iter()
+                .map(|(_, tensor)| from_host(tensor))
+                .collect::<Result<Vec<_>, CommandError>>()
         };
         let classes = subject.model.classes as i64;
         let mut made = Self {
@@ -54,7 +56,9 @@ impl Tch {
         let outputs = self.net.outputs(&self.inputs)?;
         let logits = rows(&outputs, self.classes)?;
         let loss = match self.loss {
-            LossKind::SquaredError => logits.f_sub(&self.targets).and_then(|e| e.f_square()?.f_sum(self.net.tensors)?.f_mul_scalar(0.5)),
+            LossKind::SquaredError => logits
+                .f_sub(&self.targets)
+                .and_then(|e| e.f_square()?.f_sum(self.net.tensors)?.f_mul_scalar(0.5)),
             LossKind::CrossEntropy => {
                 let logs = logits.f_log_softmax(-1, None::<Kind>);
                 logs.and_then(|logs| logs.f_mul(&self.targets)?.f_sum(self.net.tensors)?.f_neg())
@@ -66,8 +70,14 @@ impl Tch {
 
 impl<F: Element> Checked<F> for Tch {
     fn structure(&self) -> Result<String, CommandError> {
-        let numbers: usize = self.net.parameters.iter().map(|(_, parameter)| parameter.numel()).sum();
-        Ok(format!("{} operations, {numbers} numbers in {} parameters, depth {}", self.vertices, self.net.parameters.len(), self.depth))
+        let numbers: usize =
+            self.net.parameters.iter().map(|(_, parameter)| parameter.numel()).sum();
+        Ok(format!(
+            "{} operations, {numbers} numbers in {} parameters, depth {}",
+            self.vertices,
+            self.net.parameters.len(),
+            self.depth
+        ))
     }
 
     fn depth(&self) -> usize {
@@ -76,7 +86,9 @@ impl<F: Element> Checked<F> for Tch {
 
     fn evaluations(&self, rule: ScheduleKind) -> Vec<Evaluation> {
         match rule {
-            ScheduleKind::FixedPrediction => vec![Evaluation::Simulate, Evaluation::Front, Evaluation::ClosedForm],
+            ScheduleKind::FixedPrediction => {
+                vec![Evaluation::Simulate, Evaluation::Front, Evaluation::ClosedForm]
+            }
             _ => Vec::new(),
         }
     }
@@ -87,9 +99,17 @@ impl<F: Element> Checked<F> for Tch {
             loss.f_backward().map_err(failed)?;
             false
         } else {
-            Pc::new(schedule).measured().backward_from(&loss, &outputs.iter().collect::<Vec<_>>())?.status == Status::Diverged
+            Pc::new(schedule)
+                .measured()
+                .backward_from(&loss, &outputs.iter().collect::<Vec<_>>())?
+                .status
+                == Status::Diverged
         };
         let gradients = self.net.take_gradients()?;
-        Ok(if diverged { gradients.into_iter().map(|list| vec![f64::NAN; list.len()]).collect() } else { gradients })
+        Ok(if diverged {
+            gradients.into_iter().map(|list| vec![f64::NAN; list.len()]).collect()
+        } else {
+            gradients
+        })
     }
 }

@@ -1,7 +1,8 @@
 //! libtorch through tch: ordinary forward passes, whose autograd graphs pc-tch relaxes.
 //!
-//! The vertices are libtorch's operations, finer than the other backends' (a dense layer is a linear and an activation), so that below rate 1 results are not
-//! theirs. The outputs are held at their drives, as everywhere.
+//! The vertices are libtorch's operations, finer than the other backends' (a dense layer is a
+//! linear and an activation), so that below rate 1 results are not theirs. The outputs are held at
+//! their drives, as everywhere.
 
 mod check;
 mod model;
@@ -65,11 +66,16 @@ impl Adapter for Tch {
 
     fn gradients<F: Number>(net: Net<F>, ways: &Ways) -> Result<Findings<F>, CommandError> {
         share_threads();
-        // Layer by layer, as every backend: on an explicit graph of functions, whose values can be had, and not on the autograd graph of operations.
+        // Layer by layer, as every backend: on an explicit graph of functions, whose values can be
+        // had, and not on the autograd graph of operations.
         chain::compute(net, ways, &Parts { layer: layer::<F>, tensor: tensor::<F> })
     }
 
-    fn timed<F: Element>(kind: ModelKind, batch: usize, rules: &[ScheduleKind]) -> Result<Box<dyn Timed>, CommandError> {
+    fn timed<F: Element>(
+        kind: ModelKind,
+        batch: usize,
+        rules: &[ScheduleKind],
+    ) -> Result<Box<dyn Timed>, CommandError> {
         share_threads();
         Ok(Box::new(speed::Tch::new::<F>(kind, batch, rules)?))
     }
@@ -82,13 +88,21 @@ fn layer<F: Element>(activation: Activation) -> pc_core::Result<Box<dyn Vertex<T
         Activation::Tanh => Tensor::f_tanh,
         Activation::Sigmoid => Tensor::f_sigmoid,
         Activation::Gelu => |x| x.f_gelu("none"),
-        other => return Err(Error::new(ErrorKind::Graph, format!("the backend tch has no dense layers with {other:?}"))),
+        other => {
+            return Err(Error::new(
+                ErrorKind::Graph,
+                format!("the backend tch has no dense layers with {other:?}"),
+            ));
+        }
     };
-    let layer = move |parents: &[Tensor], parameters: &[Tensor]| activate(&parents[0].f_linear(&parameters[0], Some(&parameters[1]))?);
+    let layer = move |parents: &[Tensor], parameters: &[Tensor]| {
+        activate(&parents[0].f_linear(&parameters[0], Some(&parameters[1]))?)
+    };
     Ok(Box::new(Function::new("dense layer", (model::kind_of::<F>(), Device::Cpu), 2, layer)))
 }
 
 fn tensor<F: Element>(host: HostTensor<F>) -> pc_core::Result<TchTensor> {
-    let tensor = model::from_host(&host).map_err(|error| Error::new(ErrorKind::Backend, error.to_string()))?;
+    let tensor = model::from_host(&host)
+        .map_err(|error| Error::new(ErrorKind::Backend, error.to_string()))?;
     Ok(TchTensor::new(&tensor))
 }

@@ -41,12 +41,17 @@ pub(super) fn kind_of<F: Element>() -> Kind {
 pub(super) fn from_host<F: Element>(tensor: &HostTensor<F>) -> Result<Tensor, CommandError> {
     let numbers: Vec<f64> = tensor.data().iter().map(|x| x.value()).collect();
     let sizes: Vec<i64> = tensor.dims().iter().map(|size| *size as i64).collect();
-    Tensor::f_from_slice(&numbers).and_then(|flat| flat.f_reshape(sizes)?.f_to_kind(kind_of::<F>())).map_err(failed)
+    Tensor::f_from_slice(&numbers)
+        .and_then(|flat| flat.f_reshape(sizes)?.f_to_kind(kind_of::<F>()))
+        .map_err(failed)
 }
 
 /// All numbers, in row-major order.
 pub(super) fn numbers(tensor: &Tensor) -> Result<Vec<f64>, CommandError> {
-    let flat = tensor.f_detach().and_then(|x| x.f_to_kind(Kind::Double)?.f_reshape([-1])).map_err(failed)?;
+    let flat = tensor
+        .f_detach()
+        .and_then(|x| x.f_to_kind(Kind::Double)?.f_reshape([-1]))
+        .map_err(failed)?;
     Vec::try_from(flat).map_err(failed)
 }
 
@@ -57,7 +62,10 @@ pub(super) fn to_host<F: Element>(tensor: &Tensor) -> Result<HostTensor<F>, Comm
 }
 
 /// What the clamps hold the model's inputs at, in order; zeros come after.
-pub(super) fn inputs<F: Element>(model: &Model<F>, clamps: &Clamps<HostTensor<F>>) -> Result<Vec<Tensor>, CommandError> {
+pub(super) fn inputs<F: Element>(
+    model: &Model<F>,
+    clamps: &Clamps<HostTensor<F>>,
+) -> Result<Vec<Tensor>, CommandError> {
     let held = |vertex: &VertexId| match clamps.get(*vertex) {
         Some(Clamp::Held(value)) => from_host(value),
         _ => Err(CommandError::input("an input is not held")),
@@ -74,24 +82,44 @@ impl Net {
             let mut parts: Vec<&str> = name.split('.').collect();
             let last = parts.pop().unwrap_or(name);
             let path: Path<'_> = parts.into_iter().fold(store.root(), |path, part| path / part);
-            parameters.push((name.to_owned(), path.f_var_copy(last, &from_host(value)?).map_err(failed)?));
+            parameters.push((
+                name.to_owned(),
+                path.f_var_copy(last, &from_host(value)?).map_err(failed)?,
+            ));
         }
-        let by_name = parameters.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
+        let by_name = parameters
+            .iter()
+            .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
+            .collect();
         let side = model.shape.picture().map_or(0, |[_, height, width]| height.min(width));
         let per_step = model.labels_per_sample() > 1;
-        Ok(Self { store, parameters, by_name, kind: model.kind, pool_first: side >= 16, per_step, tensors: kind_of::<F>() })
+        Ok(Self {
+            store,
+            parameters,
+            by_name,
+            kind: model.kind,
+            pool_first: side >= 16,
+            per_step,
+            tensors: kind_of::<F>(),
+        })
     }
 
     fn parameter(&self, name: &str) -> Answer<&Tensor> {
-        self.by_name.get(name).ok_or_else(|| TchError::TensorNameNotFound(name.to_owned(), self.kind.name().to_owned()))
+        self.by_name.get(name).ok_or_else(|| {
+            TchError::TensorNameNotFound(name.to_owned(), self.kind.name().to_owned())
+        })
     }
 
     fn dense(&self, name: &str, x: &Tensor) -> Answer {
-        x.f_linear(self.parameter(&format!("{name}.weight"))?, Some(self.parameter(&format!("{name}.bias"))?))
+        x.f_linear(
+            self.parameter(&format!("{name}.weight"))?,
+            Some(self.parameter(&format!("{name}.bias"))?),
+        )
     }
 
     fn conv(&self, name: &str, x: &Tensor, padding: i64) -> Answer {
-        let (weight, bias) = (self.parameter(&format!("{name}.weight"))?, self.parameter(&format!("{name}.bias"))?);
+        let (weight, bias) =
+            (self.parameter(&format!("{name}.weight"))?, self.parameter(&format!("{name}.bias"))?);
         x.f_conv2d(weight, Some(bias), [1, 1], [padding, padding], [1, 1], 1)
     }
 
@@ -109,7 +137,8 @@ impl Net {
     }
 
     fn mlp(&self, x: &Tensor) -> Answer {
-        // The last layer is called `head` where `train` builds the model, `dense3` where `speed` does.
+        // The last layer is called `head` where `train` builds the model, `dense3` where `speed`
+        // does.
         let last = if self.by_name.contains_key("head.weight") { "head" } else { "dense3" };
         let h = self.dense("dense1", x)?.f_relu()?;
         self.dense(last, &self.dense("dense2", &h)?.f_relu()?)
@@ -120,20 +149,26 @@ impl Net {
         let pool = |x: Tensor| x.f_max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false);
         let h = self.conv("conv1", x, if self.pool_first { 2 } else { 1 })?.f_relu()?;
         let h = if self.pool_first { pool(h)? } else { h };
-        let h = pool(self.conv("conv2", &h, if self.pool_first { 0 } else { 1 })?.f_relu()?)?.f_flatten(1, -1)?;
+        let h = pool(self.conv("conv2", &h, if self.pool_first { 0 } else { 1 })?.f_relu()?)?
+            .f_flatten(1, -1)?;
         let h = self.dense("dense2", &self.dense("dense1", &h)?.f_relu()?)?.f_relu()?;
         self.dense(last, &h)
     }
 
     fn residual(&self, x: &Tensor) -> Answer {
         let pictures = x.dim() == 4;
-        let layer = |name: &str, x: &Tensor| if pictures { self.conv(name, x, 1) } else { self.dense(name, x) };
+        let layer = |name: &str, x: &Tensor| {
+            if pictures { self.conv(name, x, 1) } else { self.dense(name, x) }
+        };
         let mut h = layer("stem", x)?.f_relu()?;
         if pictures && self.pool_first {
             h = h.f_max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false)?;
         }
         for block in 1..=2 {
-            let g = layer(&format!("block{block}.g"), &layer(&format!("block{block}.f"), &h)?.f_relu()?)?;
+            let g = layer(
+                &format!("block{block}.g"),
+                &layer(&format!("block{block}.f"), &h)?.f_relu()?,
+            )?;
             h = h.f_add(&g)?.f_relu()?;
         }
         if pictures {
@@ -147,7 +182,8 @@ impl Net {
 
     fn gate(&self, name: &str, x: &Tensor, h: &Tensor) -> Answer {
         let of = |part: &str| self.parameter(&format!("{name}.{part}"));
-        x.f_linear(of("input_weight")?, Some(of("bias")?))?.f_add(&h.f_linear(of("hidden_weight")?, None::<Tensor>)?)
+        x.f_linear(of("input_weight")?, Some(of("bias")?))?
+            .f_add(&h.f_linear(of("hidden_weight")?, None::<Tensor>)?)
     }
 
     fn recurrent(&self, inputs: &[Tensor]) -> Answer<Vec<Tensor>> {
@@ -158,8 +194,14 @@ impl Net {
         let mut outputs = Vec::new();
         for (step, x) in steps.iter().enumerate() {
             if lstm {
-                let (input, forget) = (self.gate("lstm.input", x, &h)?.f_sigmoid()?, self.gate("lstm.forget", x, &h)?.f_sigmoid()?);
-                let (candidate, output) = (self.gate("lstm.candidate", x, &h)?.f_tanh()?, self.gate("lstm.output", x, &h)?.f_sigmoid()?);
+                let (input, forget) = (
+                    self.gate("lstm.input", x, &h)?.f_sigmoid()?,
+                    self.gate("lstm.forget", x, &h)?.f_sigmoid()?,
+                );
+                let (candidate, output) = (
+                    self.gate("lstm.candidate", x, &h)?.f_tanh()?,
+                    self.gate("lstm.output", x, &h)?.f_sigmoid()?,
+                );
                 c = forget.f_mul(&c)?.f_add(&input.f_mul(&candidate)?)?;
                 h = output.f_mul(&c.f_tanh()?)?;
             } else {
@@ -173,7 +215,8 @@ impl Net {
     }
 
     fn norm(&self, name: &str, x: &Tensor) -> Answer {
-        let (scale, shift) = (self.parameter(&format!("{name}.gain"))?, self.parameter(&format!("{name}.bias"))?);
+        let (scale, shift) =
+            (self.parameter(&format!("{name}.gain"))?, self.parameter(&format!("{name}.bias"))?);
         x.f_layer_norm([*x.size().last().unwrap_or(&1)], Some(scale), Some(shift), 1e-5, false)
     }
 
@@ -182,9 +225,14 @@ impl Net {
         let placed = self.dense("embed", x)?.f_add(self.parameter("positions.weight")?)?;
         let (batch, length, width) = placed.size3()?;
         let part = width / HEADS;
-        let project =
-            |name: &str| self.dense(&format!("attention.{name}"), &placed)?.f_view([batch, length, HEADS, part])?.f_transpose(1, 2);
-        let scores = project("queries")?.f_matmul(&project("keys")?.f_transpose(-2, -1)?)?.f_div_scalar((part as f64).sqrt())?;
+        let project = |name: &str| {
+            self.dense(&format!("attention.{name}"), &placed)?
+                .f_view([batch, length, HEADS, part])?
+                .f_transpose(1, 2)
+        };
+        let scores = project("queries")?
+            .f_matmul(&project("keys")?.f_transpose(-2, -1)?)?
+            .f_div_scalar((part as f64).sqrt())?;
         let scores = if self.per_step {
             let future = Tensor::f_ones([length, length], (Kind::Bool, Device::Cpu))?.f_triu(1)?;
             scores.f_masked_fill(&future, f64::NEG_INFINITY)?
@@ -196,7 +244,11 @@ impl Net {
         let normed = self.norm("norm1", &placed.f_add(&self.dense("attention.output", &mix)?)?)?;
         let narrow = self.dense("narrow", &self.dense("wide", &normed)?.f_relu()?)?;
         let normed = self.norm("norm2", &normed.f_add(&narrow)?)?;
-        if self.per_step { self.dense("head", &normed) } else { self.dense("head", &normed.f_flatten(1, -1)?) }
+        if self.per_step {
+            self.dense("head", &normed)
+        } else {
+            self.dense("head", &normed.f_flatten(1, -1)?)
+        }
     }
 
     /// Every parameter's gradient, taken out; zeros where there is none.

@@ -45,8 +45,13 @@ pub(super) struct Tch {
 }
 
 impl Tch {
-    pub(super) fn new<F: Element>(kind: ModelKind, batch: usize, rules: &[ScheduleKind]) -> std::result::Result<Self, CommandError> {
-        let model = build::<F>(kind, &InputShape::Image([1, 28, 28]), CLASSES, SEED, Size::Standard)?;
+    pub(super) fn new<F: Element>(
+        kind: ModelKind,
+        batch: usize,
+        rules: &[ScheduleKind],
+    ) -> std::result::Result<Self, CommandError> {
+        let model =
+            build::<F>(kind, &InputShape::Image([1, 28, 28]), CLASSES, SEED, Size::Standard)?;
         let pixels = Init::new(SEED + 1).uniform::<f32>(&[batch, 784], 1.0);
         let clamps = model.feed(Features::Pixels(pixels.data()))?;
         let labels: Vec<i64> = (0..batch as i64).map(|sample| sample % CLASSES as i64).collect();
@@ -76,8 +81,16 @@ fn contenders(rules: &[ScheduleKind]) -> Result<(Vec<Contender>, Vec<Way>)> {
         let closed = Schedule::fixed_prediction(RATE, STEPS)?;
         add(rule, "fixed-prediction", STEPS, closed.clone(), Role::Shown, Way::Pc(Pc::new(closed)));
         for (steps, role) in [(STEPS, Role::Shown), (STEPS / 2, Role::Half)] {
-            let schedule = Schedule::fixed_prediction(RATE, steps)?.evaluated_by(Evaluation::Simulate);
-            add(rule, "fixed-prediction, simulated", steps, schedule.clone(), role, Way::Pc(Pc::new(schedule)));
+            let schedule =
+                Schedule::fixed_prediction(RATE, steps)?.evaluated_by(Evaluation::Simulate);
+            add(
+                rule,
+                "fixed-prediction, simulated",
+                steps,
+                schedule.clone(),
+                role,
+                Way::Pc(Pc::new(schedule)),
+            );
         }
     }
     Ok((all, ways))
@@ -99,7 +112,9 @@ impl Timed for Tch {
     fn step(&mut self, contender: usize) -> std::result::Result<Seconds, CommandError> {
         let start = Instant::now();
         let logits = rows(&self.net.outputs(&self.inputs)?, CLASSES as i64)?;
-        let loss = logits.f_cross_entropy_loss(&self.labels, None::<Tensor>, ::tch::Reduction::Mean, -100, 0.0).map_err(failed)?;
+        let loss = logits
+            .f_cross_entropy_loss(&self.labels, None::<Tensor>, ::tch::Reduction::Mean, -100, 0.0)
+            .map_err(failed)?;
         let forward = start.elapsed().as_secs_f64();
         match &self.ways[contender] {
             Way::Backprop => loss.f_backward().map_err(failed)?,

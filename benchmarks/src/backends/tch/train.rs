@@ -1,4 +1,5 @@
-//! A tch program that trains: forward, a loss, `backward` by backprop or by predictive coding, an optimiser of tch.
+//! A tch program that trains: forward, a loss, `backward` by backprop or by predictive coding, an
+//! optimiser of tch.
 
 use ::tch::{
     Kind, Tensor,
@@ -38,8 +39,12 @@ impl<F: Element> Tch<F> {
         let rate = task.settings.learning_rate;
         let optimiser = match task.settings.optimiser {
             OptimiserKind::Adam => nn::Adam::default().build(&net.store, rate),
-            OptimiserKind::AdamW => nn::AdamW { wd: 0.01, ..Default::default() }.build(&net.store, rate),
-            OptimiserKind::Sgd => nn::Sgd { momentum: 0.9, ..Default::default() }.build(&net.store, rate),
+            OptimiserKind::AdamW => {
+                nn::AdamW { wd: 0.01, ..Default::default() }.build(&net.store, rate)
+            }
+            OptimiserKind::Sgd => {
+                nn::Sgd { momentum: 0.9, ..Default::default() }.build(&net.store, rate)
+            }
         };
         let pc = match task.settings.schedule {
             ScheduleKind::Backprop => None,
@@ -54,14 +59,19 @@ impl<F: Element> Tch<F> {
         let outputs = self.net.outputs(&inputs(&self.layout, &clamps)?)?;
         let labels = self.labels(batch)?;
         let logits = rows(&outputs, self.layout.classes as i64)?;
-        let loss = logits.f_cross_entropy_loss(&labels, None::<Tensor>, ::tch::Reduction::Sum, -100, 0.0).map_err(failed)?;
+        let loss = logits
+            .f_cross_entropy_loss(&labels, None::<Tensor>, ::tch::Reduction::Sum, -100, 0.0)
+            .map_err(failed)?;
         Ok((outputs, loss))
     }
 
     fn labels(&self, batch: &Batch) -> Result<Tensor, CommandError> {
         let wanted = batch.samples * self.layout.labels_per_sample();
         if batch.labels.len() != wanted {
-            return Err(CommandError::input(format!("{} labels for a batch that needs {wanted}", batch.labels.len())));
+            return Err(CommandError::input(format!(
+                "{} labels for a batch that needs {wanted}",
+                batch.labels.len()
+            )));
         }
         let labels: Vec<i64> = batch.labels.iter().map(|label| *label as i64).collect();
         Tensor::f_from_slice(&labels).map_err(failed)
@@ -108,7 +118,9 @@ impl<F: Element> Trainee<F> for Tch<F> {
 
     fn set_learning_rate(&mut self, rate: f64) -> Result<(), CommandError> {
         if !(rate > 0.0 && rate.is_finite()) {
-            return Err(CommandError::input(format!("the learning rate must be a positive number, not {rate}")));
+            return Err(CommandError::input(format!(
+                "the learning rate must be a positive number, not {rate}"
+            )));
         }
         self.optimiser.set_lr(rate);
         Ok(())
@@ -118,12 +130,23 @@ impl<F: Element> Trainee<F> for Tch<F> {
         let _off = ::tch::no_grad_guard();
         let (outputs, loss) = self.forward(batch)?;
         let logits = rows(&outputs, self.layout.classes as i64)?;
-        let found = logits.f_argmax(1, false).and_then(|best| best.f_eq_tensor(&self.labels(batch).unwrap_or_default())).map_err(failed)?;
+        let found = logits
+            .f_argmax(1, false)
+            .and_then(|best| best.f_eq_tensor(&self.labels(batch).unwrap_or_default()))
+            .map_err(failed)?;
         // A row with a NaN is right about nothing.
-        let numbers = logits.f_isfinite().and_then(|finite| finite.f_all_dim(1, false)).map_err(failed)?;
-        let correct = found.f_logical_and(&numbers).and_then(|right| right.f_sum(Kind::Int64)?.f_int64_value(&[])).map_err(failed)?;
+        let numbers =
+            logits.f_isfinite().and_then(|finite| finite.f_all_dim(1, false)).map_err(failed)?;
+        let correct = found
+            .f_logical_and(&numbers)
+            .and_then(|right| right.f_sum(Kind::Int64)?.f_int64_value(&[]))
+            .map_err(failed)?;
         let loss = loss.f_double_value(&[]).map_err(failed)?;
-        Ok(Score { loss, correct: usize::try_from(correct).unwrap_or(0), count: batch.labels.len() })
+        Ok(Score {
+            loss,
+            correct: usize::try_from(correct).unwrap_or(0),
+            count: batch.labels.len(),
+        })
     }
 
     fn gradients(&mut self, batch: &Batch, schedule: Schedule) -> Result<Traced, CommandError> {
@@ -141,16 +164,25 @@ impl<F: Element> Trainee<F> for Tch<F> {
     }
 
     fn parameters(&self) -> Result<Vec<(String, HostTensor<F>)>, CommandError> {
-        self.net.parameters.iter().map(|(name, parameter)| Ok((name.clone(), super::model::to_host(parameter)?))).collect()
+        self.net
+            .parameters
+            .iter()
+            .map(|(name, parameter)| Ok((name.clone(), super::model::to_host(parameter)?)))
+            .collect()
     }
 
     fn set_parameter(&mut self, name: &str, value: HostTensor<F>) -> Result<(), CommandError> {
-        let Some((_, parameter)) = self.net.parameters.iter_mut().find(|(known, _)| known == name) else {
+        let Some((_, parameter)) = self.net.parameters.iter_mut().find(|(known, _)| known == name)
+        else {
             return Err(CommandError::input(format!("no parameter is called {name}")));
         };
         let value = from_host(&value)?;
         if value.size() != parameter.size() {
-            return Err(CommandError::input(format!("{name} has shape {:?}, not {:?}", parameter.size(), value.size())));
+            return Err(CommandError::input(format!(
+                "{name} has shape {:?}, not {:?}",
+                parameter.size(),
+                value.size()
+            )));
         }
         ::tch::no_grad(|| parameter.f_copy_(&value)).map_err(failed)?;
         Ok(())

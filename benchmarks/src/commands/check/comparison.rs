@@ -54,7 +54,8 @@ pub(super) struct Case {
 #[derive(Clone, Debug)]
 pub(super) struct Row {
     pub(super) parameter: String,
-    /// `max |difference| / max |g|`. Where `g` is zero but for rounding, `max |g|` is that of the whole net.
+    /// `max |difference| / max |g|`. Where `g` is zero but for rounding, `max |g|` is that of the
+    /// whole net.
     pub(super) max_difference: f64,
     /// `|difference| / |g|`, with the same exception.
     pub(super) relative_norm: f64,
@@ -89,7 +90,8 @@ fn norm(list: &[f64]) -> f64 {
 pub(super) type Lists = Vec<Vec<f64>>;
 
 impl Comparison {
-    /// Compares `found` with `reference`, whose parameters are zero but for rounding where `vanishing`.
+    /// Compares `found` with `reference`, whose parameters are zero but for rounding where
+    /// `vanishing`.
     pub(super) fn new(
         case: Case,
         oracle: Oracle,
@@ -100,19 +102,35 @@ impl Comparison {
         vanishing: &[bool],
     ) -> Self {
         let net = reference.iter().map(|list| largest(list)).fold(0.0, f64::max);
-        let rows = names.iter().zip(found.iter().zip(reference)).zip(vanishing).map(|((name, (found, reference)), vanishing)| {
-            if found.len() != reference.len() {
-                return Row { parameter: name.clone(), max_difference: f64::NAN, relative_norm: f64::NAN, cosine: None };
-            }
-            let agreement = Agreement::of_slices(found, reference);
-            let differences: Vec<f64> = found.iter().zip(reference).map(|(a, b)| a - b).collect();
-            Row {
-                parameter: name.clone(),
-                max_difference: if *vanishing { largest(&differences) / net } else { agreement.max_difference },
-                relative_norm: if *vanishing { norm(&differences) / net } else { agreement.relative_norm },
-                cosine: (!vanishing).then_some(agreement.cosine),
-            }
-        });
+        let rows = names.iter().zip(found.iter().zip(reference)).zip(vanishing).map(
+            |((name, (found, reference)), vanishing)| {
+                if found.len() != reference.len() {
+                    return Row {
+                        parameter: name.clone(),
+                        max_difference: f64::NAN,
+                        relative_norm: f64::NAN,
+                        cosine: None,
+                    };
+                }
+                let agreement = Agreement::of_slices(found, reference);
+                let differences: Vec<f64> =
+                    found.iter().zip(reference).map(|(a, b)| a - b).collect();
+                Row {
+                    parameter: name.clone(),
+                    max_difference: if *vanishing {
+                        largest(&differences) / net
+                    } else {
+                        agreement.max_difference
+                    },
+                    relative_norm: if *vanishing {
+                        norm(&differences) / net
+                    } else {
+                        agreement.relative_norm
+                    },
+                    cosine: (!vanishing).then_some(agreement.cosine),
+                }
+            },
+        );
         Self { case, oracle, tolerance, rows: rows.collect() }
     }
 
@@ -128,7 +146,10 @@ impl Comparison {
 
     /// The least cosine of any parameter that has one.
     pub(super) fn min_cosine(&self) -> Option<f64> {
-        self.rows.iter().filter_map(|row| row.cosine).reduce(|a, b| if b < a || b.is_nan() { b } else { a })
+        self.rows
+            .iter()
+            .filter_map(|row| row.cosine)
+            .reduce(|a, b| if b < a || b.is_nan() { b } else { a })
     }
 
     /// The largest relative norm of any parameter.
@@ -141,14 +162,18 @@ impl Comparison {
         let Case { schedule, evaluation, rate, steps, precision, loss } = &self.case;
         let worst = self.worst();
         let mut value = json!({
-            "backend": backend, "model": model, "loss": loss, "schedule": schedule, "evaluation": evaluation, "rate": rate,
-            "steps": steps, "precision": precision, "against": self.oracle.name(), "tolerance": self.tolerance, "passed": self.passed(),
-            "max_difference": worst.map(|row| row.max_difference), "worst_parameter": worst.map(|row| row.parameter.as_str()),
+            "backend": backend, "model": model, "loss": loss, "schedule": schedule,
+            "evaluation": evaluation, "rate": rate,
+            "steps": steps, "precision": precision, "against": self.oracle.name(),
+            "tolerance": self.tolerance, "passed": self.passed(),
+            "max_difference": worst.map(|row| row.max_difference),
+            "worst_parameter": worst.map(|row| row.parameter.as_str()),
             "relative_norm": self.max_norm(), "min_cosine": self.min_cosine(),
         });
         if verbose && let Value::Object(fields) = &mut value {
             let rows = self.rows.iter().map(|row| {
-                json!({ "parameter": row.parameter, "max_difference": row.max_difference, "relative_norm": row.relative_norm, "cosine": row.cosine })
+                json!({ "parameter": row.parameter, "max_difference": row.max_difference,
+                "relative_norm": row.relative_norm, "cosine": row.cosine })
             });
             fields.insert("parameters".to_owned(), rows.collect());
         }
@@ -161,10 +186,26 @@ mod tests {
     use super::*;
 
     fn compare(found: &[f64], reference: &[f64], vanishing: bool) -> Comparison {
-        let case = Case { schedule: "zil", evaluation: "simulation", rate: 1.0, steps: 1, precision: "f64", loss: "squared-error" };
+        let case = Case {
+            schedule: "zil",
+            evaluation: "simulation",
+            rate: 1.0,
+            steps: 1,
+            precision: "f64",
+            loss: "squared-error",
+        };
         let (names, large) = (["a".to_owned(), "b".to_owned()], vec![2.0, -4.0]);
-        let (found, reference) = (vec![large.clone(), found.to_vec()], vec![large, reference.to_vec()]);
-        Comparison::new(case, Oracle::ReverseSweep, 1e-10, &names, &found, &reference, &[false, vanishing])
+        let (found, reference) =
+            (vec![large.clone(), found.to_vec()], vec![large, reference.to_vec()]);
+        Comparison::new(
+            case,
+            Oracle::ReverseSweep,
+            1e-10,
+            &names,
+            &found,
+            &reference,
+            &[false, vanishing],
+        )
     }
 
     #[test]

@@ -7,7 +7,8 @@ use crate::error::CommandError;
 
 /// Entries of a parameter that are differentiated; all of smaller ones.
 const ENTRIES: usize = 20;
-/// Steps to try, as powers of two: long ones have the least rounding, short ones stay clear of the kinks of relu and max-pool.
+/// Steps to try, as powers of two: long ones have the least rounding, short ones stay clear of the
+/// kinks of relu and max-pool.
 const STEPS: [i32; 5] = [-6, -9, -12, -15, -18];
 
 /// Some entries of a parameter's gradient.
@@ -27,15 +28,22 @@ struct ForwardLoss<'a> {
     at: GraphLinearisation<HostTensor<f64>>,
 }
 
-/// Differentiates the loss by every parameter of a net: at the entries where `gradients` (one list a parameter, which says where to look and
-/// nothing else) is largest, and at others spread over the parameter.
-pub(super) fn derivatives(subject: &mut Subject<f64>, gradients: &[Vec<f64>]) -> Result<Vec<Sampled>, CommandError> {
+/// Differentiates the loss by every parameter of a net: at the entries where `gradients` (one list
+/// a parameter, which says where to look and nothing else) is largest, and at others spread over
+/// the parameter.
+pub(super) fn derivatives(
+    subject: &mut Subject<f64>,
+    gradients: &[Vec<f64>],
+) -> Result<Vec<Sampled>, CommandError> {
     let mut loss = ForwardLoss::new(subject)?;
     let mut sampled = Vec::with_capacity(gradients.len());
     for (index, gradient) in gradients.iter().enumerate() {
         let entries = entries(gradient);
         let parameter = ParamId::new(index);
-        let derivatives = entries.iter().map(|&entry| loss.derivative(parameter, entry)).collect::<Result<Vec<f64>, CommandError>>()?;
+        let derivatives = entries
+            .iter()
+            .map(|&entry| loss.derivative(parameter, entry))
+            .collect::<Result<Vec<f64>, CommandError>>()?;
         sampled.push(Sampled { entries, derivatives });
     }
     Ok(sampled)
@@ -45,9 +53,14 @@ fn entries(gradient: &[f64]) -> Vec<usize> {
     if gradient.len() <= ENTRIES {
         return (0..gradient.len()).collect();
     }
-    let largest = gradient.iter().enumerate().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs())).map(|(index, _)| index);
+    let largest = gradient
+        .iter()
+        .enumerate()
+        .max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()))
+        .map(|(index, _)| index);
     // Steps of the golden ratio visit rows and columns alike.
-    let spread = (1..ENTRIES).map(|k| ((k as f64 * 0.618_033_988_749_895).fract() * gradient.len() as f64) as usize);
+    let spread = (1..ENTRIES)
+        .map(|k| ((k as f64 * 0.618_033_988_749_895).fract() * gradient.len() as f64) as usize);
     let mut entries: Vec<usize> = largest.into_iter().chain(spread).collect();
     entries.sort_unstable();
     entries.dedup();
@@ -69,13 +82,17 @@ impl<'a> ForwardLoss<'a> {
         Ok(Self { subject, values, follows, at })
     }
 
-    /// By Richardson extrapolation of central differences, three to an estimate, at the step whose last two estimates agree best.
+    /// By Richardson extrapolation of central differences, three to an estimate, at the step whose
+    /// last two estimates agree best.
     fn derivative(&mut self, parameter: ParamId, entry: usize) -> Result<f64, CommandError> {
         let mut best = (f64::NAN, f64::INFINITY);
         for power in STEPS {
             let h = 2f64.powi(power);
-            let [a, b, c] =
-                [self.central(parameter, entry, h)?, self.central(parameter, entry, h / 2.0)?, self.central(parameter, entry, h / 4.0)?];
+            let [a, b, c] = [
+                self.central(parameter, entry, h)?,
+                self.central(parameter, entry, h / 2.0)?,
+                self.central(parameter, entry, h / 4.0)?,
+            ];
             let (first, second) = ((4.0 * b - a) / 3.0, (4.0 * c - b) / 3.0);
             let estimate = (16.0 * second - first) / 15.0;
             let doubt = (estimate - second).abs();
@@ -103,14 +120,24 @@ impl<'a> ForwardLoss<'a> {
 
     /// One forward pass, and the loss written out again: not the code that drives the outputs.
     fn loss(&mut self) -> Result<f64, CommandError> {
-        let pass = Forward { values: &mut self.values, follows: &self.follows, offsets: &[], settings: Settings::default(), sweep: None };
+        let pass = Forward {
+            values: &mut self.values,
+            follows: &self.follows,
+            offsets: &[],
+            settings: Settings::default(),
+            sweep: None,
+        };
         self.subject.model.graph.forward(pass, &mut self.at)?;
         let classes = self.subject.model.classes.max(1);
         let mut total = 0.0;
         for (vertex, target) in &self.subject.targets {
             let value = self.values[vertex.index()].data();
             total += match self.subject.loss {
-                LossKind::SquaredError => value.iter().zip(target.data()).map(|(v, y)| 0.5 * (y - v) * (y - v)).sum::<f64>(),
+                LossKind::SquaredError => value
+                    .iter()
+                    .zip(target.data())
+                    .map(|(v, y)| 0.5 * (y - v) * (y - v))
+                    .sum::<f64>(),
                 LossKind::CrossEntropy => {
                     let rows = value.chunks_exact(classes).zip(target.data().chunks_exact(classes));
                     rows.map(|(logits, target)| {

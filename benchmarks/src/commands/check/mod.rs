@@ -25,19 +25,28 @@ use crate::{
 };
 
 pub(crate) const TEACH: &str = "\
-Shows that the exact schedules give backprop's gradients, on a small model of every kind, and exits with status 1 where one does not.
+Shows that the exact schedules give backprop's gradients, on a small model of every kind, and \
+exits with status 1 where one does not.
 
-Two schedules claim to be exact: fixed-prediction at rate 1 with as many steps as the net is deep, and zil on a levelled graph. They are \
-run by plain step-by-step simulation, zil with live predictions; the quicker ways to the same numbers (only the front of the error, level by \
+Two schedules claim to be exact: fixed-prediction at rate 1 with as many steps as the net is deep, \
+and zil on a levelled graph. They are \
+run by plain step-by-step simulation, zil with live predictions; the quicker ways to the same \
+numbers (only the front of the error, level by \
 level, the closed form) are rows of their own, so that no code is compared with itself.
 
-They are compared with a reverse sweep of the net, which is another traversal; and with an oracle that shares less: in f64 with Richardson \
-extrapolated finite differences of the loss, by forward passes alone, at some entries of every parameter; in f32 with the sweep in f64. At other \
-rates and steps, front and closed form are compared with the simulation. Each model is checked with its output held at a target \
-(squared error) and driven by a cross-entropy; in the latter case rnn, lstm and attention have an output at each step.
+They are compared with a reverse sweep of the net, which is another traversal; and with an oracle \
+that shares less: in f64 with Richardson \
+extrapolated finite differences of the loss, by forward passes alone, at some entries of every \
+parameter; in f32 with the sweep in f64. At other \
+rates and steps, front and closed form are compared with the simulation. Each model is checked \
+with its output held at a target \
+(squared error) and driven by a cross-entropy; in the latter case rnn, lstm and attention have an \
+output at each step.
 
-For each parameter: max |difference| / max |g|, |difference| / |g|, and the cosine. Shown is the worst. Tolerances: 1e-10 in f64, 1e-8 against \
-finite differences, 1e-5 in f32. A gradient that is zero but for rounding (a bias that softmax ignores) is measured against the net's largest.";
+For each parameter: max |difference| / max |g|, |difference| / |g|, and the cosine. Shown is the \
+worst. Tolerances: 1e-10 in f64, 1e-8 against \
+finite differences, 1e-5 in f32. A gradient that is zero but for rounding (a bias that softmax \
+ignores) is measured against the net's largest.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -50,7 +59,8 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct CheckArgs {
     /// What computes: a backend of this build, or all
-    #[arg(long, value_name = "NAME", default_value = "all", value_parser = OrAll::<Backend>::from_str)]
+    #[arg(long, value_name = "NAME", default_value = "all",
+    value_parser = OrAll::<Backend>::from_str)]
     pub backend: OrAll<Backend>,
     /// mlp, cnn, rnn, lstm, residual, attention, or all
     #[arg(long, value_name = "NAME", default_value = "all")]
@@ -69,14 +79,17 @@ pub struct CheckArgs {
     pub threads: Threads,
 }
 
-const EXACT: [ScheduleKind; 3] = [ScheduleKind::Backprop, ScheduleKind::FixedPrediction, ScheduleKind::Zil];
+const EXACT: [ScheduleKind; 3] =
+    [ScheduleKind::Backprop, ScheduleKind::FixedPrediction, ScheduleKind::Zil];
 
 fn exact_rule(name: &str) -> Result<OrAll<ScheduleKind>, String> {
     let rule: OrAll<ScheduleKind> = name.parse()?;
     match rule {
         OrAll::One(rule) if !EXACT.contains(&rule) => Err(format!(
-            "{rule} is another learner than backprop, by design, so there is nothing for its gradients to equal; \
-             `pc-bench train --schedule {rule}` shows their cosines. Exact are fixed-prediction and zil"
+            "{rule} is another learner than backprop, by design, so there is nothing for its \
+             gradients to equal; \
+             `pc-bench train --schedule {rule}` shows their cosines. Exact are fixed-prediction \
+             and zil"
         )),
         _ => Ok(rule),
     }
@@ -108,14 +121,25 @@ fn check(args: &CheckArgs, output: Output) -> Result<(), CommandError> {
             Err(_) if args.backend == OrAll::All => continue,
             rules => rules?,
         };
-        let precisions = backend.among("--precision", args.precision, &[Precision::F64, Precision::F32], has.precisions)?;
+        let precisions = backend.among(
+            "--precision",
+            args.precision,
+            &[Precision::F64, Precision::F32],
+            has.precisions,
+        )?;
         for kind in backend.among("--model", args.model, &ModelKind::ALL, has.models)? {
-            let Found { comparisons: found, refused } = check_model(backend, kind, &rules, &precisions)?;
+            let Found { comparisons: found, refused } =
+                check_model(backend, kind, &rules, &precisions)?;
             if let (OrAll::One(rule), Some((_, why))) = (args.schedule, refused.first()) {
-                return Err(CommandError::input(format!("--schedule {rule} with --model {kind} on {backend}: {why}")));
+                return Err(CommandError::input(format!(
+                    "--schedule {rule} with --model {kind} on {backend}: {why}"
+                )));
             }
             for comparison in &found {
-                output.event("comparison", comparison.to_json(backend.name(), kind.name(), args.verbose))?;
+                output.event(
+                    "comparison",
+                    comparison.to_json(backend.name(), kind.name(), args.verbose),
+                )?;
                 if !comparison.passed() {
                     worst.push(describe(kind, comparison));
                 }
@@ -123,7 +147,11 @@ fn check(args: &CheckArgs, output: Output) -> Result<(), CommandError> {
             output.text(&title(backend, kind)?)?;
             output.text(&summary_table(&found))?;
             for (rule, why) in refused {
-                output.event("refused", json!({ "backend": backend.name(), "model": kind.name(), "schedule": rule.name(), "why": why }))?;
+                output.event(
+                    "refused",
+                    json!({ "backend": backend.name(), "model": kind.name(),
+                "schedule": rule.name(), "why": why }),
+                )?;
                 output.text(&format!("({rule} is refused: {why})"))?;
             }
             if args.verbose {
@@ -134,17 +162,30 @@ fn check(args: &CheckArgs, output: Output) -> Result<(), CommandError> {
             failed += found.iter().filter(|comparison| !comparison.passed()).count();
         }
     }
-    output.event("summary", json!({ "command": "check", "comparisons": count, "failed": failed, "passed": failed == 0 }))?;
+    output.event(
+        "summary",
+        json!({ "command": "check", "comparisons": count, "failed": failed,
+    "passed": failed == 0 }),
+    )?;
     match worst.first() {
         None => output.text(&format!(
-            "all {count} comparisons are within tolerance: max |difference| / max |g| at most 1e-10 in f64 (1e-8 against differences), 1e-5 in f32{}",
+            "all {count} comparisons are within tolerance: max |difference| / max |g| at most \
+             1e-10 in f64 (1e-8 against differences), 1e-5 in f32{}",
             if live { " (1e-4 of standard PC)" } else { "" }
         )),
-        Some(first) => Err(CommandError::Beyond(format!("{failed} of {count} comparisons are beyond tolerance: {first}"))),
+        Some(first) => Err(CommandError::Beyond(format!(
+            "{failed} of {count} comparisons are \
+            beyond tolerance: {first}"
+        ))),
     }
 }
 
-fn check_model(backend: Backend, kind: ModelKind, rules: &[ScheduleKind], precisions: &[Precision]) -> Result<Found, CommandError> {
+fn check_model(
+    backend: Backend,
+    kind: ModelKind,
+    rules: &[ScheduleKind],
+    precisions: &[Precision],
+) -> Result<Found, CommandError> {
     let mut all = Found::default();
     for precision in precisions {
         for loss in LossKind::ALL {
@@ -166,14 +207,19 @@ fn check_model(backend: Backend, kind: ModelKind, rules: &[ScheduleKind], precis
 fn title(backend: Backend, kind: ModelKind) -> Result<String, CommandError> {
     // In f32, which every backend has.
     let subject = Subject::<f32>::new(kind, LossKind::SquaredError, 0)?;
-    Ok(format!("{} on {backend}: {}", subject.model.description, backend.checked(&subject)?.structure()?))
+    Ok(format!(
+        "{} on {backend}: {}",
+        subject.model.description,
+        backend.checked(&subject)?.structure()?
+    ))
 }
 
 fn describe(kind: ModelKind, comparison: &Comparison) -> String {
     let case = &comparison.case;
     let worst = comparison.worst();
     format!(
-        "{kind}, {} by {} in {}, {}: parameter `{}` differs from {} by {} of max |g|, more than {:e}",
+        "{kind}, {} by {} in {}, {}: parameter `{}` differs from {} by {} of max |g|, more than \
+         {:e}",
         case.schedule,
         case.evaluation,
         case.precision,
@@ -197,16 +243,25 @@ fn summary_table(found: &[Comparison]) -> String {
     let rows: Vec<Vec<String>> = ways
         .into_iter()
         .map(|way| {
-            let of_way: Vec<&Comparison> = found.iter().filter(|c| (c.case.precision, c.case.schedule, c.case.evaluation) == way).collect();
+            let of_way: Vec<&Comparison> = found
+                .iter()
+                .filter(|c| (c.case.precision, c.case.schedule, c.case.evaluation) == way)
+                .collect();
             let worst_of = |oracles: &[Oracle]| {
-                let some = of_way.iter().filter(|c| oracles.contains(&c.oracle)).filter_map(|c| c.worst());
+                let some =
+                    of_way.iter().filter(|c| oracles.contains(&c.oracle)).filter_map(|c| c.worst());
                 small(some.map(|row| row.max_difference).max_by(|a, b| by_size(*a, *b)))
             };
             // The one that comes nearest to its tolerance.
-            let share = |c: &Comparison| c.worst().map_or(0.0, |row| row.max_difference / c.tolerance);
+            let share =
+                |c: &Comparison| c.worst().map_or(0.0, |row| row.max_difference / c.tolerance);
             let nearest = of_way.iter().max_by(|a, b| by_size(share(a), share(b)));
             let norm = of_way.iter().filter_map(|c| c.max_norm()).max_by(|a, b| by_size(*a, *b));
-            let angle = of_way.iter().filter_map(|c| c.min_cosine()).map(|cosine| (1.0 - cosine).abs()).max_by(|a, b| by_size(*a, *b));
+            let angle = of_way
+                .iter()
+                .filter_map(|c| c.min_cosine())
+                .map(|cosine| (1.0 - cosine).abs())
+                .max_by(|a, b| by_size(*a, *b));
             let (precision, schedule, evaluation) = way;
             vec![
                 schedule.to_owned(),
@@ -218,7 +273,9 @@ fn summary_table(found: &[Comparison]) -> String {
                 worst_of(&[Oracle::Simulation, Oracle::HostSimulation]),
                 small(norm),
                 small(angle),
-                nearest.and_then(|c| c.worst()).map_or_else(String::new, |row| row.parameter.clone()),
+                nearest
+                    .and_then(|c| c.worst())
+                    .map_or_else(String::new, |row| row.parameter.clone()),
             ]
         })
         .collect();
@@ -257,5 +314,9 @@ fn parameter_table(found: &[Comparison]) -> String {
             })
         })
         .collect();
-    table(&["schedule", "evaluation", "in", "loss", "against", "parameter", "max", "norm", "cosine"], 6, &rows)
+    table(
+        &["schedule", "evaluation", "in", "loss", "against", "parameter", "max", "norm", "cosine"],
+        6,
+        &rows,
+    )
 }

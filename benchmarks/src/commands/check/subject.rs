@@ -37,7 +37,8 @@ impl LossKind {
     }
 }
 
-/// One model, one batch, one loss. The graph is the host's: it says to every backend which parameters there are and what they hold.
+/// One model, one batch, one loss. The graph is the host's: it says to every backend which
+/// parameters there are and what they hold.
 #[derive(Debug)]
 pub struct Subject<F: Element> {
     /// The model.
@@ -67,9 +68,11 @@ impl<F: Element> Subject<F> {
             }
         }
         let batch = |vertex: VertexId| [&[BATCH], model.graph.shape(vertex)].concat();
-        let mut inputs: Vec<_> = model.inputs.iter().map(|v| (*v, numbers.uniform(&batch(*v), 1.0))).collect();
+        let mut inputs: Vec<_> =
+            model.inputs.iter().map(|v| (*v, numbers.uniform(&batch(*v), 1.0))).collect();
         inputs.extend(model.zeros.iter().map(|v| (*v, HostTensor::zeroed(&batch(*v)))));
-        let mut targets: Vec<_> = model.outputs.iter().map(|v| (*v, numbers.uniform(&batch(*v), 1.0))).collect();
+        let mut targets: Vec<_> =
+            model.outputs.iter().map(|v| (*v, numbers.uniform(&batch(*v), 1.0))).collect();
         if loss == LossKind::CrossEntropy {
             for (_, target) in &mut targets {
                 distribute(target, model.classes);
@@ -84,32 +87,51 @@ impl<F: Element> Subject<F> {
     /// None, if the models are right.
     pub fn converted<G: Element>(&self) -> Result<Subject<G>, CommandError> {
         let mut model = bare::<G>(self.model.kind, self.loss, self.seed)?;
-        for (to, from) in model.graph.parameters_mut().iter_mut().zip(self.model.graph.parameters()) {
+        for (to, from) in model.graph.parameters_mut().iter_mut().zip(self.model.graph.parameters())
+        {
             *to = convert(from)?;
         }
         let all = |tensors: &[(VertexId, HostTensor<F>)]| -> Result<Vec<_>, CommandError> {
             tensors.iter().map(|(vertex, tensor)| Ok((*vertex, convert(tensor)?))).collect()
         };
-        Ok(Subject { model, inputs: all(&self.inputs)?, targets: all(&self.targets)?, loss: self.loss, seed: self.seed })
+        Ok(Subject {
+            model,
+            inputs: all(&self.inputs)?,
+            targets: all(&self.targets)?,
+            loss: self.loss,
+            seed: self.seed,
+        })
     }
 
     /// What is held and driven in the graph.
     pub fn clamps(&self) -> Clamps<HostTensor<F>> {
-        let held = self.inputs.iter().fold(Clamps::new(), |clamps, (vertex, value)| clamps.hold(*vertex, value.clone()));
+        let held = self
+            .inputs
+            .iter()
+            .fold(Clamps::new(), |clamps, (vertex, value)| clamps.hold(*vertex, value.clone()));
         self.targets.iter().fold(held, |clamps, (vertex, target)| match self.loss {
             LossKind::SquaredError => clamps.hold(*vertex, target.clone()),
             LossKind::CrossEntropy => clamps.drive(*vertex, CrossEntropy::new(target.clone())),
         })
     }
 
-    /// Inputs and targets as one tensor each, for backends that hold them so: inputs as [`Model::input`] lays them out, targets
-    /// `[samples, classes]`, or `[samples, steps, classes]` where there is an output at each step.
+    /// Inputs and targets as one tensor each, for backends that hold them so: inputs as
+    /// [`Model::input`] lays them out, targets `[samples, classes]`, or `[samples, steps, classes]`
+    /// where there is an output at each step.
     ///
     /// # Errors
     /// None, if the models are right.
     pub fn batch(&self) -> pc_core::Result<[HostTensor<F>; 2]> {
-        let input = self.inputs.iter().filter(|(vertex, _)| !self.model.zeros.contains(vertex)).map(|(_, value)| value).collect();
-        Ok([one_for_all(input)?, one_for_all(self.targets.iter().map(|(_, target)| target).collect())?])
+        let input = self
+            .inputs
+            .iter()
+            .filter(|(vertex, _)| !self.model.zeros.contains(vertex))
+            .map(|(_, value)| value)
+            .collect();
+        Ok([
+            one_for_all(input)?,
+            one_for_all(self.targets.iter().map(|(_, target)| target).collect())?,
+        ])
     }
 
     /// How deep the graph is.
@@ -118,9 +140,11 @@ impl<F: Element> Subject<F> {
     }
 }
 
-/// The model alone. Under a cross-entropy, what goes step by step has an output at each step; else one output.
+/// The model alone. Under a cross-entropy, what goes step by step has an output at each step; else
+/// one output.
 fn bare<F: Element>(kind: ModelKind, loss: LossKind, seed: u64) -> pc_core::Result<Model<F>> {
-    let make = if loss == LossKind::CrossEntropy && kind.goes_by_step() { build_per_step } else { build };
+    let make =
+        if loss == LossKind::CrossEntropy && kind.goes_by_step() { build_per_step } else { build };
     make(kind, &SHAPE, CLASSES, seed, Size::Small)
 }
 

@@ -71,9 +71,10 @@ impl<'a> NetFile<'a> {
     pub(super) fn open(path: &'a Path, bytes: &'a [u8]) -> Result<Self, CommandError> {
         match SafeTensors::deserialize(bytes) {
             Ok(tensors) => Ok(Self { path, tensors }),
-            Err(error) => {
-                Err(CommandError::input(format!("{}: not a whole safetensors file ({error}); was it cut short?", path.display())))
-            }
+            Err(error) => Err(CommandError::input(format!(
+                "{}: not a whole safetensors file ({error}); was it cut short?",
+                path.display()
+            ))),
         }
     }
 
@@ -94,7 +95,9 @@ impl<'a> NetFile<'a> {
         let y = self.matrix::<F>("y", "[batch, out]")?;
         let (batch, mut width) = (x.dims()[0], x.dims()[1]);
         if y.dims()[0] != batch {
-            return Err(self.wrong(format!("`x` holds a batch of {batch}, `y` one of {}", y.dims()[0])));
+            return Err(
+                self.wrong(format!("`x` holds a batch of {batch}, `y` one of {}", y.dims()[0]))
+            );
         }
         let mut layers = Vec::with_capacity(count);
         let mut below = "x".to_owned();
@@ -103,20 +106,28 @@ impl<'a> NetFile<'a> {
             let weight = self.matrix::<F>(&name, "[out, in]")?;
             let (out, inputs) = (weight.dims()[0], weight.dims()[1]);
             if inputs != width {
-                return Err(
-                    self.wrong(format!("`{name}` has shape {:?} and so takes {inputs} inputs, but {below} gives {width}", [out, inputs]))
-                );
+                return Err(self.wrong(format!(
+                    "`{name}` has shape {:?} and so takes {inputs} inputs, but \
+                        {below} gives {width}",
+                    [out, inputs]
+                )));
             }
             let bias_name = format!("layers.{l}.bias");
             let bias = self.numbers::<F>(&bias_name)?;
             if bias.dims() != [out] {
-                return Err(self.wrong(format!("`{bias_name}` has shape {:?}; beside its weight it must be [{out}]", bias.dims())));
+                return Err(self.wrong(format!(
+                    "`{bias_name}` has shape {:?}; beside its weight it must be [{out}]",
+                    bias.dims()
+                )));
             }
             layers.push((weight, bias));
             (width, below) = (out, format!("layer {l}"));
         }
         if y.dims()[1] != width {
-            return Err(self.wrong(format!("`y` has shape {:?}, but {below} gives {width} outputs", y.dims())));
+            return Err(self.wrong(format!(
+                "`y` has shape {:?}, but {below} gives {width} outputs",
+                y.dims()
+            )));
         }
         Ok(Net { layers, x, y, ignored })
     }
@@ -128,9 +139,14 @@ impl<'a> NetFile<'a> {
         for name in self.tensors.names() {
             if let Some(rest) = name.strip_prefix("layers.") {
                 let number = rest.strip_suffix(".weight").or_else(|| rest.strip_suffix(".bias"));
-                let number = number.and_then(|number| number.parse::<usize>().ok().filter(|parsed| parsed.to_string() == number));
+                let number = number.and_then(|number| {
+                    number.parse::<usize>().ok().filter(|parsed| parsed.to_string() == number)
+                });
                 let Some(l) = number else {
-                    return Err(self.wrong(format!("`{name}` is neither `layers.{{l}}.weight` nor `layers.{{l}}.bias`, with l from 0")));
+                    return Err(self.wrong(format!(
+                        "`{name}` is neither `layers.{{l}}.weight` nor \
+                        `layers.{{l}}.bias`, with l from 0"
+                    )));
                 };
                 layers.insert(l);
             } else if name != "x" && name != "y" {
@@ -139,10 +155,14 @@ impl<'a> NetFile<'a> {
         }
         ignored.sort();
         let Some(last) = layers.last() else {
-            return Err(self.wrong("it has no layers; it must hold `layers.0.weight`, `layers.0.bias` and so on"));
+            return Err(self.wrong(
+                "it has no layers; it must hold `layers.0.weight`, `layers.0.bias` and so on",
+            ));
         };
         if let Some(gap) = (0..*last).find(|l| !layers.contains(l)) {
-            return Err(self.wrong(format!("layer {gap} is missing (there is a layer {last}); l counts from 0 without gaps")));
+            return Err(self.wrong(format!(
+                "layer {gap} is missing (there is a layer {last}); l counts from 0 without gaps"
+            )));
         }
         Ok((layers.len(), ignored))
     }
@@ -150,9 +170,15 @@ impl<'a> NetFile<'a> {
     fn matrix<F: Number>(&self, name: &str, form: &str) -> Result<HostTensor<F>, CommandError> {
         let tensor = self.numbers(name)?;
         match *tensor.dims() {
-            [0, _] if form.starts_with("[batch") => Err(self.wrong(format!("`{name}` has shape {:?}: the batch is empty", tensor.dims()))),
+            [0, _] if form.starts_with("[batch") => {
+                Err(self
+                    .wrong(format!("`{name}` has shape {:?}: the batch is empty", tensor.dims())))
+            }
             [rows, columns] if rows > 0 && columns > 0 => Ok(tensor),
-            _ => Err(self.wrong(format!("`{name}` has shape {:?}; it must be {form}, neither of them 0", tensor.dims()))),
+            _ => Err(self.wrong(format!(
+                "`{name}` has shape {:?}; it must be {form}, neither of them 0",
+                tensor.dims()
+            ))),
         }
     }
 
@@ -168,7 +194,9 @@ impl<'a> NetFile<'a> {
         let data: Vec<F> = view.data().chunks_exact(size_of::<F>()).map(F::from_bytes).collect();
         if let Some(index) = data.iter().position(|number| !number.is_finite()) {
             let number = data[index];
-            return Err(self.wrong(format!("`{name}` holds {number}, at position {index}; all numbers must be finite")));
+            return Err(self.wrong(format!(
+                "`{name}` holds {number}, at position {index}; all numbers must be finite"
+            )));
         }
         Ok(HostTensor::new(view.shape(), data)?)
     }
@@ -183,12 +211,21 @@ impl<'a> NetFile<'a> {
 }
 
 /// The bytes of a file with these tensors, in their order of names, and one line about them.
-pub(super) fn bytes<F: Number>(tensors: &[(String, HostTensor<F>)], about: &str) -> Result<Vec<u8>, CommandError> {
-    let cannot = |error| CommandError::input(format!("cannot put the gradients into a safetensors file: {error}"));
-    let raw: Vec<Vec<u8>> = tensors.iter().map(|(_, tensor)| tensor.data().iter().flat_map(|number| number.to_bytes()).collect()).collect();
+pub(super) fn bytes<F: Number>(
+    tensors: &[(String, HostTensor<F>)],
+    about: &str,
+) -> Result<Vec<u8>, CommandError> {
+    let cannot = |error| {
+        CommandError::input(format!("cannot put the gradients into a safetensors file: {error}"))
+    };
+    let raw: Vec<Vec<u8>> = tensors
+        .iter()
+        .map(|(_, tensor)| tensor.data().iter().flat_map(|number| number.to_bytes()).collect())
+        .collect();
     let mut views = Vec::with_capacity(tensors.len());
     for ((name, tensor), raw) in tensors.iter().zip(&raw) {
         views.push((name, TensorView::new(F::DTYPE, tensor.shape(), raw).map_err(cannot)?));
     }
-    safetensors::serialize(views, Some([("pc-bench".to_owned(), about.to_owned())].into())).map_err(cannot)
+    safetensors::serialize(views, Some([("pc-bench".to_owned(), about.to_owned())].into()))
+        .map_err(cannot)
 }

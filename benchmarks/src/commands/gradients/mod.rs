@@ -1,4 +1,5 @@
-//! `pc-bench gradients`: one batch's gradients of a net from a file, for comparison with anyone's own code.
+//! `pc-bench gradients`: one batch's gradients of a net from a file, for comparison with anyone's
+//! own code.
 
 mod file;
 mod ways;
@@ -27,11 +28,15 @@ use crate::{
 };
 
 pub(crate) const TEACH: &str = "\
-Computes one batch's gradients of your own net by predictive coding, for comparison with your own code in any language.
+Computes one batch's gradients of your own net by predictive coding, for comparison with your own \
+code in any language.
 
-The net is a chain of layers: prediction f(W z + b), with f the --activation on hidden layers and the identity at the output; the loss is \
-1/2 |y - prediction|^2, and the output is held at y. Values start at the feed-forward pass and move synchronously, z += rate * (-e + J^T e \
-of the next layer), with e = value minus prediction. After --steps such updates the gradients are taken, with the sign of dL/dtheta, \
+The net is a chain of layers: prediction f(W z + b), with f the --activation on hidden layers and \
+the identity at the output; the loss is \
+1/2 |y - prediction|^2, and the output is held at y. Values start at the feed-forward pass and \
+move synchronously, z += rate * (-e + J^T e \
+of the next layer), with e = value minus prediction. After --steps such updates the gradients are \
+taken, with the sign of dL/dtheta, \
 summed over the batch. gelu is the erf form; relu'(0) = 0.
 
 Input file, safetensors, all F32 or all F64 and computed in that type; l from 0:
@@ -87,7 +92,8 @@ pub struct GradientsArgs {
     /// Where to write the gradients, a safetensors file
     #[arg(long, value_name = "FILE")]
     pub output: PathBuf,
-    /// How to compute fixed-prediction (or zil, whose front is its levels): auto, simulate, front, closed-form
+    /// How to compute fixed-prediction (or zil, whose front is its levels): auto, simulate, front,
+    /// closed-form
     #[arg(long, value_name = "WAY", default_value = "auto", value_parser = evaluation)]
     pub evaluation: Evaluation,
     /// How many threads.
@@ -130,23 +136,33 @@ fn evaluation(name: &str) -> Result<Evaluation, String> {
 
 impl GradientsArgs {
     fn need_rate(&self) -> Result<f64, CommandError> {
-        self.rate.ok_or_else(|| CommandError::input(format!("--schedule {} needs a --rate", self.schedule)))
+        self.rate.ok_or_else(|| {
+            CommandError::input(format!("--schedule {} needs a --rate", self.schedule))
+        })
     }
 
     fn need_steps(&self) -> Result<usize, CommandError> {
-        self.steps.ok_or_else(|| CommandError::input(format!("--schedule {} needs a number of --steps", self.schedule)))
+        self.steps.ok_or_else(|| {
+            CommandError::input(format!("--schedule {} needs a number of --steps", self.schedule))
+        })
     }
 
     fn refuse_rate(&self, why: &str) -> Result<(), CommandError> {
         match self.rate {
-            Some(rate) => Err(CommandError::input(format!("--rate {rate}: {} takes no rate ({why})", self.schedule))),
+            Some(rate) => Err(CommandError::input(format!(
+                "--rate {rate}: {} takes no rate ({why})",
+                self.schedule
+            ))),
             None => Ok(()),
         }
     }
 
     fn refuse_steps(&self, why: &str) -> Result<(), CommandError> {
         match self.steps {
-            Some(steps) => Err(CommandError::input(format!("--steps {steps}: {} takes no steps ({why})", self.schedule))),
+            Some(steps) => Err(CommandError::input(format!(
+                "--steps {steps}: {} takes no steps ({why})",
+                self.schedule
+            ))),
             None => Ok(()),
         }
     }
@@ -155,13 +171,17 @@ impl GradientsArgs {
 /// Runs the command.
 ///
 /// # Errors
-/// A file that cannot be read, or does not hold a net and a batch that fit; a schedule that is refused or diverges. No output file is
-/// left then.
+/// A file that cannot be read, or does not hold a net and a batch that fit; a schedule that is
+/// refused or diverges. No output file is left then.
 pub fn run(args: &GradientsArgs, json: bool) -> Result<(), CommandError> {
     args.backend.ready()?;
-    let same = fs::canonicalize(&args.net).and_then(|net| Ok(net == fs::canonicalize(&args.output)?));
+    let same =
+        fs::canonicalize(&args.net).and_then(|net| Ok(net == fs::canonicalize(&args.output)?));
     if same.unwrap_or(false) {
-        return Err(CommandError::input(format!("--output {} is the net itself; choose another name", args.output.display())));
+        return Err(CommandError::input(format!(
+            "--output {} is the net itself; choose another name",
+            args.output.display()
+        )));
     }
     let bytes = file::read(&args.net)?;
     let file = NetFile::open(&args.net, &bytes)?;
@@ -172,7 +192,11 @@ pub fn run(args: &GradientsArgs, json: bool) -> Result<(), CommandError> {
     })
 }
 
-fn run_in<F: Number>(file: &NetFile<'_>, args: &GradientsArgs, json: bool) -> Result<(), CommandError> {
+fn run_in<F: Number>(
+    file: &NetFile<'_>,
+    args: &GradientsArgs,
+    json: bool,
+) -> Result<(), CommandError> {
     let output = Output::new(json);
     let net = file.net::<F>()?;
     if !net.ignored.is_empty() {
@@ -183,42 +207,74 @@ fn run_in<F: Number>(file: &NetFile<'_>, args: &GradientsArgs, json: bool) -> Re
     widths.extend(net.layers.iter().map(|(weight, _)| weight.dims()[0].to_string()));
     // Explicit graphs are relaxed by every rule on every backend.
     let precision = if F::DTYPE == Dtype::F64 { Precision::F64 } else { Precision::F32 };
-    args.backend.among("--precision", OrAll::One(precision), Precision::ALL, args.backend.support().precisions)?;
+    args.backend.among(
+        "--precision",
+        OrAll::One(precision),
+        Precision::ALL,
+        args.backend.support().precisions,
+    )?;
     let ways = Ways::new(args, net.layers.len() - 1)?;
     let found = args.backend.gradients(net, &ways)?;
-    let energy = HostTensor::new(&[found.energy.len()], found.energy.iter().map(|energy| F::of(*energy)).collect())?;
+    let energy = HostTensor::new(
+        &[found.energy.len()],
+        found.energy.iter().map(|energy| F::of(*energy)).collect(),
+    )?;
 
     let mut tensors = vec![("energy".to_owned(), energy)];
     let mut rows = Vec::new();
     for (l, ((weight, bias), value)) in found.gradients.into_iter().zip(found.values).enumerate() {
-        let norms = [&weight, &bias, &value].map(|tensor| pc_core::Tensor::norm_squared(tensor).sqrt());
+        let norms =
+            [&weight, &bias, &value].map(|tensor| pc_core::Tensor::norm_squared(tensor).sqrt());
         output.event(
             "layer",
-            json!({ "layer": l, "weight_gradient_norm": norms[0], "bias_gradient_norm": norms[1], "value_norm": norms[2] }),
+            json!({ "layer": l, "weight_gradient_norm": norms[0], "bias_gradient_norm": norms[1],
+            "value_norm": norms[2] }),
         )?;
         let shape = format!("{} -> {}", weight.dims()[1], weight.dims()[0]);
-        rows.push([vec![format!("layers.{l}"), shape], norms.map(|norm| format!("{norm:.6e}")).to_vec()].concat());
+        rows.push(
+            [vec![format!("layers.{l}"), shape], norms.map(|norm| format!("{norm:.6e}")).to_vec()]
+                .concat(),
+        );
         tensors.push((format!("layers.{l}.weight"), weight));
         tensors.push((format!("layers.{l}.bias"), bias));
         tensors.push((format!("values.{l}"), value));
     }
-    let activation = clap::ValueEnum::to_possible_value(&args.activation).map(|value| value.get_name().to_owned()).unwrap_or_default();
-    write_whole(&args.output, &file::bytes(&tensors, &format!("gradients of {}, {activation}", found.schedule))?)?;
+    let activation = clap::ValueEnum::to_possible_value(&args.activation)
+        .map(|value| value.get_name().to_owned())
+        .unwrap_or_default();
+    write_whole(
+        &args.output,
+        &file::bytes(&tensors, &format!("gradients of {}, {activation}", found.schedule))?,
+    )?;
 
     let (first, last) = (found.energy.first().copied(), found.energy.last().copied());
     let precision = if F::DTYPE == Dtype::F64 { "f64" } else { "f32" };
-    output.text(&format!("{}\nnet {}, {activation}, {precision}, batch {batch}", found.schedule, widths.join("-")))?;
-    output.text(&table(&["layer", "shape", "|weight gradient|", "|bias gradient|", "|value|"], 2, &rows))?;
+    output.text(&format!(
+        "{}\nnet {}, {activation}, {precision}, batch {batch}",
+        found.schedule,
+        widths.join("-")
+    ))?;
+    output.text(&table(
+        &["layer", "shape", "|weight gradient|", "|bias gradient|", "|value|"],
+        2,
+        &rows,
+    ))?;
     if let (Some(first), Some(last)) = (first, last) {
         let steps = found.energy.len() - 1;
-        output.text(&format!("energy {first:.6} at the start, {last:.6} after {steps} steps\nwrote {}", args.output.display()))?;
+        output.text(&format!(
+            "energy {first:.6} at the start, {last:.6} after {steps} steps\nwrote {}",
+            args.output.display()
+        ))?;
     }
     output.event(
         "summary",
         json!({
-            "command": "gradients", "backend": args.backend.name(), "schedule": args.schedule.name(), "evaluated_as": found.schedule, "rate": args.rate,
-            "steps": found.energy.len().saturating_sub(1), "activation": activation, "precision": precision, "batch": batch,
-            "layers": rows.len(), "energy_first": first, "energy_last": last, "output": args.output.display().to_string(),
+            "command": "gradients", "backend": args.backend.name(),
+            "schedule": args.schedule.name(), "evaluated_as": found.schedule, "rate": args.rate,
+            "steps": found.energy.len().saturating_sub(1), "activation": activation,
+            "precision": precision, "batch": batch,
+            "layers": rows.len(), "energy_first": first, "energy_last": last,
+            "output": args.output.display().to_string(),
         }),
     )
 }

@@ -21,7 +21,8 @@ pub struct Findings<F> {
     pub schedule: String,
 }
 
-/// The schedule that gives the gradients, and where that one cannot be watched step by step another that goes the same way and can.
+/// The schedule that gives the gradients, and where that one cannot be watched step by step another
+/// that goes the same way and can.
 #[derive(Clone, Debug)]
 pub struct Ways {
     /// Gives the gradients.
@@ -40,7 +41,8 @@ impl Ways {
     pub fn finite(outcome: &Outcome, schedule: &Schedule) -> Result<(), CommandError> {
         if outcome.status == Status::Diverged {
             return Err(CommandError::input(format!(
-                "{schedule} diverged at step {}: a number is no longer finite; a smaller --rate or fewer --steps may help",
+                "{schedule} diverged at step {}: a number is no longer finite; a smaller --rate or \
+                 fewer --steps may help",
                 outcome.steps
             )));
         }
@@ -50,31 +52,41 @@ impl Ways {
     /// For a chain of this depth: edges from the first predicted layer to the last.
     pub(super) fn new(args: &GradientsArgs, depth: usize) -> Result<Self, CommandError> {
         let (rule, activation) = (args.schedule, args.activation.function());
-        if args.evaluation != Evaluation::Auto && !matches!(rule, ScheduleKind::FixedPrediction | ScheduleKind::Zil) {
-            return Err(CommandError::input(format!("--evaluation: there is one way only to compute {rule}")));
+        if args.evaluation != Evaluation::Auto
+            && !matches!(rule, ScheduleKind::FixedPrediction | ScheduleKind::Zil)
+        {
+            return Err(CommandError::input(format!(
+                "--evaluation: there is one way only to compute {rule}"
+            )));
         }
         let alone = |gradients| Ok(Self { gradients, watched: None, activation });
         match rule {
             ScheduleKind::Ipc => Err(CommandError::input(
-                "--schedule ipc: its weights move with its states, so its gradients depend on a weight rate too; \
+                "--schedule ipc: its weights move with its states, so its gradients depend on a \
+                 weight rate too; \
                  take `pc-bench train --schedule ipc`",
             )),
             ScheduleKind::Backprop => {
                 args.refuse_rate("it does not relax")?;
                 args.refuse_steps("it does not relax")?;
                 // What it is the short cut of: one step a layer, at rate 1.
-                let watched = with_steps(Schedule::fixed_prediction, 1.0, depth)?.evaluated_by(Evaluation::Simulate).traced();
+                let watched = with_steps(Schedule::fixed_prediction, 1.0, depth)?
+                    .evaluated_by(Evaluation::Simulate)
+                    .traced();
                 Ok(Self { gradients: Schedule::backprop(), watched: Some(watched), activation })
             }
             ScheduleKind::FixedPrediction => {
-                let schedule = with_steps(Schedule::fixed_prediction, args.need_rate()?, args.need_steps()?)?;
+                let schedule =
+                    with_steps(Schedule::fixed_prediction, args.need_rate()?, args.need_steps()?)?;
                 let simulated = schedule.clone().evaluated_by(Evaluation::Simulate).traced();
                 match args.evaluation {
                     Evaluation::Auto | Evaluation::Simulate => alone(simulated),
                     Evaluation::Front => alone(schedule.evaluated_by(Evaluation::Front).traced()),
-                    Evaluation::ClosedForm => {
-                        Ok(Self { gradients: schedule.evaluated_by(Evaluation::ClosedForm), watched: Some(simulated), activation })
-                    }
+                    Evaluation::ClosedForm => Ok(Self {
+                        gradients: schedule.evaluated_by(Evaluation::ClosedForm),
+                        watched: Some(simulated),
+                        activation,
+                    }),
                 }
             }
             ScheduleKind::Zil => {
@@ -82,23 +94,42 @@ impl Ways {
                 let steps = args.steps.unwrap_or(depth);
                 if steps < depth {
                     return Err(CommandError::input(format!(
-                        "--steps {steps}: Z-IL reads the first layer's weights after {depth} steps in a net of {} layers; leave --steps out",
+                        "--steps {steps}: Z-IL reads the first layer's weights after {depth} steps \
+                         in a net of {} layers; leave --steps out",
                         depth + 1
                     )));
                 }
-                let evaluation = if args.evaluation == Evaluation::Auto { Evaluation::Simulate } else { args.evaluation };
-                // Its states move as standard PC's at rate 1 do; only when weights learn is its own.
+                let evaluation = if args.evaluation == Evaluation::Auto {
+                    Evaluation::Simulate
+                } else {
+                    args.evaluation
+                };
+                // Its states move as standard PC's at rate 1 do; only when weights learn is its
+                // own.
                 let watched = with_steps(Schedule::standard, 1.0, steps)?.traced();
-                Ok(Self { gradients: Schedule::zil().evaluated_by(evaluation), watched: Some(watched), activation })
+                Ok(Self {
+                    gradients: Schedule::zil().evaluated_by(evaluation),
+                    watched: Some(watched),
+                    activation,
+                })
             }
-            ScheduleKind::Standard => alone(with_steps(Schedule::standard, args.need_rate()?, args.need_steps()?)?.traced()),
-            ScheduleKind::Epc => alone(with_steps(Schedule::epc, args.need_rate()?, args.need_steps()?)?.traced()),
+            ScheduleKind::Standard => alone(
+                with_steps(Schedule::standard, args.need_rate()?, args.need_steps()?)?.traced(),
+            ),
+            ScheduleKind::Epc => {
+                alone(with_steps(Schedule::epc, args.need_rate()?, args.need_steps()?)?.traced())
+            }
         }
     }
 }
 
-/// A schedule of any number of steps: none is allowed here, to see what learning from the start gives.
-fn with_steps(make: fn(f64, usize) -> pc_core::Result<Schedule>, rate: f64, steps: usize) -> Result<Schedule, CommandError> {
+/// A schedule of any number of steps: none is allowed here, to see what learning from the start
+/// gives.
+fn with_steps(
+    make: fn(f64, usize) -> pc_core::Result<Schedule>,
+    rate: f64,
+    steps: usize,
+) -> Result<Schedule, CommandError> {
     let schedule = make(rate, steps.max(1))?;
     Ok(if steps == 0 { schedule.unrelaxed() } else { schedule })
 }

@@ -1,4 +1,5 @@
-//! One run: every contender and the product once a round, so that what slows the machine down slows all of them.
+//! One run: every contender and the product once a round, so that what slows the machine down slows
+//! all of them.
 
 use pc_core::host::Element;
 
@@ -7,7 +8,9 @@ use super::{
     contender::{Contender, Gemm, Role, Seconds},
     statistics::Median,
 };
-use crate::{backends::Backend, commands::train::ScheduleKind, error::CommandError, models::ModelKind};
+use crate::{
+    backends::Backend, commands::train::ScheduleKind, error::CommandError, models::ModelKind,
+};
 
 /// Rounds before the first that counts.
 const WARM_UP: usize = 3;
@@ -48,11 +51,13 @@ pub(super) fn measure<F: Element>(
     let mut net = backend.timed::<F>(kind, batch, rules)?;
     let mut product = Gemm::<F>::new();
     let mut gemm = Vec::with_capacity(rounds);
-    let mut timed: Vec<(Contender, Vec<Seconds>)> = net.contenders().into_iter().map(|c| (c, Vec::with_capacity(rounds))).collect();
+    let mut timed: Vec<(Contender, Vec<Seconds>)> =
+        net.contenders().into_iter().map(|c| (c, Vec::with_capacity(rounds))).collect();
     let turns = timed.len() + 1;
     for round in 0..rounds + WARM_UP {
         let counts = round >= WARM_UP;
-        // Each round begins with another one, so that what comes at regular times falls on all alike.
+        // Each round begins with another one, so that what comes at regular times falls on all
+        // alike.
         for turn in (0..turns).map(|turn| (turn + round) % turns) {
             let Some(index) = turn.checked_sub(1) else {
                 let seconds = product.time()?;
@@ -73,7 +78,10 @@ pub(super) fn measure<F: Element>(
 impl Measured {
     /// The contenders that are shown.
     pub fn shown(&self) -> impl Iterator<Item = &Contender> {
-        self.timed.iter().map(|(contender, _)| contender).filter(|contender| contender.role == Role::Shown)
+        self.timed
+            .iter()
+            .map(|(contender, _)| contender)
+            .filter(|contender| contender.role == Role::Shown)
     }
 
     fn find(&self, name: &str, role: Role) -> Option<&(Contender, Vec<Seconds>)> {
@@ -94,7 +102,8 @@ impl Measured {
         Median::of(self.gemm.iter().map(|seconds| Gemm::<f32>::FLOP / seconds))
     }
 
-    /// Whether the product took so unequally long that the machine must have been busy with something else.
+    /// Whether the product took so unequally long that the machine must have been busy with
+    /// something else.
     pub fn disturbed(&self) -> bool {
         let mut sorted = self.gemm.clone();
         sorted.sort_by(f64::total_cmp);
@@ -127,41 +136,62 @@ impl Measured {
     /// That over the product's, round by round.
     pub fn share(&self, name: &str) -> Option<Median> {
         let (flop, times) = (self.flop(name)?, self.times(name)?);
-        Some(Median::of(times.iter().zip(&self.gemm).map(|(own, gemm)| (flop / own.total) / (Gemm::<f32>::FLOP / gemm))))
+        Some(Median::of(
+            times
+                .iter()
+                .zip(&self.gemm)
+                .map(|(own, gemm)| (flop / own.total) / (Gemm::<f32>::FLOP / gemm)),
+        ))
     }
 
-    /// One relaxation step of a contender that has a twin of no steps, `(t at T - t at 0) / T`: in seconds, and over a backprop step, round by round.
+    /// One relaxation step of a contender that has a twin of no steps, `(t at T - t at 0) / T`: in
+    /// seconds, and over a backprop step, round by round.
     pub fn relaxation_step(&self, name: &str) -> Option<(Median, Median)> {
-        let (long, none, backprop) = (self.times(name)?, self.times(&format!("{name} T=0"))?, self.times("backprop")?);
+        let (long, none, backprop) =
+            (self.times(name)?, self.times(&format!("{name} T=0"))?, self.times("backprop")?);
         let steps = self.find(name, Role::Shown)?.0.steps as f64;
-        let each: Vec<f64> = long.iter().zip(none).map(|(long, none)| (long.total - none.total) / steps).collect();
-        let ratio = Median::of(each.iter().zip(backprop).map(|(each, backprop)| each / backprop.total));
+        let each: Vec<f64> =
+            long.iter().zip(none).map(|(long, none)| (long.total - none.total) / steps).collect();
+        let ratio =
+            Median::of(each.iter().zip(backprop).map(|(each, backprop)| each / backprop.total));
         Some((Median::of(each), ratio))
     }
 
     /// That of every contender that has one, by name.
     pub fn relaxation_steps(&self) -> impl Iterator<Item = (&'static str, (Median, Median))> + '_ {
-        self.shown().filter_map(|contender| Some((contender.name, self.relaxation_step(contender.name)?)))
+        self.shown()
+            .filter_map(|contender| Some((contender.name, self.relaxation_step(contender.name)?)))
     }
 
-    /// Where its time goes. Learning is what a watched twin does after it last evaluated the net; or relaxing is twice what a twin of half
-    /// the steps saves. The other is what is left.
+    /// Where its time goes. Learning is what a watched twin does after it last evaluated the net;
+    /// or relaxing is twice what a twin of half the steps saves. The other is what is left.
     pub fn parts(&self, name: &str) -> Option<Parts> {
         let times = self.times(name)?;
         let median = |figures: &mut dyn Iterator<Item = f64>| Median::of(figures).median;
-        let split: Vec<(f64, f64)> = times.iter().filter_map(|own| own.forward.map(|forward| (forward, own.total - forward))).collect();
+        let split: Vec<(f64, f64)> = times
+            .iter()
+            .filter_map(|own| own.forward.map(|forward| (forward, own.total - forward)))
+            .collect();
         if split.is_empty() {
             return None;
         }
         let forward = median(&mut split.iter().map(|own| own.0));
         let rest = median(&mut split.iter().map(|own| own.1));
         if let Some((_, twin)) = self.find(name, Role::Watched) {
-            let learn = median(&mut twin.iter().map(|seconds| seconds.total - seconds.relaxed.unwrap_or(f64::NAN)));
+            let learn = median(
+                &mut twin.iter().map(|seconds| seconds.total - seconds.relaxed.unwrap_or(f64::NAN)),
+            );
             return Some(Parts { forward, relax: Some(rest - learn), learn: Some(learn) });
         }
         if let Some((_, twin)) = self.find(name, Role::Half) {
-            let relax = median(&mut times.iter().zip(twin).map(|(whole, half)| 2.0 * (whole.total - half.total)));
-            return Some(Parts { forward, relax: Some(relax), learn: Some((rest - relax).max(0.0)) });
+            let relax = median(
+                &mut times.iter().zip(twin).map(|(whole, half)| 2.0 * (whole.total - half.total)),
+            );
+            return Some(Parts {
+                forward,
+                relax: Some(relax),
+                learn: Some((rest - relax).max(0.0)),
+            });
         }
         // Weights that learn while states move.
         let mixed = matches!(name, "zil" | "ipc");

@@ -26,15 +26,22 @@ use crate::{
 };
 
 pub(crate) const TEACH: &str = "\
-Times one step of each schedule, that is the gradients of one batch without an optimiser, beside a backprop step on the same net.
+Times one step of each schedule, that is the gradients of one batch without an optimiser, beside a \
+backprop step on the same net.
 
-All are run in turn, round after round (A B C A B C ...), with one 512 x 512 x 512 matrix product among them that shows what the machine \
-can do on as many threads. Shown are medians, with ratios found round by round and the 95% interval of their median. Data are random.
+All are run in turn, round after round (A B C A B C ...), with one 512 x 512 x 512 matrix product \
+among them that shows what the machine \
+can do on as many threads. Shown are medians, with ratios found round by round and the 95% \
+interval of their median. Data are random.
 
-Counted is the arithmetic of products and convolutions only. Backprop: the pass forward, weight gradients of all layers, input gradients of all \
-but the first. Standard PC: the pass forward, a pullback and a new prediction a step of all layers but the first, whose input is held, and weight \
-gradients. GFLOP/s are that arithmetic over the whole step's time. Schedules that relax take 20 steps at rate 0.1. forward is setting up and the pass \
-forward; learn, the weight gradients at the end, is timed in a twin whose loss notes when the net is evaluated; relax is the rest. Where weights learn \
+Counted is the arithmetic of products and convolutions only. Backprop: the pass forward, weight \
+gradients of all layers, input gradients of all \
+but the first. Standard PC: the pass forward, a pullback and a new prediction a step of all layers \
+but the first, whose input is held, and weight \
+gradients. GFLOP/s are that arithmetic over the whole step's time. Schedules that relax take 20 \
+steps at rate 0.1. forward is setting up and the pass \
+forward; learn, the weight gradients at the end, is timed in a twin whose loss notes when the net \
+is evaluated; relax is the rest. Where weights learn \
 while states move the two are one figure, and backprop's learn is its pass backward.";
 
 const EXAMPLES: &str = "\
@@ -54,7 +61,8 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct SpeedArgs {
     /// What computes: a backend of this build, or all
-    #[arg(long, value_name = "NAME", default_value = "all", value_parser = OrAll::<Backend>::from_str)]
+    #[arg(long, value_name = "NAME", default_value = "all",
+    value_parser = OrAll::<Backend>::from_str)]
     pub backend: OrAll<Backend>,
     /// mlp, cnn, rnn, lstm, residual, attention, or all [default: mlp and cnn]
     #[arg(long, value_name = "NAME")]
@@ -95,7 +103,9 @@ pub fn run(args: &SpeedArgs, json: bool) -> Result<(), CommandError> {
 fn time(args: &SpeedArgs, output: Output) -> Result<(), CommandError> {
     let threads = rayon::current_num_threads();
     let precision = args.precision.name();
-    let kinds = args.model.map_or_else(|| vec![ModelKind::Mlp, ModelKind::Cnn], |model| model.among(&ModelKind::ALL));
+    let kinds = args
+        .model
+        .map_or_else(|| vec![ModelKind::Mlp, ModelKind::Cnn], |model| model.among(&ModelKind::ALL));
     let named = matches!(args.model, Some(OrAll::One(_)));
     let fair = threads == 1 && args.precision == Precision::F32 && args.batch == 64;
     let (mut all, mut targets) = (Vec::new(), Vec::new());
@@ -108,7 +118,8 @@ fn time(args: &SpeedArgs, output: Output) -> Result<(), CommandError> {
         };
         backend.among("--precision", OrAll::One(args.precision), Precision::ALL, has.precisions)?;
         output.text(&format!(
-            "on {backend} in {precision}, threads {threads}, batch {}, {} rounds in turn; gradients only, no optimiser\n",
+            "on {backend} in {precision}, threads {threads}, batch {}, {} rounds in turn; \
+             gradients only, no optimiser\n",
             args.batch, args.repeats
         ))?;
         let mut own = Vec::new();
@@ -118,8 +129,12 @@ fn time(args: &SpeedArgs, output: Output) -> Result<(), CommandError> {
             }
             backend.among("--model", OrAll::One(*kind), &ModelKind::ALL, has.models)?;
             let measured = match args.precision {
-                Precision::F32 => measure::measure::<f32>(backend, *kind, args.batch, &rules, args.repeats)?,
-                Precision::F64 => measure::measure::<f64>(backend, *kind, args.batch, &rules, args.repeats)?,
+                Precision::F32 => {
+                    measure::measure::<f32>(backend, *kind, args.batch, &rules, args.repeats)?
+                }
+                Precision::F64 => {
+                    measure::measure::<f64>(backend, *kind, args.batch, &rules, args.repeats)?
+                }
             };
             show(&measured, output)?;
             events(&measured, backend, output)?;
@@ -133,15 +148,21 @@ fn time(args: &SpeedArgs, output: Output) -> Result<(), CommandError> {
     show_targets(&targets, fair, output)?;
     for target in &targets {
         let Target { what, bound, at_least, found } = target;
-        output.event("target", json!({ "what": what, "bound": bound, "at_least": at_least, "found": found, "met": target.met() }))?;
+        output.event(
+            "target",
+            json!({ "what": what, "bound": bound, "at_least": at_least,
+        "found": found, "met": target.met() }),
+        )?;
     }
     output.event(
         "summary",
         json!({
-            "command": "speed", "threads": threads, "precision": precision, "batch": args.batch, "repeats": args.repeats,
+            "command": "speed", "threads": threads, "precision": precision, "batch": args.batch,
+            "repeats": args.repeats,
             "models": kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>(),
             "gemm_gflops": all.first().map(|measured| measured.gemm_rate().median / 1e9),
-            "targets": targets.len(), "targets_met": targets.iter().filter(|target| target.met()).count(),
+            "targets": targets.len(),
+            "targets_met": targets.iter().filter(|target| target.met()).count(),
         }),
     )
 }
@@ -158,7 +179,11 @@ fn show(measured: &Measured, output: Output) -> Result<(), CommandError> {
                 name.to_owned(),
                 or_dash(measured.seconds(name).map(|seconds| milliseconds(seconds.median))),
                 or_dash(measured.ratio(name).map(|ratio| format!("{:.2}", ratio.median))),
-                or_dash(measured.ratio(name).map(|ratio| format!("{:.2} to {:.2}", ratio.low, ratio.high))),
+                or_dash(
+                    measured
+                        .ratio(name)
+                        .map(|ratio| format!("{:.2} to {:.2}", ratio.low, ratio.high)),
+                ),
                 or_dash(parts.map(|parts| milliseconds(parts.forward))),
                 or_dash(parts.and_then(|parts| parts.relax).map(milliseconds)),
                 or_dash(parts.and_then(|parts| parts.learn).map(milliseconds)),
@@ -167,7 +192,17 @@ fn show(measured: &Measured, output: Output) -> Result<(), CommandError> {
             ]
         })
         .collect();
-    let header = ["schedule", "ms", "x backprop", "95% interval", "forward", "relax", "learn", "GFLOP/s", "of product"];
+    let header = [
+        "schedule",
+        "ms",
+        "x backprop",
+        "95% interval",
+        "forward",
+        "relax",
+        "learn",
+        "GFLOP/s",
+        "of product",
+    ];
     let gemm = (measured.gemm_seconds(), measured.gemm_rate());
     output.text(&format!(
         "{}\nproduct {GEMM_SIDE} x {GEMM_SIDE} x {GEMM_SIDE}: {} ms, {:.1} GFLOP/s",
@@ -178,7 +213,8 @@ fn show(measured: &Measured, output: Output) -> Result<(), CommandError> {
     output.text(&table(&header, 1, &rows))?;
     for (name, (seconds, ratio)) in measured.relaxation_steps() {
         output.text(&format!(
-            "one relaxation step of {name}, (t at T = {STEPS} - t at T = 0) / {STEPS}: {:.3} ms, {:.2} backprop steps ({:.2} to {:.2})",
+            "one relaxation step of {name}, (t at T = {STEPS} - t at T = 0) / {STEPS}: {:.3} ms, \
+             {:.2} backprop steps ({:.2} to {:.2})",
             1e3 * seconds.median,
             ratio.median,
             ratio.low,
@@ -186,7 +222,10 @@ fn show(measured: &Measured, output: Output) -> Result<(), CommandError> {
         ))?;
     }
     if measured.disturbed() {
-        output.text("(the product's time varied: the machine was busy with something else, and these figures are too slow)")?;
+        output.text(
+            "(the product's time varied: the machine was busy with something else, and \
+            these figures are too slow)",
+        )?;
     }
     output.text("")
 }
@@ -203,23 +242,29 @@ fn events(measured: &Measured, backend: Backend, output: Output) -> Result<(), C
         output.event(
             "step",
             json!({
-                "backend": backend.name(), "model": model, "schedule": contender.rule.name(), "name": name, "steps": contender.steps,
+                "backend": backend.name(), "model": model, "schedule": contender.rule.name(),
+                "name": name, "steps": contender.steps,
                 "seconds": measured.seconds(name), "over_backprop": measured.ratio(name),
-                "forward_seconds": parts.map(|parts| parts.forward), "relax_seconds": parts.and_then(|parts| parts.relax),
+                "forward_seconds": parts.map(|parts| parts.forward),
+                "relax_seconds": parts.and_then(|parts| parts.relax),
                 "learn_seconds": parts.and_then(|parts| parts.learn),
-                "gflops": measured.rate(name).map(|rate| rate.scaled(1e-9)), "share_of_gemm": measured.share(name),
+                "gflops": measured.rate(name).map(|rate| rate.scaled(1e-9)),
+                "share_of_gemm": measured.share(name),
             }),
         )?;
     }
     let steps: serde_json::Map<String, serde_json::Value> = measured
         .relaxation_steps()
-        .map(|(name, (seconds, over_backprop))| (name.to_owned(), json!({ "seconds": seconds, "over_backprop": over_backprop })))
+        .map(|(name, (seconds, over_backprop))| {
+            (name.to_owned(), json!({ "seconds": seconds, "over_backprop": over_backprop }))
+        })
         .collect();
     output.event(
         "net",
         json!({
             "backend": backend.name(), "model": model, "description": measured.description,
-            "gemm_seconds": measured.gemm_seconds(), "gemm_gflops": measured.gemm_rate().scaled(1e-9),
+            "gemm_seconds": measured.gemm_seconds(),
+            "gemm_gflops": measured.gemm_rate().scaled(1e-9),
             "disturbed": measured.disturbed(), "relaxation_steps": steps,
         }),
     )
@@ -232,10 +277,18 @@ fn show_targets(targets: &[Target], fair: bool, output: Output) -> Result<(), Co
     let rows: Vec<Vec<String>> = targets
         .iter()
         .map(|target| {
-            let bound = format!("{} {}", if target.at_least { "at least" } else { "at most" }, target.bound);
+            let bound = format!(
+                "{} {}",
+                if target.at_least { "at least" } else { "at most" },
+                target.bound
+            );
             let met = if target.met() { "met" } else { "not met" };
             vec![target.what.to_owned(), met.to_owned(), format!("{:.2}", target.found), bound]
         })
         .collect();
-    if rows.is_empty() { Ok(()) } else { output.text(&table(&["target", "", "found", "wanted"], 2, &rows)) }
+    if rows.is_empty() {
+        Ok(())
+    } else {
+        output.text(&table(&["target", "", "found", "wanted"], 2, &rows))
+    }
 }

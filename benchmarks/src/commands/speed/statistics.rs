@@ -14,8 +14,9 @@ pub struct Median {
 }
 
 impl Median {
-    /// Of some figures. The interval lies between two of them, in order of size, which the true median is between with a
-    /// probability of at least 95% whatever the distribution; of fewer than nine figures it is all of them.
+    /// Of some figures. The interval lies between two of them, in order of size, which the true
+    /// median is between with a probability of at least 95% whatever the distribution; of fewer
+    /// than nine figures it is all of them.
     pub fn of(figures: impl IntoIterator<Item = f64>) -> Self {
         let mut sorted: Vec<f64> = figures.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
@@ -37,7 +38,8 @@ impl Median {
     }
 }
 
-/// How many figures may be left out at each end: the most `k` with `P[Binomial(count, 1/2) <= k] <= 2.5%`; none where there is no such `k`.
+/// How many figures may be left out at each end: the most `k` with `P[Binomial(count, 1/2) <= k] <=
+/// 2.5%`; none where there is no such `k`.
 fn outside(count: usize) -> usize {
     if count > 1000 {
         // Here 2^-count is nearly no number any more, and the binomial nearly normal.
@@ -64,7 +66,10 @@ mod tests {
         let thirty = Median::of((1..=30).rev().map(f64::from));
         assert_eq!(thirty, Median { median: 15.5, low: 10.0, high: 21.0 });
         // All six hold it with 1 - 2/64, five no longer with 95%.
-        assert_eq!([5, 6, 8, 9, 10, 30, 100, 1000, 1001].map(outside), [0, 0, 0, 1, 1, 9, 39, 468, 468]);
+        assert_eq!(
+            [5, 6, 8, 9, 10, 30, 100, 1000, 1001].map(outside),
+            [0, 0, 0, 1, 1, 9, 39, 468, 468]
+        );
         assert_eq!(Median::of([3.0, 1.0]), Median { median: 2.0, low: 1.0, high: 3.0 });
         assert!(Median::of([]).median.is_nan());
         assert_eq!(thirty.scaled(2.0).high, 42.0);

@@ -7,13 +7,15 @@ use crate::{backends::Backend, data, models::ModelKind};
 
 /// Trains a model by predictive coding, beside backprop from the same weights on the same batches.
 ///
-/// Without arguments it is the main job: a small convolutional net on handwritten digits that come with the program, by backprop, by fixed
-/// prediction and by standard PC. It ends with two tables (accuracies, seconds, energies; and how each layer's gradient agrees with backprop's)
-/// and a report with the curves.
+/// Without arguments it is the main job: a small convolutional net on handwritten digits that come
+/// with the program, by backprop, by fixed prediction and by standard PC. It ends with two tables
+/// (accuracies, seconds, energies; and how each layer's gradient agrees with backprop's) and a
+/// report with the curves.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(after_long_help = TEACHES)]
 pub struct TrainArgs {
-    /// What computes; `host` is this program's own CPU backend, others are Cargo features [default: host]
+    /// What computes; `host` is this program's own CPU backend, others are Cargo features [default:
+    /// host]
     #[arg(long, value_parser = Backend::from_str, value_name = "NAME")]
     pub backend: Option<Backend>,
 
@@ -21,21 +23,26 @@ pub struct TrainArgs {
     #[arg(long, value_enum, value_name = "NAME")]
     pub model: Option<ModelKind>,
 
-    /// What to learn: digits (built in), mnist, fashion-mnist, cifar10, cifar100, names or shakespeare [default: digits]
+    /// What to learn: digits (built in), mnist, fashion-mnist, cifar10, cifar100, names or
+    /// shakespeare [default: digits]
     #[arg(long, value_name = "NAME")]
     pub data: Option<data::Kind>,
 
-    /// The folder with the data files; all but the digits need it (`scripts/fetch-data.sh` fills one)
+    /// The folder with the data files; all but the digits need it (`scripts/fetch-data.sh` fills
+    /// one)
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 
-    /// The rules to train by, separated by commas or given again and again [default: backprop,fixed-prediction,standard, in so far as the backend has them]
+    /// The rules to train by, separated by commas or given again and again [default:
+    /// backprop,fixed-prediction,standard, in so far as the backend has them]
     ///
-    /// The same model is trained once by each, from the same weights on the same batches. See below for what each one is.
+    /// The same model is trained once by each, from the same weights on the same batches. See below
+    /// for what each one is.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "NAMES")]
     pub schedule: Vec<ScheduleKind>,
 
-    /// Gamma, the states' step [default: 0.1, with attention 0.02; for epc 0.02 with mlp and cnn, else 0.002]
+    /// Gamma, the states' step [default: 0.1, with attention 0.02; for epc 0.02 with mlp and cnn,
+    /// else 0.002]
     #[arg(long, value_name = "G", allow_negative_numbers = true)]
     pub rate: Option<f64>,
 
@@ -43,11 +50,13 @@ pub struct TrainArgs {
     #[arg(long, value_name = "T")]
     pub steps: Option<usize>,
 
-    /// Passes over the training data, in all (a resumed run does those that are left) [default: 12 for digits, 6 for names, else 3]
+    /// Passes over the training data, in all (a resumed run does those that are left) [default: 12
+    /// for digits, 6 for names, else 3]
     #[arg(long, value_name = "N")]
     pub epochs: Option<usize>,
 
-    /// Chooses the weights, the order of the samples and, where the set has no test set, what is held out [default: 0]
+    /// Chooses the weights, the order of the samples and, where the set has no test set, what is
+    /// held out [default: 0]
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
 
@@ -55,7 +64,8 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N")]
     pub batch: Option<usize>,
 
-    /// The weights' rate [default: 0.002 for digits and 0.001 else with adam and adamw, 0.02 with sgd; for ipc that over T]
+    /// The weights' rate [default: 0.002 for digits and 0.001 else with adam and adamw, 0.02 with
+    /// sgd; for ipc that over T]
     #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
     pub learning_rate: Option<f64>,
 
@@ -75,7 +85,8 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N")]
     pub samples: Option<usize>,
 
-    /// Threads to compute with; the same bits come only from the same number [default: one for each core]
+    /// Threads to compute with; the same bits come only from the same number [default: one for each
+    /// core]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
 
@@ -91,16 +102,18 @@ pub struct TrainArgs {
     #[arg(long)]
     pub no_report: bool,
 
-    /// Save a checkpoint here after each epoch, and on Ctrl-C: weights, the optimiser's state and the place in the data (safetensors)
+    /// Save a checkpoint here after each epoch, and on Ctrl-C: weights, the optimiser's state and
+    /// the place in the data (safetensors)
     ///
-    /// Where several runs train, each has its own file with the schedule in its name: NAME.standard.safetensors for NAME.safetensors.
+    /// Where several runs train, each has its own file with the schedule in its name:
+    /// NAME.standard.safetensors for NAME.safetensors.
     #[arg(long, value_name = "FILE")]
     pub save: Option<PathBuf>,
 
     /// Go on from a checkpoint, to the same bits as if it had not been interrupted
     ///
-    /// The file says with which model, data, schedule, seed and so on; what is given beside it must agree. Give --epochs for how far to go, and
-    /// --save to save again.
+    /// The file says with which model, data, schedule, seed and so on; what is given beside it must
+    /// agree. Give --epochs for how far to go, and --save to save again.
     #[arg(long, value_name = "FILE")]
     pub resume: Option<PathBuf>,
 }

@@ -83,7 +83,14 @@ pub enum Precision {
 named!(
     ScheduleKind,
     "schedule",
-    [Backprop = "backprop", FixedPrediction = "fixed-prediction", Zil = "zil", Standard = "standard", Ipc = "ipc", Epc = "epc",]
+    [
+        Backprop = "backprop",
+        FixedPrediction = "fixed-prediction",
+        Zil = "zil",
+        Standard = "standard",
+        Ipc = "ipc",
+        Epc = "epc",
+    ]
 );
 named!(OptimiserKind, "optimiser", [Adam = "adam", AdamW = "adamw", Sgd = "sgd"]);
 named!(Precision, "precision", [F32 = "f32", F64 = "f64"]);
@@ -101,8 +108,8 @@ impl ScheduleKind {
         !matches!(self, Self::Backprop | Self::Zil)
     }
 
-    /// The rate where none is given. Attention's layer norms and the skips and shared weights of other nets make their Jacobians larger, which
-    /// asks for smaller steps.
+    /// The rate where none is given. Attention's layer norms and the skips and shared weights of
+    /// other nets make their Jacobians larger, which asks for smaller steps.
     pub const fn default_rate(self, model: ModelKind) -> f64 {
         match (self, model) {
             (Self::Backprop | Self::Zil, _) => 1.0,

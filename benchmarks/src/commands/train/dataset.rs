@@ -6,7 +6,8 @@ use crate::data::{self, Batches, Data, Images, Sequences, Split, Text, TextBatch
 use crate::error::CommandError;
 use crate::models::{Features, InputShape, ModelKind};
 
-/// The generator's stream that chooses samples to keep, and to measure on; epochs use the streams from 0 up.
+/// The generator's stream that chooses samples to keep, and to measure on; epochs use the streams
+/// from 0 up.
 const CHOICE: u64 = 1 << 62;
 
 /// Names are cut to this length.
@@ -15,7 +16,8 @@ const LONGEST_NAME: usize = 16;
 /// The characters of a window of text.
 const WINDOW: usize = 32;
 
-/// The training samples, and the test windows of a text, on which figures are taken after each epoch.
+/// The training samples, and the test windows of a text, on which figures are taken after each
+/// epoch.
 pub(super) const PROBE: usize = 2000;
 
 /// One batch, with its own memory.
@@ -47,9 +49,11 @@ impl Batch {
 /// Training and test data in the form that one sort of model takes.
 ///
 /// - Images are as their loader gives them.
-/// - Names are sequences of 16 symbols: longer ones are cut after their 16th letter; shorter ones have the **padding symbol**, one more than the
-///   alphabet has letters, *before* them, so that the last step is the last letter.
-/// - A text is windows of 32 characters. Models that go step by step predict the next character after each; the others that after the window.
+/// - Names are sequences of 16 symbols: longer ones are cut after their 16th letter; shorter ones
+///   have the **padding symbol**, one more than the alphabet has letters, *before* them, so that
+///   the last step is the last letter.
+/// - A text is windows of 32 characters. Models that go step by step predict the next character
+///   after each; the others that after the window.
 #[derive(Clone, Debug)]
 pub struct Dataset {
     source: Source,
@@ -82,7 +86,13 @@ impl Dataset {
     ///
     /// # Errors
     /// Data that cannot be read; an empty set; fewer than `samples` samples.
-    pub fn load(kind: data::Kind, dir: Option<&Path>, seed: u64, model: ModelKind, samples: Option<usize>) -> Result<Self, CommandError> {
+    pub fn load(
+        kind: data::Kind,
+        dir: Option<&Path>,
+        seed: u64,
+        model: ModelKind,
+        samples: Option<usize>,
+    ) -> Result<Self, CommandError> {
         Self::new(&kind.to_string(), data::load(kind, dir, seed)?, seed, model, samples)
     }
 
@@ -90,10 +100,18 @@ impl Dataset {
     ///
     /// # Errors
     /// An empty set; fewer than `samples` samples.
-    pub fn new(name: &str, data: Data, seed: u64, model: ModelKind, samples: Option<usize>) -> Result<Self, CommandError> {
+    pub fn new(
+        name: &str,
+        data: Data,
+        seed: u64,
+        model: ModelKind,
+        samples: Option<usize>,
+    ) -> Result<Self, CommandError> {
         let choose = |len: usize| -> Result<Option<Vec<usize>>, CommandError> {
             match samples {
-                Some(count) if count > len => Err(CommandError::input(format!("--samples {count} is more than the {len} that {name} has"))),
+                Some(count) if count > len => Err(CommandError::input(format!(
+                    "--samples {count} is more than the {len} that {name} has"
+                ))),
                 Some(count) => Ok(Some(choice(len, count, seed)?)),
                 None => Ok(None),
             }
@@ -115,25 +133,40 @@ impl Dataset {
                 let length = longest.min(LONGEST_NAME);
                 let (padding, classes) = (split.train.alphabet.len(), split.train.classes);
                 let shape = InputShape::Sequence { length, vocabulary: padding + 1 };
-                let padded = |part: &Sequences| Symbols { symbols: pad(part, length, padding), labels: part.labels.clone() };
-                let source = Source::Sequences(Split { train: padded(&split.train), test: padded(&split.test) });
+                let padded = |part: &Sequences| Symbols {
+                    symbols: pad(part, length, padding),
+                    labels: part.labels.clone(),
+                };
+                let source = Source::Sequences(Split {
+                    train: padded(&split.train),
+                    test: padded(&split.test),
+                });
                 Self { source, shape, classes, per_step: false, description: String::new() }
             }
             Data::Text(text) => {
                 let classes = text.train.alphabet.len();
                 let all = text.train.len().saturating_sub(1) / WINDOW;
                 if samples.is_some_and(|count| count > all) || text.test.len() <= WINDOW {
-                    return Err(CommandError::input(format!("{name} is too short: its training text has {all} windows of {WINDOW}")));
+                    return Err(CommandError::input(format!(
+                        "{name} is too short: its training text has {all} windows of {WINDOW}"
+                    )));
                 }
                 let source = Source::Text { text, windows: samples.unwrap_or(all) };
                 let shape = InputShape::Sequence { length: WINDOW, vocabulary: classes };
-                Self { source, shape, classes, per_step: model.goes_by_step(), description: String::new() }
+                Self {
+                    source,
+                    shape,
+                    classes,
+                    per_step: model.goes_by_step(),
+                    description: String::new(),
+                }
             }
         };
         let (train, test) = (dataset.train_len(), dataset.test_len());
         if train == 0 || test == 0 {
             return Err(CommandError::input(format!(
-                "{name} has {train} samples to train on and {test} to test on: there must be some of both"
+                "{name} has {train} samples to train on and {test} to test on: there must be some \
+                 of both"
             )));
         }
         let unit = if matches!(dataset.source, Source::Text { .. }) { " windows" } else { "" };
@@ -195,28 +228,40 @@ impl Dataset {
     ///
     /// # Errors
     /// A batch size of zero.
-    pub fn test(&self, batch: usize) -> Result<Box<dyn Iterator<Item = Result<Batch, CommandError>> + '_>, CommandError> {
+    pub fn test(
+        &self,
+        batch: usize,
+    ) -> Result<Box<dyn Iterator<Item = Result<Batch, CommandError>> + '_>, CommandError> {
         Ok(match &self.source {
-            Source::Images(split) => Box::new(Batches::in_order(split.test.len(), batch)?.map(|chosen| pictures(&split.test, &chosen))),
+            Source::Images(split) => Box::new(
+                Batches::in_order(split.test.len(), batch)?
+                    .map(|chosen| pictures(&split.test, &chosen)),
+            ),
             Source::Sequences(split) => {
                 let order = Batches::in_order(split.test.labels.len(), batch)?;
                 Box::new(order.map(|chosen| Ok(self.sequences(&split.test, &chosen))))
             }
             Source::Text { text, .. } => {
                 let whole = text.test.sweep(batch, WINDOW)?;
-                Box::new(whole.take(self.test_len().div_ceil(batch)).map(|item| Ok(self.windows(item))))
+                Box::new(
+                    whole.take(self.test_len().div_ceil(batch)).map(|item| Ok(self.windows(item))),
+                )
             }
         })
     }
 
-    /// A fixed choice of at most `count` training samples, in batches: the same for every epoch and every run of this seed.
+    /// A fixed choice of at most `count` training samples, in batches: the same for every epoch and
+    /// every run of this seed.
     ///
     /// # Errors
     /// A batch size of zero.
     pub fn probe(&self, count: usize, batch: usize, seed: u64) -> Result<Vec<Batch>, CommandError> {
         if let Source::Text { text, .. } = &self.source {
             let windows = text.train.windows(batch, WINDOW, seeded(seed, CHOICE))?;
-            return Ok(windows.take(count.min(self.train_len()).div_ceil(batch)).map(|item| self.windows(item)).collect());
+            return Ok(windows
+                .take(count.min(self.train_len()).div_ceil(batch))
+                .map(|item| self.windows(item))
+                .collect());
         }
         let chosen = choice(self.train_len(), count, seed)?;
         let parts = chosen.chunks(batch.max(1));
@@ -224,7 +269,10 @@ impl Dataset {
             .map(|chosen| match &self.source {
                 Source::Images(split) => pictures(&split.train, chosen),
                 Source::Sequences(split) => Ok(self.sequences(&split.train, chosen)),
-                Source::Text { text, .. } => Err(CommandError::input(format!("{} characters are no list of samples", text.train.len()))),
+                Source::Text { text, .. } => Err(CommandError::input(format!(
+                    "{} characters are no list of samples",
+                    text.train.len()
+                ))),
             })
             .collect()
     }

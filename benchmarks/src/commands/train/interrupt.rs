@@ -7,7 +7,8 @@ use std::sync::{
 
 static ASKED: AtomicBool = AtomicBool::new(false);
 
-/// From here on Ctrl-C (and a request to terminate) asks for an end after the current batch; a second one ends the program at once.
+/// From here on Ctrl-C (and a request to terminate) asks for an end after the current batch; a
+/// second one ends the program at once.
 pub(super) fn listen() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -72,7 +72,10 @@ pub enum Step {
 
 impl<F: Element> std::fmt::Debug for Learner<F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Learner").field("settings", &self.settings).field("progress", &self.progress).finish_non_exhaustive()
+        f.debug_struct("Learner")
+            .field("settings", &self.settings)
+            .field("progress", &self.progress)
+            .finish_non_exhaustive()
     }
 }
 
@@ -82,9 +85,15 @@ impl<F: Element> Learner<F> {
     /// # Errors
     /// A model that does not fit the data; settings that make no sense.
     pub fn new(settings: &RunSettings, data: &Dataset) -> Result<Self, CommandError> {
-        let task = Task { settings, shape: data.shape, classes: data.classes, per_step: data.per_step };
+        let task =
+            Task { settings, shape: data.shape, classes: data.classes, per_step: data.per_step };
         let trainee = settings.backend.trainee(&task)?;
-        Ok(Self { settings: settings.clone(), trainee, progress: Progress::default(), classes: data.classes })
+        Ok(Self {
+            settings: settings.clone(),
+            trainee,
+            progress: Progress::default(),
+            classes: data.classes,
+        })
     }
 
     /// What learns.
@@ -102,7 +111,8 @@ impl<F: Element> Learner<F> {
         &self.settings
     }
 
-    /// Learns from one batch, and returns the energy at the end of its relaxation, summed over the batch; not finite where it diverged.
+    /// Learns from one batch, and returns the energy at the end of its relaxation, summed over the
+    /// batch; not finite where it diverged.
     ///
     /// # Errors
     /// A batch that does not fit the model.
@@ -110,11 +120,16 @@ impl<F: Element> Learner<F> {
         self.trainee.learn(batch)
     }
 
-    /// Goes to the end of the current epoch. `watch` is called after each batch with the number done, and says whether to go on.
+    /// Goes to the end of the current epoch. `watch` is called after each batch with the number
+    /// done, and says whether to go on.
     ///
     /// # Errors
     /// Data that does not fit the model.
-    pub fn epoch(&mut self, data: &Dataset, watch: &mut dyn FnMut(usize) -> bool) -> Result<Step, CommandError> {
+    pub fn epoch(
+        &mut self,
+        data: &Dataset,
+        watch: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Step, CommandError> {
         let number = self.progress.epoch;
         let RunSettings { batch: size, seed, learning_rate, decay, .. } = self.settings;
         // So many multiplications, so that a resumed run comes to the same bits.
@@ -140,9 +155,13 @@ impl<F: Element> Learner<F> {
         // A run may also run away without ever leaving the finite numbers.
         let most = RUN_AWAY * (self.classes.max(2) as f64).ln();
         if !(train.mean_loss() <= most && test.mean_loss().is_finite()) {
-            return Ok(Step::Diverged(
-                self.diverged("its end", &format!("the loss is {:.4}, over {RUN_AWAY} times that of guessing", train.mean_loss())),
-            ));
+            return Ok(Step::Diverged(self.diverged(
+                "its end",
+                &format!(
+                    "the loss is {:.4}, over {RUN_AWAY} times that of guessing",
+                    train.mean_loss()
+                ),
+            )));
         }
         let relaxes = self.settings.schedule != ScheduleKind::Backprop;
         let epoch = Epoch {
@@ -162,11 +181,22 @@ impl<F: Element> Learner<F> {
 
     fn diverged(&self, place: &str, what: &str) -> String {
         let RunSettings { schedule, rate, learning_rate, .. } = &self.settings;
-        let rates = if schedule.takes_rate() { format!("--rate (now {rate}) or --learning-rate") } else { "--learning-rate".to_owned() };
-        format!("{schedule} diverged in epoch {}, at {place}: {what}; lower {rates} (now {learning_rate})", self.progress.epoch + 1)
+        let rates = if schedule.takes_rate() {
+            format!("--rate (now {rate}) or --learning-rate")
+        } else {
+            "--learning-rate".to_owned()
+        };
+        format!(
+            "{schedule} diverged in epoch {}, at {place}: {what}; lower {rates} (now \
+             {learning_rate})",
+            self.progress.epoch + 1
+        )
     }
 
-    fn score(&mut self, batches: impl Iterator<Item = Result<Batch, CommandError>>) -> Result<Score, CommandError> {
+    fn score(
+        &mut self,
+        batches: impl Iterator<Item = Result<Batch, CommandError>>,
+    ) -> Result<Score, CommandError> {
         let mut total = Score::default();
         for batch in batches {
             total += self.trainee.score(&batch?)?;

@@ -8,7 +8,8 @@ use crate::{error::CommandError, report::Layer};
 /// What a schedule does with one batch.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Measured {
-    /// How its gradients agree with backprop's at the same weights, by layer (all parameters of a layer as one).
+    /// How its gradients agree with backprop's at the same weights, by layer (all parameters of a
+    /// layer as one).
     pub layers: Vec<Layer>,
     /// The energy before each step and after the last, a sample.
     pub trace: Vec<f64>,
@@ -17,13 +18,17 @@ pub struct Measured {
 impl Measured {
     /// The lowest cosine.
     pub fn min_cosine(&self) -> Option<f64> {
-        self.layers.iter().map(|layer| layer.cosine).reduce(|a, b| if b < a || b.is_nan() { b } else { a })
+        self.layers
+            .iter()
+            .map(|layer| layer.cosine)
+            .reduce(|a, b| if b < a || b.is_nan() { b } else { a })
     }
 }
 
 impl<F: Element> Learner<F> {
-    /// Compares the schedule's gradients on one batch with backprop's at the same weights, and traces its energy. Weights stay where they are; the
-    /// gradients of a schedule that learns at every step are summed over its steps. Backprop itself has nothing to compare.
+    /// Compares the schedule's gradients on one batch with backprop's at the same weights, and
+    /// traces its energy. Weights stay where they are; the gradients of a schedule that learns at
+    /// every step are summed over its steps. Backprop itself has nothing to compare.
     ///
     /// # Errors
     /// A batch that does not fit the model.
@@ -32,7 +37,8 @@ impl<F: Element> Learner<F> {
             return Ok(Measured::default());
         }
         let ours = self.trainee.gradients(batch, self.settings.schedule()?)?.gradients;
-        let backprop = self.trainee.gradients(batch, ScheduleKind::Backprop.schedule(1.0, 1)?)?.gradients;
+        let backprop =
+            self.trainee.gradients(batch, ScheduleKind::Backprop.schedule(1.0, 1)?)?.gradients;
         let names = self.trainee.parameters()?.into_iter().map(|(name, _)| name);
         let mut layers: Vec<(String, Vec<f64>, Vec<f64>)> = Vec::new();
         for ((name, ours), theirs) in names.zip(ours).zip(backprop) {

@@ -1,7 +1,8 @@
 //! `pc-bench train`: models trained by predictive coding, beside backprop.
 //!
-//! A [`Plan`] is what the command line comes to, a [`Dataset`] the data in the form a model takes, a [`Learner`] one run that can be advanced,
-//! measured, saved and gone on with. [`run`] puts them together.
+//! A [`Plan`] is what the command line comes to, a [`Dataset`] the data in the form a model takes,
+//! a [`Learner`] one run that can be advanced, measured, saved and gone on with. [`run`] puts them
+//! together.
 
 mod args;
 mod choices;
@@ -34,13 +35,16 @@ use crate::{error::CommandError, output::Output, report};
 /// Does what `args` say, and prints tables, or JSON lines whose last is a `summary`.
 ///
 /// # Errors
-/// [`CommandError::Input`] for anything given that makes no sense, before anything is written; [`CommandError::Beyond`] where a run diverged, after
-/// the report; [`CommandError::Interrupted`] after Ctrl-C.
+/// [`CommandError::Input`] for anything given that makes no sense, before anything is written;
+/// [`CommandError::Beyond`] where a run diverged, after the report; [`CommandError::Interrupted`]
+/// after Ctrl-C.
 pub fn run(args: TrainArgs, json: bool) -> Result<(), CommandError> {
     let plan = Plan::new(&args)?;
     let output = Output::new(json);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(plan.threads.unwrap_or(0)).build();
-    let pool = pool.map_err(|error| CommandError::input(format!("cannot start {:?} threads: {error}", plan.threads)))?;
+    let pool = pool.map_err(|error| {
+        CommandError::input(format!("cannot start {:?} threads: {error}", plan.threads))
+    })?;
     interrupt::listen();
     pool.install(|| match plan.runs[0].precision {
         Precision::F32 => compare::<f32>(&plan, output),
@@ -50,16 +54,31 @@ pub fn run(args: TrainArgs, json: bool) -> Result<(), CommandError> {
 
 fn compare<F: Element>(plan: &Plan, output: Output) -> Result<(), CommandError> {
     let first = &plan.runs[0];
-    let data = Dataset::load(first.data, plan.data_dir.as_deref(), first.seed, first.model, first.samples)?;
+    let data = Dataset::load(
+        first.data,
+        plan.data_dir.as_deref(),
+        first.seed,
+        first.model,
+        first.samples,
+    )?;
     // All of them are made, and resumed, before any trains: what does not fit is found out at once.
-    let mut learners = plan.runs.iter().map(|settings| Learner::<F>::new(settings, &data)).collect::<Result<Vec<_>, _>>()?;
+    let mut learners = plan
+        .runs
+        .iter()
+        .map(|settings| Learner::<F>::new(settings, &data))
+        .collect::<Result<Vec<_>, _>>()?;
     if let Some((path, schedule)) = &plan.resume {
-        for learner in learners.iter_mut().filter(|learner| learner.settings().schedule == *schedule) {
+        for learner in
+            learners.iter_mut().filter(|learner| learner.settings().schedule == *schedule)
+        {
             learner.resume(path)?;
             let done = learner.progress().epoch;
             if done >= plan.epochs {
                 let epochs = plan.epochs;
-                let message = format!("{} has done {done} epochs already: give --epochs above that (it is {epochs})", path.display());
+                let message = format!(
+                    "{} has done {done} epochs already: give --epochs above that (it is {epochs})",
+                    path.display()
+                );
                 return Err(CommandError::input(message));
             }
         }
@@ -88,10 +107,21 @@ fn compare<F: Element>(plan: &Plan, output: Output) -> Result<(), CommandError> 
 }
 
 /// One run to its end.
-fn train<F: Element>(plan: &Plan, data: &Dataset, mut learner: Learner<F>, output: Output) -> Result<Ended, CommandError> {
+fn train<F: Element>(
+    plan: &Plan,
+    data: &Dataset,
+    mut learner: Learner<F>,
+    output: Output,
+) -> Result<Ended, CommandError> {
     let settings = learner.settings().clone();
     let save = plan.save_path(settings.schedule);
-    let show = Show::new(output, settings.schedule, plan.epochs, data.batches(settings.batch), learner.progress().epoch);
+    let show = Show::new(
+        output,
+        settings.schedule,
+        plan.epochs,
+        data.batches(settings.batch),
+        learner.progress().epoch,
+    );
     let mut diverged = None;
     let mut saved = None;
     while learner.progress().epoch < plan.epochs {
@@ -113,31 +143,49 @@ fn train<F: Element>(plan: &Plan, data: &Dataset, mut learner: Learner<F>, outpu
                 return Err(stop(&learner, save, output)?);
             }
             Step::Diverged(why) => {
-                output.event("diverged", json!({"schedule": settings.schedule.name(), "epoch": epoch + 1, "message": why}))?;
+                output.event(
+                    "diverged",
+                    json!({"schedule": settings.schedule.name(),
+                "epoch": epoch + 1, "message": why}),
+                )?;
                 diverged = Some(why);
                 break;
             }
         }
     }
     show.end();
-    let measured = match (&diverged, data.probe(settings.batch, settings.batch, settings.seed)?.first()) {
-        (None, Some(batch)) => learner.measure(batch)?,
-        _ => Measured::default(),
-    };
+    let measured =
+        match (&diverged, data.probe(settings.batch, settings.batch, settings.seed)?.first()) {
+            (None, Some(batch)) => learner.measure(batch)?,
+            _ => Measured::default(),
+        };
     Ok(Ended { settings, progress: learner.progress().clone(), measured, diverged, saved })
 }
 
 /// Saves what there is after Ctrl-C, and says how to go on.
-fn stop<F: Element>(learner: &Learner<F>, save: Option<PathBuf>, output: Output) -> Result<CommandError, CommandError> {
+fn stop<F: Element>(
+    learner: &Learner<F>,
+    save: Option<PathBuf>,
+    output: Output,
+) -> Result<CommandError, CommandError> {
     let (schedule, progress) = (learner.settings().schedule, learner.progress());
-    let place = format!("stopped {schedule} in epoch {} after {} batches", progress.epoch + 1, progress.batch);
+    let place = format!(
+        "stopped {schedule} in epoch {} after {} batches",
+        progress.epoch + 1,
+        progress.batch
+    );
     if let Some(path) = &save {
         learner.save(path)?;
-        say(&format!("{place}, saved as {}; go on with: pc-bench train --resume {}", path.display(), path.display()));
+        say(&format!(
+            "{place}, saved as {}; go on with: pc-bench train --resume {}",
+            path.display(),
+            path.display()
+        ));
     } else {
         say(&format!("{place}; nothing is saved without --save FILE"));
     }
-    let fields = json!({"schedule": schedule.name(), "epoch": progress.epoch + 1, "batch": progress.batch, "saved": save});
+    let fields = json!({"schedule": schedule.name(), "epoch": progress.epoch + 1,
+    "batch": progress.batch, "saved": save});
     output.event("interrupted", fields)?;
     Ok(CommandError::Interrupted)
 }

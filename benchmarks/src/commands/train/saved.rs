@@ -18,8 +18,9 @@ const OPTIMISER: &str = "optimiser.";
 impl<F: Element> Learner<F> {
     /// Everything that a later run needs to come to the same bits.
     ///
-    /// Parameters have their own names, the optimiser's tensors `optimiser.PARAMETER.WHAT`. The metadata has the settings, the place in the data
-    /// (`epoch` finished epochs and `step` batches of the next) and the figures so far.
+    /// Parameters have their own names, the optimiser's tensors `optimiser.PARAMETER.WHAT`. The
+    /// metadata has the settings, the place in the data (`epoch` finished epochs and `step` batches
+    /// of the next) and the figures so far.
     ///
     /// # Errors
     /// What the backend reports.
@@ -27,7 +28,8 @@ impl<F: Element> Learner<F> {
         let Progress { epoch, batch, energy, samples, seconds, history } = &self.progress;
         let mut tensors: BTreeMap<_, _> = self.trainee.parameters()?.into_iter().collect();
         let OptimiserState { tensors: state, counts } = self.trainee.optimiser()?;
-        tensors.extend(state.into_iter().map(|(name, tensor)| (format!("{OPTIMISER}{name}"), tensor)));
+        tensors
+            .extend(state.into_iter().map(|(name, tensor)| (format!("{OPTIMISER}{name}"), tensor)));
         let mut metadata = self.settings.to_metadata();
         metadata.insert("epoch".into(), epoch.to_string());
         metadata.insert("step".into(), batch.to_string());
@@ -48,17 +50,26 @@ impl<F: Element> Learner<F> {
         if RunSettings::from_metadata(path, &metadata)? != self.settings {
             return Err(wrong("the checkpoint is of a run with other settings".to_owned()));
         }
-        let counts: BTreeMap<String, i32> = serde_json::from_str(&entry::<String>(path, &metadata, "counts")?)
-            .map_err(|error| wrong(format!("its step counts: {error}")))?;
-        let (state, mut tensors): (BTreeMap<_, _>, BTreeMap<_, _>) = tensors.into_iter().partition(|(name, _)| name.starts_with(OPTIMISER));
-        let state = state.into_iter().map(|(name, tensor)| (name[OPTIMISER.len()..].to_owned(), tensor)).collect();
+        let counts: BTreeMap<String, i32> =
+            serde_json::from_str(&entry::<String>(path, &metadata, "counts")?)
+                .map_err(|error| wrong(format!("its step counts: {error}")))?;
+        let (state, mut tensors): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            tensors.into_iter().partition(|(name, _)| name.starts_with(OPTIMISER));
+        let state = state
+            .into_iter()
+            .map(|(name, tensor)| (name[OPTIMISER.len()..].to_owned(), tensor))
+            .collect();
         self.trainee.set_optimiser(OptimiserState { tensors: state, counts }).map_err(wrong)?;
         for (name, _) in self.trainee.parameters()? {
-            let tensor = tensors.remove(&name).ok_or_else(|| wrong(format!("the checkpoint has no parameter `{name}`")))?;
+            let tensor = tensors
+                .remove(&name)
+                .ok_or_else(|| wrong(format!("the checkpoint has no parameter `{name}`")))?;
             self.trainee.set_parameter(&name, tensor).map_err(|error| wrong(error.to_string()))?;
         }
         if let Some(name) = tensors.keys().next() {
-            return Err(wrong(format!("the checkpoint has a tensor `{name}`, which this model has not")));
+            return Err(wrong(format!(
+                "the checkpoint has a tensor `{name}`, which this model has not"
+            )));
         }
         let current: String = entry(path, &metadata, "current")?;
         let figures: String = entry(path, &metadata, "figures")?;
@@ -96,19 +107,31 @@ impl<F: Element> Learner<F> {
 
 /// The figures of one epoch in words; NaN for none.
 fn words(epoch: &Epoch) -> String {
-    let Epoch { epoch, train_loss, train_accuracy, test_loss, test_accuracy, energy, seconds } = epoch;
-    let [train_accuracy, test_accuracy, energy] = [train_accuracy, test_accuracy, energy].map(|figure| figure.unwrap_or(f64::NAN));
+    let Epoch { epoch, train_loss, train_accuracy, test_loss, test_accuracy, energy, seconds } =
+        epoch;
+    let [train_accuracy, test_accuracy, energy] =
+        [train_accuracy, test_accuracy, energy].map(|figure| figure.unwrap_or(f64::NAN));
     format!("{epoch} {train_loss} {train_accuracy} {test_loss} {test_accuracy} {energy} {seconds}")
 }
 
 fn epoch(words: &str) -> Option<Epoch> {
-    let [epoch, train_loss, train_accuracy, test_loss, test_accuracy, energy, seconds] = numbers(words)?;
-    let [train_accuracy, test_accuracy, energy] =
-        [train_accuracy, test_accuracy, energy].map(|figure| Some(figure).filter(|figure| !figure.is_nan()));
-    Some(Epoch { epoch: epoch as usize, train_loss, train_accuracy, test_loss, test_accuracy, energy, seconds })
+    let [epoch, train_loss, train_accuracy, test_loss, test_accuracy, energy, seconds] =
+        numbers(words)?;
+    let [train_accuracy, test_accuracy, energy] = [train_accuracy, test_accuracy, energy]
+        .map(|figure| Some(figure).filter(|figure| !figure.is_nan()));
+    Some(Epoch {
+        epoch: epoch as usize,
+        train_loss,
+        train_accuracy,
+        test_loss,
+        test_accuracy,
+        energy,
+        seconds,
+    })
 }
 
 fn numbers<const N: usize>(words: &str) -> Option<[f64; N]> {
-    let numbers: Option<Vec<f64>> = words.split_whitespace().map(|word| word.parse().ok()).collect();
+    let numbers: Option<Vec<f64>> =
+        words.split_whitespace().map(|word| word.parse().ok()).collect();
     numbers?.try_into().ok()
 }

@@ -79,9 +79,16 @@ impl RunSettings {
     ///
     /// # Errors
     /// An entry that is missing or makes no sense.
-    pub fn from_metadata(path: &Path, entries: &BTreeMap<String, String>) -> Result<Self, CommandError> {
+    pub fn from_metadata(
+        path: &Path,
+        entries: &BTreeMap<String, String>,
+    ) -> Result<Self, CommandError> {
         let settings = Self {
-            backend: if entries.contains_key("backend") { entry(path, entries, "backend")? } else { Backend::Host },
+            backend: if entries.contains_key("backend") {
+                entry(path, entries, "backend")?
+            } else {
+                Backend::Host
+            },
             model: entry(path, entries, "model")?,
             data: entry(path, entries, "data")?,
             schedule: entry(path, entries, "schedule")?,
@@ -93,7 +100,11 @@ impl RunSettings {
             learning_rate: entry(path, entries, "learning-rate")?,
             decay: entry(path, entries, "decay")?,
             precision: entry(path, entries, "precision")?,
-            samples: if entries.contains_key("samples") { Some(entry(path, entries, "samples")?) } else { None },
+            samples: if entries.contains_key("samples") {
+                Some(entry(path, entries, "samples")?)
+            } else {
+                None
+            },
         };
         settings.check()?;
         Ok(settings)
@@ -104,16 +115,26 @@ impl RunSettings {
         self.backend.require(self.model, self.schedule, self.precision)?;
         self.schedule()?;
         if self.batch == 0 {
-            return Err(CommandError::input("--batch 0 would learn from nothing: give a batch size of at least 1"));
+            return Err(CommandError::input(
+                "--batch 0 would learn from nothing: give a batch size of at least 1",
+            ));
         }
         if self.samples == Some(0) {
-            return Err(CommandError::input("--samples 0 would learn from nothing: give at least 1"));
+            return Err(CommandError::input(
+                "--samples 0 would learn from nothing: give at least 1",
+            ));
         }
         if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
-            return Err(CommandError::input(format!("the learning rate must be a positive number, not {}", self.learning_rate)));
+            return Err(CommandError::input(format!(
+                "the learning rate must be a positive number, not {}",
+                self.learning_rate
+            )));
         }
         if !(self.decay > 0.0 && self.decay <= 1.0) {
-            return Err(CommandError::input(format!("--decay must be above 0 and at most 1, not {}", self.decay)));
+            return Err(CommandError::input(format!(
+                "--decay must be above 0 and at most 1, not {}",
+                self.decay
+            )));
         }
         Ok(())
     }
@@ -123,13 +144,23 @@ impl RunSettings {
 ///
 /// # Errors
 /// Where it is missing or cannot be read.
-pub(super) fn entry<T: FromStr>(path: &Path, entries: &BTreeMap<String, String>, key: &str) -> Result<T, CommandError>
+pub(super) fn entry<T: FromStr>(
+    path: &Path,
+    entries: &BTreeMap<String, String>,
+    key: &str,
+) -> Result<T, CommandError>
 where
     T::Err: std::fmt::Display,
 {
-    let text =
-        entries.get(key).ok_or_else(|| CommandError::input(format!("{}: the checkpoint does not say its `{key}`", path.display())))?;
-    text.parse().map_err(|error| CommandError::input(format!("{}: the checkpoint's `{key}` is '{text}': {error}", path.display())))
+    let text = entries.get(key).ok_or_else(|| {
+        CommandError::input(format!("{}: the checkpoint does not say its `{key}`", path.display()))
+    })?;
+    text.parse().map_err(|error| {
+        CommandError::input(format!(
+            "{}: the checkpoint's `{key}` is '{text}': {error}",
+            path.display()
+        ))
+    })
 }
 
 /// The runs of one command.
@@ -155,10 +186,13 @@ impl Plan {
     /// Checks what was given, and fills in what was not.
     ///
     /// # Errors
-    /// Numbers that make no sense; choices that contradict one another; places that cannot be written to.
+    /// Numbers that make no sense; choices that contradict one another; places that cannot be
+    /// written to.
     pub fn new(args: &TrainArgs) -> Result<Self, CommandError> {
         let resumed = match &args.resume {
-            Some(path) => Some(RunSettings::from_metadata(path, &checkpoint::read_metadata(path)?)?),
+            Some(path) => {
+                Some(RunSettings::from_metadata(path, &checkpoint::read_metadata(path)?)?)
+            }
             None => None,
         };
         let runs = match (&args.resume, resumed) {
@@ -184,12 +218,17 @@ impl Plan {
         // Folders that are missing are made at the end; a file in their place is better found now.
         let there = report.iter().flat_map(|dir| dir.ancestors()).find(|place| place.exists());
         if let Some(file) = there.filter(|place| !place.is_dir()) {
-            return Err(CommandError::input(format!("the report cannot go there: {} is a file, and a folder is needed", file.display())));
+            return Err(CommandError::input(format!(
+                "the report cannot go there: {} is a file, and a folder is needed",
+                file.display()
+            )));
         }
         if let Some(path) = &args.save {
             let backend = runs[0].backend;
             if !backend.support().checkpoints {
-                return Err(CommandError::input(format!("--save: the backend {backend} cannot save its runs")));
+                return Err(CommandError::input(format!(
+                    "--save: the backend {backend} cannot save its runs"
+                )));
             }
             check_place(path)?;
         }
@@ -211,7 +250,8 @@ impl Plan {
         let mut schedules = match args.schedule.as_slice() {
             [] => {
                 let has = args.backend.unwrap_or_default().support().rules;
-                let usual = [ScheduleKind::Backprop, ScheduleKind::FixedPrediction, ScheduleKind::Standard];
+                let usual =
+                    [ScheduleKind::Backprop, ScheduleKind::FixedPrediction, ScheduleKind::Standard];
                 usual.into_iter().filter(|rule| has.contains(rule)).collect()
             }
             given => given.to_vec(),
@@ -219,21 +259,31 @@ impl Plan {
         if args.compare_backprop && !schedules.contains(&ScheduleKind::Backprop) {
             schedules.insert(0, ScheduleKind::Backprop);
         }
-        if let Some(twice) = schedules.iter().enumerate().find(|(index, kind)| schedules[..*index].contains(kind)) {
+        if let Some(twice) =
+            schedules.iter().enumerate().find(|(index, kind)| schedules[..*index].contains(kind))
+        {
             return Err(CommandError::input(format!("--schedule names {} twice", twice.1)));
         }
-        if (args.rate.is_some() || args.steps.is_some()) && !schedules.iter().any(|kind| kind.takes_rate()) {
+        if (args.rate.is_some() || args.steps.is_some())
+            && !schedules.iter().any(|kind| kind.takes_rate())
+        {
             let names = schedules.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
-            return Err(CommandError::input(format!("--rate and --steps are for schedules that relax freely; {names} takes neither")));
+            return Err(CommandError::input(format!(
+                "--rate and --steps are for schedules that relax freely; {names} takes neither"
+            )));
         }
         let optimiser = args.optimiser.unwrap_or_default();
         let model = args.model.unwrap_or(if text { ModelKind::Lstm } else { ModelKind::Cnn });
         Ok(schedules
             .into_iter()
             .map(|schedule| {
-                let rate = if schedule.takes_rate() { args.rate } else { None }.unwrap_or(schedule.default_rate(model));
-                let steps = if schedule.takes_rate() { args.steps } else { None }.unwrap_or(schedule.default_steps());
-                let learning_rate = args.learning_rate.unwrap_or_else(|| default_learning_rate(optimiser, digits, schedule, steps));
+                let rate = if schedule.takes_rate() { args.rate } else { None }
+                    .unwrap_or(schedule.default_rate(model));
+                let steps = if schedule.takes_rate() { args.steps } else { None }
+                    .unwrap_or(schedule.default_steps());
+                let learning_rate = args
+                    .learning_rate
+                    .unwrap_or_else(|| default_learning_rate(optimiser, digits, schedule, steps));
                 RunSettings {
                     backend: args.backend.unwrap_or_default(),
                     model,
@@ -253,19 +303,31 @@ impl Plan {
             .collect())
     }
 
-    /// The run of a checkpoint, which must agree with what is given beside it; and its twin, where asked for.
-    fn resumed(args: &TrainArgs, path: &Path, saved: RunSettings) -> Result<Vec<RunSettings>, CommandError> {
-        fn same<T: PartialEq + std::fmt::Display>(path: &Path, flag: &str, given: &Option<T>, held: &T) -> Result<(), CommandError> {
+    /// The run of a checkpoint, which must agree with what is given beside it; and its twin, where
+    /// asked for.
+    fn resumed(
+        args: &TrainArgs,
+        path: &Path,
+        saved: RunSettings,
+    ) -> Result<Vec<RunSettings>, CommandError> {
+        fn same<T: PartialEq + std::fmt::Display>(
+            path: &Path,
+            flag: &str,
+            given: &Option<T>,
+            held: &T,
+        ) -> Result<(), CommandError> {
             match given {
-                Some(given) if given != held => {
-                    Err(CommandError::input(format!("--{flag} {given} contradicts {}, which was saved with {held}", path.display())))
-                }
+                Some(given) if given != held => Err(CommandError::input(format!(
+                    "--{flag} {given} contradicts {}, which was saved with {held}",
+                    path.display()
+                ))),
                 _ => Ok(()),
             }
         }
         if let [first, second, ..] = args.schedule.as_slice() {
             return Err(CommandError::input(format!(
-                "--resume goes on with one run, of {}, so it takes no list of schedules ({first},{second},..)",
+                "--resume goes on with one run, of {}, so it takes no list of schedules \
+                 ({first},{second},..)",
                 saved.schedule
             )));
         }
@@ -283,7 +345,10 @@ impl Plan {
         same(path, "precision", &args.precision, &saved.precision)?;
         if args.samples.is_some() && args.samples != saved.samples {
             let held = saved.samples.map_or("all".to_owned(), |samples| samples.to_string());
-            return Err(CommandError::input(format!("--samples contradicts {}, which was saved with {held}", path.display())));
+            return Err(CommandError::input(format!(
+                "--samples contradicts {}, which was saved with {held}",
+                path.display()
+            )));
         }
         let mut runs = Vec::new();
         if args.compare_backprop && saved.schedule != ScheduleKind::Backprop {
@@ -291,7 +356,13 @@ impl Plan {
                 ScheduleKind::Ipc => saved.learning_rate * saved.steps as f64,
                 _ => saved.learning_rate,
             };
-            runs.push(RunSettings { schedule: ScheduleKind::Backprop, rate: 1.0, steps: 1, learning_rate, ..saved.clone() });
+            runs.push(RunSettings {
+                schedule: ScheduleKind::Backprop,
+                rate: 1.0,
+                steps: 1,
+                learning_rate,
+                ..saved.clone()
+            });
         }
         runs.push(saved);
         Ok(runs)
@@ -303,7 +374,8 @@ impl Plan {
         if self.runs.len() == 1 {
             return Some(path.clone());
         }
-        let extension = path.extension().map_or("safetensors".into(), |extension| extension.to_string_lossy());
+        let extension =
+            path.extension().map_or("safetensors".into(), |extension| extension.to_string_lossy());
         Some(path.with_extension(format!("{schedule}.{extension}")))
     }
 
@@ -311,8 +383,12 @@ impl Plan {
     pub fn command(&self) -> String {
         use std::fmt::Write;
         let run = &self.runs[self.runs.len() - 1];
-        let schedules = self.runs.iter().map(|run| run.schedule.to_string()).collect::<Vec<_>>().join(",");
-        let mut line = format!("pc-bench train --model {} --data {} --schedule {schedules}", run.model, run.data);
+        let schedules =
+            self.runs.iter().map(|run| run.schedule.to_string()).collect::<Vec<_>>().join(",");
+        let mut line = format!(
+            "pc-bench train --model {} --data {} --schedule {schedules}",
+            run.model, run.data
+        );
         let mut add = |flag: &str, value: &dyn std::fmt::Display| {
             // Writing to a string does not fail.
             let _ = write!(line, " --{flag} {value}");
@@ -323,12 +399,17 @@ impl Plan {
         if let Some(dir) = &self.data_dir {
             add("data-dir", &shell_word(&dir.display().to_string()));
         }
-        let relaxed: Vec<&RunSettings> = self.runs.iter().filter(|run| run.schedule.takes_rate()).collect();
+        let relaxed: Vec<&RunSettings> =
+            self.runs.iter().filter(|run| run.schedule.takes_rate()).collect();
         if let Some(first) = relaxed.first() {
-            if relaxed.iter().all(|run| run.rate == first.rate) && first.rate != first.schedule.default_rate(first.model) {
+            if relaxed.iter().all(|run| run.rate == first.rate)
+                && first.rate != first.schedule.default_rate(first.model)
+            {
                 add("rate", &first.rate);
             }
-            if relaxed.iter().all(|run| run.steps == first.steps) && first.steps != first.schedule.default_steps() {
+            if relaxed.iter().all(|run| run.steps == first.steps)
+                && first.steps != first.schedule.default_steps()
+            {
                 add("steps", &first.steps);
             }
         }
@@ -351,7 +432,12 @@ impl Plan {
     }
 }
 
-fn default_learning_rate(optimiser: OptimiserKind, digits: bool, schedule: ScheduleKind, steps: usize) -> f64 {
+fn default_learning_rate(
+    optimiser: OptimiserKind,
+    digits: bool,
+    schedule: ScheduleKind,
+    steps: usize,
+) -> f64 {
     let rate = match optimiser {
         OptimiserKind::Adam | OptimiserKind::AdamW if digits => 0.002,
         OptimiserKind::Adam | OptimiserKind::AdamW => 0.001,
@@ -364,18 +450,27 @@ fn default_learning_rate(optimiser: OptimiserKind, digits: bool, schedule: Sched
 /// A word as a shell wants it.
 fn shell_word(word: &str) -> String {
     let plain = word.chars().all(|c| c.is_alphanumeric() || "-_./".contains(c));
-    if plain && !word.is_empty() { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+    if plain && !word.is_empty() {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
 }
 
 /// Whether a file can be put there, as far as can be known before.
 fn check_place(path: &Path) -> Result<(), CommandError> {
     if path.is_dir() || path.file_name().is_none() {
-        return Err(CommandError::input(format!("--save {} names a folder, and a file is needed", path.display())));
+        return Err(CommandError::input(format!(
+            "--save {} names a folder, and a file is needed",
+            path.display()
+        )));
     }
     match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(parent) if !parent.is_dir() => {
-            Err(CommandError::input(format!("--save {} cannot be written: there is no folder {}", path.display(), parent.display())))
-        }
+        Some(parent) if !parent.is_dir() => Err(CommandError::input(format!(
+            "--save {} cannot be written: there is no folder {}",
+            path.display(),
+            parent.display()
+        ))),
         _ => Ok(()),
     }
 }

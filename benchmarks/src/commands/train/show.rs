@@ -19,11 +19,23 @@ pub(super) struct Show {
 
 impl Show {
     /// Of a run of so many epochs of so many batches, `done` of which are done.
-    pub(super) fn new(output: Output, schedule: ScheduleKind, epochs: usize, batches: usize, done: usize) -> Self {
+    pub(super) fn new(
+        output: Output,
+        schedule: ScheduleKind,
+        epochs: usize,
+        batches: usize,
+        done: usize,
+    ) -> Self {
         // Where standard error is no terminal, nothing is drawn.
-        let target = if output.is_json() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let target = if output.is_json() {
+            ProgressDrawTarget::hidden()
+        } else {
+            ProgressDrawTarget::stderr()
+        };
         let bar = ProgressBar::with_draw_target(Some((epochs * batches) as u64), target);
-        if let Ok(style) = ProgressStyle::with_template("{prefix:<16} {bar:18} {elapsed:>4} {wide_msg}") {
+        if let Ok(style) =
+            ProgressStyle::with_template("{prefix:<16} {bar:18} {elapsed:>4} {wide_msg}")
+        {
             bar.set_style(style.progress_chars("━╸ "));
         }
         bar.set_prefix(schedule.name());
@@ -39,11 +51,18 @@ impl Show {
 
     /// An epoch is done.
     pub(super) fn epoch(&self, epoch: &Epoch) -> Result<(), CommandError> {
-        let percent = |share: Option<f64>| share.map_or("-".to_owned(), |share| format!("{:.2}%", 100.0 * share));
+        let percent = |share: Option<f64>| {
+            share.map_or("-".to_owned(), |share| format!("{:.2}%", 100.0 * share))
+        };
         let test = percent(epoch.test_accuracy);
-        self.bar.set_message(format!("epoch {}/{} loss {:.4} test {test}", epoch.epoch, self.epochs, epoch.train_loss));
+        self.bar.set_message(format!(
+            "epoch {}/{} loss {:.4} test {test}",
+            epoch.epoch, self.epochs, epoch.train_loss
+        ));
         let mut fields = json!({"schedule": self.schedule.name(), "epochs": self.epochs});
-        if let (Some(fields), Ok(serde_json::Value::Object(figures))) = (fields.as_object_mut(), serde_json::to_value(epoch)) {
+        if let (Some(fields), Ok(serde_json::Value::Object(figures))) =
+            (fields.as_object_mut(), serde_json::to_value(epoch))
+        {
             fields.extend(figures);
         }
         self.output.event("epoch", fields)

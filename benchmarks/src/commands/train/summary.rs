@@ -34,14 +34,19 @@ impl Ended {
         let RunSettings { schedule, rate, steps, learning_rate, .. } = &self.settings;
         match schedule {
             ScheduleKind::FixedPrediction => format!(
-                "On a chain fixed prediction is backprop with each depth's gradient rescaled: k edges from the output by \
-                 P[Binomial({steps}, {rate}) >= k]. So its cosines are 1 there and its norm ratios are not; on other graphs each path is rescaled so."
+                "On a chain fixed prediction is backprop with each depth's gradient rescaled: k \
+                 edges from the output by \
+                 P[Binomial({steps}, {rate}) >= k]. So its cosines are 1 there and its norm ratios \
+                 are not; on other graphs each path is rescaled so."
             ),
             ScheduleKind::Zil => {
-                "Z-IL gives backprop's gradients; edges that span several levels have identity vertices for it.".to_owned()
+                "Z-IL gives backprop's gradients; edges that span several levels have identity \
+                 vertices for it."
+                    .to_owned()
             }
             ScheduleKind::Ipc => format!(
-                "Weights move at each of the {steps} steps, at learning rate {learning_rate}; its gradients beside backprop's are summed over the \
+                "Weights move at each of the {steps} steps, at learning rate {learning_rate}; its \
+                 gradients beside backprop's are summed over the \
                  steps, with the weights held."
             ),
             ScheduleKind::Backprop | ScheduleKind::Standard | ScheduleKind::Epc => String::new(),
@@ -57,7 +62,10 @@ impl Ended {
         let seconds = self.seconds();
         let samples = self.progress.history.len() * data.train_len() + self.progress.samples;
         Run {
-            schedule: self.settings.schedule().map_or_else(|_| self.settings.schedule.to_string(), |schedule| schedule.to_string()),
+            schedule: self.settings.schedule().map_or_else(
+                |_| self.settings.schedule.to_string(),
+                |schedule| schedule.to_string(),
+            ),
             note: self.note(),
             curve: self.progress.history.clone(),
             energy_trace: self.measured.trace.clone(),
@@ -77,10 +85,13 @@ pub(super) fn report(plan: &Plan, data: &Dataset, model: &str, ended: &[Ended]) 
     let mut notes = vec![
         "All runs start from the same weights and see the same batches.".to_owned(),
         format!(
-            "Gradients beside backprop's: on the same {} training samples, at each run's own final weights.",
+            "Gradients beside backprop's: on the same {} training samples, at each run's own final \
+             weights.",
             first.batch.min(data.train_len())
         ),
-        "Training figures are of up to 2,000 training samples; energies are a sample's; seconds are of training alone.".to_owned(),
+        "Training figures are of up to 2,000 training samples; energies are a sample's; seconds \
+         are of training alone."
+            .to_owned(),
     ];
     if data.test_len() == super::dataset::PROBE && data.description.ends_with("windows") {
         notes.push("Test figures are of the test text's first 2,000 windows.".to_owned());
@@ -127,7 +138,10 @@ pub(super) fn notes(ended: &[Ended]) -> String {
 
 /// What the last line of `--json` says, but for its `event`.
 pub(super) fn summary(report: &Report, ended: &[Ended], files: &[PathBuf]) -> Value {
-    let backprop = ended.iter().zip(&report.runs).find(|(ended, _)| ended.settings.schedule == ScheduleKind::Backprop);
+    let backprop = ended
+        .iter()
+        .zip(&report.runs)
+        .find(|(ended, _)| ended.settings.schedule == ScheduleKind::Backprop);
     let backprop_accuracy = backprop.and_then(|(_, run)| run.test_accuracy);
     let mut runs = Map::new();
     for (ended, run) in ended.iter().zip(&report.runs) {
@@ -154,8 +168,10 @@ pub(super) fn summary(report: &Report, ended: &[Ended], files: &[PathBuf]) -> Va
         });
         runs.insert(settings.schedule.to_string(), fields);
     }
-    let shown = ended.iter().find(|run| run.settings.schedule != ScheduleKind::Backprop).or(ended.first());
-    let shown = shown.and_then(|run| runs.get(run.settings.schedule.name())).cloned().unwrap_or_default();
+    let shown =
+        ended.iter().find(|run| run.settings.schedule != ScheduleKind::Backprop).or(ended.first());
+    let shown =
+        shown.and_then(|run| runs.get(run.settings.schedule.name())).cloned().unwrap_or_default();
     json!({
         "model": report.model,
         "data": report.data,
