@@ -258,6 +258,16 @@ impl Topology {
         &self.predictions[id.0]
     }
 
+    /// [`Topology::predictions_of`], for ids of this topology.
+    pub(crate) fn own(&self, vertex: VertexId) -> &[PredictionId] {
+        &self.predictions_of[vertex.0]
+    }
+
+    /// [`Topology::children`], for ids of this topology.
+    pub(crate) fn uses(&self, vertex: VertexId) -> &[(PredictionId, usize)] {
+        &self.children[vertex.0]
+    }
+
     /// The predictions of one vertex, the one that initialises it first.
     pub fn predictions_of(&self, vertex: VertexId) -> &[PredictionId] {
         &self.predictions_of[vertex.0]
