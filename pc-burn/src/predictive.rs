@@ -3,7 +3,7 @@
 use burn::{module::Module, optim::GradientsParams, tensor::Tensor};
 use pc_core::{
     Agreement, Clamps, Error, ErrorKind, Event, Gradients, Learning, Outcome, Reduction,
-    Relaxation, Result, Schedule, Status, Tensor as _,
+    Relaxation, Result, Schedule, Start, Status, Tensor as _,
 };
 
 use crate::{
@@ -220,6 +220,16 @@ impl PredictiveCoding {
         program: &'a mut P,
         mut event: impl FnMut(&mut Marked<'a, M, P>, &Gradients<BurnTensor>) -> Result<()>,
     ) -> Result<(Marked<'a, M, P>, Learned)> {
+        if self.schedule.start() == Start::Carried {
+            return Err(Error::new(
+                ErrorKind::Schedule,
+                format!(
+                    "{}: a marked program starts anew at every step, so nothing can be carried \
+                     over; build the graph by hand (`explicit::ModuleGraph`) for that",
+                    self.schedule.name()
+                ),
+            ));
+        }
         let samples = match self.reduction {
             LossReduction::Sum => Some(1.0),
             LossReduction::Mean => None,
@@ -311,6 +321,8 @@ impl PredictiveCoding {
         };
         let clamps = Clamps::new().weak_loss(marked.loss_vertex(), drive, self.weight);
         let mut relaxation = Relaxation::new(marked, self.schedule.clone())?;
+        // Made anew at every step, it would draw the same numbers at each.
+        relaxation.set_draws(self.steps as u64);
         relaxation.begin(marked, &clamps)?;
         Ok(relaxation)
     }

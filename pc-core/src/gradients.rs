@@ -78,6 +78,27 @@ impl<T: Tensor> Gradients<T> {
         }
     }
 
+    /// Forgets those that `keeps` does not select.
+    pub(crate) fn keep(&mut self, keeps: impl Fn(ParamId) -> bool) {
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            slot.defined &= keeps(ParamId::new(index));
+        }
+    }
+
+    /// Takes over those of `other` that `takes` selects, which are absent there afterwards. True
+    /// where there are any.
+    pub(crate) fn take_from(&mut self, other: &mut Self, takes: impl Fn(ParamId) -> bool) -> bool {
+        let mut any = false;
+        for (index, (own, theirs)) in self.slots.iter_mut().zip(&mut other.slots).enumerate() {
+            if theirs.defined && takes(ParamId::new(index)) {
+                std::mem::swap(own, theirs);
+                theirs.defined = false;
+                any = true;
+            }
+        }
+        any
+    }
+
     /// Multiplies them all.
     pub fn scale(&mut self, factor: f64) {
         if factor != 1.0 {

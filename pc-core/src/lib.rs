@@ -19,6 +19,8 @@ mod graph;
 mod identity;
 mod loss;
 mod network;
+mod outcome;
+mod paths;
 mod relaxation;
 mod schedule;
 mod tensor;
@@ -28,7 +30,7 @@ mod vertex;
 pub mod host;
 
 pub use chain::Chain;
-pub use clamp::{Clamp, Clamps, SharedLoss};
+pub use clamp::{Clamp, Clamps, Losses, SharedLoss};
 pub use error::{Error, ErrorKind, Result};
 pub use gradients::{Agreement, Gradients};
 pub use graph::{Graph, GraphBuilder, GraphLinearisation};
@@ -38,7 +40,8 @@ pub use network::{
     Abilities, Drives, Forward, FusedSteps, GraphFrame, Network, NodeState, Residuals, Settings,
     State, Want,
 };
-pub use relaxation::{Energy, Event, Losses, Outcome, Relaxation, Status};
+pub use outcome::{Energy, Event, Outcome, Status};
+pub use relaxation::Relaxation;
 pub use schedule::{
     Coordinates, Evaluation, Learning, Linearise, Reduction, Schedule, Start, StepRule,
 };

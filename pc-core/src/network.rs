@@ -2,11 +2,10 @@
 
 use crate::{
     Result,
-    clamp::Clamps,
+    clamp::{Clamps, Losses},
     gradients::Gradients,
-    relaxation::Losses,
     tensor::Tensor,
-    topology::{Prediction, Topology, VertexId},
+    topology::{Prediction, PredictionId, Topology, VertexId},
 };
 
 pub use crate::graph::{GraphFrame, NodeState};
@@ -45,7 +44,22 @@ pub trait Network {
         values: &mut Vec<Self::Tensor>,
     ) -> Result<bool>;
 
-    /// An empty linearisation.
+    /// A number that tells networks apart which one relaxation cannot serve: other vertices, wiring
+    /// or shapes. It has to be cheap, since every call of a relaxation asks for it.
+    fn signature(&self) -> u64 {
+        self.topology().signature()
+    }
+
+    /// Looks whether the network is still what it was built as. Optimisers hold its parameters
+    /// between two calls of a relaxation, and may have put others in their place.
+    ///
+    /// # Errors
+    /// A parameter of another shape.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// An empty linearisation. A relaxation asks for a new one where the batch size changes.
     fn linearisation(&self) -> Self::Linearisation;
 
     /// A feed-forward pass: visits the predictions in [`Topology::forward_order`], sets every
@@ -77,6 +91,10 @@ pub trait Network {
     /// Prediction `index` at the reference, after [`Network::forward`] or [`Network::refer`].
     fn prediction<'a>(&self, at: &'a Self::Linearisation, index: usize)
     -> Option<&'a Self::Tensor>;
+
+    /// How far prediction `index` has moved from the reference, after [`Network::linearise`]; none
+    /// where it has not. The engine asks it of driven vertices, whose loss is taken there.
+    fn change<'a>(&self, at: &'a Self::Linearisation, index: usize) -> Option<&'a Self::Tensor>;
 
     /// Moves the linearisation to `reference + displacement` and writes every prediction's error
     /// there, which is `e = r + d - [f(v_ref + d) - f(v_ref)]` with `r` the error at the reference.
@@ -266,6 +284,8 @@ impl<'a, T> Residuals<'a, T> {
 pub struct Forward<'a, T> {
     /// The values: read for roots and held vertices, written for the others.
     pub values: &'a mut [T],
+    /// The predictions to visit, in this order: each after all that set its parents.
+    pub order: &'a [PredictionId],
     /// Which vertices take their prediction's value.
     pub follows: &'a [bool],
     /// What is added to a following vertex after its prediction, by vertex (error-based PC). Empty
@@ -339,11 +359,10 @@ pub struct FusedSteps<'a, T> {
     pub counts: &'a [bool],
     /// Which vertices move.
     pub free: &'a [bool],
-    /// Which vertices losses drive. While predictions are frozen their errors are constant; live
+    /// Which vertices losses drive. While predictions are frozen their errors are constant. Live
     /// ones follow their prediction, and their errors are `-lambda dL/dmu` there, of which
-    /// precisions are no part. After the last live step the engine evaluates the losses itself, and
-    /// their vertices' errors have to be minus the change of the prediction since the reference, as
-    /// [`Network::linearise`] leaves them.
+    /// precisions are no part. After the last live step the engine calls [`Network::linearise`] at
+    /// the same point, asks for [`Network::change`], and evaluates the losses itself.
     pub losses: Losses<'a, T>,
     /// Where to put the parameter gradients of the new point, where weights learn at every step;
     /// none are there yet.

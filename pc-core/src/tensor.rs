@@ -38,6 +38,11 @@ pub trait Tensor: Clone + Sized {
         own.split_first().is_some_and(|(first, rest)| *first == batch && rest == shape)
     }
 
+    /// Whether the shape is that of `other`.
+    fn is_like(&self, other: &Self) -> bool {
+        self.has_shape(&other.shape())
+    }
+
     /// The first dimension.
     fn batch(&self) -> usize {
         self.shape().first().copied().unwrap_or(0)

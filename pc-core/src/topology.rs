@@ -1,5 +1,7 @@
 //! Which vertex predicts which: the part of a network that is the same for every framework.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use crate::{Error, Result};
 
 macro_rules! id {
@@ -64,6 +66,7 @@ pub struct Topology {
     forward_order: Result<Vec<PredictionId>>,
     acyclic: bool,
     levels: Vec<usize>,
+    signature: u64,
 }
 
 impl Topology {
@@ -125,6 +128,7 @@ impl Topology {
             forward_order: Ok(Vec::new()),
             acyclic: false,
             levels: Vec::new(),
+            signature: 0,
             names,
             parameter_names,
             predictions,
@@ -140,6 +144,7 @@ impl Topology {
         if topology.acyclic {
             topology.levels = topology.find_levels()?;
         }
+        topology.signature = topology.find_signature();
         Ok(topology)
     }
 
@@ -208,6 +213,21 @@ impl Topology {
             }
         }
         Ok(levels)
+    }
+
+    fn find_signature(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (&self.names, &self.parameter_names).hash(&mut hasher);
+        for Prediction { of, parents, parameters, precision } in &self.predictions {
+            (of, parents, parameters, precision.to_bits()).hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+
+    /// A number that tells topologies apart: another one where names, wiring, parameters or
+    /// precisions are others.
+    pub fn signature(&self) -> u64 {
+        self.signature
     }
 
     /// The number of vertices.

@@ -206,7 +206,8 @@ impl Pc {
             }
             Rule::Given(schedule) => schedule.clone(),
         };
-        let schedule = if self.measured { schedule } else { schedule.unmeasured() };
+        let looked_at = self.measured || schedule.is_watched();
+        let schedule = if looked_at { schedule } else { schedule.unmeasured() };
         let mut value = if self.measured { read(loss)? } else { f64::NAN };
         let mut clamps = Clamps::new();
         for (vertex, drive) in graph.drives() {

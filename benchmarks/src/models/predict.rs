@@ -88,14 +88,18 @@ impl<F: Element> Predictor<F> {
         features: Features<'_>,
     ) -> Result<Vec<&HostTensor<F>>> {
         let clamps = model.feed(features)?;
-        model.graph.prepare(&clamps, &mut self.values)?;
+        if model.graph.prepare(&clamps, &mut self.values)? {
+            self.at = model.graph.linearisation();
+        }
         for (vertex, clamp) in clamps.iter() {
             if let pc_core::Clamp::Held(held) = clamp {
                 self.values[vertex.index()].clone_from(held);
             }
         }
+        let order = model.graph.topology().forward_order()?.to_vec();
         let pass = Forward {
             values: &mut self.values,
+            order: &order,
             follows: &self.follows,
             offsets: &[],
             settings: Settings::default(),

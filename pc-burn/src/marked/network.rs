@@ -66,6 +66,7 @@ impl<M: Module, P: Program<M>> Network for Marked<'_, M, P> {
             }
         }
         into.references.clone_from(&into.predictions);
+        into.change = None;
         into.pulled = vec![None; count + 1];
         into.fresh = fresh;
         Ok(())
@@ -85,6 +86,7 @@ impl<M: Module, P: Program<M>> Network for Marked<'_, M, P> {
         let values = Values::Given(self.values(&state.values));
         self.pass(Request { values, links: Links::Gaps, learns: settings.learns }, into)?;
         into.references.clone_from(&into.predictions);
+        into.change = None;
         into.pulled = vec![None; count + 1];
         into.fresh = Fresh::Pull(vec![true; count + 1]);
         Ok(())
@@ -92,6 +94,11 @@ impl<M: Module, P: Program<M>> Network for Marked<'_, M, P> {
 
     fn prediction<'a>(&self, at: &'a Tape, index: usize) -> Option<&'a BurnTensor> {
         at.predictions.get(index)?.as_ref()
+    }
+
+    /// The loss is the one vertex that a loss drives.
+    fn change<'a>(&self, at: &'a Tape, index: usize) -> Option<&'a BurnTensor> {
+        at.change.as_ref().filter(|_| index == self.layout.vertices())
     }
 
     fn linearise(
@@ -128,12 +135,14 @@ impl<M: Module, P: Program<M>> Network for Marked<'_, M, P> {
                 *error = found;
             }
         }
-        // The loss moves by its change, which the engine takes for a driven vertex's error.
-        if let (Some(Some(loss)), Some(Some(reference)), Some(error)) =
-            (into.predictions.get(count), into.references.get(count), errors.get_mut(count))
-        {
-            error.set_difference(reference, loss);
-        }
+        into.change = match (into.predictions.get(count), into.references.get(count)) {
+            (Some(Some(loss)), Some(Some(reference))) => {
+                let mut change = loss.clone();
+                change.axpy(-1.0, reference);
+                Some(change)
+            }
+            _ => None,
+        };
         into.pulled = vec![None; count + 1];
         into.fresh = Fresh::Pull(seeded);
         Ok(())

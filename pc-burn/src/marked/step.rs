@@ -54,6 +54,8 @@ const ATTEMPTS: usize = 4;
 pub(crate) struct Tape {
     pub(super) predictions: Vec<Option<BurnTensor>>,
     pub(super) references: Vec<Option<BurnTensor>>,
+    /// How far the loss has moved from its reference.
+    pub(super) change: Option<BurnTensor>,
     pub(super) forces: Vec<Option<BurnTensor>>,
     /// Errors that were pulled, by prediction, since pulls were last forgotten.
     pub(super) pulled: Vec<Option<BurnTensor>>,

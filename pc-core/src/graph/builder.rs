@@ -182,14 +182,7 @@ impl<T: Tensor> GraphBuilder<T> {
             return Err(Error::graph("the graph has no predictions"));
         }
         let topology = Topology::new(self.names, self.parameter_names, self.predictions)?;
-        let still = vec![false; topology.len()];
-        Ok(Graph {
-            topology,
-            vertices: self.vertices,
-            shapes: self.shapes,
-            parameters: self.parameters,
-            still,
-        })
+        Ok(Graph::assemble(topology, self.vertices, self.shapes, self.parameters))
     }
 
     fn predicted_shape(

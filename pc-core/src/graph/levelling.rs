@@ -68,7 +68,6 @@ impl<T: Tensor> Graph<T> {
             vertices.push(T::identity_vertex());
         }
         let topology = Topology::new(names, topology.parameter_names().to_vec(), predictions)?;
-        let still = vec![false; topology.len()];
-        Ok(Self { topology, vertices, shapes, parameters, still })
+        Ok(Self::assemble(topology, vertices, shapes, parameters))
     }
 }

@@ -9,7 +9,10 @@ pub use builder::GraphBuilder;
 pub use node::{GraphFrame, NodeState};
 pub use run::GraphLinearisation;
 
-use std::fmt;
+use std::{
+    fmt,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 use crate::{
     Error, Result,
@@ -50,6 +53,11 @@ pub struct Graph<T: Tensor> {
     pub(crate) parameters: Vec<T>,
     /// One `false` a vertex: nothing has moved.
     still: Vec<bool>,
+    /// What the parameters' shapes were when the graph was built. Optimisers hold the tensors, so
+    /// nothing but a comparison can tell whether they put others there.
+    parameter_shapes: Vec<Vec<usize>>,
+    /// See [`crate::Network::signature`].
+    signature: u64,
 }
 
 impl<T: Tensor> fmt::Debug for Graph<T> {
@@ -66,6 +74,34 @@ impl<T: Tensor> fmt::Debug for Graph<T> {
 }
 
 impl<T: Tensor> Graph<T> {
+    pub(crate) fn assemble(
+        topology: Topology,
+        vertices: Vec<T::Vertex>,
+        shapes: Vec<Vec<usize>>,
+        parameters: Vec<T>,
+    ) -> Self {
+        let still = vec![false; topology.len()];
+        let parameter_shapes: Vec<Vec<usize>> = parameters.iter().map(T::shape).collect();
+        let mut hasher = DefaultHasher::new();
+        (topology.signature(), &shapes, &parameter_shapes).hash(&mut hasher);
+        let signature = hasher.finish();
+        Self { topology, vertices, shapes, parameters, still, parameter_shapes, signature }
+    }
+
+    fn check_parameters(&self) -> Result<()> {
+        for (index, (held, shape)) in self.parameters.iter().zip(&self.parameter_shapes).enumerate()
+        {
+            if !held.has_shape(shape) {
+                let name = &self.topology.parameter_names()[index];
+                return Err(Error::shape(format!(
+                    "parameter `{name}` was built with shape {shape:?} and now has {:?}",
+                    held.shape()
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Starts an empty graph.
     pub fn builder() -> GraphBuilder<T> {
         GraphBuilder::default()

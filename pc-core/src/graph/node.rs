@@ -16,6 +16,8 @@ pub struct NodeState<T> {
     /// The prediction at the reference, and its change since.
     pub(super) predicted: Option<T>,
     change: Option<T>,
+    /// Whether the prediction may have moved from the reference.
+    changed: bool,
     /// Whether `predicted` is of the current reference.
     pub(super) current: bool,
     /// By parent: the cotangent pulled back to it.
@@ -81,6 +83,7 @@ impl<T: Tensor> NodeState<T> {
             cache: Cache::default(),
             predicted: None,
             change: None,
+            changed: false,
             current: false,
             forces: Vec::new(),
             contributes: false,
@@ -96,7 +99,12 @@ impl<T: Tensor> NodeState<T> {
         };
         frame.graph.vertices[index].predict(&frame.inputs(index), &mut self.cache, output)?;
         self.current = true;
+        self.changed = false;
         Ok(())
+    }
+
+    pub(super) fn change_so_far(&self) -> Option<&T> {
+        self.change.as_ref().filter(|_| self.changed)
     }
 
     pub(super) fn change(
@@ -109,6 +117,7 @@ impl<T: Tensor> NodeState<T> {
         let of = prediction.of.index();
         let displacement = frame.moved[of].then(|| &frame.displacements[of]);
         let changed = frame.settings.may_change(prediction, frame.moved);
+        self.changed = changed;
         if !changed && displacement.is_none() {
             return Ok(());
         }

@@ -79,13 +79,6 @@ impl<T: Tensor> GraphLinearisation<T> {
     }
 }
 
-impl<T: Tensor> Graph<T> {
-    /// The node's buffers fit no other batch size.
-    fn reset(&self, linearisation: &mut GraphLinearisation<T>) {
-        *linearisation = GraphLinearisation::new(self);
-    }
-}
-
 impl<T: Tensor> Network for Graph<T> {
     type Tensor = T;
     type Linearisation = GraphLinearisation<T>;
@@ -140,23 +133,23 @@ impl<T: Tensor> Network for Graph<T> {
         Ok(!fits)
     }
 
+    fn signature(&self) -> u64 {
+        self.signature
+    }
+
+    fn check(&self) -> Result<()> {
+        self.check_parameters()
+    }
+
     fn linearisation(&self) -> GraphLinearisation<T> {
         GraphLinearisation::new(self)
     }
 
     fn forward(&mut self, pass: Forward<'_, T>, into: &mut GraphLinearisation<T>) -> Result<()> {
-        let stale = into.nodes.iter().zip(self.topology.predictions()).any(|(node, prediction)| {
-            node.predicted
-                .as_ref()
-                .is_some_and(|p| p.batch() != pass.values[prediction.of.index()].batch())
-        });
-        if stale {
-            self.reset(into);
-        }
         for node in &mut into.nodes {
             node.current = false;
         }
-        for id in self.topology.forward_order()? {
+        for id in pass.order {
             let index = id.index();
             let of = self.topology.predictions()[index].of.index();
             let frame = GraphFrame {
@@ -209,6 +202,10 @@ impl<T: Tensor> Network for Graph<T> {
 
     fn prediction<'a>(&self, at: &'a GraphLinearisation<T>, index: usize) -> Option<&'a T> {
         at.nodes.get(index)?.predicted.as_ref()
+    }
+
+    fn change<'a>(&self, at: &'a GraphLinearisation<T>, index: usize) -> Option<&'a T> {
+        at.nodes.get(index)?.change_so_far()
     }
 
     fn linearise(

@@ -140,6 +140,10 @@ impl<F: Element> Tensor for HostTensor<F> {
         self.shape.split_first().is_some_and(|(first, rest)| *first == batch && rest == shape)
     }
 
+    fn is_like(&self, other: &Self) -> bool {
+        self.shape == other.shape
+    }
+
     fn batch(&self) -> usize {
         self.shape.first().copied().unwrap_or(0)
     }

@@ -1,124 +1,78 @@
 //! Steps that a network takes over.
 
-use std::fmt;
-
 use crate::{
     Result,
-    clamp::SharedLoss,
+    clamp::Losses,
     network::{FusedSteps, Network, Residuals},
-    relaxation::{Phase, Plan, Relaxation, Role, VertexPlan},
+    relaxation::{frame::Frame, point::Point},
     schedule::{Learning, StepRule},
-    topology::VertexId,
 };
 
-/// The losses that drive vertices, as [`FusedSteps`] has them.
-pub struct Losses<'a, T> {
-    vertices: &'a [VertexPlan<T>],
+/// Whether steps are plain and nothing looks at them, so that a network may take them over.
+fn plain<N: Network>(frame: &Frame<N>) -> bool {
+    let schedule = &frame.schedule;
+    schedule.rule == StepRule::Plain
+        && schedule.noise.is_none()
+        && schedule.tolerance.is_none()
+        && !schedule.is_watched()
+        && frame.point.vertices.iter().all(|vertex| vertex.scratch.is_none())
 }
 
-impl<T> Losses<'_, T> {
-    /// The loss that drives a vertex, and its strength `lambda`.
-    pub fn get(&self, vertex: VertexId) -> Option<(&SharedLoss<T>, f64)> {
-        match &self.vertices.get(vertex.index())?.role {
-            Role::Driven { loss, lambda, .. } => Some((loss, *lambda)),
-            _ => None,
-        }
-    }
+fn take<N: Network>(
+    frame: &mut Frame<N>,
+    network: &mut N,
+    steps: usize,
+    learns: bool,
+) -> Result<Option<usize>> {
+    let Point { state, errors, residuals, residual, counts, free, roles, .. } = &mut frame.point;
+    let request = FusedSteps {
+        state,
+        errors,
+        residuals: Residuals { tensors: residuals, nonzero: residual },
+        counts,
+        free,
+        losses: Losses { roles },
+        gradients: learns.then_some(&mut frame.gradients),
+        steps,
+        rate: frame.rate,
+        settings: frame.settings,
+    };
+    network.take_steps(request, &mut frame.at)
 }
 
-impl<T> fmt::Debug for Losses<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let driven = self
-            .vertices
-            .iter()
-            .enumerate()
-            .filter(|(_, plan)| matches!(plan.role, Role::Driven { .. }));
-        f.debug_tuple("Losses").field(&driven.map(|(index, _)| index).collect::<Vec<_>>()).finish()
+/// Hands all steps up to the end to a network that has something faster; `allowed` says whether
+/// this method's steps are such as a network may take. True where it took any.
+pub(super) fn steps<N: Network>(
+    frame: &mut Frame<N>,
+    network: &mut N,
+    allowed: bool,
+) -> Result<bool> {
+    let at_end = frame.schedule.learning == Learning::AtEnd;
+    if !allowed || !at_end || !plain(frame) {
+        return Ok(false);
     }
+    let mut any = false;
+    while !frame.is_last() {
+        let left = frame.steps - frame.step;
+        match take(frame, network, left, false)? {
+            Some(taken) if taken > 0 => frame.step += taken.min(left),
+            _ => break,
+        }
+        any = true;
+    }
+    Ok(any)
 }
 
-impl<N: Network> Relaxation<N> {
-    /// Whether steps are plain and nothing watches them, so that a network may take them over.
-    fn plain(&self) -> bool {
-        self.schedule.rule == StepRule::Plain
-            && self.schedule.temperature.is_none()
-            && self.schedule.stop.tolerance.is_none()
-            && !self.watched()
-            && self.vertices.iter().all(|plan| plan.scratch.is_none())
+/// The same where weights learn at every step: the one step from a learning event to the next,
+/// gradients included. False where the network leaves it to the engine, or it is the last one,
+/// after which nothing learns.
+pub(super) fn learning_step<N: Network>(frame: &mut Frame<N>, network: &mut N) -> Result<bool> {
+    let due = frame.schedule.learning == Learning::EveryStep && frame.step + 1 < frame.steps;
+    if !due || !plain(frame) {
+        return Ok(false);
     }
-
-    fn request(&mut self, steps: usize) -> (FusedSteps<'_, N::Tensor>, &mut N::Linearisation) {
-        let request = FusedSteps {
-            state: &mut self.state,
-            errors: &mut self.predictions.errors,
-            residuals: Residuals {
-                tensors: &self.predictions.residuals,
-                nonzero: &self.predictions.residual,
-            },
-            counts: &self.predictions.counts,
-            free: &self.free,
-            losses: Losses { vertices: &self.vertices },
-            gradients: (self.schedule.learning == Learning::EveryStep)
-                .then_some(&mut self.gradients),
-            steps,
-            rate: self.run.rate,
-            settings: self.settings,
-        };
-        (request, &mut self.at)
-    }
-
-    /// Hands all steps up to the end to a network that has something faster.
-    pub(super) fn fuse(&mut self, network: &mut N) -> Result<()> {
-        let frozen = self.plan == Plan::Simulate;
-        let left = self.run.steps.saturating_sub(self.run.step);
-        if !(self.plan == Plan::Live || frozen)
-            || self.schedule.learning != Learning::AtEnd
-            || left == 0
-            || !self.plain()
-        {
-            return Ok(());
-        }
-        let (request, at) = self.request(left);
-        let Some(taken) = network.take_steps(request, at)? else { return Ok(()) };
-        self.run.step += taken;
-        if frozen {
-            for (index, prediction) in network.topology().predictions().iter().enumerate() {
-                self.predictions.active[index] |=
-                    self.predictions.counts[index] && self.free[prediction.of.index()];
-            }
-        } else {
-            self.touch_all(network);
-        }
-        Ok(())
-    }
-
-    /// The same where weights learn at every step: the one step from a learning event to the next,
-    /// gradients included. Whether these are finite; none where the network leaves the step to the
-    /// engine, or it is the last one, after which nothing learns.
-    pub(super) fn fuse_learning(&mut self, network: &mut N) -> Result<Option<bool>> {
-        let due = self.plan == Plan::Live
-            && self.schedule.learning == Learning::EveryStep
-            && self.run.step + 1 < self.run.steps;
-        if !due || !self.plain() {
-            return Ok(None);
-        }
-        self.gradients.clear();
-        let (request, at) = self.request(1);
-        if network.take_steps(request, at)?.is_none() {
-            return Ok(None);
-        }
-        self.run.step += 1;
-        self.run.phase = Phase::Move;
-        self.run.pulled = true;
-        self.touch_all(network);
-        Ok(Some(self.gradients.is_finite()))
-    }
-
-    /// After steps that the engine did not take itself, anything may have moved.
-    fn touch_all(&mut self, network: &N) {
-        for (moved, free) in self.state.moved.iter_mut().zip(&self.free) {
-            *moved |= free;
-        }
-        self.refresh_active(network);
-    }
+    frame.gradients.clear();
+    let taken = take(frame, network, 1, true)?.is_some();
+    frame.pulled |= taken;
+    Ok(taken)
 }

@@ -1,29 +1,38 @@
-//! The one relaxation loop.
+//! The one relaxation loop, and the methods it runs.
 
-mod begin;
+mod engine;
 mod errors;
+mod frame;
 mod frozen;
 mod fuse;
+mod leap;
+mod levels;
 mod live;
-mod measure;
-mod outcome;
+mod method;
 mod plan;
+mod point;
+mod start;
+mod watch;
 
-pub use fuse::Losses;
-pub use outcome::{Energy, Event, Outcome, Status};
+use std::fmt;
 
 use crate::{
     Error, Result,
-    clamp::{Clamps, SharedLoss},
+    clamp::Clamps,
     gradients::Gradients,
-    network::{Network, Settings, State},
-    schedule::{Coordinates, Learning, Linearise, Reduction, Schedule},
+    network::{Network, Settings},
+    outcome::{Energy, Event, Outcome},
+    schedule::{Learning, Reduction, Schedule, Start},
     tensor::Tensor,
     topology::VertexId,
 };
 
-use frozen::ClosedForm;
+use engine::Stop;
+use frame::Frame;
+use method::Method;
 use plan::Plan;
+use point::Point;
+use watch::Watch;
 
 /// A relaxation of one network by one schedule: a value that can be advanced from one learning
 /// event to the next, and begun again with the next batch in the memory of the last.
@@ -55,131 +64,41 @@ use plan::Plan;
 /// assert_eq!(outcome.steps, 8);
 /// # Ok::<(), pc_core::Error>(())
 /// ```
-#[derive(Debug)]
 pub struct Relaxation<N: Network> {
-    schedule: Schedule,
-    settings: Settings,
-    plan: Plan,
-    at: N::Linearisation,
-    state: State<N::Tensor>,
-    vertices: Vec<VertexPlan<N::Tensor>>,
-    predictions: Predictions<N::Tensor>,
-    gradients: Gradients<N::Tensor>,
-    /// What is collected for weights whose turn has not come (Z-IL).
-    partial: Gradients<N::Tensor>,
-    /// By vertex: which vertices take their forward prediction, and which may move.
-    follows: Vec<bool>,
-    free: Vec<bool>,
-    batch: usize,
-    /// What was found of the closed form, for as long as the same vertices are free.
-    closed_form: Option<ClosedForm>,
-    run: Run,
-}
-
-/// What one batch makes of a vertex.
-#[derive(Debug)]
-struct VertexPlan<T> {
-    role: Role<T>,
-    /// The running step, where the rule keeps one.
-    velocity: Option<T>,
-    /// Room for a step that has to be put together.
-    scratch: Option<T>,
-    /// 1 where a masked vertex is free.
-    free_mask: Option<T>,
-}
-
-enum Role<T> {
-    Free,
-    Masked,
-    Held,
-    Intervened,
-    Driven { loss: SharedLoss<T>, lambda: f64, value: f64 },
-}
-
-impl<T> std::fmt::Debug for Role<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Role::Free => "Free",
-            Role::Masked => "Masked",
-            Role::Held => "Held",
-            Role::Intervened => "Intervened",
-            Role::Driven { .. } => "Driven",
-        })
-    }
-}
-
-impl<T> Role<T> {
-    fn moves(&self) -> bool {
-        matches!(self, Role::Free | Role::Masked)
-    }
-}
-
-/// By prediction.
-#[derive(Debug)]
-struct Predictions<T> {
-    errors: Vec<T>,
-    residuals: Vec<T>,
-    residual: Vec<bool>,
-    /// `pi e`, where some precision is not 1.
-    weighted: Vec<T>,
-    /// Whether the error may differ from zero.
-    active: Vec<bool>,
-    /// Whether the error changed in the last frozen step.
-    changed: Vec<bool>,
-    /// Whether it counts at all: the predictions of an intervened vertex do not.
-    counts: Vec<bool>,
-    /// Which to pull next.
-    pull: Vec<bool>,
-    /// Which weights a closed form gives.
-    weights: Vec<f64>,
-    /// The errors of one path length, where a closed form goes by path length.
-    front: Vec<T>,
-    uniform: bool,
-}
-
-impl<T> Predictions<T> {
-    /// `pi e`, which is what is pulled back; [`Relaxation::weigh_errors`] has brought it up to
-    /// date.
-    fn cotangents(&self) -> &[T] {
-        if self.uniform { &self.errors } else { &self.weighted }
-    }
-}
-
-/// Where a relaxation stands.
-#[derive(Debug)]
-struct Run {
+    frame: Frame<N>,
+    method: Method<N::Tensor>,
+    watch: Watch,
     phase: Phase,
-    step: usize,
-    steps: usize,
-    rate: f64,
-    status: Status,
-    energy: Energy,
-    last_energy: f64,
-    first_energy: f64,
-    drive: f64,
-    residual: Option<f64>,
-    trace: Vec<f64>,
-    draws: u64,
+    /// Whether the gradients of all levels are handed out together.
     merge: bool,
-    /// Whether the linearisation has been pulled, which some networks allow once only.
-    pulled: bool,
+    /// What tells the network apart that it was made for.
+    signature: u64,
 }
 
-impl Run {
-    /// What a tolerance is relative to: the norm of the drive, where there is one.
-    fn scale(&self) -> f64 {
-        if self.drive > 0.0 { self.drive } else { 1.0 }
+impl<N: Network> fmt::Debug for Relaxation<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { frame, phase, .. } = self;
+        f.debug_struct("Relaxation")
+            .field("schedule", &frame.schedule)
+            .field("evaluation", &self.evaluation())
+            .field("phase", phase)
+            .field("step", &frame.step)
+            .finish_non_exhaustive()
     }
 }
 
+/// What is to be done next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
+    /// Nothing: there is no batch, or it is over with.
     Idle,
-    /// At a point whose errors are to be found.
-    Evaluate,
-    /// Evaluated and pulled; the step is still to be taken.
+    /// To set out from the starting point.
+    Start,
+    /// To take the step that forces have been found for.
     Move,
-    /// Nothing is left but to say so.
+    /// To evaluate again, after part of a step was taken back.
+    Again,
+    /// Nothing but to say so.
     Done,
 }
 
@@ -187,72 +106,36 @@ impl<N: Network> Relaxation<N> {
     /// Prepares to relax networks like this one by a schedule.
     ///
     /// # Errors
-    /// A schedule that needs what the network cannot do, or whose choices contradict one another.
+    /// A schedule that needs what the network cannot do, or a choice that its method cannot honour.
     pub fn new(network: &N, schedule: Schedule) -> Result<Self> {
         let plan = Plan::new(network, &schedule)?;
-        let topology = network.topology();
-        let count = topology.predictions().len();
-        let uniform = topology.predictions().iter().all(|prediction| prediction.precision == 1.0);
-        Ok(Self {
+        let by_errors = plan == Plan::Errors;
+        let live = !by_errors && !matches!(plan, Plan::Frozen(_));
+        let frame = Frame {
             settings: Settings {
-                live: schedule.linearisation == Linearise::Live
-                    && schedule.coordinates == Coordinates::States,
-                plastic: schedule.learning == Learning::EveryStep
-                    && schedule.coordinates == Coordinates::States,
+                live,
+                plastic: schedule.learning == Learning::EveryStep,
                 learns: false,
             },
-            plan,
+            by_errors,
+            descends: matches!(plan, Plan::Live | Plan::Errors),
             at: network.linearisation(),
-            state: State {
-                values: Vec::new(),
-                references: Vec::new(),
-                displacements: Vec::new(),
-                moved: vec![false; topology.len()],
-            },
-            vertices: (0..topology.len())
-                .map(|_| VertexPlan {
-                    role: Role::Free,
-                    velocity: None,
-                    scratch: None,
-                    free_mask: None,
-                })
-                .collect(),
-            predictions: Predictions {
-                errors: Vec::new(),
-                residuals: Vec::new(),
-                residual: vec![false; count],
-                weighted: Vec::new(),
-                active: vec![false; count],
-                changed: vec![false; count],
-                counts: vec![true; count],
-                pull: vec![false; count],
-                weights: vec![1.0; count],
-                front: Vec::new(),
-                uniform,
-            },
+            point: Point::new(network.topology()),
             gradients: network.gradients(),
-            partial: network.gradients(),
-            follows: vec![false; topology.len()],
-            free: vec![false; topology.len()],
-            batch: 0,
-            closed_form: None,
-            run: Run {
-                phase: Phase::Idle,
-                step: 0,
-                steps: 0,
-                rate: schedule.rate,
-                status: Status::Spent,
-                energy: Energy::default(),
-                last_energy: f64::INFINITY,
-                first_energy: 0.0,
-                drive: 0.0,
-                residual: None,
-                trace: Vec::new(),
-                draws: 0,
-                merge: false,
-                pulled: false,
-            },
+            step: 0,
+            steps: 0,
+            rate: schedule.rate,
+            draws: 0,
+            pulled: false,
             schedule,
+        };
+        Ok(Self {
+            frame,
+            method: Method::new(plan, network),
+            watch: Watch::new(),
+            phase: Phase::Idle,
+            merge: false,
+            signature: network.signature(),
         })
     }
 
@@ -264,33 +147,26 @@ impl<N: Network> Relaxation<N> {
     /// Before [`Relaxation::begin`]; what the framework reports.
     pub fn advance(&mut self, network: &mut N) -> Result<Event> {
         self.same_network(network)?;
-        match self.run.phase {
-            Phase::Idle => {
-                return Err(Error::misuse(
-                    "the relaxation has not begun: call `begin` with a batch first",
-                ));
-            }
-            Phase::Done => {
-                self.run.phase = Phase::Idle;
-                return self.outcome(network).map(Event::Finished);
-            }
-            Phase::Evaluate | Phase::Move => {}
+        if self.phase == Phase::Idle {
+            let message = "the relaxation has not begun: call `begin` with a batch first";
+            return Err(Error::misuse(message));
         }
-        let learn = match self.plan {
-            Plan::Live | Plan::LiveLevels => self.advance_live(network)?,
-            Plan::Errors => self.advance_errors(network)?,
-            Plan::Simulate | Plan::Front | Plan::Layers { .. } | Plan::Sweep => {
-                self.advance_frozen(network)?
+        match self.go(network) {
+            Ok(Stop::Learn) => {
+                if self.frame.schedule.reduction == Reduction::Mean {
+                    self.frame.gradients.scale(1.0 / self.frame.point.batch as f64);
+                }
+                Ok(Event::Learn)
             }
-        };
-        if learn {
-            if self.schedule.reduction == Reduction::Mean {
-                self.gradients.scale(1.0 / self.batch as f64);
+            Ok(Stop::End) => {
+                self.phase = Phase::Idle;
+                self.finish(network).map(Event::Finished)
             }
-            return Ok(Event::Learn);
+            Err(error) => {
+                self.phase = Phase::Idle;
+                Err(error)
+            }
         }
-        self.run.phase = Phase::Idle;
-        self.outcome(network).map(Event::Finished)
     }
 
     /// Begins and advances to the end, leaving all gradients in [`Relaxation::gradients`].
@@ -299,14 +175,14 @@ impl<N: Network> Relaxation<N> {
     /// A schedule whose weights move during relaxation, which needs [`Relaxation::train`]; as
     /// [`Relaxation::begin`] and [`Relaxation::advance`].
     pub fn run(&mut self, network: &mut N, clamps: &Clamps<N::Tensor>) -> Result<Outcome> {
-        if self.schedule.learning == Learning::EveryStep {
+        if self.frame.schedule.learning == Learning::EveryStep {
             return Err(Error::schedule(format!(
                 "{} moves weights at every step, so it needs an optimiser: use `train`",
-                self.schedule.name()
+                self.frame.schedule.name()
             )));
         }
         self.begin(network, clamps)?;
-        self.run.merge = true;
+        self.merge = true;
         loop {
             if let Event::Finished(outcome) = self.advance(network)? {
                 return Ok(outcome);
@@ -328,7 +204,7 @@ impl<N: Network> Relaxation<N> {
         self.begin(network, clamps)?;
         loop {
             match self.advance(network)? {
-                Event::Learn => learn(network, &self.gradients)?,
+                Event::Learn => learn(network, &self.frame.gradients)?,
                 Event::Finished(outcome) => return Ok(outcome),
             }
         }
@@ -336,60 +212,86 @@ impl<N: Network> Relaxation<N> {
 
     /// The gradients of the last learning event.
     pub fn gradients(&self) -> &Gradients<N::Tensor> {
-        &self.gradients
+        &self.frame.gradients
     }
 
     /// The gradients of the last learning event, moved out; the relaxation is over with.
     pub fn into_gradients(self) -> Gradients<N::Tensor> {
-        self.gradients
+        self.frame.gradients
     }
 
     /// The schedule.
     pub fn schedule(&self) -> &Schedule {
-        &self.schedule
+        &self.frame.schedule
     }
 
-    /// How a frozen relaxation is computed, in words: what [`crate::Evaluation::Auto`] came to,
-    /// once it has begun.
+    /// How it is computed, in words: for a frozen relaxation what [`crate::Evaluation::Auto`] has
+    /// chosen, once it has begun.
     pub fn evaluation(&self) -> &'static str {
-        self.closed_form
-            .as_ref()
-            .and_then(|known| known.describe())
-            .unwrap_or_else(|| self.plan.describe())
+        self.method.describe()
+    }
+
+    /// Says how many batches have drawn random numbers before the next one, so that a relaxation
+    /// made anew goes on where another has stopped instead of repeating its draws.
+    pub fn set_draws(&mut self, batches: u64) {
+        self.frame.draws = batches;
     }
 
     /// The error of prediction `index`, as last evaluated.
     pub fn error(&self, index: usize) -> Option<&N::Tensor> {
-        self.predictions.errors.get(index)
+        self.frame.point.errors.get(index)
     }
 
     /// The value of a vertex, as last evaluated: in a frozen relaxation the feed-forward prediction
     /// plus the error.
     pub fn value(&self, network: &N, vertex: VertexId) -> Option<N::Tensor> {
-        let value = self.state.values.get(vertex.index())?;
-        if self.plan.is_frozen()
-            && self.vertices[vertex.index()].role.moves()
-            && let Some(first) = network.topology().predictions_of(vertex).first()
+        let point = &self.frame.point;
+        let value = point.state.values.get(vertex.index())?;
+        if let (Method::Frozen(_), true, Some(first)) =
+            (&self.method, point.free[vertex.index()], network.topology().own(vertex).first())
         {
-            let mut moved = network.prediction(&self.at, first.index())?.clone();
-            moved.axpy(1.0, &self.predictions.errors[first.index()]);
+            let mut moved = network.prediction(&self.frame.at, first.index())?.clone();
+            moved.axpy(1.0, &point.errors[first.index()]);
             return Some(moved);
         }
         Some(value.clone())
     }
 
-    fn outcome(&mut self, network: &N) -> Result<Outcome> {
+    /// What was kept is only good for a network like the one this relaxation was made for.
+    fn same_network(&self, network: &N) -> Result<()> {
+        if network.signature() != self.signature {
+            return Err(Error::misuse(
+                "this relaxation was made for another network, of other vertices, wiring or \
+                 shapes: make a `Relaxation` for each",
+            ));
+        }
+        network.check()
+    }
+
+    fn finish(&mut self, network: &N) -> Result<Outcome> {
         network.failure()?;
-        let run = &mut self.run;
+        if let (Method::Frozen(_), Start::Carried) = (&self.method, self.frame.schedule.start) {
+            // Where the errors have moved to is where the next batch starts.
+            for vertex in network.topology().vertices() {
+                let value = self.value(network, vertex);
+                if let (true, Some(value)) = (self.frame.point.free[vertex.index()], value) {
+                    self.frame.point.state.values[vertex.index()] = value;
+                }
+            }
+        }
+        let (frame, watch) = (&self.frame, &mut self.watch);
+        if frame.schedule.unmeasured {
+            watch.energy = Energy { internal: f64::NAN, loss: frame.point.loss_energy() };
+        }
         Ok(Outcome {
-            status: run.status,
-            steps: run.step,
-            energy: run.energy,
-            residual: run.residual,
-            trace: std::mem::take(&mut run.trace),
-            shallow: match self.plan {
-                Plan::Errors => run.step == 0,
-                _ => network.topology().depth().is_some_and(|depth| run.step < depth),
+            status: watch.status,
+            steps: frame.step,
+            energy: watch.energy,
+            residual: watch.residual,
+            trace: std::mem::take(&mut watch.trace),
+            shallow: match &self.method {
+                Method::Errors(_) => frame.step == 0,
+                _ => network.topology().depth().is_some_and(|depth| frame.step < depth),
             },
         })
     }

@@ -1,6 +1,6 @@
 //! Fixed prediction, and backprop as its limit.
 
-use crate::{Evaluation, Linearise, Result, Schedule, schedule::Steps};
+use crate::{Linearise, Result, Schedule, schedule::Steps};
 
 impl Schedule {
     /// Fixed prediction: predictions and Jacobians keep their feed-forward values, and errors relax
@@ -10,7 +10,7 @@ impl Schedule {
     /// At its fixed point the errors are backprop's, on any DAG. At `gamma = 1` it is there after
     /// as many steps as the graph is deep. Elsewhere, on a chain, the error `k` edges from the
     /// output is backprop's times `P[Binomial(steps, gamma) >= k]`: **backprop with each depth's
-    /// gradient rescaled**, which is how [`Evaluation::Auto`] computes it.
+    /// gradient rescaled**, which is how [`crate::Evaluation::Auto`] computes it.
     ///
     /// # Errors
     /// A rate that is not a positive number; zero steps.
@@ -31,10 +31,6 @@ impl Schedule {
     /// Backprop: fixed prediction at rate 1 for as many steps as the graph is deep, in one reverse
     /// sweep. The baseline of every comparison.
     pub fn backprop() -> Self {
-        Self {
-            linearisation: Linearise::Frozen,
-            evaluation: Evaluation::ClosedForm,
-            ..Self::unchecked("backprop", 1.0, Steps::Depth)
-        }
+        Self { linearisation: Linearise::Frozen, ..Self::unchecked("backprop", 1.0, Steps::Depth) }
     }
 }

@@ -1,5 +1,6 @@
 //! Schedules: a rule of predictive coding as a value made of independent choices.
 
+pub(crate) mod choice;
 mod epc;
 mod fixed_prediction;
 mod ipc;
@@ -43,9 +44,10 @@ pub struct Schedule {
     pub(crate) rate: f64,
     pub(crate) steps: Steps,
     pub(crate) learning: Learning,
-    pub(crate) stop: Stop,
+    pub(crate) tolerance: Option<f64>,
+    pub(crate) bound: Bound,
     pub(crate) evaluation: Evaluation,
-    pub(crate) temperature: Option<(f64, u64)>,
+    pub(crate) noise: Option<Noise>,
     pub(crate) reduction: Reduction,
     pub(crate) trace: bool,
     pub(crate) unlevelled: bool,
@@ -134,14 +136,24 @@ pub(crate) enum Steps {
     Depth,
 }
 
-/// When to stop before the steps are spent.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Stop {
-    /// Converged when the norm of the energy's gradient in the states is at most this, relative to
-    /// the norm of the drive.
-    pub(crate) tolerance: Option<f64>,
-    /// Diverged when the energy exceeds this many times its starting value.
-    pub(crate) divergence: Option<f64>,
+/// What the energy may come to before a relaxation counts as diverged, as a multiple of what it
+/// starts at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Bound {
+    /// [`Schedule::DIVERGED`] where relaxation descends the energy without noise, none elsewhere.
+    /// Looked at when relaxation ends.
+    Usual,
+    /// This many times, looked at before every step.
+    Beyond(f64),
+    /// Lifted.
+    Lifted,
+}
+
+/// Normal draws at every step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Noise {
+    pub(crate) temperature: f64,
+    pub(crate) seed: u64,
 }
 
 /// How a frozen relaxation is computed. All give the same numbers, to rounding.
@@ -193,9 +205,10 @@ impl Schedule {
             rate,
             steps,
             learning: Learning::AtEnd,
-            stop: Stop::default(),
+            tolerance: None,
+            bound: Bound::Usual,
             evaluation: Evaluation::Auto,
-            temperature: None,
+            noise: None,
             reduction: Reduction::Sum,
             trace: false,
             unlevelled: false,
@@ -204,7 +217,7 @@ impl Schedule {
     }
 
     /// Takes no steps: weights learn from the errors at the start. For measuring what relaxation
-    /// adds.
+    /// adds. Choices that only steps could honour are refused then.
     #[must_use]
     pub fn unrelaxed(mut self) -> Self {
         self.steps = Steps::Count(0);
@@ -218,14 +231,15 @@ impl Schedule {
         self
     }
 
-    /// Computes a frozen relaxation, or Z-IL, in this way.
+    /// Computes a frozen relaxation, or Z-IL, in this way. Live relaxation in the states has one
+    /// way, [`Evaluation::Simulate`]; backprop and error-based PC have none to choose.
     #[must_use]
     pub fn evaluated_by(mut self, evaluation: Evaluation) -> Self {
         self.evaluation = evaluation;
         self
     }
 
-    /// Moves states with momentum `m`.
+    /// Moves states with momentum `m`; in error-based PC, errors.
     ///
     /// # Errors
     /// Outside `[0, 1)`.
@@ -260,12 +274,19 @@ impl Schedule {
                 self.name
             )));
         }
-        self.stop.tolerance = Some(tolerance);
+        self.tolerance = Some(tolerance);
         Ok(self)
     }
 
-    /// Stops as diverged when the energy exceeds `factor` times its starting value. Numbers that
-    /// are not finite always do.
+    /// The usual bound on the energy: relaxations that descend it have diverged where it ends above
+    /// this many times what it was at the start.
+    pub const DIVERGED: f64 = 1e3;
+
+    /// Stops as diverged as soon as the energy exceeds `factor` times its starting value.
+    ///
+    /// Unless said, a live relaxation without noise that ends above [`Schedule::DIVERGED`] times its
+    /// starting energy counts as diverged, and so does any whose numbers are not finite. Then no
+    /// gradients come of it. [`Schedule::unbounded`] lifts the bound.
     ///
     /// # Errors
     /// Where the factor is not above 1.
@@ -276,12 +297,22 @@ impl Schedule {
                 self.name
             )));
         }
-        self.stop.divergence = Some(factor);
+        self.bound = Bound::Beyond(factor);
         Ok(self)
     }
 
+    /// Lifts the bound on the energy of [`Schedule::diverged_beyond`]: gradients are handed out
+    /// wherever relaxation has gone, as long as numbers are finite.
+    #[must_use]
+    pub fn unbounded(mut self) -> Self {
+        self.bound = Bound::Lifted;
+        self
+    }
+
     /// Adds noise to every step, `sqrt(2 gamma temperature)` times a normal draw: Langevin sampling
-    /// of `exp(-F / temperature)`.
+    /// of `exp(-F / temperature)`. With momentum `m` the noise enters the velocity,
+    /// `u <- m u + g + sqrt(2 (1 - m) temperature / gamma) xi`, which is the underdamped form, with
+    /// the same stationary density. An adaptive step, which noise would mislead, is refused.
     ///
     /// # Errors
     /// Where the temperature is not a positive number.
@@ -292,7 +323,7 @@ impl Schedule {
                 self.name
             )));
         }
-        self.temperature = Some((temperature, seed));
+        self.noise = Some(Noise { temperature, seed });
         Ok(self)
     }
 
@@ -321,6 +352,11 @@ impl Schedule {
         self
     }
 
+    /// Whether the energy is looked at before every step, to be traced or bounded.
+    pub fn is_watched(&self) -> bool {
+        self.trace || matches!(self.bound, Bound::Beyond(_))
+    }
+
     /// Lets Z-IL run on a graph that is not levelled, where it does **not** give backprop's
     /// gradients. For showing just that.
     #[must_use]
@@ -345,6 +381,11 @@ impl Schedule {
             Steps::Count(count) => Some(count),
             Steps::Depth => None,
         }
+    }
+
+    /// Where free vertices start.
+    pub fn start(&self) -> Start {
+        self.start
     }
 
     /// When weights learn.

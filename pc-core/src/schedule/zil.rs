@@ -3,7 +3,7 @@
 use crate::{Learning, Schedule, schedule::Steps};
 
 impl Schedule {
-    /// Z-IL: live predictions, rate 1, forward start, outputs held from the start; the weights into
+    /// Z-IL: live predictions, rate 1 (over a vertex's precision, where that is not 1), forward start, outputs held from the start; the weights into
     /// a vertex `l` levels from the output learn after `l` state updates (Song et al. 2020;
     /// Salvatori et al. 2021).
     ///

@@ -66,6 +66,9 @@ impl Network for Limited {
     fn prediction<'a>(&self, at: &'a GraphLinearisation<T>, index: usize) -> Option<&'a T> {
         self.graph.prediction(at, index)
     }
+    fn change<'a>(&self, at: &'a GraphLinearisation<T>, index: usize) -> Option<&'a T> {
+        self.graph.change(at, index)
+    }
     fn linearise(
         &mut self,
         state: &State<T>,

@@ -233,8 +233,10 @@ fn a_cyclic_graph_settles_where_a_direct_solve_says() {
             Schedule::standard(0.1, 100_000).unwrap().until(1e-12).unwrap().starting(Start::Zero),
         );
     }
-    let built = cyclic.build(0);
-    let error = Relaxation::new(&built.graph, Schedule::standard(0.1, 10).unwrap()).unwrap_err();
+    let mut built = cyclic.build(0);
+    let forward = Schedule::standard(0.1, 10).unwrap();
+    let mut relaxation = Relaxation::new(&built.graph, forward).unwrap();
+    let error = relaxation.run(&mut built.graph, &built.clamps).unwrap_err();
     assert!(error.to_string().contains("cycle"), "{error}");
     assert!(Relaxation::new(&built.graph, Schedule::epc(0.1, 10).unwrap()).is_err());
     assert!(Relaxation::new(&built.graph, Schedule::zil()).is_err());

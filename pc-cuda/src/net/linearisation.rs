@@ -1,6 +1,6 @@
 //! What one evaluation of a fused net leaves behind.
 
-use pc_core::Result;
+use pc_core::{Result, Tensor as _};
 
 use crate::{
     device::{Device, Gemm, Layout},
@@ -20,6 +20,8 @@ pub struct FusedLinearisation {
     pub(super) target: Option<DeviceTensor>,
     /// By link.
     pub(super) layers: Vec<Layer>,
+    /// How far the output's prediction has moved from the reference.
+    pub(super) change: Option<DeviceTensor>,
     /// The parameters at the reference, where they may move meanwhile, by parameter.
     pub(super) old: Vec<DeviceTensor>,
     /// The same, minus what they were.
@@ -72,6 +74,7 @@ impl FusedLinearisation {
             return Ok(());
         }
         self.recorded = None;
+        self.change = None;
         self.layers.clear();
         for link in &net.links {
             let own = || DeviceTensor::unset(&net.device, &[batch, link.outputs]);
@@ -101,6 +104,22 @@ impl FusedLinearisation {
             net.device.machine().copy(old.address(), parameter.address(), bytes)?;
         }
         Ok(())
+    }
+
+    /// Notes how far the output's prediction has moved, from what kernels leave for its error:
+    /// nothing but that change, since neither a residual nor a displacement is a driven output's.
+    pub(super) fn note_change(&mut self, net: &FusedNet, errors: &[DeviceTensor]) -> Result<()> {
+        let Some(error) = net.links.last().and_then(|link| errors.get(link.prediction)) else {
+            return Ok(());
+        };
+        if self.change.is_none() {
+            self.change = Some(DeviceTensor::zeroed(&net.device, error.dims())?);
+        }
+        if let Some(change) = &mut self.change {
+            change.fill(0.0);
+            change.axpy(-1.0, error);
+        }
+        net.device.check()
     }
 
     /// No pull counts.

@@ -1,5 +1,7 @@
 //! The fused net as a [`Network`].
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use pc_core::{
     Abilities, Clamp, Clamps, Drives, ErrorKind, Forward, FusedSteps, Gradients, Network,
     Residuals, Result, Settings, State, Tensor, Topology, VertexId, Want,
@@ -166,6 +168,12 @@ impl Network for FusedNet {
         Ok(!fits)
     }
 
+    fn signature(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (self.topology.signature(), &self.widths).hash(&mut hasher);
+        hasher.finish()
+    }
+
     fn linearisation(&self) -> FusedLinearisation {
         FusedLinearisation::default()
     }
@@ -222,6 +230,11 @@ impl Network for FusedNet {
         at.layers.get(link).map(|layer| &layer.mu)
     }
 
+    fn change<'a>(&self, at: &'a FusedLinearisation, index: usize) -> Option<&'a DeviceTensor> {
+        let output = self.links.last().is_some_and(|link| link.prediction == index);
+        at.change.as_ref().filter(|_| output)
+    }
+
     fn linearise(
         &mut self,
         state: &State<DeviceTensor>,
@@ -232,7 +245,7 @@ impl Network for FusedNet {
     ) -> Result<()> {
         self.device.check()?;
         if std::mem::take(&mut into.fresh) {
-            return Ok(());
+            return into.note_change(self, errors);
         }
         if settings.plastic {
             self.note_moved(into)?;
@@ -288,7 +301,7 @@ impl Network for FusedNet {
             });
         }
         self.fused("pc_errors", 0.0, &layers)?;
-        self.device.check()
+        into.note_change(self, errors)
     }
 
     fn pull(

@@ -271,6 +271,10 @@ impl Network for Autograd {
         at.blank.get(index)
     }
 
+    fn change<'a>(&self, _at: &'a Arrivals, _index: usize) -> Option<&'a Slots> {
+        None
+    }
+
     fn linearise(
         &mut self,
         _state: &State<Slots>,

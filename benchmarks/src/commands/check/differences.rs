@@ -120,8 +120,10 @@ impl<'a> ForwardLoss<'a> {
 
     /// One forward pass, and the loss written out again: not the code that drives the outputs.
     fn loss(&mut self) -> Result<f64, CommandError> {
+        let order = self.subject.model.graph.topology().forward_order()?.to_vec();
         let pass = Forward {
             values: &mut self.values,
+            order: &order,
             follows: &self.follows,
             offsets: &[],
             settings: Settings::default(),

@@ -1,5 +1,8 @@
 //! What holds a vertex: nothing, a value, part of one, a nudge, a loss, an intervention.
 
+mod check;
+mod role;
+
 use std::{cell::RefCell, collections::BTreeMap, fmt, rc::Rc};
 
 use crate::{
@@ -8,6 +11,10 @@ use crate::{
     tensor::Tensor,
     topology::{Topology, VertexId},
 };
+
+pub(crate) use check::{Rules, check};
+pub use role::Losses;
+pub(crate) use role::Role;
 
 /// A loss shared between the clamps of successive relaxations.
 pub type SharedLoss<T> = Rc<RefCell<dyn Loss<T>>>;

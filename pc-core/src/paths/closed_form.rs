@@ -1,0 +1,189 @@
+//! What `T` frozen steps come to, without taking them.
+//!
+//! From zero errors, `e_i(T) = sum over k of P[Binomial(T, gamma) >= k] delta_i^(k)`, where
+//! `delta_i^(k)` is the error that reaches vertex `i` over paths of `k` edges. Everything here is a
+//! function of a topology and a few flags.
+
+use std::collections::VecDeque;
+
+use crate::{
+    Error, Result,
+    topology::{PredictionId, Topology, VertexId},
+};
+
+/// What a closed form is asked about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question<'a> {
+    pub(crate) topology: &'a Topology,
+    /// By vertex: whether it moves.
+    pub(crate) free: &'a [bool],
+    /// By prediction: whether its error counts.
+    pub(crate) counts: &'a [bool],
+    /// `gamma`.
+    pub(crate) rate: f64,
+    /// `T`.
+    pub(crate) steps: usize,
+    /// Whether the network can be traversed whole, and pulled vertex by vertex.
+    pub(crate) traverse: bool,
+    pub(crate) single: bool,
+}
+
+/// What a frozen relaxation can be computed by.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Form {
+    /// One reverse sweep, with a weight for each prediction.
+    Sweep(Vec<f64>),
+    /// One pull for each vertex and path length, weighed by these tails.
+    Layers(Vec<f64>),
+}
+
+/// Finds the closed form.
+///
+/// # Errors
+/// Where it does not hold, with the vertex that stands in its way.
+pub(crate) fn find(question: &Question<'_>) -> Result<Form> {
+    let Question { topology, free, rate, steps, traverse, single, .. } = *question;
+    let predictions = topology.predictions();
+    let mut common: Option<(f64, VertexId)> = None;
+    for vertex in topology.vertices().filter(|vertex| free[vertex.index()]) {
+        let Some(first) = topology.own(vertex).first() else { continue };
+        let precision = topology.prediction(*first).precision;
+        if common.get_or_insert((precision, vertex)).0 != precision {
+            let why = "free vertices differ in precision, so they relax at different rates";
+            return Err(obstacle(why).at(topology.name(vertex)));
+        }
+    }
+    let (precision, first) = common.unwrap_or((1.0, VertexId::FIRST));
+    let named = |why: &str| Err(obstacle(why).at(topology.name(first)));
+    let rate = rate * precision;
+    if !(rate <= 1.0) {
+        return named("rate times precision is above 1");
+    }
+    let depth = topology.depth().unwrap_or(0);
+    if rate == 1.0 && steps >= depth && traverse {
+        return Ok(Form::Sweep(vec![1.0; predictions.len()]));
+    }
+    let tails = binomial_tails(rate, steps, depth);
+    let lengths = path_lengths(question);
+    if traverse && lengths.iter().flatten().all(|(shortest, longest)| shortest == longest) {
+        let weight = |of: VertexId| match lengths[of.index()] {
+            Some((length, _)) if free[of.index()] => tails[length],
+            _ => 1.0,
+        };
+        return Ok(Form::Sweep(predictions.iter().map(|p| weight(p.of)).collect()));
+    }
+    if single {
+        return Ok(Form::Layers(tails));
+    }
+    named("paths of several lengths meet, and the network cannot be pulled vertex by vertex")
+}
+
+fn obstacle(why: &str) -> Error {
+    Error::schedule(format!("the closed form does not hold here: {why}"))
+}
+
+/// By vertex: the shortest and the longest path from it to a vertex that does not move, through
+/// such as do, in edges; none where there is no path.
+fn path_lengths(question: &Question<'_>) -> Vec<Option<(usize, usize)>> {
+    let Question { topology, free, counts, .. } = *question;
+    let mut lengths: Vec<Option<(usize, usize)>> = vec![None; topology.len()];
+    let mut order: Vec<VertexId> = topology.vertices().collect();
+    order.sort_by_key(|vertex| topology.level(*vertex));
+    for vertex in order {
+        let mut own = (!free[vertex.index()]).then_some((0, 0));
+        if own.is_none() {
+            for (child, _) in
+                topology.uses(vertex).iter().filter(|(child, _)| counts[child.index()])
+            {
+                if let Some((shortest, longest)) = lengths[topology.prediction(*child).of.index()] {
+                    let (low, high) = own.unwrap_or((usize::MAX, 0));
+                    own = Some((low.min(shortest + 1), high.max(longest + 1)));
+                }
+            }
+        }
+        lengths[vertex.index()] = own;
+    }
+    lengths
+}
+
+/// Adds to `active`, by prediction, what errors arrive at within `steps` steps: an error goes on to
+/// the free parents of its prediction, one edge a step. Whether a number there happens to be zero
+/// does not matter, so that every evaluation of a schedule reaches the same weights.
+pub(crate) fn reach(
+    topology: &Topology,
+    free: &[bool],
+    counts: &[bool],
+    steps: usize,
+    active: &mut [bool],
+) {
+    let starts = active.iter().enumerate().filter(|(_, active)| **active);
+    let mut queue: VecDeque<(PredictionId, usize)> =
+        starts.map(|(index, _)| (PredictionId::new(index), 0)).collect();
+    while let Some((id, taken)) = queue.pop_front() {
+        if taken >= steps {
+            continue;
+        }
+        for parent in topology.prediction(id).parents.iter().filter(|p| free[p.index()]) {
+            for own in topology.own(*parent) {
+                let reached = &mut active[own.index()];
+                if counts[own.index()] && !std::mem::replace(reached, true) {
+                    queue.push_back((*own, taken + 1));
+                }
+            }
+        }
+    }
+}
+
+/// `P[Binomial(steps, rate) >= k]` for `k` up to `depth + 1`, at a cost that does not grow with
+/// `steps`.
+///
+/// Probabilities are found relative to that of the most likely count, from which they fall off on
+/// both sides, and then divided by their sum. All terms are positive, so nothing cancels.
+pub(super) fn binomial_tails(rate: f64, steps: usize, depth: usize) -> Vec<f64> {
+    let last = depth + 1;
+    if rate == 1.0 {
+        return (0..=last).map(|k| if k <= steps { 1.0 } else { 0.0 }).collect();
+    }
+    let (n, odds) = (steps as f64, rate / (1.0 - rate));
+    let mean = n * rate;
+    // Beyond this many standard deviations a tail is 1 to the last digit (Chernoff's bound).
+    if mean - last as f64 > 40.0 * (mean + 1.0).sqrt() {
+        return vec![1.0; last + 1];
+    }
+    let mode = (((n + 1.0) * rate) as usize).min(steps);
+    let up = |k: usize| (n - k as f64) / (k + 1) as f64 * odds;
+    let mut above = vec![1.0];
+    let mut term = 1.0;
+    let mut floor = 0.0;
+    for k in mode..steps {
+        // Beyond the last `k` asked for, terms fall off ever faster, and soon no longer count.
+        if k == last.max(mode) {
+            floor = 1e-18 * term;
+        }
+        term *= up(k);
+        if term <= floor {
+            break;
+        }
+        above.push(term);
+    }
+    let mut below = Vec::new();
+    term = 1.0;
+    for k in (0..mode).rev() {
+        term /= up(k);
+        below.push(term);
+    }
+    // Smallest first.
+    let mut tails = vec![0.0; (mode + above.len()).max(last) + 1];
+    let mut sum = 0.0;
+    for (offset, term) in above.iter().enumerate().rev() {
+        sum += term;
+        tails[mode + offset] = sum;
+    }
+    for (offset, term) in below.iter().enumerate() {
+        sum += term;
+        tails[mode - 1 - offset] = sum;
+    }
+    let total = tails[0];
+    tails.truncate(last + 1);
+    tails.iter().map(|tail| tail / total).collect()
+}

@@ -1,0 +1,10 @@
+//! What follows from the paths of a topology alone, once it is known what is held: an order, what
+//! errors reach, closed forms. Nothing here knows a tensor or a network.
+
+mod closed_form;
+mod outward;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use closed_form::{Form, Question, find, reach};
+pub(crate) use outward::outward;

@@ -1,0 +1,145 @@
+//! Frozen relaxations in one go: by one sweep, or by one pull for each path length.
+
+use crate::{
+    Error, Result,
+    network::{Drives, Network, Want},
+    paths::{self, Form},
+    relaxation::{
+        frame::Frame,
+        frozen::{Found, Frozen},
+        point::Point,
+        watch::Leap,
+    },
+    tensor::Tensor,
+};
+
+/// Which predictions a sweep's errors reach, and with them which parameters; and from where.
+#[derive(Debug, Default)]
+pub(super) struct Reached {
+    from: Vec<bool>,
+    free: Vec<bool>,
+    predictions: Vec<bool>,
+    parameters: Vec<bool>,
+}
+
+impl<T: Tensor> Frozen<T> {
+    /// Backprop's errors, each weighed by what the closed form says, in one reverse traversal.
+    pub(super) fn take_sweep<N: Network<Tensor = T>>(
+        &mut self,
+        frame: &mut Frame<N>,
+        network: &mut N,
+    ) -> Result<Leap> {
+        let topology = network.topology();
+        for (marked, prediction) in self.marked.iter_mut().zip(topology.predictions()) {
+            // The cut error of an intervened vertex drives too: by zero.
+            *marked = !frame.point.free[prediction.of.index()];
+        }
+        frame.point.weigh(topology);
+        frame.gradients.clear();
+        let arrivals = !frame.schedule.unmeasured;
+        let weights = self.sweep().unwrap_or_default();
+        let drives = Drives {
+            cotangents: frame.point.cotangents(),
+            driven: &self.marked,
+            forces: &frame.point.free,
+            weights,
+            arrivals,
+        };
+        let gradients = Some(&mut frame.gradients);
+        frame.pulled = true;
+        network.reverse(&frame.point.state, drives, gradients, &mut frame.at)?;
+        frame.step = frame.steps;
+        let topology = network.topology();
+        for (index, prediction) in topology.predictions().iter().enumerate() {
+            if let (true, true, Some(force)) = (
+                arrivals,
+                frame.point.free[prediction.of.index()],
+                network.force(&frame.at, prediction.of),
+            ) {
+                let weight = weights.get(index).copied().unwrap_or(1.0);
+                let error = &mut frame.point.errors[index];
+                error.copy_from(force);
+                error.scale(weight / prediction.precision);
+            }
+        }
+        self.reached.find(frame, network);
+        frame.point.active.copy_from_slice(&self.reached.predictions);
+        frame.gradients.keep(|parameter| self.reached.parameters[parameter.index()]);
+        Ok(Leap::Learned)
+    }
+
+    /// `e_i(T) = sum over k of P[Binomial(T, gamma) >= k] delta_i^(k)`: one pull per vertex and
+    /// distinct path length.
+    pub(super) fn take_layers<N: Network<Tensor = T>>(
+        &mut self,
+        frame: &mut Frame<N>,
+        network: &mut N,
+    ) -> Result<Leap> {
+        let Some(Found { form: Ok(Form::Layers(tails)), .. }) = &self.found else {
+            return Err(Error::misuse("there is no closed form by path lengths"));
+        };
+        let Point { state, errors, active, free, roles, .. } = &mut frame.point;
+        let fits = |front: &[T]| {
+            front.len() == errors.len()
+                && front.first().map(T::batch) == errors.first().map(T::batch)
+        };
+        if !fits(&self.front) {
+            self.front.clone_from(errors);
+        }
+        // The errors of path length 0: of held and driven vertices.
+        for (index, prediction) in network.topology().predictions().iter().enumerate() {
+            self.front[index].copy_from(&errors[index]);
+            if !roles[prediction.of.index()].is_driven() {
+                self.front[index].scale(prediction.precision);
+            }
+        }
+        self.marked.copy_from_slice(active);
+        // Errors of more edges than there are steps have not set out.
+        for tail in tails.iter().skip(1).take(frame.steps) {
+            if !self.marked.contains(&true) {
+                break;
+            }
+            network.forget_pulls(&mut frame.at);
+            let want = Want { predictions: &self.marked, forces: free };
+            network.pull(state, &self.front, want, None, &mut frame.at)?;
+            for (index, prediction) in network.topology().predictions().iter().enumerate() {
+                let force = network.force(&frame.at, prediction.of);
+                let force = force.filter(|_| free[prediction.of.index()]);
+                self.marked[index] = force.is_some();
+                if let Some(force) = force {
+                    self.front[index].copy_from(force);
+                    errors[index].axpy(tail / prediction.precision, force);
+                    active[index] = true;
+                }
+            }
+        }
+        frame.pulled = true;
+        frame.step = frame.steps;
+        Ok(Leap::Taken)
+    }
+}
+
+impl Reached {
+    /// Finds what errors reach in all steps, where they start from other places than last time.
+    fn find<N: Network>(&mut self, frame: &Frame<N>, network: &N) {
+        let Point { active, free, counts, .. } = &frame.point;
+        if self.from == *active && self.free == *free {
+            return;
+        }
+        let topology = network.topology();
+        self.from.clone_from(active);
+        self.free.clone_from(free);
+        self.predictions.clone_from(active);
+        paths::reach(topology, free, counts, frame.steps, &mut self.predictions);
+        // What a topology names no use of is not judged.
+        self.parameters = vec![true; frame.gradients.len()];
+        let uses = || {
+            let each = topology.predictions().iter().zip(&self.predictions);
+            each.flat_map(|(p, reached)| p.parameters.iter().map(|id| (id.index(), *reached)))
+        };
+        uses().for_each(|(parameter, _)| self.parameters[parameter] = false);
+        for (parameter, _) in uses().filter(|(_, reached)| *reached) {
+            self.parameters[parameter] = true;
+        }
+    }
+}

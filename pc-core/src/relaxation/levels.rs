@@ -1,0 +1,178 @@
+//! The method of levels: live states at rate 1, of which each level's weights learn at its step.
+
+use crate::{
+    Result,
+    gradients::Gradients,
+    network::Network,
+    outcome::Energy,
+    relaxation::{
+        frame::{Frame, Which},
+        live,
+    },
+    schedule::{
+        Evaluation, Start,
+        choice::{Answer, Choice},
+    },
+    tensor::Tensor,
+    topology::Topology,
+};
+
+/// What is kept between the levels.
+#[derive(Debug)]
+pub(super) struct Levels<T> {
+    /// Whether every vertex moves at every step, or only the level whose turn it is.
+    pub(super) whole: bool,
+    /// Whether graphs that are not levelled are allowed.
+    pub(super) unlevelled: bool,
+    /// By parameter: the last level that uses it.
+    last: Vec<usize>,
+    /// What is collected for weights whose turn has not come, since a shared weight learns when the
+    /// last of its levels has.
+    partial: Gradients<T>,
+    /// By prediction: whether it is read at this step.
+    turn: Vec<bool>,
+    /// The energy of the levels read so far.
+    energy: Energy,
+}
+
+/// What Z-IL says to each choice.
+pub(super) fn answer(choice: Choice) -> Answer {
+    match choice {
+        Choice::Mean
+        | Choice::Trace
+        | Choice::Unrelaxed
+        | Choice::Unlevelled
+        | Choice::Start(Start::Forward)
+        | Choice::Evaluation(Evaluation::Auto | Evaluation::Simulate | Evaluation::Front) => {
+            Answer::Honoured
+        }
+        Choice::Start(_) | Choice::Momentum | Choice::Adaptive | Choice::Noise => {
+            Answer::Refused("it is exact only from a forward start, with plain steps at rate 1")
+        }
+        Choice::Evaluation(Evaluation::ClosedForm) => {
+            Answer::Refused("there is no closed form while predictions are live")
+        }
+        Choice::Tolerance => {
+            Answer::Refused("it reads each level at its step, and does not wait for an equilibrium")
+        }
+        Choice::Bound | Choice::Unbounded => Answer::Refused(
+            "its energy is that of each level at its step, which is not meant to fall",
+        ),
+        Choice::Unmeasured => Answer::Refused("its energy is found with the levels"),
+    }
+}
+
+impl<T: Tensor> Levels<T> {
+    pub(super) fn new<N: Network<Tensor = T>>(whole: bool, unlevelled: bool, network: &N) -> Self {
+        let (topology, partial) = (network.topology(), network.gradients());
+        let mut last = vec![0; partial.len()];
+        for prediction in topology.predictions() {
+            let level = topology.level(prediction.of).unwrap_or(0);
+            for parameter in &prediction.parameters {
+                last[parameter.index()] = level.max(last[parameter.index()]);
+            }
+        }
+        let turn = vec![false; topology.predictions().len()];
+        Self { whole, unlevelled, last, partial, turn, energy: Energy::default() }
+    }
+
+    pub(super) fn begin(&mut self) {
+        self.partial.clear();
+        self.energy = Energy::default();
+    }
+
+    /// Finds the errors at the current states. Level by level they are known already: the parents
+    /// of the level whose turn it is have not moved.
+    pub(super) fn evaluate<N: Network<Tensor = T>>(
+        &mut self,
+        frame: &mut Frame<N>,
+        network: &mut N,
+    ) -> Result<()> {
+        if self.whole { live::evaluate(frame, network) } else { Ok(()) }
+    }
+
+    /// The energy of every level up to this step's, each as its weights read it.
+    pub(super) fn measure<N: Network<Tensor = T>>(
+        &mut self,
+        frame: &Frame<N>,
+        network: &N,
+    ) -> Energy {
+        let topology = network.topology();
+        let of_level = |index| at_level(topology, index, frame.step);
+        self.energy.internal += frame.point.energy(topology, of_level).internal;
+        if frame.step == 0 {
+            // What is driven has no children: it is of level 0.
+            self.energy.loss = frame.point.loss_energy();
+        }
+        self.energy
+    }
+
+    /// Finds the forces that the next step goes by, then the gradients of this level's weights.
+    /// True where these are finite.
+    pub(super) fn pull<N: Network<Tensor = T>>(
+        &mut self,
+        frame: &mut Frame<N>,
+        network: &mut N,
+    ) -> Result<bool> {
+        let topology = network.topology();
+        for (index, turn) in self.turn.iter_mut().enumerate() {
+            *turn = frame.point.active[index] && at_level(topology, index, frame.step);
+        }
+        if !frame.is_last() {
+            if self.whole {
+                frame.pull(network, Which::Active, true, false)?;
+            } else {
+                network.forget_pulls(&mut frame.at);
+                frame.pull(network, Which::These(&self.turn), true, false)?;
+            }
+        }
+        std::mem::swap(&mut frame.gradients, &mut self.partial);
+        let pulled = frame.pull(network, Which::These(&self.turn), false, true);
+        std::mem::swap(&mut frame.gradients, &mut self.partial);
+        pulled?;
+        Ok(self.partial.is_finite())
+    }
+
+    /// Hands out the weights all of whose levels have been read; with `all`, the rest too. True
+    /// where there are any.
+    pub(super) fn hand_out<N: Network<Tensor = T>>(
+        &mut self,
+        frame: &mut Frame<N>,
+        all: bool,
+    ) -> bool {
+        frame.gradients.clear();
+        let (last, step) = (&self.last, frame.step);
+        frame.gradients.take_from(&mut self.partial, |id| all || last[id.index()] <= step)
+    }
+
+    /// Moves the next level, or everything, at rate `1 / pi`: then an error is found in one step,
+    /// whatever its precision.
+    pub(super) fn step<N: Network<Tensor = T>>(&mut self, frame: &mut Frame<N>, network: &N) {
+        let topology = network.topology();
+        let next = Some(frame.step + 1);
+        for vertex in topology.vertices().filter(|v| self.whole || topology.level(*v) == next) {
+            if !frame.point.free[vertex.index()] {
+                continue;
+            }
+            let first = topology.own(vertex).first();
+            let precision = first.map_or(1.0, |id| topology.prediction(*id).precision);
+            live::move_state(frame, network, vertex, frame.rate / precision);
+            if self.whole || !frame.point.state.moved[vertex.index()] {
+                continue;
+            }
+            // Parents of the level that moved have not, so its errors are its displacements.
+            for id in topology.own(vertex) {
+                let displacement = &frame.point.state.displacements[vertex.index()];
+                frame.point.errors[id.index()].copy_from(displacement);
+                frame.point.active[id.index()] = true;
+            }
+        }
+        if self.whole {
+            live::refresh_active(frame, network);
+        }
+    }
+}
+
+fn at_level(topology: &Topology, index: usize, step: usize) -> bool {
+    topology.level(topology.predictions()[index].of) == Some(step)
+}

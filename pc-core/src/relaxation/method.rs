@@ -1,0 +1,169 @@
+//! The ways to relax, behind one set of questions.
+
+use crate::{
+    Result,
+    clamp::Rules,
+    network::Network,
+    outcome::Energy,
+    relaxation::{
+        errors,
+        frame::Frame,
+        frozen::{Frozen, Way},
+        fuse,
+        levels::Levels,
+        live,
+        plan::Plan,
+        watch::Leap,
+    },
+    tensor::Tensor,
+};
+
+/// A way to relax, with what it keeps for itself.
+#[derive(Debug)]
+pub(super) enum Method<T> {
+    /// States move, and predictions follow them.
+    Live,
+    /// The same level by level.
+    Levels(Levels<T>),
+    /// Errors move, and everything follows them. By prediction, room for which of them drive.
+    Errors(Vec<bool>),
+    /// Errors move, and predictions stay.
+    Frozen(Frozen<T>),
+}
+
+impl<T: Tensor> Method<T> {
+    pub(super) fn new<N: Network<Tensor = T>>(plan: Plan, network: &N) -> Self {
+        let predictions = network.topology().predictions().len();
+        match plan {
+            Plan::Live => Self::Live,
+            Plan::Levels { whole, unlevelled } => {
+                Self::Levels(Levels::new(whole, unlevelled, network))
+            }
+            Plan::Errors => Self::Errors(vec![false; predictions]),
+            Plan::Frozen(way) => Self::Frozen(Frozen::new(way, predictions)),
+        }
+    }
+
+    /// How it is computed, in words.
+    pub(super) fn describe(&self) -> &'static str {
+        match self {
+            Self::Live => "live simulation",
+            Self::Levels(levels) if levels.whole => "live simulation",
+            Self::Levels(_) => "live, level by level",
+            Self::Errors(_) => "forward and reverse traversals",
+            Self::Frozen(frozen) => frozen.describe(),
+        }
+    }
+
+    /// What it asks of clamps.
+    pub(super) fn rules(&self) -> Rules {
+        match self {
+            Self::Live => Rules::States,
+            Self::Levels(levels) if levels.unlevelled => Rules::States,
+            Self::Levels(_) => Rules::Levels,
+            Self::Errors(_) => Rules::Errors,
+            Self::Frozen(frozen) if frozen.way == Way::Backprop => Rules::Once,
+            Self::Frozen(_) => Rules::Frozen,
+        }
+    }
+
+    /// Whether each level's energy is read at its step.
+    pub(super) fn reads_levels(&self) -> bool {
+        matches!(self, Self::Levels(_))
+    }
+
+    pub(super) fn begin(&mut self) {
+        if let Self::Levels(levels) = self {
+            levels.begin();
+        }
+    }
+
+    /// All steps at once, where there is a way and nothing watches them.
+    pub(super) fn leap<N: Network<Tensor = T>>(
+        &mut self,
+        frame: &mut Frame<N>,
+        network: &mut N,
+    ) -> Result<Leap> {
+        match self {
+            Self::Live => {
+                if !fuse::steps(frame, network, true)? {
+                    return Ok(Leap::None);
+                }
+                live::touch_all(frame, network);
+                Ok(Leap::Taken)
+            }
+            Self::Frozen(frozen) => frozen.leap(frame, network),
+            Self::Levels(_) | Self::Errors(_) => Ok(Leap::None),
+        }
+    }
+
+    /// Finds the errors after a step.
+    pub(super) fn evaluate<N: Network<Tensor = T>>(
+        &mut self,
+        frame: &mut Frame<N>,
+        network: &mut N,
+    ) -> Result<()> {
+        match self {
+            Self::Live => live::evaluate(frame, network),
+            Self::Levels(levels) => levels.evaluate(frame, network),
+            Self::Errors(_) => errors::evaluate(frame, network),
+            // They are the states.
+            Self::Frozen(_) => Ok(()),
+        }
+    }
+
+    /// The energy at the current errors.
+    pub(super) fn measure<N: Network<Tensor = T>>(
+        &mut self,
+        frame: &Frame<N>,
+        network: &N,
+    ) -> Energy {
+        match self {
+            Self::Levels(levels) => levels.measure(frame, network),
+            _ => frame.point.energy(network.topology(), |_| true),
+        }
+    }
+
+    /// Finds the forces on the free states, and the parameter gradients of the same errors where
+    /// it `learns`. Errors as coordinates need these forces for the residual alone.
+    pub(super) fn pull<N: Network<Tensor = T>>(
+        &mut self,
+        frame: &mut Frame<N>,
+        network: &mut N,
+        learns: bool,
+    ) -> Result<()> {
+        match self {
+            Self::Live | Self::Levels(_) => live::pull(frame, network, learns),
+            Self::Errors(_) if frame.schedule.tolerance.is_none() => Ok(()),
+            Self::Errors(_) => errors::pull_states(frame, network),
+            Self::Frozen(frozen) => frozen.pull(frame, network),
+        }
+    }
+
+    /// Finds what the next step goes by, where that is something else than the forces.
+    pub(super) fn head_for<N: Network<Tensor = T>>(
+        &mut self,
+        frame: &mut Frame<N>,
+        network: &mut N,
+    ) -> Result<()> {
+        if let Self::Errors(driven) = self { errors::pull(frame, network, driven) } else { Ok(()) }
+    }
+
+    /// One synchronous step.
+    pub(super) fn step<N: Network<Tensor = T>>(&mut self, frame: &mut Frame<N>, network: &N) {
+        match self {
+            Self::Live => live::step(frame, network),
+            Self::Levels(levels) => levels.step(frame, network),
+            Self::Errors(_) => errors::step(frame, network),
+            Self::Frozen(frozen) => frozen.step(frame, network),
+        }
+    }
+
+    /// Adds `change` times the direction of the last step.
+    pub(super) fn take_back<N: Network<Tensor = T>>(&self, frame: &mut Frame<N>, change: f64) {
+        match self {
+            Self::Errors(_) => errors::take_back(frame, change),
+            Self::Live | Self::Levels(_) | Self::Frozen(_) => live::take_back(frame, change),
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Where a relaxation stands: states, errors, and what the clamps make of each vertex.
+
+use crate::{
+    Result,
+    clamp::Role,
+    network::{Network, State},
+    outcome::Energy,
+    tensor::Tensor,
+    topology::{PredictionId, Topology, VertexId},
+};
+
+/// States and errors of one batch.
+#[derive(Debug)]
+pub(super) struct Point<T> {
+    pub(super) state: State<T>,
+    pub(super) roles: Vec<Role<T>>,
+    pub(super) vertices: Vec<VertexPoint<T>>,
+    /// By vertex: which may move, and which take their prediction in a forward pass. A vertex that
+    /// follows is free, or driven.
+    pub(super) free: Vec<bool>,
+    pub(super) follows: Vec<bool>,
+    /// The predictions of a forward pass, in order, and by vertex what that order was found for.
+    pub(super) order: Vec<PredictionId>,
+    pub(super) known: Vec<bool>,
+
+    /// By prediction, from here on: `e`, and `r` where it is not zero.
+    pub(super) errors: Vec<T>,
+    pub(super) residuals: Vec<T>,
+    pub(super) residual: Vec<bool>,
+    /// `pi e`, where some precision is not 1; else empty.
+    pub(super) weighted: Vec<T>,
+    /// Whether the error may differ from zero.
+    pub(super) active: Vec<bool>,
+    /// Whether it counts at all: the predictions of an intervened vertex do not.
+    pub(super) counts: Vec<bool>,
+    /// Whether the forward pass has set its vertex to it.
+    pub(super) initial: Vec<bool>,
+    uniform: bool,
+    /// The norm of the errors that drive the rest at the start.
+    pub(super) drive: f64,
+    pub(super) batch: usize,
+}
+
+/// What one batch makes of a vertex.
+#[derive(Debug)]
+pub(super) struct VertexPoint<T> {
+    /// The running step, where the rule keeps one.
+    pub(super) velocity: Option<T>,
+    /// Room for a step that has to be put together: of a masked vertex, of one with several
+    /// predictions, of a noisy one.
+    pub(super) scratch: Option<T>,
+    /// 1 where a masked vertex is free.
+    pub(super) free_mask: Option<T>,
+}
+
+impl<T: Tensor> Point<T> {
+    pub(super) fn new(topology: &Topology) -> Self {
+        let (vertices, count) = (topology.len(), topology.predictions().len());
+        let point = |_| VertexPoint { velocity: None, scratch: None, free_mask: None };
+        Self {
+            state: State {
+                values: Vec::new(),
+                references: Vec::new(),
+                displacements: Vec::new(),
+                moved: vec![false; vertices],
+            },
+            roles: (0..vertices).map(|_| Role::Free).collect(),
+            vertices: (0..vertices).map(point).collect(),
+            free: vec![false; vertices],
+            follows: vec![false; vertices],
+            order: Vec::new(),
+            known: Vec::new(),
+            errors: Vec::new(),
+            residuals: Vec::new(),
+            residual: vec![false; count],
+            weighted: Vec::new(),
+            active: vec![false; count],
+            counts: vec![true; count],
+            initial: vec![false; count],
+            uniform: topology.predictions().iter().all(|p| p.precision == 1.0),
+            drive: 0.0,
+            batch: 0,
+        }
+    }
+
+    /// Makes room for a batch of this size, whose values are there.
+    pub(super) fn allocate(&mut self, topology: &Topology, wants: Wants) {
+        let values = &self.state.values;
+        let zeros = |value: &T| value.zeros(&value.shape());
+        let all =
+            |wanted: bool| if wanted { values.iter().map(zeros).collect() } else { Vec::new() };
+        let of = topology.predictions().iter().map(|p| &values[p.of.index()]);
+        self.errors = of.clone().map(zeros).collect();
+        self.residuals = of.clone().map(zeros).collect();
+        self.weighted = if self.uniform { Vec::new() } else { of.map(zeros).collect() };
+        self.state.references = all(wants.references);
+        self.state.displacements = all(wants.displacements);
+        for (vertex, value) in self.vertices.iter_mut().zip(values) {
+            vertex.velocity = wants.velocities.then(|| zeros(value));
+            vertex.scratch = None;
+            vertex.free_mask = None;
+        }
+    }
+
+    /// `pi e`, which is what is pulled back; [`Point::weigh`] has brought it up to date.
+    pub(super) fn cotangents(&self) -> &[T] {
+        if self.uniform { &self.errors } else { &self.weighted }
+    }
+
+    /// Brings `weighted = pi e` up to date where precisions are not all 1. Drives are weighted
+    /// already.
+    pub(super) fn weigh(&mut self, topology: &Topology) {
+        for (index, weighted) in self.weighted.iter_mut().enumerate() {
+            if self.active[index] {
+                let prediction = &topology.predictions()[index];
+                weighted.copy_from(&self.errors[index]);
+                if !self.roles[prediction.of.index()].is_driven() {
+                    weighted.scale(prediction.precision);
+                }
+            }
+        }
+    }
+
+    /// Forgets what an earlier batch left of the weighted error of a prediction.
+    pub(super) fn clear_weighted(&mut self, index: usize) {
+        if let Some(weighted) = self.weighted.get_mut(index) {
+            weighted.fill(0.0);
+        }
+    }
+
+    /// The energy at the current errors, counted where `reads` says so.
+    pub(super) fn energy(&self, topology: &Topology, reads: impl Fn(usize) -> bool) -> Energy {
+        let terms = topology.predictions().iter().enumerate().filter_map(|(index, prediction)| {
+            let counts = self.counts[index] && self.active[index] && reads(index);
+            let driven = self.roles[prediction.of.index()].is_driven();
+            (counts && !driven).then(|| (0.5 * prediction.precision, &self.errors[index]))
+        });
+        Energy { internal: T::weighted_norms(terms), loss: self.loss_energy() }
+    }
+
+    /// The part of the energy that driven vertices add.
+    pub(super) fn loss_energy(&self) -> f64 {
+        self.roles.iter().map(Role::loss).sum()
+    }
+
+    /// Driven vertices follow their live prediction, and take their error from the loss there.
+    pub(super) fn drive_losses<N: Network<Tensor = T>>(
+        &mut self,
+        network: &N,
+        at: &N::Linearisation,
+    ) -> Result<()> {
+        let topology = network.topology();
+        for (index, prediction) in topology.predictions().iter().enumerate() {
+            let of = prediction.of.index();
+            let role = &mut self.roles[of];
+            if let (true, Some(change)) = (role.is_driven(), network.change(at, index)) {
+                let predicted = &mut self.state.values[of];
+                predicted.set_sum(&self.state.references[of], change);
+                role.drive(predicted, &mut self.errors[index])
+                    .map_err(|error| error.at(topology.name(prediction.of)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The one error of a vertex, and its precision, where it may differ from zero.
+    pub(super) fn own_error(&self, topology: &Topology, vertex: VertexId) -> (Option<&T>, f64) {
+        match topology.own(vertex).first() {
+            Some(id) if self.active[id.index()] => {
+                (Some(&self.errors[id.index()]), topology.prediction(*id).precision)
+            }
+            _ => (None, 1.0),
+        }
+    }
+
+    /// Puts `force - sum pi e` together in the vertex's scratch, where it has one. False where it
+    /// has none, and the step can be taken in one pass.
+    pub(super) fn compose(
+        &mut self,
+        topology: &Topology,
+        vertex: VertexId,
+        force: Option<&T>,
+    ) -> bool {
+        let VertexPoint { scratch, free_mask, .. } = &mut self.vertices[vertex.index()];
+        let Some(step) = scratch else { return false };
+        match force {
+            Some(force) => step.copy_from(force),
+            None => step.fill(0.0),
+        }
+        for id in topology.own(vertex).iter().filter(|id| self.active[id.index()]) {
+            step.axpy(-topology.prediction(*id).precision, &self.errors[id.index()]);
+        }
+        if let (Role::Masked, Some(mask)) = (&self.roles[vertex.index()], free_mask) {
+            step.multiply(mask);
+        }
+        true
+    }
+
+    /// `|force - sum pi e|` over the free states.
+    pub(super) fn gap<N: Network<Tensor = T>>(
+        &mut self,
+        network: &N,
+        at: &N::Linearisation,
+    ) -> f64 {
+        let topology = network.topology();
+        let mut sum = 0.0;
+        for vertex in topology.vertices() {
+            if !self.free[vertex.index()] {
+                continue;
+            }
+            let force = network.force(at, vertex);
+            if self.compose(topology, vertex, force) {
+                let step = &self.vertices[vertex.index()].scratch;
+                sum += step.as_ref().map_or(0.0, T::norm_squared);
+            } else {
+                let (error, precision) = self.own_error(topology, vertex);
+                sum += T::gap_squared(error, precision, force);
+            }
+        }
+        sum.sqrt()
+    }
+}
+
+/// What a method needs room for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wants {
+    pub(super) references: bool,
+    pub(super) displacements: bool,
+    pub(super) velocities: bool,
+}
