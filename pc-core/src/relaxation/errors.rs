@@ -109,6 +109,7 @@ pub(super) fn pull<N: Network>(
 pub(super) fn step<N: Network>(frame: &mut Frame<N>, network: &N) {
     let topology = network.topology();
     let (rate, momentum) = (frame.rate, frame.schedule.rule.momentum());
+    reach(frame, network);
     for vertex in topology.vertices() {
         let index = vertex.index();
         if !frame.point.free[index] {
@@ -124,11 +125,27 @@ pub(super) fn step<N: Network>(frame: &mut Frame<N>, network: &N) {
         velocity.axpy(-precision.unwrap_or(1.0), displacement);
         if let Some(force) = force {
             velocity.axpy(1.0, force);
-            state.moved[index] = true;
         }
         displacement.axpy(rate, velocity);
         if frame.add_noise(vertex) {
             frame.point.state.moved[index] = true;
+        }
+    }
+}
+
+/// Marks what the traversal has sent errors to: all that lies above an error, in whatever depth.
+fn reach<N: Network>(frame: &mut Frame<N>, network: &N) {
+    let topology = network.topology();
+    let Point { state, order, active, counts, free, .. } = &mut frame.point;
+    for id in order.iter().rev() {
+        if !active[id.index()] {
+            continue;
+        }
+        for parent in topology.prediction(*id).parents.iter().filter(|p| free[p.index()]) {
+            state.moved[parent.index()] = true;
+            for own in topology.own(*parent) {
+                active[own.index()] = counts[own.index()];
+            }
         }
     }
 }

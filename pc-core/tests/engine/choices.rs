@@ -119,7 +119,11 @@ fn once(net: &mut Net, relaxation: &mut Relaxation<Graph<T>>, clamps: &Clamps<T>
 fn twice(skip: bool, schedule: &Schedule) -> Result<Vec<Found>> {
     let mut net = net(skip);
     let mut relaxation = Relaxation::new(&net.graph, schedule.clone())?;
-    [1, 2].map(|seed| batch(&net, seed, 2)).iter().map(|c| once(&mut net, &mut relaxation, c)).collect()
+    [1, 2]
+        .map(|seed| batch(&net, seed, 2))
+        .iter()
+        .map(|c| once(&mut net, &mut relaxation, c))
+        .collect()
 }
 
 /// A refusal names the rule, and is no accident of another kind.
@@ -244,7 +248,11 @@ const CHANGES: [(&str, Change); 9] = [
     ("a mask", |net, size| {
         let value = Numbers::new(18).tensor(&[size, 5], 0.5);
         let mask = (0..5 * size).map(|k| f64::from(u8::from(k % 2 == 0)));
-        batch(net, 18, size).mask(net.k, value, HostTensor::new(&[size, 5], mask.collect()).unwrap())
+        batch(net, 18, size).mask(
+            net.k,
+            value,
+            HostTensor::new(&[size, 5], mask.collect()).unwrap(),
+        )
     }),
     ("other weights", |net, size| {
         net.graph.parameters_mut().iter_mut().for_each(|p| p.scale(1.25));
@@ -263,7 +271,9 @@ fn a_second_batch_is_a_fresh_relaxations() {
             for skip in [false, true] {
                 for (change, make_second) in CHANGES {
                     let mut net = net(skip);
-                    let Ok(mut warm) = Relaxation::new(&net.graph, schedule.clone()) else { continue };
+                    let Ok(mut warm) = Relaxation::new(&net.graph, schedule.clone()) else {
+                        continue;
+                    };
                     let first = batch(&net, 1, 3);
                     let what = format!("{rule}, {choice}, skip {skip}, {change}");
                     if once(&mut net, &mut warm, &first).is_err() {
@@ -307,7 +317,8 @@ fn a_relaxation_serves_one_network_only() {
     for case in 0..4 {
         let mut b = Graph::<T>::builder();
         let x = b.input("x", &[4]).unwrap();
-        let h = b.dense("h", x, if case == 0 { 6 } else { 5 }, Activation::Tanh, &mut init).unwrap();
+        let h =
+            b.dense("h", x, if case == 0 { 6 } else { 5 }, Activation::Tanh, &mut init).unwrap();
         let from = if case == 1 { x } else { h };
         let k = b.dense("k", from, 5, Activation::Tanh, &mut init).unwrap();
         let y = b.dense("y", k, 3, Activation::Identity, &mut init).unwrap();
@@ -350,7 +361,8 @@ fn what_a_learning_closure_puts_in_place_is_looked_at() {
                 Ok(())
             })
             .unwrap_err();
-        let says = if reshape { "`h.weight` was built with shape [5, 4]" } else { "another network" };
+        let says =
+            if reshape { "`h.weight` was built with shape [5, 4]" } else { "another network" };
         assert!(error.to_string().contains(says), "{error}");
         if let Some(kept) = kept {
             net.graph.parameters_mut()[0] = kept;

@@ -9,6 +9,7 @@ mod clamps;
 mod common;
 mod dags;
 mod delta;
+mod faults;
 mod golden;
 mod independent;
 mod linear;
