@@ -142,7 +142,9 @@ impl<T: Tensor> Levels<T> {
     ) -> bool {
         frame.gradients.clear();
         let (last, step) = (&self.last, frame.step);
-        frame.gradients.take_from(&mut self.partial, |id| all || last[id.index()] <= step)
+        // A network may pull more than it is asked for: what was handed out is done with.
+        let due = |level: usize| level == step || (all && level > step);
+        frame.gradients.take_from(&mut self.partial, |id| due(last[id.index()]))
     }
 
     /// Moves the next level, or everything, at rate `1 / pi`: then an error is found in one step,

@@ -57,6 +57,12 @@ impl Plan {
                 return refuse("its weights learn at the end");
             }
         };
+        if !can.predict && !matches!(plan, Self::Frozen(_)) {
+            return missing("predict at values other than the feed-forward ones");
+        }
+        if !can.plastic && schedule.learning == Learning::EveryStep {
+            return missing("let weights move while states relax");
+        }
         if let Some(why) = choice::contradiction(schedule) {
             return refuse(why);
         }
@@ -64,12 +70,6 @@ impl Plan {
             if let Answer::Refused(why) = plan.answer(choice, schedule.learning) {
                 return refuse(why);
             }
-        }
-        if !can.predict && !matches!(plan, Self::Frozen(_)) {
-            return missing("predict at values other than the feed-forward ones");
-        }
-        if !can.plastic && schedule.learning == Learning::EveryStep {
-            return missing("let weights move while states relax");
         }
         let whole = matches!(plan, Self::Errors | Self::Frozen(Way::Backprop));
         if whole && !can.traverse {

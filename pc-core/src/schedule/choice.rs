@@ -86,8 +86,7 @@ pub(crate) fn contradiction(schedule: &Schedule) -> Option<&'static str> {
     let adaptive = matches!(schedule.rule, StepRule::Adaptive { .. });
     let acts_on_steps = schedule.rule != StepRule::Plain
         || schedule.noise.is_some()
-        || schedule.bound != Bound::Usual
-        || schedule.evaluation != Evaluation::Auto;
+        || schedule.bound != Bound::Usual;
     if let Start::Noise { deviation, .. } = schedule.start
         && !(deviation >= 0.0 && deviation.is_finite())
     {
