@@ -293,12 +293,13 @@ impl pc_core::Tensor for BurnTensor {
     fn add_normal(&mut self, deviation: f64, stream: u64) {
         // Drawn here and not on the device, so that a seed gives the same numbers on every backend.
         let shape = self.shape();
+        // The shape of a tensor that exists, of which any host tensor makes zeros.
         let drawn = if self.dtype() == DType::F64 {
-            let mut noise = HostTensor::<f64>::zeroed(&shape);
+            let mut noise = HostTensor::<f64>::default().zeros(&shape);
             noise.add_normal(deviation, stream);
             noise.to_vec()
         } else {
-            let mut noise = HostTensor::<f32>::zeroed(&shape);
+            let mut noise = HostTensor::<f32>::default().zeros(&shape);
             noise.add_normal(deviation, stream);
             noise.to_vec()
         };

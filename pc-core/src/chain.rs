@@ -52,17 +52,17 @@ impl<T: Tensor> Chain<T> {
         self.links[k].reads_values() || self.links[k].parameters() > 0
     }
 
-    /// Makes the slots between the links, where the batch is new.
-    fn prepare(&self, at: &Inputs<'_, T>, cache: &mut Cache<T>) -> Result<()> {
-        let batch = at.value(0).batch();
+    /// Makes the slots between the links, where the batch is new. The batch is the output's: the
+    /// first link may have no parent.
+    fn prepare(&self, at: &Inputs<'_, T>, cache: &mut Cache<T>, like: &T) -> Result<()> {
+        let batch = like.batch();
         let fits = (0..self.last())
             .all(|k| cache.get(SLOTS * k + REFERENCE).is_ok_and(|held| held.batch() == batch));
         if fits {
             return Ok(());
         }
-        let like = at.value(0);
         let mut shapes: Vec<Vec<usize>> =
-            (0..at.len()).map(|k| at.value(k).shape().split_off(1)).collect();
+            (0..at.len()).map(|k| at.value(k).shape().into_iter().skip(1).collect()).collect();
         let parameters: Vec<Vec<usize>> =
             (0..at.parameter_count()).map(|k| at.parameter(k).shape()).collect();
         let parameters: Vec<&[usize]> = parameters.iter().map(Vec::as_slice).collect();
@@ -123,7 +123,7 @@ impl<T: Tensor> Vertex<T> for Chain<T> {
     }
 
     fn predict(&self, at: &Inputs<'_, T>, cache: &mut Cache<T>, output: &mut T) -> Result<()> {
-        self.prepare(at, cache)?;
+        self.prepare(at, cache, output)?;
         let mut first = 0;
         let mut input: Option<T> = None;
         for (k, link) in self.links.iter().enumerate() {

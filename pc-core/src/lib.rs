@@ -31,7 +31,7 @@ pub use chain::Chain;
 pub use clamp::{Clamp, Clamps, SharedLoss};
 pub use error::{Error, ErrorKind, Result};
 pub use gradients::{Agreement, Gradients};
-pub use graph::{Graph, GraphBuilder, GraphLinearisation};
+pub use graph::{Graph, GraphBuilder, GraphLinearisation, Mark};
 pub use identity::Identity;
 pub use loss::{Loss, LossForm, SquaredError};
 pub use network::{

@@ -1,7 +1,7 @@
 //! What the engine asks of a framework's tensor: the few operations that move states, and no more.
 
 use crate::{
-    Result,
+    Error, Result,
     network::{GraphFrame, NodeState},
     vertex::Vertex,
 };
@@ -219,6 +219,17 @@ pub trait Tensor: Clone + Sized {
             job(index, node, outputs.next(), frame);
         }
     }
+}
+
+/// The number of elements of a shape.
+///
+/// # Errors
+/// Where no memory could hold so many numbers of eight bytes each.
+pub(crate) fn elements(shape: &[usize]) -> Result<usize> {
+    let count = shape.iter().try_fold(1_usize, |count, length| count.checked_mul(*length));
+    count.filter(|count| *count <= isize::MAX as usize / 8).ok_or_else(|| {
+        Error::shape(format!("the shape {shape:?} has more numbers than any memory holds"))
+    })
 }
 
 /// A job of [`Tensor::for_each_node`].

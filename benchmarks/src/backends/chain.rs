@@ -91,7 +91,7 @@ pub(super) fn relax<N: Network, F: Number>(
             .get(ParamId::new(parameter))
         {
             Some(gradient) => numbers(gradient),
-            None => Ok(HostTensor::zeroed(shape)),
+            None => Ok(HostTensor::zeroed(shape)?),
         };
         gradients.push((gradient(2 * l, weight)?, gradient(2 * l + 1, bias)?));
         if let Some(value) = state.value(network, *vertex) {

@@ -40,7 +40,7 @@ impl<T: Tensor> Graph<T> {
             return Err(Error::graph("a cyclic graph has no levels"));
         }
         let mut names: Vec<String> =
-            topology.vertices().map(|v| topology.name(v).to_owned()).collect();
+            topology.vertices().map(|v| topology.label(v).to_owned()).collect();
         let mut predictions = topology.predictions().to_vec();
         let mut relays: Vec<Vec<VertexId>> = topology.vertices().map(|v| vec![v]).collect();
         let level = |v| topology.level(v).unwrap_or(0);
@@ -51,7 +51,7 @@ impl<T: Tensor> Graph<T> {
                 let relays = &mut relays[parent.index()];
                 let wanted = level(*parent) - target - 1;
                 while relays.len() <= wanted {
-                    names.push(format!("{}~{}", topology.name(*parent), relays.len()));
+                    names.push(format!("{}~{}", topology.label(*parent), relays.len()));
                     shapes.push(shapes[parent.index()].clone());
                     relays.push(VertexId::new(names.len() - 1));
                 }

@@ -5,7 +5,7 @@ mod levelling;
 mod node;
 mod run;
 
-pub use builder::GraphBuilder;
+pub use builder::{GraphBuilder, Mark};
 pub use node::{GraphFrame, NodeState};
 pub use run::GraphLinearisation;
 
@@ -14,7 +14,7 @@ use std::fmt;
 use crate::{
     Error, Result,
     tensor::Tensor,
-    topology::{ParamId, PredictionId, Topology, VertexId},
+    topology::{ParamId, PredictionId, Topology, VertexId, foreign_vertex, listed},
     vertex::{Structure, Vertex},
 };
 
@@ -60,7 +60,7 @@ impl<T: Tensor> fmt::Debug for Graph<T> {
             .predictions()
             .iter()
             .zip(kinds)
-            .map(|(p, kind)| (self.topology.name(p.of), kind));
+            .map(|(p, kind)| (self.topology.label(p.of), kind));
         f.debug_map().entries(vertices).finish()
     }
 }
@@ -85,14 +85,23 @@ impl<T: Tensor> Graph<T> {
     }
 
     /// The shape of a vertex's state, without the batch.
-    pub fn shape(&self, vertex: VertexId) -> &[usize] {
-        &self.shapes[vertex.index()]
+    ///
+    /// # Errors
+    /// A vertex that is not in this graph.
+    pub fn shape(&self, vertex: VertexId) -> Result<&[usize]> {
+        let shape = self.shapes.get(vertex.index()).map(Vec::as_slice);
+        shape.ok_or_else(|| foreign_vertex(vertex))
     }
 
     /// What a prediction is made of, and the kind of its vertex for messages.
-    pub fn structure(&self, prediction: PredictionId) -> (Structure, &str) {
-        let vertex = &self.vertices[prediction.index()];
-        (vertex.structure(), vertex.kind())
+    ///
+    /// # Errors
+    /// A prediction that is not in this graph.
+    pub fn structure(&self, prediction: PredictionId) -> Result<(Structure, &str)> {
+        let vertex = self.vertices.get(prediction.index()).ok_or_else(|| {
+            Error::graph(format!("prediction {} is not in this graph", prediction.index()))
+        })?;
+        Ok((vertex.structure(), vertex.kind()))
     }
 
     /// The parameters, in order of their [`ParamId`]s.
@@ -117,7 +126,7 @@ impl<T: Tensor> Graph<T> {
     pub fn parameter(&self, name: &str) -> Result<ParamId> {
         let names = self.topology.parameter_names();
         names.iter().position(|known| known == name).map(ParamId::new).ok_or_else(|| {
-            Error::graph(format!("no parameter is called `{name}`; there are {}", names.join(", ")))
+            Error::graph(format!("no parameter is called `{name}`; there are {}", listed(names)))
         })
     }
 

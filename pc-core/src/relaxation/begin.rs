@@ -147,7 +147,7 @@ impl<N: Network> Relaxation<N> {
                     vertex.index()
                 )));
             }
-            let name = topology.name(vertex);
+            let name = topology.label(vertex);
             if !finite && clamp.tensors().any(|tensor| !tensor.is_finite()) {
                 network.failure()?;
                 return Err(
@@ -189,14 +189,14 @@ impl<N: Network> Relaxation<N> {
                     )
                     .at(name));
                 }
-                Clamp::Driven { .. } if !topology.children(vertex).is_empty() => {
+                Clamp::Driven { .. } if !topology.uses(vertex).is_empty() => {
                     return Err(Error::clamp(
                         "a loss drives it, but it has children: give it an identity output of its \
                          own (`GraphBuilder::output`)",
                     )
                     .at(name));
                 }
-                Clamp::Driven { .. } if topology.predictions_of(vertex).len() > 1 => {
+                Clamp::Driven { .. } if topology.own(vertex).len() > 1 => {
                     return Err(
                         Error::clamp("a loss drives it, but it has several predictions").at(name)
                     );
@@ -212,7 +212,7 @@ impl<N: Network> Relaxation<N> {
                 "nothing predicts it and nothing clamps it: hold it, or let it \
                     start somewhere (`Clamps::free`)",
             )
-            .at(topology.name(vertex))),
+            .at(topology.label(vertex))),
             None => Ok(()),
         }
     }
@@ -266,7 +266,7 @@ impl<N: Network> Relaxation<N> {
                 }
             };
             let slow = matches!(plan.role, Role::Masked)
-                || topology.predictions_of(vertex).len() > 1
+                || topology.own(vertex).len() > 1
                 || self.schedule.temperature.is_some();
             if plan.role.moves() && slow && plan.scratch.is_none() {
                 plan.scratch = Some(value.zeros(&value.shape()));
@@ -278,7 +278,7 @@ impl<N: Network> Relaxation<N> {
             );
             self.follows[index] = waits && !topology.is_root(vertex);
             self.free[index] = plan.role.moves();
-            for id in topology.predictions_of(vertex) {
+            for id in topology.own(vertex) {
                 self.predictions.counts[id.index()] = !matches!(plan.role, Role::Intervened);
             }
         }
@@ -309,7 +309,7 @@ impl<N: Network> Relaxation<N> {
                         "a nudge counts from the feed-forward prediction, so the schedule must \
                          start from a forward pass",
                     )
-                    .at(network.topology().name(vertex)));
+                    .at(network.topology().label(vertex)));
                 }
                 _ if carried => {}
                 _ => match self.schedule.start {
@@ -341,7 +341,7 @@ impl<N: Network> Relaxation<N> {
                 _ => continue,
             }
             self.follows[vertex.index()] = false;
-            again |= !network.topology().children(vertex).is_empty();
+            again |= !network.topology().uses(vertex).is_empty();
         }
         if again {
             let sweeps = self.sweeps(network)?;
@@ -365,11 +365,8 @@ impl<N: Network> Relaxation<N> {
         for (index, prediction) in topology.predictions().iter().enumerate() {
             let of = prediction.of.index();
             let error = &mut self.predictions.errors[index];
-            let name = topology.name(prediction.of);
-            let first = topology
-                .predictions_of(prediction.of)
-                .first()
-                .is_some_and(|id| id.index() == index);
+            let name = topology.label(prediction.of);
+            let first = topology.own(prediction.of).first().is_some_and(|id| id.index() == index);
             let zero = forward && first && self.follows[of];
             let counts = self.predictions.counts[index];
             self.predictions.residual[index] = counts && !zero;

@@ -91,7 +91,7 @@ impl<N: Network> Relaxation<N> {
                 Role::Intervened => error.fill(0.0),
                 Role::Free if self.follows[of] => error.copy_from(&self.state.displacements[of]),
                 Role::Driven { loss, lambda, value } => {
-                    let name = topology.name(prediction.of);
+                    let name = topology.label(prediction.of);
                     let mut loss = loss.try_borrow_mut().map_err(|_| begin::in_use(name))?;
                     *value = loss.evaluate(predicted, error).map_err(|e| e.at(name))?;
                     error.scale(*lambda);
@@ -122,9 +122,9 @@ impl<N: Network> Relaxation<N> {
         {
             let precision = network
                 .topology()
-                .predictions_of(vertex)
+                .own(vertex)
                 .first()
-                .map_or(1.0, |id| network.topology().prediction(*id).precision);
+                .map_or(1.0, |id| network.topology().predictions()[id.index()].precision);
             let displacement = &mut self.state.displacements[vertex.index()];
             if let Some(velocity) = &mut self.vertices[vertex.index()].velocity {
                 velocity.scale(momentum);

@@ -118,14 +118,14 @@ impl<N: Network> Relaxation<N> {
             if !self.free[vertex.index()] {
                 continue;
             }
-            let own = topology.predictions_of(vertex);
+            let own = topology.own(vertex);
             let Some(first) = own.first() else { continue };
-            let precision = topology.prediction(*first).precision;
+            let precision = topology.predictions()[first.index()].precision;
             // At gamma pi = 1 an error is forgotten at each step; else it goes on changing once the
             // front has reached it.
             let forgets = rate * precision == 1.0 && momentum == 0.0 && own.len() == 1;
             let children_changed = topology
-                .children(vertex)
+                .uses(vertex)
                 .iter()
                 .any(|(child, _)| self.predictions.changed[child.index()]);
             let changes = children_changed
@@ -242,15 +242,15 @@ impl<N: Network> Relaxation<N> {
         let can = network.abilities();
         let obstacle = |why: &str, vertex: VertexId| {
             Err(Error::schedule(format!("the closed form does not hold here: {why}"))
-                .at(topology.name(vertex)))
+                .at(topology.label(vertex)))
         };
         let mut common: Option<(f64, VertexId)> = None;
         for vertex in topology.vertices().filter(|&v| self.free[v.index()]) {
             if matches!(self.vertices[vertex.index()].role, Role::Masked) {
                 return obstacle("it is partly held", vertex);
             }
-            let Some(first) = topology.predictions_of(vertex).first() else { continue };
-            let precision = topology.prediction(*first).precision;
+            let Some(first) = topology.own(vertex).first() else { continue };
+            let precision = topology.predictions()[first.index()].precision;
             if common.get_or_insert((precision, vertex)).0 != precision {
                 return obstacle(
                     "free vertices differ in precision, so they relax at different rates",
@@ -304,9 +304,9 @@ impl<N: Network> Relaxation<N> {
             if !self.free[vertex.index()] {
                 own[0] = true;
             } else {
-                for (child, _) in topology.children(vertex) {
+                for (child, _) in topology.uses(vertex) {
                     if self.predictions.counts[child.index()] {
-                        let child = &lengths[topology.prediction(*child).of.index()];
+                        let child = &lengths[topology.predictions()[child.index()].of.index()];
                         for (length, present) in child.iter().enumerate().take(depth + 1) {
                             own[length + 1] |= present;
                         }

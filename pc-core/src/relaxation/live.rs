@@ -142,7 +142,7 @@ impl<N: Network> Relaxation<N> {
                 // Linearising has written 0 + 0 - change, as nothing else was said of this vertex.
                 let error = &mut self.predictions.errors[index];
                 self.state.values[of].set_difference(&self.state.references[of], error);
-                let name = topology.name(prediction.of);
+                let name = topology.label(prediction.of);
                 let mut loss = loss.try_borrow_mut().map_err(|_| begin::in_use(name))?;
                 *value = loss.evaluate(&self.state.values[of], error).map_err(|e| e.at(name))?;
                 error.scale(*lambda);
@@ -337,10 +337,10 @@ impl<N: Network> Relaxation<N> {
             }
             let composed = self.compose_step(network, vertex);
             let force = network.force(&self.at, vertex);
-            let (error, precision) = match network.topology().predictions_of(vertex).first() {
+            let (error, precision) = match network.topology().own(vertex).first() {
                 Some(id) if !composed && self.predictions.active[id.index()] => (
                     Some(&self.predictions.errors[id.index()]),
-                    network.topology().prediction(*id).precision,
+                    network.topology().predictions()[id.index()].precision,
                 ),
                 _ => (None, 1.0),
             };
@@ -378,7 +378,7 @@ impl<N: Network> Relaxation<N> {
             for vertex in network.topology().vertices().filter(|&v| {
                 network.topology().level(v) == Some(step + 1) && self.state.moved[v.index()]
             }) {
-                for id in network.topology().predictions_of(vertex) {
+                for id in network.topology().own(vertex) {
                     self.predictions.errors[id.index()]
                         .copy_from(&self.state.displacements[vertex.index()]);
                     self.predictions.active[id.index()] = true;

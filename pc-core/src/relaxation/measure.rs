@@ -89,10 +89,11 @@ impl<N: Network> Relaxation<N> {
     /// The one error of a vertex, and its precision, where it may differ from zero.
     pub(super) fn own_error(&self, network: &N, vertex: VertexId) -> (Option<&N::Tensor>, f64) {
         let topology = network.topology();
-        match topology.predictions_of(vertex).first() {
-            Some(id) if self.predictions.active[id.index()] => {
-                (Some(&self.predictions.errors[id.index()]), topology.prediction(*id).precision)
-            }
+        match topology.own(vertex).first() {
+            Some(id) if self.predictions.active[id.index()] => (
+                Some(&self.predictions.errors[id.index()]),
+                topology.predictions()[id.index()].precision,
+            ),
             _ => (None, 1.0),
         }
     }
@@ -107,10 +108,10 @@ impl<N: Network> Relaxation<N> {
             Some(force) => step.copy_from(force),
             None => step.fill(0.0),
         }
-        for id in network.topology().predictions_of(vertex) {
+        for id in network.topology().own(vertex) {
             if self.predictions.active[id.index()] {
                 step.axpy(
-                    -network.topology().prediction(*id).precision,
+                    -network.topology().predictions()[id.index()].precision,
                     &self.predictions.errors[id.index()],
                 );
             }

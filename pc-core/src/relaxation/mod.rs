@@ -369,7 +369,7 @@ impl<N: Network> Relaxation<N> {
         let value = self.state.values.get(vertex.index())?;
         if self.plan.is_frozen()
             && self.vertices[vertex.index()].role.moves()
-            && let Some(first) = network.topology().predictions_of(vertex).first()
+            && let Some(first) = network.topology().own(vertex).first()
         {
             let mut moved = network.prediction(&self.at, first.index())?.clone();
             moved.axpy(1.0, &self.predictions.errors[first.index()]);

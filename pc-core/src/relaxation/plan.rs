@@ -90,13 +90,11 @@ impl Plan {
                 if schedule.learning != Learning::AtEnd {
                     return refuse("its weights learn at the end");
                 }
-                if let Some(vertex) =
-                    topology.vertices().find(|&v| topology.predictions_of(v).len() > 1)
-                {
+                if let Some(vertex) = topology.vertices().find(|&v| topology.own(v).len() > 1) {
                     return refuse(
                         "errors are coordinates only where each vertex has one prediction",
                     )
-                    .map_err(|e: Error| e.at(topology.name(vertex)));
+                    .map_err(|e: Error| e.at(topology.label(vertex)));
                 }
                 Ok(Plan::Errors)
             }
@@ -130,7 +128,7 @@ impl Plan {
             return Ok(Plan::Live);
         }
         if let Some((parent, child)) = topology.unlevelled_edge() {
-            let (parent, child) = (topology.name(parent), topology.name(child));
+            let (parent, child) = (topology.label(parent), topology.label(child));
             return Err(Error::schedule(format!(
                 "{name} is exact only on a levelled graph, and the edge from `{parent}` to \
                  `{child}` spans more than one level: relax `graph.levelled()` instead"
@@ -179,7 +177,7 @@ impl Plan {
             Some("its rate is above 1")
         } else if watched {
             Some("it is watched step by step")
-        } else if topology.vertices().any(|v| topology.predictions_of(v).len() > 1) {
+        } else if topology.vertices().any(|v| topology.own(v).len() > 1) {
             Some("a vertex has several predictions")
         } else if !can.edges || !(can.single || can.traverse) {
             Some("the network does not know its edges")

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod abilities;
+mod builder;
 mod clamps;
 mod common;
 mod dags;
@@ -11,4 +12,7 @@ mod delta;
 mod golden;
 mod independent;
 mod linear;
+mod losses;
+mod optimisers;
 mod refusals;
+mod shapes;
