@@ -11,7 +11,9 @@ use burn::{
     },
     tensor::{DType, Device, Shape, Tensor, TensorData, try_read_sync},
 };
-use pc_core::{Error, ErrorKind, Identity, Result, StateStep, Vertex, host::HostTensor};
+use pc_core::{
+    Error, ErrorKind, GraphTensor, Identity, Result, StateStep, Vertex, host::HostTensor,
+};
 
 /// A float tensor of Burn without its rank in the type and without autodiff: what relaxations move.
 ///
@@ -188,13 +190,15 @@ impl<const D: usize> TryFrom<BurnTensor> for Tensor<D> {
     }
 }
 
-impl pc_core::Tensor for BurnTensor {
+impl GraphTensor for BurnTensor {
     type Vertex = Box<dyn Vertex<Self> + Send>;
 
     fn identity_vertex() -> Self::Vertex {
         Box::new(Identity)
     }
+}
 
+impl pc_core::Tensor for BurnTensor {
     fn shape(&self) -> Vec<usize> {
         self.inner.shape().to_vec()
     }

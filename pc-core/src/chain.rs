@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Result,
-    tensor::Tensor,
+    graph::GraphTensor,
     vertex::{Cache, Inputs, Pulled, Structure, Vertex},
 };
 
@@ -11,12 +11,12 @@ use crate::{
 /// changes every rule but backprop.
 ///
 /// The first link may have several parents. Parameters are shared out in order.
-pub struct Chain<T: Tensor> {
+pub struct Chain<T: GraphTensor> {
     links: Vec<T::Vertex>,
     kind: String,
 }
 
-impl<T: Tensor> std::fmt::Debug for Chain<T> {
+impl<T: GraphTensor> std::fmt::Debug for Chain<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Chain({})", self.kind)
     }
@@ -30,7 +30,7 @@ const DISPLACEMENT: usize = 1;
 const COTANGENT: usize = 2;
 const VALUE: usize = 3;
 
-impl<T: Tensor> Chain<T> {
+impl<T: GraphTensor> Chain<T> {
     /// A chain of these links.
     ///
     /// # Errors
@@ -90,7 +90,7 @@ impl<T: Tensor> Chain<T> {
     }
 }
 
-impl<T: Tensor> Vertex<T> for Chain<T> {
+impl<T: GraphTensor> Vertex<T> for Chain<T> {
     fn kind(&self) -> &str {
         &self.kind
     }

@@ -1,6 +1,6 @@
 //! The nets, described without any framework.
 
-use crate::host::Activation;
+use crate::activation::Activation;
 
 /// What predicts a vertex. Parameters follow the usual layouts: `W [out, in]`, `b [out]`, kernels
 /// `[out, in, height, width]`.

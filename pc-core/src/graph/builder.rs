@@ -4,14 +4,14 @@ use std::collections::{HashMap, HashSet};
 
 use crate::{
     Error, Result,
-    graph::Graph,
-    tensor::{Tensor, elements},
+    graph::{Graph, GraphTensor},
+    tensor::elements,
     topology::{ParamId, Prediction, Topology, VertexId, foreign_vertex},
     vertex::Vertex,
 };
 
 /// Collects vertices, predictions and parameters, checking each as it comes.
-pub struct GraphBuilder<T: Tensor> {
+pub struct GraphBuilder<T: GraphTensor> {
     names: Vec<String>,
     shapes: Vec<Vec<usize>>,
     vertices: Vec<T::Vertex>,
@@ -41,9 +41,14 @@ impl Mark {
     pub fn vertices(&self) -> usize {
         self.vertices
     }
+
+    /// The number of parameters there were.
+    pub fn parameters(&self) -> usize {
+        self.parameters
+    }
 }
 
-impl<T: Tensor> std::fmt::Debug for GraphBuilder<T> {
+impl<T: GraphTensor> std::fmt::Debug for GraphBuilder<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("GraphBuilder")
             .field("names", &self.names)
@@ -52,7 +57,7 @@ impl<T: Tensor> std::fmt::Debug for GraphBuilder<T> {
     }
 }
 
-impl<T: Tensor> Default for GraphBuilder<T> {
+impl<T: GraphTensor> Default for GraphBuilder<T> {
     fn default() -> Self {
         Self {
             names: Vec::new(),
@@ -69,7 +74,7 @@ impl<T: Tensor> Default for GraphBuilder<T> {
     }
 }
 
-impl<T: Tensor> GraphBuilder<T> {
+impl<T: GraphTensor> GraphBuilder<T> {
     /// Adds a vertex that nothing predicts (yet): an input, or a vertex of a cycle, to which
     /// [`GraphBuilder::predict`] adds predictions. `shape` leaves the batch out.
     ///

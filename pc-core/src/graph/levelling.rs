@@ -3,12 +3,11 @@
 
 use crate::{
     Error, Result,
-    graph::Graph,
-    tensor::Tensor,
+    graph::{Graph, GraphTensor},
     topology::{Prediction, Topology, VertexId},
 };
 
-impl<T: Tensor> Graph<T> {
+impl<T: GraphTensor> Graph<T> {
     /// The same function, with every edge from a predicted vertex spanning just one level: an edge
     /// from level `l` to level `m` (level = longest distance to a vertex without children) gets `l
     /// - m - 1` identity vertices. Edges out of one vertex share them. Edges out of inputs are left

@@ -4,16 +4,17 @@ mod builder;
 mod levelling;
 mod node;
 mod run;
+mod tensor;
 
 pub use builder::{GraphBuilder, Mark};
 pub use node::{GraphFrame, NodeState};
 pub use run::GraphLinearisation;
+pub use tensor::{GraphTensor, NodeJob};
 
 use std::fmt;
 
 use crate::{
     Error, Result,
-    tensor::Tensor,
     topology::{ParamId, PredictionId, Topology, VertexId, foreign_vertex, listed},
     vertex::{Structure, Vertex},
 };
@@ -43,7 +44,7 @@ use crate::{
 /// assert!(relaxation.gradients().iter().all(|(_, gradient)| gradient.is_some()));
 /// # Ok::<(), pc_core::Error>(())
 /// ```
-pub struct Graph<T: Tensor> {
+pub struct Graph<T: GraphTensor> {
     pub(crate) topology: Topology,
     pub(crate) vertices: Vec<T::Vertex>,
     pub(crate) shapes: Vec<Vec<usize>>,
@@ -52,7 +53,7 @@ pub struct Graph<T: Tensor> {
     still: Vec<bool>,
 }
 
-impl<T: Tensor> fmt::Debug for Graph<T> {
+impl<T: GraphTensor> fmt::Debug for Graph<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kinds = self.vertices.iter().map(Vertex::kind);
         let vertices = self
@@ -65,7 +66,7 @@ impl<T: Tensor> fmt::Debug for Graph<T> {
     }
 }
 
-impl<T: Tensor> Graph<T> {
+impl<T: GraphTensor> Graph<T> {
     /// Starts an empty graph.
     pub fn builder() -> GraphBuilder<T> {
         GraphBuilder::default()

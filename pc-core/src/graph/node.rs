@@ -3,9 +3,8 @@
 use crate::{
     Error, Result,
     gradients::Gradients,
-    graph::Graph,
+    graph::{Graph, GraphTensor},
     network::{Residuals, Settings, State, Want},
-    tensor::Tensor,
     topology::VertexId,
     vertex::{Cache, Inputs, Pulled, Vertex},
 };
@@ -27,7 +26,7 @@ pub struct NodeState<T> {
 }
 
 /// What every node's job reads: the graph and the point it is evaluated at.
-pub struct GraphFrame<'a, T: Tensor> {
+pub struct GraphFrame<'a, T: GraphTensor> {
     pub(super) graph: &'a Graph<T>,
     pub(super) values: &'a [T],
     pub(super) references: &'a [T],
@@ -40,7 +39,7 @@ pub struct GraphFrame<'a, T: Tensor> {
     pub(super) want: Want<'a>,
 }
 
-impl<'a, T: Tensor> GraphFrame<'a, T> {
+impl<'a, T: GraphTensor> GraphFrame<'a, T> {
     pub(super) fn new(graph: &'a Graph<T>, state: &'a State<T>, settings: Settings) -> Self {
         Self {
             graph,
@@ -99,7 +98,7 @@ impl<'a, T: Tensor> GraphFrame<'a, T> {
     }
 }
 
-impl<T: Tensor> NodeState<T> {
+impl<T: GraphTensor> NodeState<T> {
     pub(super) fn new() -> Self {
         Self {
             cache: Cache::default(),

@@ -4,9 +4,9 @@ use crate::{
     Error, Result,
     clamp::Clamps,
     gradients::Gradients,
-    graph::{Graph, GraphFrame, NodeState},
+    graph::{Graph, GraphFrame, GraphTensor, NodeState},
     network::{Abilities, Drives, Forward, Network, Residuals, Settings, State, Want},
-    tensor::{Tensor, elements},
+    tensor::elements,
     topology::{Topology, VertexId},
 };
 
@@ -22,7 +22,7 @@ pub struct GraphLinearisation<T> {
     summed: Vec<bool>,
 }
 
-impl<T: Tensor> GraphLinearisation<T> {
+impl<T: GraphTensor> GraphLinearisation<T> {
     fn new(graph: &Graph<T>) -> Self {
         let vertices = graph.topology.len();
         Self {
@@ -79,14 +79,14 @@ impl<T: Tensor> GraphLinearisation<T> {
     }
 }
 
-impl<T: Tensor> Graph<T> {
+impl<T: GraphTensor> Graph<T> {
     /// The node's buffers fit no other batch size.
     fn reset(&self, linearisation: &mut GraphLinearisation<T>) {
         *linearisation = GraphLinearisation::new(self);
     }
 }
 
-impl<T: Tensor> Network for Graph<T> {
+impl<T: GraphTensor> Network for Graph<T> {
     type Tensor = T;
     type Linearisation = GraphLinearisation<T>;
 

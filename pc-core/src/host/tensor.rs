@@ -8,10 +8,10 @@ use rayon::prelude::*;
 
 use crate::{
     Error, Result,
+    graph::{GraphFrame, GraphTensor, NodeJob, NodeState},
     host::{Element, parts::sum_by},
     identity::Identity,
-    network::{GraphFrame, NodeState},
-    tensor::{NodeJob, StateStep, Tensor, elements},
+    tensor::{StateStep, Tensor, elements},
     vertex::Vertex,
 };
 
@@ -153,12 +153,6 @@ pub(crate) fn all_finite<F: Element>(numbers: &[F]) -> bool {
 }
 
 impl<F: Element> Tensor for HostTensor<F> {
-    type Vertex = HostVertex<F>;
-
-    fn identity_vertex() -> HostVertex<F> {
-        Box::new(Identity)
-    }
-
     fn shape(&self) -> Vec<usize> {
         self.shape.clone()
     }
@@ -344,6 +338,14 @@ impl<F: Element> Tensor for HostTensor<F> {
                 sum_of(&force.data, &error.data, |f, e| (f - precision * e) * (f - precision * e))
             }
         }
+    }
+}
+
+impl<F: Element> GraphTensor for HostTensor<F> {
+    type Vertex = HostVertex<F>;
+
+    fn identity_vertex() -> HostVertex<F> {
+        Box::new(Identity)
     }
 
     fn for_each_node(

@@ -1,8 +1,8 @@
 //! Nets, batches and the comparison with the oracle.
 
 use pc_core::{
-    Agreement, Clamps, Evaluation, Gradients, Graph, GraphBuilder, Learning, ParamId, Relaxation,
-    Result, Schedule, SquaredError, Tensor, VertexId,
+    Agreement, Clamps, Evaluation, Gradients, Graph, GraphBuilder, GraphTensor, Learning, ParamId,
+    Relaxation, Result, Schedule, SquaredError, Tensor, VertexId,
     host::{Activation, CrossEntropy, HostLayers, HostTensor, Init, Sgd},
 };
 use pc_cuda::{Device, FusedNet, Precision, Simulation, Strategy};
@@ -57,7 +57,7 @@ impl Top {
 }
 
 /// Not all errors weigh the same; the output's does not where a loss drives it.
-fn weigh<T: Tensor>(
+fn weigh<T: GraphTensor>(
     b: &mut GraphBuilder<T>,
     at: VertexId,
     index: usize,
