@@ -26,7 +26,10 @@ use crate::{
 ///
 /// # Example
 /// ```
-/// use pc_core::{Clamps, Graph, Relaxation, Schedule, host::{Activation, HostLayers, HostTensor, Init}};
+/// use pc_core::{
+///     Clamps, Graph, Relaxation, Schedule,
+///     host::{Activation, HostLayers, HostTensor, Init},
+/// };
 ///
 /// let mut init = Init::new(7);
 /// let mut b = Graph::<HostTensor<f64>>::builder();

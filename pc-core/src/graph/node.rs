@@ -70,8 +70,8 @@ impl<'a, T: GraphTensor> GraphFrame<'a, T> {
         }
     }
 
-    /// What node `index` has written for vertex `of`, where it has that vertex's shape: a vertex may
-    /// replace the tensor it is handed. A tensor of another shape is dropped.
+    /// What node `index` has written for vertex `of`, where it has that vertex's shape: a vertex
+    /// may replace the tensor it is handed. A tensor of another shape is dropped.
     fn checked(
         &self,
         index: usize,

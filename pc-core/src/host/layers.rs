@@ -37,7 +37,8 @@ pub enum Pool {
 /// let mut init = Init::new(0);
 /// let mut b = Graph::<HostTensor<f32>>::builder();
 /// let x = b.input("x", &[1, 28, 28])?;
-/// let c1 = b.conv("c1", x, &ConvLayer::new(6, 5).padding(2).activation(Activation::Relu).max_pool(2, 2), &mut init)?;
+/// let layer = ConvLayer::new(6, 5).padding(2).activation(Activation::Relu).max_pool(2, 2);
+/// let c1 = b.conv("c1", x, &layer, &mut init)?;
 /// assert_eq!(b.shape(c1)?, [6, 14, 14]);
 /// # Ok::<(), pc_core::Error>(())
 /// ```
@@ -134,8 +135,8 @@ fn layer<F: Element, R>(
 
 /// Layers for host graphs. Each adds one vertex, with its activation inside the prediction, and
 /// (where it has weights) the parameters `name.weight` and `name.bias`. Those called `..._with` use
-/// parameters that exist, which any number of vertices may share. Where one fails, the builder is as
-/// it was before.
+/// parameters that exist, which any number of vertices may share. Where one fails, the builder is
+/// as it was before.
 ///
 /// # Errors
 /// All of them: a name that is taken; parents or parameters that are unknown or whose shapes do not
