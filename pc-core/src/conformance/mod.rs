@@ -14,6 +14,7 @@
 //! # Ok::<(), pc_core::Error>(())
 //! ```
 
+mod batches;
 mod host;
 mod nets;
 mod tensors;
@@ -215,6 +216,7 @@ pub fn run<B: Backend>(backend: &B) -> Result<Report> {
             }
         }
     }
+    cases.extend(batches::cases(backend, &oracle)?);
     Ok(Report { backend: backend.name(), cases })
 }
 

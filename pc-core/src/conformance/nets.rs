@@ -80,6 +80,26 @@ impl Net {
         std::iter::once(self.batch).chain(self.shape(vertex).iter().copied()).collect()
     }
 
+    /// The same net with another number of samples: its own over again, smaller each time round.
+    pub(super) fn with_batch(&self, batch: usize) -> Self {
+        let own = self.batch;
+        let rows = |values: &[f64]| -> Vec<f64> {
+            let width = values.len() / own;
+            let row = |sample: usize| {
+                let scale = 1.0 / (1 + sample / own) as f64;
+                values[sample % own * width..][..width].iter().map(move |x| x * scale)
+            };
+            // Rounded to what f32 holds, as all numbers here.
+            (0..batch).flat_map(row).map(|x| f64::from(x as f32)).collect()
+        };
+        Self {
+            batch,
+            inputs: self.inputs.iter().map(|(s, values)| (s.clone(), rows(values))).collect(),
+            outputs: self.outputs.iter().map(|(k, values)| (*k, rows(values))).collect(),
+            ..self.clone()
+        }
+    }
+
     /// The inputs and what they are held at.
     pub fn held(&self) -> impl Iterator<Item = (usize, &[f64])> {
         self.inputs.iter().enumerate().map(|(index, (_, values))| (index, values.as_slice()))
