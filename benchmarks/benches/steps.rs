@@ -16,7 +16,7 @@ use pc_bench::{
 fn main() -> Result<(), Box<dyn Error>> {
     rayon::ThreadPoolBuilder::new().num_threads(1).build_global()?;
     let mut criterion = Criterion::default().configure_from_args();
-    let mut product = Gemm::<f32>::new();
+    let mut product = Gemm::<f32>::new()?;
     product.time()?;
     criterion.bench_function("product 512", |bencher| bencher.iter(|| black_box(product.time())));
     for kind in [ModelKind::Mlp, ModelKind::Cnn] {

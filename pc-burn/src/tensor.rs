@@ -11,7 +11,9 @@ use burn::{
     },
     tensor::{DType, Device, Shape, Tensor, TensorData, try_read_sync},
 };
-use pc_core::{Error, ErrorKind, Identity, Result, StateStep, Vertex, host::HostTensor};
+use pc_core::{
+    Error, ErrorKind, GraphTensor, Identity, Result, StateStep, Vertex, host::HostTensor,
+};
 
 /// A float tensor of Burn without its rank in the type and without autodiff: what relaxations move.
 ///
@@ -188,13 +190,15 @@ impl<const D: usize> TryFrom<BurnTensor> for Tensor<D> {
     }
 }
 
-impl pc_core::Tensor for BurnTensor {
+impl GraphTensor for BurnTensor {
     type Vertex = Box<dyn Vertex<Self> + Send>;
 
     fn identity_vertex() -> Self::Vertex {
         Box::new(Identity)
     }
+}
 
+impl pc_core::Tensor for BurnTensor {
     fn shape(&self) -> Vec<usize> {
         self.inner.shape().to_vec()
     }
@@ -293,12 +297,13 @@ impl pc_core::Tensor for BurnTensor {
     fn add_normal(&mut self, deviation: f64, stream: u64) {
         // Drawn here and not on the device, so that a seed gives the same numbers on every backend.
         let shape = self.shape();
+        // The shape of a tensor that exists, of which any host tensor makes zeros.
         let drawn = if self.dtype() == DType::F64 {
-            let mut noise = HostTensor::<f64>::zeroed(&shape);
+            let mut noise = HostTensor::<f64>::default().zeros(&shape);
             noise.add_normal(deviation, stream);
             noise.to_vec()
         } else {
-            let mut noise = HostTensor::<f32>::zeroed(&shape);
+            let mut noise = HostTensor::<f32>::default().zeros(&shape);
             noise.add_normal(deviation, stream);
             noise.to_vec()
         };

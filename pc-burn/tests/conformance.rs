@@ -10,12 +10,12 @@ use pc_burn::{
     with_operations_only,
 };
 use pc_core::{
-    Chain, Graph, Result, Tensor,
+    Chain, Graph, GraphTensor, Result,
     conformance::{Backend, Built, Net, Operation, run},
     host::Activation,
 };
 
-type Vertex = <BurnTensor as Tensor>::Vertex;
+type Vertex = <BurnTensor as GraphTensor>::Vertex;
 
 struct Burn(DType);
 

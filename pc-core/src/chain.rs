@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Result,
-    tensor::Tensor,
+    graph::GraphTensor,
     vertex::{Cache, Inputs, Pulled, Structure, Vertex},
 };
 
@@ -11,12 +11,12 @@ use crate::{
 /// changes every rule but backprop.
 ///
 /// The first link may have several parents. Parameters are shared out in order.
-pub struct Chain<T: Tensor> {
+pub struct Chain<T: GraphTensor> {
     links: Vec<T::Vertex>,
     kind: String,
 }
 
-impl<T: Tensor> std::fmt::Debug for Chain<T> {
+impl<T: GraphTensor> std::fmt::Debug for Chain<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Chain({})", self.kind)
     }
@@ -30,7 +30,7 @@ const DISPLACEMENT: usize = 1;
 const COTANGENT: usize = 2;
 const VALUE: usize = 3;
 
-impl<T: Tensor> Chain<T> {
+impl<T: GraphTensor> Chain<T> {
     /// A chain of these links.
     ///
     /// # Errors
@@ -52,17 +52,17 @@ impl<T: Tensor> Chain<T> {
         self.links[k].reads_values() || self.links[k].parameters() > 0
     }
 
-    /// Makes the slots between the links, where the batch is new.
-    fn prepare(&self, at: &Inputs<'_, T>, cache: &mut Cache<T>) -> Result<()> {
-        let batch = at.value(0).batch();
+    /// Makes the slots between the links, where the batch is new. The batch is the output's: the
+    /// first link may have no parent.
+    fn prepare(&self, at: &Inputs<'_, T>, cache: &mut Cache<T>, like: &T) -> Result<()> {
+        let batch = like.batch();
         let fits = (0..self.last())
             .all(|k| cache.get(SLOTS * k + REFERENCE).is_ok_and(|held| held.batch() == batch));
         if fits {
             return Ok(());
         }
-        let like = at.value(0);
         let mut shapes: Vec<Vec<usize>> =
-            (0..at.len()).map(|k| at.value(k).shape().split_off(1)).collect();
+            (0..at.len()).map(|k| at.value(k).shape().into_iter().skip(1).collect()).collect();
         let parameters: Vec<Vec<usize>> =
             (0..at.parameter_count()).map(|k| at.parameter(k).shape()).collect();
         let parameters: Vec<&[usize]> = parameters.iter().map(Vec::as_slice).collect();
@@ -90,7 +90,7 @@ impl<T: Tensor> Chain<T> {
     }
 }
 
-impl<T: Tensor> Vertex<T> for Chain<T> {
+impl<T: GraphTensor> Vertex<T> for Chain<T> {
     fn kind(&self) -> &str {
         &self.kind
     }
@@ -123,7 +123,7 @@ impl<T: Tensor> Vertex<T> for Chain<T> {
     }
 
     fn predict(&self, at: &Inputs<'_, T>, cache: &mut Cache<T>, output: &mut T) -> Result<()> {
-        self.prepare(at, cache)?;
+        self.prepare(at, cache, output)?;
         let mut first = 0;
         let mut input: Option<T> = None;
         for (k, link) in self.links.iter().enumerate() {

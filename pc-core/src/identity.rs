@@ -15,7 +15,7 @@ use crate::{
 /// let mut b = Graph::<HostTensor<f32>>::builder();
 /// let x = b.input("x", &[3])?;
 /// let y = b.vertex("y", Box::new(Identity), &[x], &[])?;
-/// assert_eq!(b.build()?.shape(y), [3]);
+/// assert_eq!(b.build()?.shape(y)?, [3]);
 /// # Ok::<(), pc_core::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -9,6 +9,7 @@
 //!
 //! Start with [`Graph`] for a worked example, and [`Schedule`] for the rules.
 
+mod activation;
 mod chain;
 mod clamp;
 #[cfg(feature = "conformance")]
@@ -29,23 +30,25 @@ mod vertex;
 
 pub mod host;
 
+pub use activation::Activation;
 pub use chain::Chain;
 pub use clamp::{Clamp, Clamps, Losses, SharedLoss};
 pub use error::{Error, ErrorKind, Result};
 pub use gradients::{Agreement, Gradients};
-pub use graph::{Graph, GraphBuilder, GraphLinearisation};
+pub use graph::{
+    Graph, GraphBuilder, GraphFrame, GraphLinearisation, GraphTensor, Mark, NodeJob, NodeState,
+};
 pub use identity::Identity;
 pub use loss::{Loss, LossForm, SquaredError};
 pub use network::{
-    Abilities, Drives, Forward, FusedSteps, GraphFrame, Network, NodeState, Residuals, Settings,
-    State, Want,
+    Abilities, Drives, Forward, FusedSteps, Network, Residuals, Settings, State, Want,
 };
 pub use outcome::{Energy, Event, Outcome, Status};
 pub use relaxation::Relaxation;
 pub use schedule::{
     Coordinates, Evaluation, Learning, Linearise, Reduction, Schedule, Start, StepRule,
 };
-pub use tensor::{NodeJob, StateStep, Tensor};
+pub use tensor::{StateStep, Tensor};
 pub use topology::{ParamId, Prediction, PredictionId, Topology, VertexId};
 pub use vertex::{Cache, Inputs, Pulled, Structure, Vertex};
 

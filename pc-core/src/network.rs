@@ -8,8 +8,6 @@ use crate::{
     topology::{Prediction, PredictionId, Topology, VertexId},
 };
 
-pub use crate::graph::{GraphFrame, NodeState};
-
 /// A model as predictive coding sees it: vertices that hold values, predictions of them, pullbacks.
 ///
 /// A network says what it can do in [`Network::abilities`]; the engine checks them against the

@@ -1,10 +1,6 @@
 //! What the engine asks of a framework's tensor: the few operations that move states, and no more.
 
-use crate::{
-    Result,
-    network::{GraphFrame, NodeState},
-    vertex::Vertex,
-};
+use crate::{Error, Result};
 
 /// A dense array of numbers, batch first, as some framework holds it.
 ///
@@ -13,17 +9,9 @@ use crate::{
 /// handle that shares storage must copy them here). Scalars cross the interface as `f64`, whatever
 /// the tensor holds.
 ///
-/// There are no `Send` or `Sync` bounds: some frameworks' tensors are not shareable. A backend
-/// whose tensors are shareable runs vertices in parallel by overriding [`Tensor::for_each_node`].
+/// There are no `Send` or `Sync` bounds: some frameworks' tensors are not shareable. What explicit
+/// graphs ask for besides is [`crate::GraphTensor`].
 pub trait Tensor: Clone + Sized {
-    /// How this backend owns a vertex of an explicit graph: `Box<dyn Vertex<Self>>`, with `Send +
-    /// Sync` added where vertices run in parallel.
-    type Vertex: Vertex<Self>;
-
-    /// A vertex whose prediction is its one parent (levelling inserts these): [`crate::Identity`],
-    /// owned as above.
-    fn identity_vertex() -> Self::Vertex;
-
     /// The shape, batch first.
     fn shape(&self) -> Vec<usize>;
 
@@ -209,25 +197,18 @@ pub trait Tensor: Clone + Sized {
             }
         }
     }
-
-    /// Runs `job` once for every node of an explicit graph, with the node's own state and its own
-    /// tensor of `outputs` (which may be empty). The jobs are independent of one another; a backend
-    /// whose tensors are shareable runs them in parallel.
-    fn for_each_node(
-        nodes: &mut [NodeState<Self>],
-        outputs: &mut [Self],
-        frame: &GraphFrame<'_, Self>,
-        job: NodeJob<Self>,
-    ) {
-        let mut outputs = outputs.iter_mut();
-        for (index, node) in nodes.iter_mut().enumerate() {
-            job(index, node, outputs.next(), frame);
-        }
-    }
 }
 
-/// A job of [`Tensor::for_each_node`].
-pub type NodeJob<T> = fn(usize, &mut NodeState<T>, Option<&mut T>, &GraphFrame<'_, T>);
+/// The number of elements of a shape.
+///
+/// # Errors
+/// Where no memory could hold so many numbers of eight bytes each.
+pub(crate) fn elements(shape: &[usize]) -> Result<usize> {
+    let count = shape.iter().try_fold(1_usize, |count, length| count.checked_mul(*length));
+    count.filter(|count| *count <= isize::MAX as usize / 8).ok_or_else(|| {
+        Error::shape(format!("the shape {shape:?} has more numbers than any memory holds"))
+    })
+}
 
 /// The arguments of [`Tensor::step_state`]: with `g = force - precision * error`,
 /// `velocity <- momentum * velocity + g` (or `g` alone without momentum),

@@ -1,6 +1,9 @@
 //! Which vertex predicts which: the part of a network that is the same for every framework.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 use crate::{Error, Result};
 
@@ -42,6 +45,20 @@ impl VertexId {
     pub(crate) const FIRST: VertexId = VertexId(0);
 }
 
+/// The error of an id that belongs to another graph.
+pub(crate) fn foreign_vertex(vertex: VertexId) -> Error {
+    Error::graph(format!("vertex {} is not in this graph", vertex.0))
+}
+
+/// Names for a message, which no one could read if it had thousands.
+pub(crate) fn listed(names: &[String]) -> String {
+    const MOST: usize = 20;
+    if names.len() <= MOST {
+        return names.join(", ");
+    }
+    format!("{} and {} more", names[..MOST].join(", "), names.len() - MOST)
+}
+
 /// One prediction: of which vertex, from which parents, with which parameters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
@@ -59,6 +76,7 @@ pub struct Prediction {
 #[derive(Clone, Debug)]
 pub struct Topology {
     names: Vec<String>,
+    by_name: HashMap<String, VertexId>,
     parameter_names: Vec<String>,
     predictions: Vec<Prediction>,
     predictions_of: Vec<Vec<PredictionId>>,
@@ -82,9 +100,11 @@ impl Topology {
         parameter_names: Vec<String>,
         predictions: Vec<Prediction>,
     ) -> Result<Self> {
-        let mut seen = std::collections::HashSet::new();
-        if let Some(name) = names.iter().find(|name| !seen.insert(name.as_str())) {
-            return Err(Error::graph("the name is taken by an earlier vertex").at(name));
+        let mut by_name = HashMap::with_capacity(names.len());
+        for (index, name) in names.iter().enumerate() {
+            if by_name.insert(name.clone(), VertexId(index)).is_some() {
+                return Err(Error::graph("the name is taken by an earlier vertex").at(name));
+            }
         }
         let mut predictions_of = vec![Vec::new(); names.len()];
         let mut children = vec![Vec::new(); names.len()];
@@ -130,6 +150,7 @@ impl Topology {
             levels: Vec::new(),
             signature: 0,
             names,
+            by_name,
             parameter_names,
             predictions,
             predictions_of,
@@ -246,20 +267,25 @@ impl Topology {
     }
 
     /// A vertex's name.
-    pub fn name(&self, vertex: VertexId) -> &str {
-        &self.names[vertex.0]
+    ///
+    /// # Errors
+    /// A vertex that is not in this graph.
+    pub fn name(&self, vertex: VertexId) -> Result<&str> {
+        self.names.get(vertex.0).map(String::as_str).ok_or_else(|| foreign_vertex(vertex))
+    }
+
+    /// What an error calls a vertex. Clamps may name vertices of other graphs.
+    pub(crate) fn label(&self, vertex: VertexId) -> &str {
+        self.names.get(vertex.0).map_or("?", String::as_str)
     }
 
     /// The vertex of this name.
     ///
     /// # Errors
-    /// Where there is none; the message lists the names there are.
+    /// Where there is none; the message lists the names there are, or the first of many.
     pub fn vertex(&self, name: &str) -> Result<VertexId> {
-        self.names.iter().position(|known| known == name).map(VertexId).ok_or_else(|| {
-            Error::graph(format!(
-                "no vertex is called `{name}`; there are {}",
-                self.names.join(", ")
-            ))
+        self.by_name.get(name).copied().ok_or_else(|| {
+            Error::graph(format!("no vertex is called `{name}`; there are {}", listed(&self.names)))
         })
     }
 
@@ -274,13 +300,23 @@ impl Topology {
     }
 
     /// One prediction.
-    pub fn prediction(&self, id: PredictionId) -> &Prediction {
-        &self.predictions[id.0]
+    ///
+    /// # Errors
+    /// A prediction that is not in this graph.
+    pub fn prediction(&self, id: PredictionId) -> Result<&Prediction> {
+        self.predictions
+            .get(id.0)
+            .ok_or_else(|| Error::graph(format!("prediction {} is not in this graph", id.0)))
     }
 
     /// [`Topology::predictions_of`], for ids of this topology.
     pub(crate) fn own(&self, vertex: VertexId) -> &[PredictionId] {
         &self.predictions_of[vertex.0]
+    }
+
+    /// [`Topology::prediction`], for ids of this topology.
+    pub(crate) fn at(&self, prediction: PredictionId) -> &Prediction {
+        &self.predictions[prediction.0]
     }
 
     /// [`Topology::children`], for ids of this topology.
@@ -289,18 +325,26 @@ impl Topology {
     }
 
     /// The predictions of one vertex, the one that initialises it first.
-    pub fn predictions_of(&self, vertex: VertexId) -> &[PredictionId] {
-        &self.predictions_of[vertex.0]
+    ///
+    /// # Errors
+    /// A vertex that is not in this graph.
+    pub fn predictions_of(&self, vertex: VertexId) -> Result<&[PredictionId]> {
+        let own = self.predictions_of.get(vertex.0).map(Vec::as_slice);
+        own.ok_or_else(|| foreign_vertex(vertex))
     }
 
     /// The predictions that use a vertex, and as which of their parents.
-    pub fn children(&self, vertex: VertexId) -> &[(PredictionId, usize)] {
-        &self.children[vertex.0]
+    ///
+    /// # Errors
+    /// A vertex that is not in this graph.
+    pub fn children(&self, vertex: VertexId) -> Result<&[(PredictionId, usize)]> {
+        let uses = self.children.get(vertex.0).map(Vec::as_slice);
+        uses.ok_or_else(|| foreign_vertex(vertex))
     }
 
-    /// Whether nothing predicts the vertex.
+    /// Whether nothing here predicts the vertex, as nothing does where it is not in this graph.
     pub fn is_root(&self, vertex: VertexId) -> bool {
-        self.predictions_of[vertex.0].is_empty()
+        self.predictions_of.get(vertex.0).is_none_or(Vec::is_empty)
     }
 
     /// The order of a forward pass: each vertex's first prediction after its parents'.
@@ -316,7 +360,8 @@ impl Topology {
         self.acyclic
     }
 
-    /// A vertex's level: its longest distance to a vertex without children. None in a cyclic graph.
+    /// A vertex's level: its longest distance to a vertex without children. None in a cyclic graph,
+    /// and none of a vertex that is not in this graph.
     pub fn level(&self, vertex: VertexId) -> Option<usize> {
         self.levels.get(vertex.0).copied()
     }
@@ -334,8 +379,11 @@ impl Topology {
     }
 
     /// The first edge from a predicted vertex that spans more than one level, as (parent, child).
-    /// Z-IL is exact only where there is none.
+    /// Z-IL is exact only where there is none. None in a cyclic graph, which has no levels.
     pub fn unlevelled_edge(&self) -> Option<(VertexId, VertexId)> {
+        if !self.acyclic {
+            return None;
+        }
         self.predictions.iter().find_map(|prediction| {
             let parent = prediction.parents.iter().find(|parent| {
                 !self.is_root(**parent) && self.levels[parent.0] != self.levels[prediction.of.0] + 1

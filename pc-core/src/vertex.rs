@@ -3,7 +3,7 @@
 
 use crate::{
     Error, Result,
-    host::Activation,
+    activation::Activation,
     tensor::Tensor,
     topology::{ParamId, VertexId},
 };

@@ -82,7 +82,8 @@ fn a_warm_relaxation_allocates_nothing() {
     let s = b.sum("s", &[h, k]).unwrap();
     let y = b.dense("y", s, 5, Activation::Identity, &mut init).unwrap();
     let mut graph = b.build().unwrap();
-    let (input, target) = (init.uniform(&[8, 1, 12, 12], 1.0), init.uniform(&[8, 5], 1.0));
+    let (input, target) =
+        (init.uniform(&[8, 1, 12, 12], 1.0).unwrap(), init.uniform(&[8, 5], 1.0).unwrap());
     let schedules = [
         Schedule::backprop(),
         Schedule::fixed_prediction(0.5, 7).unwrap().evaluated_by(pc_core::Evaluation::Simulate),

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use pc_core::{Error, ErrorKind, Identity, Result, StateStep, Tensor, Vertex, host::HostTensor};
+use pc_core::{Error, ErrorKind, Result, StateStep, Tensor, host::HostTensor};
 use rand::{SeedableRng, rngs::ChaCha8Rng};
 use rand_distr::{Distribution, Normal};
 
@@ -253,12 +253,6 @@ impl Clone for DeviceTensor {
 }
 
 impl Tensor for DeviceTensor {
-    type Vertex = Box<dyn Vertex<DeviceTensor>>;
-
-    fn identity_vertex() -> Self::Vertex {
-        Box::new(Identity)
-    }
-
     fn shape(&self) -> Vec<usize> {
         self.shape.clone()
     }

@@ -1,6 +1,6 @@
 //! libtorch's tensors, as the engine moves them.
 
-use pc_core::{Error, ErrorKind, Identity, Result, Vertex};
+use pc_core::{Error, ErrorKind, GraphTensor, Identity, Result, Vertex};
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::sys;
@@ -91,13 +91,15 @@ impl TchTensor {
     }
 }
 
-impl pc_core::Tensor for TchTensor {
+impl GraphTensor for TchTensor {
     type Vertex = Box<dyn Vertex<Self>>;
 
     fn identity_vertex() -> Self::Vertex {
         Box::new(Identity)
     }
+}
 
+impl pc_core::Tensor for TchTensor {
     fn shape(&self) -> Vec<usize> {
         self.0.size().into_iter().map(|size| usize::try_from(size).unwrap_or(0)).collect()
     }

@@ -45,14 +45,14 @@ impl Pair {
         let mut init = Init::new(seed + 1);
         for (narrow, wide) in here.parameters_mut().iter_mut().zip(there.parameters_mut()) {
             if narrow.dims().len() == 1 {
-                let drawn: HostTensor<f32> = init.uniform(narrow.dims(), 0.2);
+                let drawn: HostTensor<f32> = init.uniform(narrow.dims(), 0.2)?;
                 narrow.copy_from(&drawn);
             }
             *wide = widen(narrow)?;
         }
         let (mut on, mut off) = (Clamps::new(), Clamps::new());
         for (vertex, width) in [(x, widths[0]), (y, widths[widths.len() - 1])] {
-            let mut held: HostTensor<f32> = init.uniform(&[batch, width], 1.0);
+            let mut held: HostTensor<f32> = init.uniform(&[batch, width], 1.0)?;
             if driven && vertex == y {
                 held.data_mut().iter_mut().for_each(|x| *x = x.abs());
                 on = on.drive(

@@ -2,7 +2,7 @@
 //! `gradients` asks for.
 
 use pc_core::{
-    Clamps, Graph, Network, ParamId, Relaxation, Tensor, VertexId,
+    Clamps, Graph, GraphTensor, Network, ParamId, Relaxation, Tensor, VertexId,
     host::{Activation, HostTensor},
 };
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What a chain is made of on one backend.
-pub(super) struct Parts<T: Tensor, F> {
+pub(super) struct Parts<T: GraphTensor, F> {
     /// `f(W v + b)` with a weight `[out, in]` and a bias `[out]`.
     pub(super) layer: fn(Activation) -> pc_core::Result<T::Vertex>,
     /// The backend's tensor of these numbers.
@@ -29,7 +29,7 @@ pub(super) struct Chain<T> {
 }
 
 /// Runs a schedule on a net.
-pub(super) fn compute<T: Tensor, F: Number>(
+pub(super) fn compute<T: GraphTensor, F: Number>(
     net: Net<F>,
     ways: &Ways,
     parts: &Parts<T, F>,
@@ -39,7 +39,7 @@ pub(super) fn compute<T: Tensor, F: Number>(
 }
 
 /// The graph of a net.
-pub(super) fn build<T: Tensor, F: Number>(
+pub(super) fn build<T: GraphTensor, F: Number>(
     net: Net<F>,
     activation: Activation,
     parts: &Parts<T, F>,
@@ -91,7 +91,7 @@ pub(super) fn relax<N: Network, F: Number>(
             .get(ParamId::new(parameter))
         {
             Some(gradient) => numbers(gradient),
-            None => Ok(HostTensor::zeroed(shape)),
+            None => Ok(HostTensor::zeroed(shape)?),
         };
         gradients.push((gradient(2 * l, weight)?, gradient(2 * l + 1, bias)?));
         if let Some(value) = state.value(network, *vertex) {

@@ -52,7 +52,7 @@ impl<F: Element> Model<F> {
 
     /// How many labels an output has for each sample.
     pub(super) fn rows(&self, output: VertexId) -> usize {
-        self.graph.shape(output).iter().product::<usize>() / self.classes
+        self.graph.shape(output).map_or(0, |shape| shape.iter().product::<usize>() / self.classes)
     }
 
     /// What is held for a batch of inputs, without labels.
@@ -93,7 +93,7 @@ impl<F: Element> Model<F> {
                 }
                 for vertex in &self.inputs {
                     let shape: Vec<usize> = std::iter::once(samples)
-                        .chain(self.graph.shape(*vertex).iter().copied())
+                        .chain(self.graph.shape(*vertex)?.iter().copied())
                         .collect();
                     clamps =
                         clamps.hold(*vertex, HostTensor::new(&shape, std::mem::take(&mut all))?);
@@ -101,9 +101,10 @@ impl<F: Element> Model<F> {
             }
         }
         for vertex in &self.zeros {
-            let shape: Vec<usize> =
-                std::iter::once(samples).chain(self.graph.shape(*vertex).iter().copied()).collect();
-            clamps = clamps.hold(*vertex, HostTensor::zeroed(&shape));
+            let shape: Vec<usize> = std::iter::once(samples)
+                .chain(self.graph.shape(*vertex)?.iter().copied())
+                .collect();
+            clamps = clamps.hold(*vertex, HostTensor::zeroed(&shape)?);
         }
         Ok(clamps)
     }
@@ -162,8 +163,8 @@ impl<F: Element> Model<F> {
         }
         let vertex = self.outputs[output];
         let shape: Vec<usize> =
-            std::iter::once(samples).chain(self.graph.shape(vertex).iter().copied()).collect();
-        let mut target = HostTensor::zeroed(&shape);
+            std::iter::once(samples).chain(self.graph.shape(vertex)?.iter().copied()).collect();
+        let mut target = HostTensor::zeroed(&shape)?;
         let own = self.labels_of(output, labels);
         for (row, label) in target.data_mut().chunks_exact_mut(self.classes).zip(own) {
             let held = row.get_mut(label);

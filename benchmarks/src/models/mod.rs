@@ -72,7 +72,7 @@ impl<F: Element> Model<F> {
 /// ```
 /// use pc_bench::models::{InputShape, ModelKind, Size, build};
 /// let model = build::<f32>(ModelKind::Mlp, &InputShape::Image([1, 8, 8]), 10, 0, Size::Standard)?;
-/// assert_eq!(model.graph.shape(model.outputs[0]), [10]);
+/// assert_eq!(model.graph.shape(model.outputs[0])?, [10]);
 /// # Ok::<(), pc_core::Error>(())
 /// ```
 pub fn build<F: Element>(
@@ -219,9 +219,9 @@ impl<F: Element> Parts<F> {
         let inputs = self.b.shape(parent)?.iter().product();
         let weight = self.b.parameter(
             &format!("{name}.weight"),
-            self.init.weight(&[outputs, inputs], inputs, activation),
+            self.init.weight(&[outputs, inputs], inputs, activation)?,
         )?;
-        let bias = self.b.parameter(&format!("{name}.bias"), HostTensor::zeroed(&[outputs]))?;
+        let bias = self.b.parameter(&format!("{name}.bias"), HostTensor::zeroed(&[outputs])?)?;
         let mut links: Vec<HostVertex<F>> =
             vec![Box::new(Reshape::flatten()), Box::new(Linear::new())];
         if activation != Activation::Identity {

@@ -133,7 +133,7 @@ impl<F: Element> Predictor<F> {
         let classes = model.classes;
         let mut score = Score::default();
         for (logits, (target, labels)) in self.logits(model, features)?.into_iter().zip(wanted) {
-            let mut drive = HostTensor::zeroed(logits.dims());
+            let mut drive = HostTensor::zeroed(logits.dims())?;
             score.loss += CrossEntropy::new(target).evaluate(logits, &mut drive)?;
             for (row, label) in logits.data().chunks_exact(classes).zip(labels) {
                 score.correct += usize::from(largest(row) == Some(label));

@@ -42,9 +42,9 @@ impl<F: Element> Parts<F> {
             return states.last().map_or(Ok(()), |last| self.head(*last));
         };
         let width = self.b.last_axis("head", *first)?;
-        let weight = self.init.weight(&[self.classes, width], width, Activation::Identity);
+        let weight = self.init.weight(&[self.classes, width], width, Activation::Identity)?;
         let weight = self.b.parameter("head.weight", weight)?;
-        let bias = self.b.parameter("head.bias", HostTensor::zeroed(&[self.classes]))?;
+        let bias = self.b.parameter("head.bias", HostTensor::zeroed(&[self.classes])?)?;
         for (step, state) in states.iter().enumerate() {
             let output = self.b.dense_with(
                 &format!("y{step}"),

@@ -7,7 +7,7 @@ use burn::{
     optim::GradientsParams,
     tensor::Tensor as BurnTensorOf,
 };
-use pc_core::{Gradients, Graph, GraphBuilder, ParamId, Result, Tensor, Vertex, VertexId};
+use pc_core::{Gradients, Graph, GraphBuilder, Mark, ParamId, Result, Tensor, Vertex, VertexId};
 
 use super::parts::{graph, shape};
 use crate::BurnTensor;
@@ -109,6 +109,27 @@ impl ModuleGraph {
         parameters: &[ParamId],
     ) -> Result<VertexId> {
         self.builder.vertex(name, vertex, parents, parameters)
+    }
+
+    /// As [`GraphBuilder::rollback`], Burn's parameters included.
+    pub fn rollback(&mut self, to: Mark) {
+        self.builder.rollback(to);
+        let left = self.builder.mark().parameters();
+        self.parameters.known.retain(|(_, own)| own.index() < left);
+    }
+
+    /// As [`GraphBuilder::all_or_nothing`], Burn's parameters included. All layers here are added
+    /// in this way.
+    ///
+    /// # Errors
+    /// What `add` returns.
+    pub fn all_or_nothing<R>(&mut self, add: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
+        let mark = self.builder.mark();
+        let added = add(self);
+        if added.is_err() {
+            self.rollback(mark);
+        }
+        added
     }
 
     /// Checks the whole and makes the graph, and the way between its parameters and Burn's.

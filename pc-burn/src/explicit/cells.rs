@@ -79,40 +79,42 @@ impl ModuleGraph {
         c: VertexId,
         module: &Lstm,
     ) -> Result<LstmCell> {
-        let Some(forget) = module.forget_gate.as_ref().filter(|_| !module.input_forget) else {
-            return Err(graph(
-                "an LSTM whose input and forget gates are coupled is not known as vertices",
-            )
-            .at(prefix));
-        };
-        if module.clip.is_some() {
-            return Err(
-                graph("an LSTM that clips its cell state is not known as vertices").at(prefix)
-            );
-        }
-        let gate = known(&module.gate_activation).map_err(|error| error.at(prefix))?;
-        let cell = known(&module.cell_activation).map_err(|error| error.at(prefix))?;
-        let hidden = known(&module.hidden_activation).map_err(|error| error.at(prefix))?;
-        let mut add = |name: &str, gate: &GateController, activation: Activation| {
-            self.linear_many(
-                &format!("{prefix}.{name}"),
-                &[(x, &gate.input_transform), (h, &gate.hidden_transform)],
-                activation,
-            )
-        };
-        let input = add("input", &module.input_gate, gate)?;
-        let forget = add("forget", forget, gate)?;
-        let output = add("output", &module.output_gate, gate)?;
-        let candidate = add("candidate", &module.cell_gate, cell)?;
-        let cell = self.add(
-            &format!("{prefix}.cell"),
-            Box::new(SumOfProducts),
-            &[forget, c, input, candidate],
-            &[],
-        )?;
-        let hidden =
-            self.add(&format!("{prefix}.hidden"), Box::new(Gated(hidden)), &[output, cell], &[])?;
-        Ok(LstmCell { input, forget, output, candidate, cell, hidden })
+        self.all_or_nothing(|b| {
+            let Some(forget) = module.forget_gate.as_ref().filter(|_| !module.input_forget) else {
+                return Err(graph(
+                    "an LSTM whose input and forget gates are coupled is not known as vertices",
+                )
+                .at(prefix));
+            };
+            if module.clip.is_some() {
+                return Err(
+                    graph("an LSTM that clips its cell state is not known as vertices").at(prefix)
+                );
+            }
+            let gate = known(&module.gate_activation).map_err(|error| error.at(prefix))?;
+            let cell = known(&module.cell_activation).map_err(|error| error.at(prefix))?;
+            let hidden = known(&module.hidden_activation).map_err(|error| error.at(prefix))?;
+            let mut add = |name: &str, gate: &GateController, activation: Activation| {
+                b.linear_many(
+                    &format!("{prefix}.{name}"),
+                    &[(x, &gate.input_transform), (h, &gate.hidden_transform)],
+                    activation,
+                )
+            };
+            let input = add("input", &module.input_gate, gate)?;
+            let forget = add("forget", forget, gate)?;
+            let output = add("output", &module.output_gate, gate)?;
+            let candidate = add("candidate", &module.cell_gate, cell)?;
+            let cell = b.add(
+                &format!("{prefix}.cell"),
+                Box::new(SumOfProducts),
+                &[forget, c, input, candidate],
+                &[],
+            )?;
+            let hidden =
+                b.add(&format!("{prefix}.hidden"), Box::new(Gated(hidden)), &[output, cell], &[])?;
+            Ok(LstmCell { input, forget, output, candidate, cell, hidden })
+        })
     }
 
     /// Self-attention over a sequence `[length, width]`: seven vertices, named `prefix.queries` and
@@ -127,47 +129,50 @@ impl ModuleGraph {
         module: &MultiHeadAttention,
         causal: bool,
     ) -> Result<Attention> {
-        let &[length, width] = self.shape(parent)? else {
-            return Err(shape(format!(
-                "self-attention takes a parent [length, width], not {:?}",
-                self.shape(parent)?
-            ))
-            .at(prefix));
-        };
-        if module.quiet_softmax {
-            return Err(graph("a quiet softmax is not known as a vertex").at(prefix));
-        }
-        let (heads, part) = (module.n_heads, module.d_k);
-        if heads * part != width {
-            return Err(shape(format!(
+        self.all_or_nothing(|b| {
+            let &[length, width] = b.shape(parent)? else {
+                return Err(shape(format!(
+                    "b-attention takes a parent [length, width], not {:?}",
+                    b.shape(parent)?
+                ))
+                .at(prefix));
+            };
+            if module.quiet_softmax {
+                return Err(graph("a quiet softmax is not known as a vertex").at(prefix));
+            }
+            let (heads, part) = (module.n_heads, module.d_k);
+            if heads * part != width {
+                return Err(shape(format!(
                 "its module has {heads} heads of width {part}, but its parent has the width {width}"
             ))
             .at(prefix));
-        }
-        let mut project = |name: &str, linear: &burn::nn::Linear| {
-            let name = format!("{prefix}.{name}");
-            let parameters = self.weight_and_bias(&name, &linear.weight, linear.bias.as_ref())?;
+            }
+            let mut project = |name: &str, linear: &burn::nn::Linear| {
+                let name = format!("{prefix}.{name}");
+                let parameters = b.weight_and_bias(&name, &linear.weight, linear.bias.as_ref())?;
+                let links: [BurnVertex; 3] = [
+                    Box::new(Linear::of(&[linear.bias.is_some()])),
+                    Box::new(Reshape::to(&[length, heads, part])),
+                    Box::new(SwapAxes),
+                ];
+                b.add(&name, in_one(links)?, &[parent], &parameters)
+            };
+            let (queries, keys) =
+                (project("queries", &module.query)?, project("keys", &module.key)?);
+            let values = project("values", &module.value)?;
+            let product = MatMul { transpose_b: true, scale: 1.0 / (part as f64).sqrt() };
+            let scores = b.matmul(&format!("{prefix}.scores"), queries, keys, product)?;
+            let softmax = if causal { Softmax::causal() } else { Softmax::new() };
+            let weights = b.add(&format!("{prefix}.weights"), Box::new(softmax), &[scores], &[])?;
             let links: [BurnVertex; 3] = [
-                Box::new(Linear::of(&[linear.bias.is_some()])),
-                Box::new(Reshape::to(&[length, heads, part])),
+                Box::new(MatMul::default()),
                 Box::new(SwapAxes),
+                Box::new(Reshape::to(&[length, width])),
             ];
-            self.add(&name, in_one(links)?, &[parent], &parameters)
-        };
-        let (queries, keys) = (project("queries", &module.query)?, project("keys", &module.key)?);
-        let values = project("values", &module.value)?;
-        let product = MatMul { transpose_b: true, scale: 1.0 / (part as f64).sqrt() };
-        let scores = self.matmul(&format!("{prefix}.scores"), queries, keys, product)?;
-        let softmax = if causal { Softmax::causal() } else { Softmax::new() };
-        let weights = self.add(&format!("{prefix}.weights"), Box::new(softmax), &[scores], &[])?;
-        let links: [BurnVertex; 3] = [
-            Box::new(MatMul::default()),
-            Box::new(SwapAxes),
-            Box::new(Reshape::to(&[length, width])),
-        ];
-        let mix = self.add(&format!("{prefix}.mix"), in_one(links)?, &[weights, values], &[])?;
-        let output =
-            self.linear(&format!("{prefix}.output"), mix, &module.output, Activation::Identity)?;
-        Ok(Attention { queries, keys, values, scores, weights, mix, output })
+            let mix = b.add(&format!("{prefix}.mix"), in_one(links)?, &[weights, values], &[])?;
+            let output =
+                b.linear(&format!("{prefix}.output"), mix, &module.output, Activation::Identity)?;
+            Ok(Attention { queries, keys, values, scores, weights, mix, output })
+        })
     }
 }

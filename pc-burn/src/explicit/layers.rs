@@ -1,7 +1,7 @@
 //! Ready vertices from Burn's modules.
 
 use burn::nn::{self, Linear as LinearModule, conv::Conv2d as ConvModule, pool};
-use pc_core::{Chain, ParamId, Result, Tensor, VertexId, host::Activation};
+use pc_core::{Chain, GraphTensor, ParamId, Result, VertexId, host::Activation};
 
 use super::{
     Activate, AdaptiveAvgPool2d, AvgPool2d, BatchNorm, Concat, Conv2d, Embedding, FrozenBatchNorm,
@@ -44,10 +44,12 @@ impl ModuleGraph {
         module: &LinearModule,
         activation: Activation,
     ) -> Result<VertexId> {
-        let parameters = self.weight_and_bias(name, &module.weight, module.bias.as_ref())?;
-        let first: BurnVertex = Box::new(Linear::of(&[module.bias.is_some()]));
-        let vertex = in_one([first].into_iter().chain(link(activation)))?;
-        self.add(name, vertex, &[parent], &parameters)
+        self.all_or_nothing(|b| {
+            let parameters = b.weight_and_bias(name, &module.weight, module.bias.as_ref())?;
+            let first: BurnVertex = Box::new(Linear::of(&[module.bias.is_some()]));
+            let vertex = in_one([first].into_iter().chain(link(activation)))?;
+            b.add(name, vertex, &[parent], &parameters)
+        })
     }
 
     /// `f(v_0 W_0 + b_0 + v_1 W_1 + b_1 + ...)`, with the parameters `name.0.weight`,
@@ -61,19 +63,22 @@ impl ModuleGraph {
         parents: &[(VertexId, &LinearModule)],
         activation: Activation,
     ) -> Result<VertexId> {
-        let mut parameters: Vec<ParamId> = Vec::new();
-        for (k, (_, module)) in parents.iter().enumerate() {
-            parameters.extend(self.weight_and_bias(
-                &format!("{name}.{k}"),
-                &module.weight,
-                module.bias.as_ref(),
-            )?);
-        }
-        let biases: Vec<bool> = parents.iter().map(|(_, module)| module.bias.is_some()).collect();
-        let first: BurnVertex = Box::new(Linear::of(&biases));
-        let parents: Vec<VertexId> = parents.iter().map(|(parent, _)| *parent).collect();
-        let vertex = in_one([first].into_iter().chain(link(activation)))?;
-        self.add(name, vertex, &parents, &parameters)
+        self.all_or_nothing(|b| {
+            let mut parameters: Vec<ParamId> = Vec::new();
+            for (k, (_, module)) in parents.iter().enumerate() {
+                parameters.extend(b.weight_and_bias(
+                    &format!("{name}.{k}"),
+                    &module.weight,
+                    module.bias.as_ref(),
+                )?);
+            }
+            let biases: Vec<bool> =
+                parents.iter().map(|(_, module)| module.bias.is_some()).collect();
+            let first: BurnVertex = Box::new(Linear::of(&biases));
+            let parents: Vec<VertexId> = parents.iter().map(|(parent, _)| *parent).collect();
+            let vertex = in_one([first].into_iter().chain(link(activation)))?;
+            b.add(name, vertex, &parents, &parameters)
+        })
     }
 
     /// `f(conv(v) + b)`, with pooling after it where `pool` says so, all of it one prediction.
@@ -88,16 +93,19 @@ impl ModuleGraph {
         activation: Activation,
         pool: Option<&pool::MaxPool2d>,
     ) -> Result<VertexId> {
-        let parameters = self.weight_and_bias(name, &module.weight, module.bias.as_ref())?;
-        let pool = match pool {
-            Some(pool) => {
-                Some(Box::new(MaxPool2d::of(pool).map_err(|error| error.at(name))?) as BurnVertex)
-            }
-            None => None,
-        };
-        let first: BurnVertex = Box::new(Conv2d::of(module));
-        let vertex = in_one([first].into_iter().chain(link(activation)).chain(pool))?;
-        self.add(name, vertex, &[parent], &parameters)
+        self.all_or_nothing(|b| {
+            let parameters = b.weight_and_bias(name, &module.weight, module.bias.as_ref())?;
+            let pool = match pool {
+                Some(pool) => {
+                    Some(Box::new(MaxPool2d::of(pool).map_err(|error| error.at(name))?)
+                        as BurnVertex)
+                }
+                None => None,
+            };
+            let first: BurnVertex = Box::new(Conv2d::of(module));
+            let vertex = in_one([first].into_iter().chain(link(activation)).chain(pool))?;
+            b.add(name, vertex, &[parent], &parameters)
+        })
     }
 
     /// `f(v)`, element by element.
@@ -180,8 +188,10 @@ impl ModuleGraph {
         parent: VertexId,
         module: &nn::Embedding,
     ) -> Result<VertexId> {
-        let weight = self.param(&format!("{name}.weight"), &module.weight)?;
-        self.add(name, Box::new(Embedding), &[parent], &[weight])
+        self.all_or_nothing(|b| {
+            let weight = b.param(&format!("{name}.weight"), &module.weight)?;
+            b.add(name, Box::new(Embedding), &[parent], &[weight])
+        })
     }
 
     /// Normalisation over the last axis, with the parameters `name.gain` and `name.bias`. Burn's
@@ -197,16 +207,18 @@ impl ModuleGraph {
         module: &nn::LayerNorm,
         epsilon: f64,
     ) -> Result<VertexId> {
-        let mut parameters = vec![self.param(&format!("{name}.gain"), &module.gamma)?];
-        if let Some(beta) = &module.beta {
-            parameters.push(self.param(&format!("{name}.bias"), beta)?);
-        }
-        self.add(
-            name,
-            Box::new(LayerNorm::new(epsilon, module.beta.is_some())),
-            &[parent],
-            &parameters,
-        )
+        self.all_or_nothing(|b| {
+            let mut parameters = vec![b.param(&format!("{name}.gain"), &module.gamma)?];
+            if let Some(beta) = &module.beta {
+                parameters.push(b.param(&format!("{name}.bias"), beta)?);
+            }
+            b.add(
+                name,
+                Box::new(LayerNorm::new(epsilon, module.beta.is_some())),
+                &[parent],
+                &parameters,
+            )
+        })
     }
 
     /// Normalisation with the statistics of the batch, as in training; see [`BatchNorm`] for the
@@ -220,11 +232,13 @@ impl ModuleGraph {
         parent: VertexId,
         module: &nn::BatchNorm,
     ) -> Result<VertexId> {
-        let parameters = [
-            self.param(&format!("{name}.gain"), &module.gamma)?,
-            self.param(&format!("{name}.bias"), &module.beta)?,
-        ];
-        self.add(name, Box::new(BatchNorm::of(module)), &[parent], &parameters)
+        self.all_or_nothing(|b| {
+            let parameters = [
+                b.param(&format!("{name}.gain"), &module.gamma)?,
+                b.param(&format!("{name}.bias"), &module.beta)?,
+            ];
+            b.add(name, Box::new(BatchNorm::of(module)), &[parent], &parameters)
+        })
     }
 
     /// Normalisation with the module's running statistics, which stay. Parameters `name.gain` and
@@ -238,11 +252,13 @@ impl ModuleGraph {
         parent: VertexId,
         module: &nn::BatchNorm,
     ) -> Result<VertexId> {
-        let parameters = [
-            self.param(&format!("{name}.gain"), &module.gamma)?,
-            self.param(&format!("{name}.bias"), &module.beta)?,
-        ];
-        self.add(name, Box::new(FrozenBatchNorm::of(module)), &[parent], &parameters)
+        self.all_or_nothing(|b| {
+            let parameters = [
+                b.param(&format!("{name}.gain"), &module.gamma)?,
+                b.param(&format!("{name}.bias"), &module.beta)?,
+            ];
+            b.add(name, Box::new(FrozenBatchNorm::of(module)), &[parent], &parameters)
+        })
     }
 
     /// Softmax over the last axis.

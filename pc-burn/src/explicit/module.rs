@@ -312,25 +312,27 @@ impl ModuleGraph {
                 }
             }
         }
-        let mut register = Register {
-            graph: self,
-            path: vec![name.to_owned()],
-            burn: Vec::new(),
-            own: Vec::new(),
-            found: None,
-            outcome: Ok(()),
-        };
-        module.visit(&mut register);
-        let Register { burn, own, found, outcome, .. } = register;
-        outcome.map_err(|error| error.at(name))?;
-        let (device, dtype) = found.unwrap_or_else(|| (Device::default(), DType::F32));
-        let vertex = ModuleVertex::<M, F, O> {
-            module: module.clone(),
-            function,
-            parameters: burn,
-            device,
-            dtype,
-        };
-        self.add(name, Box::new(vertex), parents, &own)
+        self.all_or_nothing(|b| {
+            let mut register = Register {
+                graph: b,
+                path: vec![name.to_owned()],
+                burn: Vec::new(),
+                own: Vec::new(),
+                found: None,
+                outcome: Ok(()),
+            };
+            module.visit(&mut register);
+            let Register { burn, own, found, outcome, .. } = register;
+            outcome.map_err(|error| error.at(name))?;
+            let (device, dtype) = found.unwrap_or_else(|| (Device::default(), DType::F32));
+            let vertex = ModuleVertex::<M, F, O> {
+                module: module.clone(),
+                function,
+                parameters: burn,
+                device,
+                dtype,
+            };
+            b.add(name, Box::new(vertex), parents, &own)
+        })
     }
 }

@@ -256,8 +256,8 @@ impl<M: Module, P: Program<M>> Marked<'_, M, P> {
 
 /// The weight with which the children of a vertex send: they agree, or there is no sweep.
 fn arriving_weights(topology: &Topology, weights: &[f64], vertex: usize) -> f64 {
-    let child =
-        topology.children(VertexId::new(vertex)).first().map(|(prediction, _)| prediction.index());
+    let children = topology.children(VertexId::new(vertex)).unwrap_or(&[]);
+    let child = children.first().map(|(prediction, _)| prediction.index());
     child.and_then(|child| weights.get(child)).copied().unwrap_or(1.0)
 }
 

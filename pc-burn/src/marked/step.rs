@@ -391,8 +391,12 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
 fn arriving(topology: &Topology, factors: &[f64], vertex: usize) -> f64 {
     let mut product = 1.0;
     let mut at = vertex;
-    while let Some((child, _)) = topology.children(VertexId::new(at)).first() {
-        at = topology.prediction(*child).of.index();
+    let next = |at: usize| {
+        let (child, _) = topology.children(VertexId::new(at)).ok()?.first()?;
+        Some(topology.prediction(*child).ok()?.of.index())
+    };
+    while let Some(child) = next(at) {
+        at = child;
         product *= factors.get(at).copied().unwrap_or(1.0);
     }
     product

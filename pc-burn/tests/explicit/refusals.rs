@@ -2,14 +2,15 @@
 
 use burn::{
     nn::{
-        BatchNormConfig, EmbeddingConfig, LinearConfig, LstmConfig,
+        BatchNormConfig, EmbeddingConfig, LayerNormConfig, LinearConfig, LstmConfig,
+        attention::MultiHeadAttentionConfig,
         conv::Conv2dConfig,
         pool::{AvgPool2dConfig, MaxPool2dConfig},
     },
     tensor::{DType, Device},
 };
 use pc_burn::{BurnTensor, explicit::ModuleGraph};
-use pc_core::{Clamps, Error, Relaxation, Schedule, host::Activation};
+use pc_core::{Clamps, Error, Relaxation, Result, Schedule, VertexId, host::Activation};
 
 #[track_caller]
 fn says(error: Error, vertex: &str, words: &[&str]) {
@@ -118,4 +119,69 @@ fn a_module_of_another_net_is_not_loaded() {
     let (mut graph, parameters) = b.build().unwrap();
     let error = parameters.load(&mut graph, &LinearConfig::new(2, 2).init(&d)).unwrap_err();
     assert!(error.to_string().contains("another module"), "{error}");
+}
+
+/// A layer that fails once it has added parameters leaves none of them, in the graph as in the
+/// table of Burn's, and goes in when what was in the way is gone.
+#[test]
+fn a_layer_that_fails_leaves_nothing() {
+    type Add = Box<dyn Fn(&mut ModuleGraph, [VertexId; 3]) -> Result<()>>;
+    let d = Device::flex();
+    let linear = LinearConfig::new(4, 4).init(&d);
+    let conv = Conv2dConfig::new([3, 2], [3, 3]).init(&d);
+    let norm = BatchNormConfig::new(3).init(&d);
+    let rows = LayerNormConfig::new(4).init(&d);
+    let embedding = EmbeddingConfig::new(5, 2).init(&d);
+    let lstm = LstmConfig::new(4, 4, true).init(&d);
+    let attention = MultiHeadAttentionConfig::new(4, 2).init(&d);
+    let (many, free) = (LinearConfig::new(4, 4).init(&d), LinearConfig::new(4, 2).init(&d));
+    let frozen = norm.clone();
+    let layers: Vec<(&str, Add)> = vec![
+        ("a", Box::new(move |b, [x, ..]| b.linear("a", x, &linear, Activation::Tanh).map(drop))),
+        (
+            "a",
+            Box::new(move |b, [x, ..]| {
+                b.linear_many("a", &[(x, &many), (x, &free)], Activation::Tanh).map(drop)
+            }),
+        ),
+        (
+            "c",
+            Box::new(move |b, [_, y, _]| b.conv2d("c", y, &conv, Activation::Relu, None).map(drop)),
+        ),
+        ("n", Box::new(move |b, [_, y, _]| b.batch_norm("n", y, &norm).map(drop))),
+        ("n", Box::new(move |b, [_, y, _]| b.frozen_batch_norm("n", y, &frozen).map(drop))),
+        ("n", Box::new(move |b, [x, ..]| b.layer_norm("n", x, &rows, 1e-5).map(drop))),
+        ("e", Box::new(move |b, [x, ..]| b.embedding("e", x, &embedding).map(drop))),
+        ("l.hidden", Box::new(move |b, [x, ..]| b.lstm_cell("l", x, x, x, &lstm).map(drop))),
+        (
+            "s.output",
+            Box::new(move |b, [_, _, z]| b.self_attention("s", z, &attention, false).map(drop)),
+        ),
+        (
+            "m",
+            Box::new({
+                let module = LinearConfig::new(4, 2).init(&d);
+                move |b, [x, ..]| {
+                    b.module("m", &[x], &module, |m, p| Ok(m.forward(p.tensor::<2>(0)?))).map(drop)
+                }
+            }),
+        ),
+    ];
+    for (taken, add) in layers {
+        let mut b = ModuleGraph::new();
+        let places = [
+            b.input("x", &[4]).unwrap(),
+            b.input("y", &[3, 8, 8]).unwrap(),
+            b.input("z", &[5, 4]).unwrap(),
+        ];
+        let free = b.mark();
+        b.input(taken, &[1]).unwrap();
+        let (before, shown) = (b.mark(), format!("{b:?}"));
+        let error = add(&mut b, places).unwrap_err();
+        says(error, taken, &["taken"]);
+        assert_eq!((b.mark(), format!("{b:?}")), (before, shown), "{taken}");
+        b.rollback(free);
+        add(&mut b, places).unwrap_or_else(|error| panic!("{taken}: {error}"));
+        assert!(b.mark().parameters() > 0, "{taken}");
+    }
 }

@@ -15,7 +15,7 @@ use pc_burn::{
     with_operations_only,
 };
 use pc_core::{
-    Agreement, Clamps, Graph, GraphBuilder, Relaxation, Schedule, Tensor,
+    Agreement, Clamps, Graph, GraphBuilder, GraphTensor, Relaxation, Schedule, Tensor,
     host::{self, Activation, HostTensor, HostVertex},
 };
 
@@ -34,7 +34,7 @@ const BATCH: usize = 2;
 
 /// Free vertices `p0, p1, ...`, each predicted as a scaled copy of a held input, predict the vertex
 /// under test, which predicts a scaled output. Returns all gradients and the states at the end.
-fn relax<T: Tensor + 'static>(
+fn relax<T: GraphTensor + 'static>(
     case: &Case,
     vertex: T::Vertex,
     make: &dyn Fn(&[usize], &[f64]) -> T,
@@ -167,7 +167,7 @@ fn embedding() {
     let run = |burn: bool| {
         let (words, weights) = (vec![0.0, 3.0, 3.0, 1.0, 0.0, 2.0], wave(12, 0.4));
         let target = wave(18, 0.9);
-        fn gradients<T: Tensor + 'static>(
+        fn gradients<T: GraphTensor + 'static>(
             vertex: T::Vertex,
             [words, weights, target]: [T; 3],
         ) -> Vec<f64> {

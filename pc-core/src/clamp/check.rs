@@ -39,7 +39,7 @@ pub(crate) fn check<N: Network>(
             let message = format!("vertex {} is clamped but not in this network", vertex.index());
             return Err(Error::clamp(message));
         }
-        let name = topology.name(vertex);
+        let name = topology.label(vertex);
         if !finite && clamp.tensors().any(|tensor| !tensor.is_finite()) {
             network.failure()?;
             let message = "its clamp holds a number that is not finite";
@@ -55,7 +55,7 @@ pub(crate) fn check<N: Network>(
             "nothing predicts it and nothing clamps it: hold it, or let it start somewhere \
              (`Clamps::free`)",
         )
-        .at(topology.name(vertex))),
+        .at(topology.label(vertex))),
         None => Ok(()),
     }
 }

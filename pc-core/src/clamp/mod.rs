@@ -174,7 +174,7 @@ impl<T: Tensor> Clamps<T> {
                 let batch = tensor.batch();
                 if batch == 0 {
                     return Err(
-                        Error::clamp("its clamp holds an empty batch").at(topology.name(vertex))
+                        Error::clamp("its clamp holds an empty batch").at(topology.label(vertex))
                     );
                 }
                 match found {
@@ -182,9 +182,9 @@ impl<T: Tensor> Clamps<T> {
                     Some((other, first)) if other != batch => {
                         return Err(Error::shape(format!(
                             "its clamp has a batch of {batch}, but that of `{}` has {other}",
-                            topology.name(first)
+                            topology.label(first)
                         ))
-                        .at(topology.name(vertex)));
+                        .at(topology.label(vertex)));
                     }
                     Some(_) => {}
                 }

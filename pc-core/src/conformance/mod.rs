@@ -14,6 +14,7 @@
 //! # Ok::<(), pc_core::Error>(())
 //! ```
 
+mod batches;
 mod host;
 mod nets;
 mod tensors;
@@ -215,6 +216,7 @@ pub fn run<B: Backend>(backend: &B) -> Result<Report> {
             }
         }
     }
+    cases.extend(batches::cases(backend, &oracle)?);
     Ok(Report { backend: backend.name(), cases })
 }
 
@@ -242,33 +244,75 @@ fn compare<B: Backend>(
     let clamps = clamp(oracle, net, driven, &truth.vertices)?;
     let expected_outcome = expected.run(&mut truth.network, &clamps)?;
 
-    let mut worst = (0.0, "energy");
+    let mut worst = Worst::new(backend.tolerance());
     let energy = expected_outcome.energy.total();
     // Finer vertices share the energy out differently.
     if backend.same_vertices() {
-        worst.0 = (outcome.energy.total() - energy).abs() / energy.abs().max(1.0);
+        worst.energy(outcome.energy.total(), energy);
     }
     for (index, (name, ..)) in net.parameters.iter().enumerate() {
         let found = relaxation.gradients().get(built.parameters[index]).map(Tensor::to_vec);
         let wanted = expected.gradients().get(truth.parameters[index]).map(Tensor::to_vec);
-        let zeros = || vec![0.0; net.parameters[index].2.len()];
-        let off = Agreement::of_slices(&found.unwrap_or_else(zeros), &wanted.unwrap_or_else(zeros))
-            .max_difference;
-        // Written so that a NaN is the worst there is.
-        if !(off <= worst.0) {
-            worst = (off, name);
+        worst.gradient(name, found, wanted, net.parameters[index].2.len());
+    }
+    Ok(worst.verdict())
+}
+
+/// The worse of two distances. A NaN is the worst there is and stays, where `f64::max` drops it.
+fn worse(a: f64, b: f64) -> f64 {
+    if a.is_nan() || a > b { a } else { b }
+}
+
+/// The worst distance of a case so far, and what is so far off.
+struct Worst {
+    off: f64,
+    what: String,
+    tolerance: f64,
+}
+
+impl Worst {
+    fn new(tolerance: f64) -> Self {
+        Self { off: 0.0, what: "nothing".to_owned(), tolerance }
+    }
+
+    fn note(&mut self, off: f64, what: &str) {
+        // The first NaN is the one that is reported.
+        if !self.off.is_nan() && !(off <= self.off) {
+            self.off = off;
+            what.clone_into(&mut self.what);
         }
     }
-    Ok(if worst.0 <= backend.tolerance() {
-        Verdict::Passed(worst.0)
-    } else {
-        Verdict::Failed(format!(
-            "{} is off by {:.1e}, more than {:.0e}",
-            worst.1,
-            worst.0,
-            backend.tolerance()
-        ))
-    })
+
+    fn energy(&mut self, found: f64, wanted: f64) {
+        self.note((found - wanted).abs() / wanted.abs().max(1.0), "energy");
+    }
+
+    /// Absent gradients count as `length` zeros.
+    fn gradient(
+        &mut self,
+        name: &str,
+        found: Option<Vec<f64>>,
+        wanted: Option<Vec<f64>>,
+        length: usize,
+    ) {
+        let zeros = || vec![0.0; length];
+        let (found, wanted) = (found.unwrap_or_else(zeros), wanted.unwrap_or_else(zeros));
+        let off = if found.len() == wanted.len() {
+            Agreement::of_slices(&found, &wanted).max_difference
+        } else {
+            f64::NAN
+        };
+        self.note(off, name);
+    }
+
+    fn verdict(self) -> Verdict {
+        let Self { off, what, tolerance } = self;
+        if off <= tolerance {
+            Verdict::Passed(off)
+        } else {
+            Verdict::Failed(format!("{what} is off by {off:.1e}, more than {tolerance:.0e}"))
+        }
+    }
 }
 
 /// Inputs held; outputs held at their targets, or driven by the squared error towards them.

@@ -1,6 +1,6 @@
 //! The nets, described without any framework.
 
-use crate::host::Activation;
+use crate::activation::Activation;
 
 /// What predicts a vertex. Parameters follow the usual layouts: `W [out, in]`, `b [out]`, kernels
 /// `[out, in, height, width]`.
@@ -78,6 +78,26 @@ impl Net {
     /// The shape of a vertex, batch first.
     pub fn batch_shape(&self, vertex: usize) -> Vec<usize> {
         std::iter::once(self.batch).chain(self.shape(vertex).iter().copied()).collect()
+    }
+
+    /// The same net with another number of samples: its own over again, smaller each time round.
+    pub(super) fn with_batch(&self, batch: usize) -> Self {
+        let own = self.batch;
+        let rows = |values: &[f64]| -> Vec<f64> {
+            let width = values.len() / own;
+            let row = |sample: usize| {
+                let scale = 1.0 / (1 + sample / own) as f64;
+                values[sample % own * width..][..width].iter().map(move |x| x * scale)
+            };
+            // Rounded to what f32 holds, as all numbers here.
+            (0..batch).flat_map(row).map(|x| f64::from(x as f32)).collect()
+        };
+        Self {
+            batch,
+            inputs: self.inputs.iter().map(|(s, values)| (s.clone(), rows(values))).collect(),
+            outputs: self.outputs.iter().map(|(k, values)| (*k, rows(values))).collect(),
+            ..self.clone()
+        }
     }
 
     /// The inputs and what they are held at.

@@ -1,24 +1,54 @@
 //! Building a graph, vertex by vertex.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::{
     Error, Result,
-    graph::Graph,
-    tensor::Tensor,
-    topology::{ParamId, Prediction, Topology, VertexId},
+    graph::{Graph, GraphTensor},
+    tensor::elements,
+    topology::{ParamId, Prediction, Topology, VertexId, foreign_vertex},
     vertex::Vertex,
 };
 
 /// Collects vertices, predictions and parameters, checking each as it comes.
-pub struct GraphBuilder<T: Tensor> {
+pub struct GraphBuilder<T: GraphTensor> {
     names: Vec<String>,
     shapes: Vec<Vec<usize>>,
     vertices: Vec<T::Vertex>,
     predictions: Vec<Prediction>,
     parameter_names: Vec<String>,
     parameters: Vec<T>,
+    taken: HashSet<String>,
+    taken_by_parameters: HashSet<String>,
+    /// By predicted vertex: its first prediction.
+    first: HashMap<VertexId, usize>,
+    /// The precisions that were set, as (prediction, precision before), for
+    /// [`GraphBuilder::rollback`].
+    precisions: Vec<(usize, f64)>,
 }
 
-impl<T: Tensor> std::fmt::Debug for GraphBuilder<T> {
+/// How far a [`GraphBuilder`] has come: see [`GraphBuilder::mark`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    vertices: usize,
+    predictions: usize,
+    parameters: usize,
+    precisions: usize,
+}
+
+impl Mark {
+    /// The number of vertices there were.
+    pub fn vertices(&self) -> usize {
+        self.vertices
+    }
+
+    /// The number of parameters there were.
+    pub fn parameters(&self) -> usize {
+        self.parameters
+    }
+}
+
+impl<T: GraphTensor> std::fmt::Debug for GraphBuilder<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("GraphBuilder")
             .field("names", &self.names)
@@ -27,7 +57,7 @@ impl<T: Tensor> std::fmt::Debug for GraphBuilder<T> {
     }
 }
 
-impl<T: Tensor> Default for GraphBuilder<T> {
+impl<T: GraphTensor> Default for GraphBuilder<T> {
     fn default() -> Self {
         Self {
             names: Vec::new(),
@@ -36,18 +66,22 @@ impl<T: Tensor> Default for GraphBuilder<T> {
             predictions: Vec::new(),
             parameter_names: Vec::new(),
             parameters: Vec::new(),
+            taken: HashSet::new(),
+            taken_by_parameters: HashSet::new(),
+            first: HashMap::new(),
+            precisions: Vec::new(),
         }
     }
 }
 
-impl<T: Tensor> GraphBuilder<T> {
+impl<T: GraphTensor> GraphBuilder<T> {
     /// Adds a vertex that nothing predicts (yet): an input, or a vertex of a cycle, to which
     /// [`GraphBuilder::predict`] adds predictions. `shape` leaves the batch out.
     ///
     /// # Errors
-    /// A name that is taken; an empty dimension.
+    /// A name that is taken; an empty dimension; more numbers than any memory holds.
     pub fn input(&mut self, name: &str, shape: &[usize]) -> Result<VertexId> {
-        if self.names.iter().any(|known| known == name) {
+        if self.taken.contains(name) {
             return Err(Error::graph("the name is taken by an earlier vertex").at(name));
         }
         if shape.contains(&0) {
@@ -55,6 +89,8 @@ impl<T: Tensor> GraphBuilder<T> {
                 Error::shape(format!("the shape {shape:?} has an empty dimension")).at(name)
             );
         }
+        elements(shape).map_err(|error| error.at(name))?;
+        self.taken.insert(name.to_owned());
         self.names.push(name.to_owned());
         self.shapes.push(shape.to_vec());
         Ok(VertexId::new(self.names.len() - 1))
@@ -65,12 +101,13 @@ impl<T: Tensor> GraphBuilder<T> {
     /// # Errors
     /// A name that is taken; numbers that are not finite.
     pub fn parameter(&mut self, name: &str, value: T) -> Result<ParamId> {
-        if self.parameter_names.iter().any(|known| known == name) {
+        if self.taken_by_parameters.contains(name) {
             return Err(Error::graph(format!("the parameter name `{name}` is taken")));
         }
         if !value.is_finite() {
             return Err(Error::not_finite(format!("a number of parameter `{name}` is not finite")));
         }
+        self.taken_by_parameters.insert(name.to_owned());
         self.parameter_names.push(name.to_owned());
         self.parameters.push(value);
         Ok(ParamId::new(self.parameters.len() - 1))
@@ -109,7 +146,7 @@ impl<T: Tensor> GraphBuilder<T> {
         precision: f64,
     ) -> Result<()> {
         let Some(name) = self.names.get(of.index()) else {
-            return Err(Error::graph(format!("vertex {} is not in this graph", of.index())));
+            return Err(foreign_vertex(of));
         };
         let shape =
             self.predicted_shape(&vertex, parents, parameters).map_err(|error| error.at(name))?;
@@ -144,12 +181,12 @@ impl<T: Tensor> GraphBuilder<T> {
             ))
             .at(name));
         }
-        let prediction = self.predictions.iter_mut().find(|p| p.of == of);
-        prediction
-            .ok_or_else(|| {
-                Error::graph("nothing predicts it, so its error has no precision").at(name)
-            })?
-            .precision = precision;
+        let first = self.first.get(&of).and_then(|k| Some((*k, self.predictions.get_mut(*k)?)));
+        let (index, prediction) = first.ok_or_else(|| {
+            Error::graph("nothing predicts it, so its error has no precision").at(name)
+        })?;
+        self.precisions.push((index, prediction.precision));
+        prediction.precision = precision;
         Ok(())
     }
 
@@ -167,10 +204,72 @@ impl<T: Tensor> GraphBuilder<T> {
     /// # Errors
     /// A vertex that is not in this graph.
     pub fn shape(&self, vertex: VertexId) -> Result<&[usize]> {
-        self.shapes
-            .get(vertex.index())
-            .map(Vec::as_slice)
-            .ok_or_else(|| Error::graph(format!("vertex {} is not in this graph", vertex.index())))
+        self.shapes.get(vertex.index()).map(Vec::as_slice).ok_or_else(|| foreign_vertex(vertex))
+    }
+
+    /// How far the graph has come, for [`GraphBuilder::rollback`].
+    pub fn mark(&self) -> Mark {
+        Mark {
+            vertices: self.names.len(),
+            predictions: self.predictions.len(),
+            parameters: self.parameters.len(),
+            precisions: self.precisions.len(),
+        }
+    }
+
+    /// Takes back all that was added and set since a mark of this builder.
+    pub fn rollback(&mut self, to: Mark) {
+        for (index, before) in
+            self.precisions.drain(to.precisions.min(self.precisions.len())..).rev()
+        {
+            if let Some(prediction) = self.predictions.get_mut(index) {
+                prediction.precision = before;
+            }
+        }
+        let vertices = to.vertices.min(self.names.len());
+        for name in self.names.drain(vertices..) {
+            self.taken.remove(&name);
+        }
+        self.shapes.truncate(vertices);
+        let parameters = to.parameters.min(self.parameters.len());
+        for name in self.parameter_names.drain(parameters..) {
+            self.taken_by_parameters.remove(&name);
+        }
+        self.parameters.truncate(parameters);
+        let predictions = to.predictions.min(self.predictions.len());
+        for (index, prediction) in self.predictions.drain(predictions..).enumerate() {
+            if self.first.get(&prediction.of) == Some(&(predictions + index)) {
+                self.first.remove(&prediction.of);
+            }
+        }
+        self.vertices.truncate(predictions);
+    }
+
+    /// Adds all or nothing: where `add` fails, all that it has added and set is taken back, so that
+    /// another try finds the builder as it was.
+    ///
+    /// # Errors
+    /// What `add` returns.
+    ///
+    /// # Example
+    /// ```
+    /// use pc_core::{Graph, host::HostTensor};
+    /// let mut b = Graph::<HostTensor<f32>>::builder();
+    /// let added = b.all_or_nothing(|b| {
+    ///     b.input("x", &[3])?;
+    ///     b.input("y", &[0])
+    /// });
+    /// assert!(added.is_err());
+    /// b.input("x", &[4])?;
+    /// # Ok::<(), pc_core::Error>(())
+    /// ```
+    pub fn all_or_nothing<R>(&mut self, add: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
+        let mark = self.mark();
+        let added = add(self);
+        if added.is_err() {
+            self.rollback(mark);
+        }
+        added
     }
 
     /// Checks the whole and makes the graph.
@@ -227,6 +326,7 @@ impl<T: Tensor> GraphBuilder<T> {
         parameters: &[ParamId],
         precision: f64,
     ) {
+        self.first.entry(of).or_insert(self.predictions.len());
         self.predictions.push(Prediction {
             of,
             parents: parents.to_vec(),

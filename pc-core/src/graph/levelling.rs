@@ -3,12 +3,11 @@
 
 use crate::{
     Error, Result,
-    graph::Graph,
-    tensor::Tensor,
+    graph::{Graph, GraphTensor},
     topology::{Prediction, Topology, VertexId},
 };
 
-impl<T: Tensor> Graph<T> {
+impl<T: GraphTensor> Graph<T> {
     /// The same function, with every edge from a predicted vertex spanning just one level: an edge
     /// from level `l` to level `m` (level = longest distance to a vertex without children) gets `l
     /// - m - 1` identity vertices. Edges out of one vertex share them. Edges out of inputs are left
@@ -40,7 +39,7 @@ impl<T: Tensor> Graph<T> {
             return Err(Error::graph("a cyclic graph has no levels"));
         }
         let mut names: Vec<String> =
-            topology.vertices().map(|v| topology.name(v).to_owned()).collect();
+            topology.vertices().map(|v| topology.label(v).to_owned()).collect();
         let mut predictions = topology.predictions().to_vec();
         let mut relays: Vec<Vec<VertexId>> = topology.vertices().map(|v| vec![v]).collect();
         let level = |v| topology.level(v).unwrap_or(0);
@@ -51,7 +50,7 @@ impl<T: Tensor> Graph<T> {
                 let relays = &mut relays[parent.index()];
                 let wanted = level(*parent) - target - 1;
                 while relays.len() <= wanted {
-                    names.push(format!("{}~{}", topology.name(*parent), relays.len()));
+                    names.push(format!("{}~{}", topology.label(*parent), relays.len()));
                     shapes.push(shapes[parent.index()].clone());
                     relays.push(VertexId::new(names.len() - 1));
                 }

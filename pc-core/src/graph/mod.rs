@@ -4,10 +4,12 @@ mod builder;
 mod levelling;
 mod node;
 mod run;
+mod tensor;
 
-pub use builder::GraphBuilder;
+pub use builder::{GraphBuilder, Mark};
 pub use node::{GraphFrame, NodeState};
 pub use run::GraphLinearisation;
+pub use tensor::{GraphTensor, NodeJob};
 
 use std::{
     fmt,
@@ -16,8 +18,7 @@ use std::{
 
 use crate::{
     Error, Result,
-    tensor::Tensor,
-    topology::{ParamId, PredictionId, Topology, VertexId},
+    topology::{ParamId, PredictionId, Topology, VertexId, foreign_vertex, listed},
     vertex::{Structure, Vertex},
 };
 
@@ -28,7 +29,10 @@ use crate::{
 ///
 /// # Example
 /// ```
-/// use pc_core::{Clamps, Graph, Relaxation, Schedule, host::{Activation, HostLayers, HostTensor, Init}};
+/// use pc_core::{
+///     Clamps, Graph, Relaxation, Schedule,
+///     host::{Activation, HostLayers, HostTensor, Init},
+/// };
 ///
 /// let mut init = Init::new(7);
 /// let mut b = Graph::<HostTensor<f64>>::builder();
@@ -46,7 +50,7 @@ use crate::{
 /// assert!(relaxation.gradients().iter().all(|(_, gradient)| gradient.is_some()));
 /// # Ok::<(), pc_core::Error>(())
 /// ```
-pub struct Graph<T: Tensor> {
+pub struct Graph<T: GraphTensor> {
     pub(crate) topology: Topology,
     pub(crate) vertices: Vec<T::Vertex>,
     pub(crate) shapes: Vec<Vec<usize>>,
@@ -60,7 +64,7 @@ pub struct Graph<T: Tensor> {
     signature: u64,
 }
 
-impl<T: Tensor> fmt::Debug for Graph<T> {
+impl<T: GraphTensor> fmt::Debug for Graph<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kinds = self.vertices.iter().map(Vertex::kind);
         let vertices = self
@@ -68,12 +72,12 @@ impl<T: Tensor> fmt::Debug for Graph<T> {
             .predictions()
             .iter()
             .zip(kinds)
-            .map(|(p, kind)| (self.topology.name(p.of), kind));
+            .map(|(p, kind)| (self.topology.label(p.of), kind));
         f.debug_map().entries(vertices).finish()
     }
 }
 
-impl<T: Tensor> Graph<T> {
+impl<T: GraphTensor> Graph<T> {
     pub(crate) fn assemble(
         topology: Topology,
         vertices: Vec<T::Vertex>,
@@ -121,14 +125,23 @@ impl<T: Tensor> Graph<T> {
     }
 
     /// The shape of a vertex's state, without the batch.
-    pub fn shape(&self, vertex: VertexId) -> &[usize] {
-        &self.shapes[vertex.index()]
+    ///
+    /// # Errors
+    /// A vertex that is not in this graph.
+    pub fn shape(&self, vertex: VertexId) -> Result<&[usize]> {
+        let shape = self.shapes.get(vertex.index()).map(Vec::as_slice);
+        shape.ok_or_else(|| foreign_vertex(vertex))
     }
 
     /// What a prediction is made of, and the kind of its vertex for messages.
-    pub fn structure(&self, prediction: PredictionId) -> (Structure, &str) {
-        let vertex = &self.vertices[prediction.index()];
-        (vertex.structure(), vertex.kind())
+    ///
+    /// # Errors
+    /// A prediction that is not in this graph.
+    pub fn structure(&self, prediction: PredictionId) -> Result<(Structure, &str)> {
+        let vertex = self.vertices.get(prediction.index()).ok_or_else(|| {
+            Error::graph(format!("prediction {} is not in this graph", prediction.index()))
+        })?;
+        Ok((vertex.structure(), vertex.kind()))
     }
 
     /// The parameters, in order of their [`ParamId`]s.
@@ -153,7 +166,7 @@ impl<T: Tensor> Graph<T> {
     pub fn parameter(&self, name: &str) -> Result<ParamId> {
         let names = self.topology.parameter_names();
         names.iter().position(|known| known == name).map(ParamId::new).ok_or_else(|| {
-            Error::graph(format!("no parameter is called `{name}`; there are {}", names.join(", ")))
+            Error::graph(format!("no parameter is called `{name}`; there are {}", listed(names)))
         })
     }
 

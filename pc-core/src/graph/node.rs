@@ -3,9 +3,9 @@
 use crate::{
     Error, Result,
     gradients::Gradients,
-    graph::Graph,
+    graph::{Graph, GraphTensor},
     network::{Residuals, Settings, State, Want},
-    tensor::Tensor,
+    topology::VertexId,
     vertex::{Cache, Inputs, Pulled, Vertex},
 };
 
@@ -28,7 +28,7 @@ pub struct NodeState<T> {
 }
 
 /// What every node's job reads: the graph and the point it is evaluated at.
-pub struct GraphFrame<'a, T: Tensor> {
+pub struct GraphFrame<'a, T: GraphTensor> {
     pub(super) graph: &'a Graph<T>,
     pub(super) values: &'a [T],
     pub(super) references: &'a [T],
@@ -41,7 +41,7 @@ pub struct GraphFrame<'a, T: Tensor> {
     pub(super) want: Want<'a>,
 }
 
-impl<'a, T: Tensor> GraphFrame<'a, T> {
+impl<'a, T: GraphTensor> GraphFrame<'a, T> {
     pub(super) fn new(graph: &'a Graph<T>, state: &'a State<T>, settings: Settings) -> Self {
         Self {
             graph,
@@ -72,12 +72,35 @@ impl<'a, T: Tensor> GraphFrame<'a, T> {
         }
     }
 
+    /// What node `index` has written for vertex `of`, where it has that vertex's shape: a vertex
+    /// may replace the tensor it is handed. A tensor of another shape is dropped.
+    fn checked(
+        &self,
+        index: usize,
+        what: &str,
+        of: usize,
+        batch: usize,
+        written: Option<T>,
+    ) -> Result<Option<T>> {
+        let shape = &self.graph.shapes[of];
+        match written {
+            Some(tensor) if !tensor.has_batch_shape(batch, shape) => Err(Error::shape(format!(
+                "its {} wrote a {what} of shape {:?} for `{}`, whose shape is {shape:?} in a batch \
+                 of {batch}",
+                self.graph.vertices[index].kind(),
+                tensor.shape(),
+                self.graph.topology.label(VertexId::new(of)),
+            ))),
+            fits => Ok(fits),
+        }
+    }
+
     pub(super) fn name(&self, index: usize) -> &str {
-        self.graph.topology.name(self.graph.topology.predictions()[index].of)
+        self.graph.topology.label(self.graph.topology.predictions()[index].of)
     }
 }
 
-impl<T: Tensor> NodeState<T> {
+impl<T: GraphTensor> NodeState<T> {
     pub(super) fn new() -> Self {
         Self {
             cache: Cache::default(),
@@ -92,12 +115,15 @@ impl<T: Tensor> NodeState<T> {
     }
 
     pub(super) fn predict(&mut self, index: usize, frame: &GraphFrame<'_, T>) -> Result<()> {
-        let like = &frame.values[frame.graph.topology.predictions()[index].of.index()];
+        let of = frame.graph.topology.predictions()[index].of.index();
+        let like = &frame.values[of];
         let output = match &mut self.predicted {
             Some(predicted) => predicted,
             none => none.insert(like.zeros(&like.shape())),
         };
         frame.graph.vertices[index].predict(&frame.inputs(index), &mut self.cache, output)?;
+        self.predicted =
+            frame.checked(index, "prediction", of, like.batch(), self.predicted.take())?;
         self.current = true;
         self.changed = false;
         Ok(())
@@ -136,6 +162,8 @@ impl<T: Tensor> NodeState<T> {
                 predicted,
                 output,
             )?;
+            let batch = error.batch();
+            self.change = frame.checked(index, "change", of, batch, self.change.take())?;
         }
         let residual = frame.residuals.as_ref().and_then(|residuals| residuals.get(index));
         error.set_error(residual, displacement, if changed { self.change.as_ref() } else { None });
@@ -188,6 +216,14 @@ impl<T: Tensor> NodeState<T> {
             &mut self.cache,
             cotangent,
             &mut pulled,
-        )
+        )?;
+        if with_forces {
+            let parents = &frame.graph.topology.predictions()[index].parents;
+            for (force, parent) in self.forces.iter_mut().zip(parents) {
+                let batch = cotangent.batch();
+                *force = frame.checked(index, "force", parent.index(), batch, force.take())?;
+            }
+        }
+        Ok(())
     }
 }

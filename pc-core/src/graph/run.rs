@@ -4,9 +4,9 @@ use crate::{
     Error, Result,
     clamp::Clamps,
     gradients::Gradients,
-    graph::{Graph, GraphFrame, NodeState},
+    graph::{Graph, GraphFrame, GraphTensor, NodeState},
     network::{Abilities, Drives, Forward, Network, Residuals, Settings, State, Want},
-    tensor::Tensor,
+    tensor::elements,
     topology::{Topology, VertexId},
 };
 
@@ -22,7 +22,7 @@ pub struct GraphLinearisation<T> {
     summed: Vec<bool>,
 }
 
-impl<T: Tensor> GraphLinearisation<T> {
+impl<T: GraphTensor> GraphLinearisation<T> {
     fn new(graph: &Graph<T>) -> Self {
         let vertices = graph.topology.len();
         Self {
@@ -48,7 +48,7 @@ impl<T: Tensor> GraphLinearisation<T> {
         self.only[index] = None;
         self.summed[index] = false;
         let mut sum: Option<T> = None;
-        for &(child, slot) in topology.children(vertex) {
+        for &(child, slot) in topology.uses(vertex) {
             let child = child.index();
             if !self.nodes[child].contributes {
                 continue;
@@ -79,7 +79,7 @@ impl<T: Tensor> GraphLinearisation<T> {
     }
 }
 
-impl<T: Tensor> Network for Graph<T> {
+impl<T: GraphTensor> Network for Graph<T> {
     type Tensor = T;
     type Linearisation = GraphLinearisation<T>;
 
@@ -110,13 +110,13 @@ impl<T: Tensor> Network for Graph<T> {
                     tensor.shape(),
                     batch_shape(batch, shape)
                 ))
-                .at(self.topology.name(vertex)));
+                .at(self.topology.label(vertex)));
             }
             if let Some(like) = like {
                 clamp
                     .tensors()
                     .try_for_each(|tensor| like.check_like(tensor))
-                    .map_err(|error| error.at(self.topology.name(vertex)))?;
+                    .map_err(|error| error.at(self.topology.label(vertex)))?;
             }
         }
         let fits = values.len() == self.shapes.len()
@@ -127,6 +127,10 @@ impl<T: Tensor> Network for Graph<T> {
         if !fits {
             let like = clamps.iter().find_map(|(_, clamp)| clamp.tensors().next());
             let like = like.ok_or_else(|| Error::clamp("no vertex is clamped"))?;
+            for (vertex, shape) in self.topology.vertices().zip(&self.shapes) {
+                elements(&batch_shape(batch, shape))
+                    .map_err(|error| error.at(self.topology.label(vertex)))?;
+            }
             *values =
                 self.shapes.iter().map(|shape| like.zeros(&batch_shape(batch, shape))).collect();
         }
@@ -258,12 +262,7 @@ impl<T: Tensor> Network for Graph<T> {
             }
         }
         for vertex in self.topology.vertices().filter(|&vertex| want.force(vertex)) {
-            if self
-                .topology
-                .children(vertex)
-                .iter()
-                .any(|(child, _)| want.prediction(child.index()))
-            {
+            if self.topology.uses(vertex).iter().any(|(child, _)| want.prediction(child.index())) {
                 at.gather(vertex, &self.topology);
             }
         }

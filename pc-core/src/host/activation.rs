@@ -2,35 +2,11 @@
 
 use crate::{
     Error, Result,
+    activation::Activation,
     host::{Element, HostTensor},
     tensor::Tensor,
     vertex::{Cache, Inputs, Pulled, Structure, Vertex},
 };
-
-/// An elementwise nonlinearity `f`.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Activation {
-    /// `x`.
-    Identity,
-    /// `max(x, 0)`, with derivative 0 at 0.
-    Relu,
-    /// `x` above 0, `slope x` below.
-    LeakyRelu(
-        /// The slope below 0.
-        f64,
-    ),
-    /// The hyperbolic tangent.
-    Tanh,
-    /// `1 / (1 + exp(-x))`.
-    Sigmoid,
-    /// `x Phi(x)` with the normal distribution function, in its `erf` form.
-    Gelu,
-    /// `x sigmoid(x)`.
-    Silu,
-    /// `log(1 + exp(x))`.
-    Softplus,
-}
 
 impl Activation {
     /// The value and the derivative at `x`.

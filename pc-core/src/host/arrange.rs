@@ -3,7 +3,7 @@
 use crate::{
     Error, Result,
     host::{Element, HostTensor, parts::single},
-    tensor::Tensor,
+    tensor::{Tensor, elements},
     vertex::{Cache, Inputs, Pulled, Vertex},
 };
 
@@ -76,8 +76,9 @@ impl<F: Element> Vertex<HostTensor<F>> for Concat {
                     k + 1
                 )));
             }
-            shape[self.axis] += other[self.axis];
+            shape[self.axis] = shape[self.axis].saturating_add(other[self.axis]);
         }
+        elements(&shape)?;
         Ok(shape)
     }
 
@@ -321,10 +322,10 @@ macro_rules! rearrangement {
 }
 
 fn reshaped(reshape: &Reshape, parent: &[usize]) -> Result<Vec<usize>> {
-    let elements: usize = parent.iter().product();
+    let count = elements(parent)?;
     match &reshape.shape {
-        None => Ok(vec![elements]),
-        Some(shape) if shape.iter().product::<usize>() == elements => Ok(shape.clone()),
+        None => Ok(vec![count]),
+        Some(shape) if elements(shape)? == count => Ok(shape.clone()),
         Some(shape) => Err(Error::shape(format!(
             "a reshape vertex makes {shape:?}, which its parent {parent:?} does not fill"
         ))),

@@ -74,9 +74,9 @@ pub(super) fn self_attention<F: Element>(
         let name = format!("{prefix}.{name}");
         let weight = b.parameter(
             &format!("{name}.weight"),
-            init.weight(&[width, width], width, Activation::Identity),
+            init.weight(&[width, width], width, Activation::Identity)?,
         )?;
-        let bias = b.parameter(&format!("{name}.bias"), HostTensor::zeroed(&[width]))?;
+        let bias = b.parameter(&format!("{name}.bias"), HostTensor::zeroed(&[width])?)?;
         let mut links: Vec<HostVertex<F>> = vec![Box::new(Linear::new())];
         if heads > 1 {
             links.push(Box::new(Reshape::to(&[length, heads, part])));

@@ -24,7 +24,8 @@ macro_rules! exponential {
                 let mut series: $scalar = 0.0;
                 $(series = series * r + $coefficient;)+
                 let m1 = series * r;
-                let power = <$scalar>::from_bits((shifted.to_bits().wrapping_add($bias)) << $mantissa);
+                let bits = shifted.to_bits().wrapping_add($bias) << $mantissa;
+                let power = <$scalar>::from_bits(bits);
                 let (exp, exp_m1) = (power * m1 + power, power * m1 + (power - 1.0));
                 if self < $lowest { (0.0, -1.0) } else { (exp, exp_m1) }
             }

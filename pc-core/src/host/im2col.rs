@@ -3,6 +3,7 @@
 use crate::{
     Error, Result,
     host::{Element, parts::positions},
+    tensor::elements,
 };
 
 /// A window sliding over an image `[channels, height, width]`.
@@ -33,6 +34,15 @@ impl Patches {
         if channels == 0 {
             return Err(Error::shape("a conv2d vertex needs at least one channel"));
         }
+        // All sizes below are at most these.
+        for shape in [
+            [channels, height, width, 1],
+            [channels, kernel[0], kernel[1], 1],
+            [out[0].saturating_add(kernel[0]), out[1], 1, 1],
+        ] {
+            elements(&shape)?;
+        }
+        elements(&[channels * kernel[0] * kernel[1], out[0], out[1]])?;
         Ok(Self { channels, height, width, kernel, stride, padding, out })
     }
 

@@ -2,7 +2,10 @@
 
 use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 
-use crate::host::{Activation, Element, HostTensor};
+use crate::{
+    Result,
+    host::{Activation, Element, HostTensor},
+};
 
 /// Seeded starting values for weights: uniform in `+-sqrt(3 gain^2 / fan_in)`, so that the variance
 /// is `gain^2 / fan_in`, with `gain^2 = 2` below relu and its like and 1 elsewhere; biases start at
@@ -19,21 +22,27 @@ impl Init {
     }
 
     /// Uniform draws in `[-bound, bound]`.
-    pub fn uniform<F: Element>(&mut self, shape: &[usize], bound: f64) -> HostTensor<F> {
-        let mut tensor = HostTensor::zeroed(shape);
+    ///
+    /// # Errors
+    /// Where there is no memory for so many.
+    pub fn uniform<F: Element>(&mut self, shape: &[usize], bound: f64) -> Result<HostTensor<F>> {
+        let mut tensor = HostTensor::zeroed(shape)?;
         for x in tensor.data_mut() {
             *x = F::of(self.rng.random_range(-1.0..=1.0) * bound);
         }
-        tensor
+        Ok(tensor)
     }
 
     /// A weight with `fan_in` inputs for each output, followed by `activation`.
+    ///
+    /// # Errors
+    /// Where there is no memory for it.
     pub fn weight<F: Element>(
         &mut self,
         shape: &[usize],
         fan_in: usize,
         activation: Activation,
-    ) -> HostTensor<F> {
+    ) -> Result<HostTensor<F>> {
         let gain = match activation {
             Activation::Relu
             | Activation::LeakyRelu(_)

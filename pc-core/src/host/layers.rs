@@ -9,6 +9,7 @@ use crate::{
         LstmCell, LstmParameters, MatMul, MaxPool2d, Product, Reshape, Scale, Softmax, Split, Sum,
         attention, recurrent,
     },
+    tensor::Tensor,
     topology::{ParamId, VertexId},
 };
 
@@ -36,7 +37,8 @@ pub enum Pool {
 /// let mut init = Init::new(0);
 /// let mut b = Graph::<HostTensor<f32>>::builder();
 /// let x = b.input("x", &[1, 28, 28])?;
-/// let c1 = b.conv("c1", x, &ConvLayer::new(6, 5).padding(2).activation(Activation::Relu).max_pool(2, 2), &mut init)?;
+/// let layer = ConvLayer::new(6, 5).padding(2).activation(Activation::Relu).max_pool(2, 2);
+/// let c1 = b.conv("c1", x, &layer, &mut init)?;
 /// assert_eq!(b.shape(c1)?, [6, 14, 14]);
 /// # Ok::<(), pc_core::Error>(())
 /// ```
@@ -122,9 +124,19 @@ fn in_one<F: Element>(
     Ok(Box::new(Chain::new([Some(vertex), activation, last].into_iter().flatten().collect())?))
 }
 
+/// Adds all that one layer is made of, or nothing, and names the layer where it fails.
+fn layer<F: Element, R>(
+    b: &mut GraphBuilder<HostTensor<F>>,
+    name: &str,
+    add: impl FnOnce(&mut GraphBuilder<HostTensor<F>>) -> Result<R>,
+) -> Result<R> {
+    b.all_or_nothing(add).map_err(|error| error.at(name))
+}
+
 /// Layers for host graphs. Each adds one vertex, with its activation inside the prediction, and
 /// (where it has weights) the parameters `name.weight` and `name.bias`. Those called `..._with` use
-/// parameters that exist, which any number of vertices may share.
+/// parameters that exist, which any number of vertices may share. Where one fails, the builder is
+/// as it was before.
 ///
 /// # Errors
 /// All of them: a name that is taken; parents or parameters that are unknown or whose shapes do not
@@ -154,12 +166,12 @@ pub trait HostLayers<F: Element> {
         activation: Activation,
         init: &mut Init,
     ) -> Result<VertexId> {
-        let inputs = self.last_axis(name, parent)?;
-        let weight = self.builder().parameter(
-            &format!("{name}.weight"),
-            init.weight(&[outputs, inputs], inputs, activation),
-        )?;
-        self.dense_with(name, parent, weight, None, activation)
+        layer(self.builder(), name, |b| {
+            let inputs = b.last_axis(name, parent)?;
+            let weight = init.weight(&[outputs, inputs], inputs, activation)?;
+            let weight = b.parameter(&format!("{name}.weight"), weight)?;
+            b.dense_with(name, parent, weight, None, activation)
+        })
     }
 
     /// `f(W v + b)` with this weight and, perhaps, bias.
@@ -184,23 +196,25 @@ pub trait HostLayers<F: Element> {
         activation: Activation,
         init: &mut Init,
     ) -> Result<VertexId> {
-        let inputs = parents
-            .iter()
-            .map(|parent| self.last_axis(name, *parent))
-            .collect::<Result<Vec<_>>>()?;
-        let mut weights = Vec::with_capacity(inputs.len());
-        for (k, own) in inputs.iter().enumerate() {
-            let weight = init.weight(&[outputs, *own], inputs.iter().sum(), activation);
-            let name = if parents.len() == 1 {
-                format!("{name}.weight")
-            } else {
-                format!("{name}.weight.{k}")
-            };
-            weights.push(self.builder().parameter(&name, weight)?);
-        }
-        let bias =
-            self.builder().parameter(&format!("{name}.bias"), HostTensor::zeroed(&[outputs]))?;
-        self.dense_many_with(name, parents, &weights, Some(bias), activation)
+        layer(self.builder(), name, |b| {
+            let inputs = parents
+                .iter()
+                .map(|parent| b.last_axis(name, *parent))
+                .collect::<Result<Vec<_>>>()?;
+            let fan_in = inputs.iter().fold(0, |sum: usize, own| sum.saturating_add(*own));
+            let mut weights = Vec::with_capacity(inputs.len());
+            for (k, own) in inputs.iter().enumerate() {
+                let weight = init.weight(&[outputs, *own], fan_in, activation)?;
+                let name = if parents.len() == 1 {
+                    format!("{name}.weight")
+                } else {
+                    format!("{name}.weight.{k}")
+                };
+                weights.push(b.parameter(&name, weight)?);
+            }
+            let bias = b.parameter(&format!("{name}.bias"), HostTensor::zeroed(&[outputs])?)?;
+            b.dense_many_with(name, parents, &weights, Some(bias), activation)
+        })
     }
 
     /// `f(W_0 v_0 + W_1 v_1 + ... + b)` with these weights and, perhaps, bias.
@@ -238,25 +252,27 @@ pub trait HostLayers<F: Element> {
         &mut self,
         name: &str,
         parent: VertexId,
-        layer: &ConvLayer,
+        of: &ConvLayer,
         init: &mut Init,
     ) -> Result<VertexId> {
-        let Some(channels) = self.builder().shape(parent)?.first().copied() else {
-            return Err(Error::shape(
-                "a conv2d vertex takes a parent [channels, height, width], not a scalar",
-            )
-            .at(name));
-        };
-        let shape = [layer.channels, channels, layer.kernel, layer.kernel];
-        let weight = init.weight(&shape, shape[1..].iter().product(), layer.activation);
-        let weight = self.builder().parameter(&format!("{name}.weight"), weight)?;
-        let bias = HostTensor::zeroed(&[layer.channels]);
-        let bias = if layer.conv.bias {
-            Some(self.builder().parameter(&format!("{name}.bias"), bias)?)
-        } else {
-            None
-        };
-        self.conv_with(name, parent, layer, weight, bias)
+        layer(self.builder(), name, |b| {
+            let Some(channels) = b.shape(parent)?.first().copied() else {
+                return Err(Error::shape(
+                    "a conv2d vertex takes a parent [channels, height, width], not a scalar",
+                ));
+            };
+            let shape = [of.channels, channels, of.kernel, of.kernel];
+            let fan_in = shape[1..].iter().fold(1, |all: usize, own| all.saturating_mul(*own));
+            let weight = init.weight(&shape, fan_in, of.activation)?;
+            let weight = b.parameter(&format!("{name}.weight"), weight)?;
+            let bias = if of.conv.bias {
+                let bias = HostTensor::zeroed(&[of.channels])?;
+                Some(b.parameter(&format!("{name}.bias"), bias)?)
+            } else {
+                None
+            };
+            b.conv_with(name, parent, of, weight, bias)
+        })
     }
 
     /// A convolution, activation and pooling as one vertex, with this weight and, if the layer has
@@ -308,12 +324,14 @@ pub trait HostLayers<F: Element> {
     /// Normalisation over the last axis, with the parameters `name.gain` (1 at first) and
     /// `name.bias` (0).
     fn layer_norm(&mut self, name: &str, parent: VertexId) -> Result<VertexId> {
-        let length = self.last_axis(name, parent)?;
-        let gain = HostTensor::new(&[length], vec![F::one(); length])?;
-        let gain = self.builder().parameter(&format!("{name}.gain"), gain)?;
-        let bias =
-            self.builder().parameter(&format!("{name}.bias"), HostTensor::zeroed(&[length]))?;
-        self.builder().vertex(name, Box::new(LayerNorm::default()), &[parent], &[gain, bias])
+        layer(self.builder(), name, |b| {
+            let length = b.last_axis(name, parent)?;
+            let mut gain = HostTensor::zeroed(&[length])?;
+            gain.fill(1.0);
+            let gain = b.parameter(&format!("{name}.gain"), gain)?;
+            let bias = b.parameter(&format!("{name}.bias"), HostTensor::zeroed(&[length])?)?;
+            b.vertex(name, Box::new(LayerNorm::default()), &[parent], &[gain, bias])
+        })
     }
 
     /// Softmax over the last axis.
@@ -363,11 +381,11 @@ pub trait HostLayers<F: Element> {
         width: usize,
         init: &mut Init,
     ) -> Result<VertexId> {
-        let weight = self.builder().parameter(
-            &format!("{name}.weight"),
-            init.weight(&[vocabulary, width], 1, Activation::Identity),
-        )?;
-        self.embedding_with(name, parent, weight)
+        layer(self.builder(), name, |b| {
+            let weight = init.weight(&[vocabulary, width], 1, Activation::Identity)?;
+            let weight = b.parameter(&format!("{name}.weight"), weight)?;
+            b.embedding_with(name, parent, weight)
+        })
     }
 
     /// A row of this weight `[vocabulary, width]` for every number of the parent.
@@ -389,9 +407,11 @@ pub trait HostLayers<F: Element> {
         bound: f64,
         init: &mut Init,
     ) -> Result<VertexId> {
-        let weight = init.uniform(self.builder().shape(parent)?, bound);
-        let weight = self.builder().parameter(&format!("{name}.weight"), weight)?;
-        self.builder().vertex(name, Box::new(AddParameter), &[parent], &[weight])
+        layer(self.builder(), name, |b| {
+            let weight = init.uniform(b.shape(parent)?, bound)?;
+            let weight = b.parameter(&format!("{name}.weight"), weight)?;
+            b.vertex(name, Box::new(AddParameter), &[parent], &[weight])
+        })
     }
 
     /// `scale A B`, or `scale A B^T`, of two vertices as matrices (see [`MatMul`]).
@@ -415,7 +435,9 @@ pub trait HostLayers<F: Element> {
         activation: Activation,
         init: &mut Init,
     ) -> Result<GateParameters> {
-        recurrent::gate_parameters(self.builder(), name, inputs, hidden, activation, init)
+        layer(self.builder(), name, |b| {
+            recurrent::gate_parameters(b, name, inputs, hidden, activation, init)
+        })
     }
 
     /// A recurrent cell as one vertex, `tanh(W_x x + W_h h + b)`.
@@ -443,7 +465,7 @@ pub trait HostLayers<F: Element> {
         hidden: usize,
         init: &mut Init,
     ) -> Result<LstmParameters> {
-        recurrent::lstm_parameters(self.builder(), name, inputs, hidden, init)
+        layer(self.builder(), name, |b| recurrent::lstm_parameters(b, name, inputs, hidden, init))
     }
 
     /// One step of an LSTM from the input `x`, the last hidden state `h` and the last cell state
@@ -456,7 +478,7 @@ pub trait HostLayers<F: Element> {
         c: VertexId,
         parameters: &LstmParameters,
     ) -> Result<LstmCell> {
-        recurrent::lstm_cell(self.builder(), prefix, [x, h, c], parameters)
+        layer(self.builder(), prefix, |b| recurrent::lstm_cell(b, prefix, [x, h, c], parameters))
     }
 
     /// Self-attention over a sequence `[length, width]` with so many heads: seven vertices and
@@ -469,7 +491,9 @@ pub trait HostLayers<F: Element> {
         causal: bool,
         init: &mut Init,
     ) -> Result<Attention> {
-        attention::self_attention(self.builder(), prefix, parent, (heads, causal), init)
+        layer(self.builder(), prefix, |b| {
+            attention::self_attention(b, prefix, parent, (heads, causal), init)
+        })
     }
 
     /// The length of a vertex's last axis, for the vertex `name` above it.

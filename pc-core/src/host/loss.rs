@@ -41,7 +41,7 @@ impl<F: Element> CrossEntropy<F> {
 
 /// One row for each label, 1 at the label and 0 elsewhere.
 pub(crate) fn one_hot<F: Element>(labels: &[usize], classes: usize) -> Result<HostTensor<F>> {
-    let mut target = HostTensor::zeroed(&[labels.len(), classes]);
+    let mut target = HostTensor::zeroed(&[labels.len(), classes])?;
     for (sample, &label) in labels.iter().enumerate() {
         if label >= classes {
             return Err(Error::clamp(format!(
@@ -67,19 +67,23 @@ impl<F: Element> Loss<HostTensor<F>> for CrossEntropy<F> {
         let rows =
             prediction.data().chunks_exact(classes).zip(self.target.data().chunks_exact(classes));
         for ((logits, target), drive) in rows.zip(drive.data_mut().chunks_exact_mut(classes)) {
-            let largest = logits.iter().fold(F::neg_infinity(), |m, x| m.max(*x));
-            let mut sum = F::zero();
-            for (d, x) in drive.iter_mut().zip(logits) {
-                *d = (*x - largest).exp();
-                sum += *d;
-            }
-            let mass = target.iter().fold(F::zero(), |m, y| m + *y);
-            let log_sum = sum.ln() + largest;
+            // In f64, and by differences from the largest logit, whose own term of the sum is 1: so
+            // neither large logits nor a probability close to 1 cost digits.
+            let top = logits
+                .iter()
+                .enumerate()
+                .fold(0, |top, (k, x)| if *x > logits[top] || x.is_nan() { k } else { top });
+            let largest = logits[top].value();
+            let power = |x: &F| (x.value() - largest).exp();
+            let others = logits[..top].iter().chain(&logits[top + 1..]);
+            let rest: f64 = others.map(power).sum();
+            let (log_sum, inverse) = (rest.ln_1p(), (1.0 + rest).recip());
+            let mass: f64 = target.iter().map(|y| y.value()).sum();
             for ((d, x), y) in drive.iter_mut().zip(logits).zip(target) {
                 if *y != F::zero() {
-                    total += (*y * (log_sum - *x)).value();
+                    total += y.value() * (log_sum + (largest - x.value()));
                 }
-                *d = *y - mass * *d / sum;
+                *d = F::of(y.value() - mass * power(x) * inverse);
             }
         }
         Ok(total)

@@ -30,7 +30,8 @@ mod recurrent;
 mod softmax;
 mod tensor;
 
-pub use activation::{Activate, Activation};
+pub use crate::activation::Activation;
+pub use activation::Activate;
 pub use arrange::{Concat, Reshape, Split, SwapAxes};
 pub use attention::Attention;
 pub use combine::{AddParameter, Scale, Sum};

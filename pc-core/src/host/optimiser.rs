@@ -41,7 +41,7 @@ fn running<'a, F: Element>(
     if store.len() <= index {
         store.resize_with(index + 1, || None);
     }
-    store[index].get_or_insert_with(|| HostTensor::zeroed(like.dims()))
+    store[index].get_or_insert_with(|| HostTensor::blank(like.dims()))
 }
 
 /// The parameters that have a gradient.
@@ -65,6 +65,16 @@ fn defined<'a, F: Element>(
                 id.index()
             )));
         }
+    }
+    // All are looked at before any parameter moves, for a number that is not finite would stay in
+    // the averages for ever.
+    if let Some((id, _)) =
+        gradients.iter().find(|(_, gradient)| gradient.is_some_and(|g| !g.is_finite()))
+    {
+        return Err(Error::not_finite(format!(
+            "a number in the gradient of parameter {} is not finite, so no parameter was moved",
+            id.index()
+        )));
     }
     let pairs = parameters.iter_mut().enumerate();
     Ok(pairs.filter_map(|(index, parameter)| {
@@ -131,7 +141,7 @@ impl<F: Element> Sgd<F> {
     /// Moves the parameters that have a gradient; the others, and their momentum, stay as they are.
     ///
     /// # Errors
-    /// Gradients of other shapes.
+    /// Gradients of other shapes; a gradient that is not finite. Nothing has moved then.
     pub fn step(
         &mut self,
         parameters: &mut [HostTensor<F>],
@@ -234,7 +244,7 @@ impl<F: Element> Adam<F> {
     /// Moves the parameters that have a gradient.
     ///
     /// # Errors
-    /// Gradients of other shapes.
+    /// Gradients of other shapes; a gradient that is not finite. Nothing has moved then.
     pub fn step(
         &mut self,
         parameters: &mut [HostTensor<F>],

@@ -6,7 +6,7 @@ use crate::{
         Element, HostTensor,
         parts::{image, positions},
     },
-    tensor::Tensor,
+    tensor::{Tensor, elements},
     vertex::{Cache, Inputs, Pulled, Vertex},
 };
 
@@ -43,7 +43,10 @@ struct Windows {
 }
 
 impl Windows {
-    fn new(kind: &str, [_, height, width]: [usize; 3], size: usize, stride: usize) -> Result<Self> {
+    fn new(kind: &str, image: [usize; 3], size: usize, stride: usize) -> Result<Self> {
+        // Windows lie inside the image, so that no size below is beyond its own.
+        elements(&image)?;
+        let [_, height, width] = image;
         let out =
             [positions(kind, height, size, stride, 0)?, positions(kind, width, size, stride, 0)?];
         Ok(Self { height, width, out, size, stride })

@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Result,
-    tensor::Tensor,
+    graph::GraphTensor,
     topology::{ParamId, VertexId},
     vertex::{Cache, GradientSlot, Inputs, Pulled, Vertex},
 };
@@ -23,7 +23,7 @@ use crate::{
 /// assert_eq!(probe.force(0).map(Tensor::to_vec), Some(vec![2.0, 4.0]));
 /// # Ok::<(), pc_core::Error>(())
 /// ```
-pub struct Probe<T: Tensor> {
+pub struct Probe<T: GraphTensor> {
     vertex: T::Vertex,
     point: Point<T>,
     cache: Cache<T>,
@@ -61,13 +61,13 @@ impl<T> Point<T> {
     }
 }
 
-impl<T: Tensor> std::fmt::Debug for Probe<T> {
+impl<T: GraphTensor> std::fmt::Debug for Probe<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Probe({})", self.vertex.kind())
     }
 }
 
-impl<T: Tensor> Probe<T> {
+impl<T: GraphTensor> Probe<T> {
     /// A vertex with its parents at these references (batch first) and with these parameters.
     ///
     /// # Errors

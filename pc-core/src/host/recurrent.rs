@@ -73,16 +73,16 @@ pub(super) fn gate_parameters<F: Element>(
     activation: Activation,
     init: &mut Init,
 ) -> Result<GateParameters> {
-    let fan_in = inputs + hidden;
+    let fan_in = inputs.saturating_add(hidden);
     let input = b.parameter(
         &format!("{name}.input_weight"),
-        init.weight(&[hidden, inputs], fan_in, activation),
+        init.weight(&[hidden, inputs], fan_in, activation)?,
     )?;
     let recurrent = b.parameter(
         &format!("{name}.hidden_weight"),
-        init.weight(&[hidden, hidden], fan_in, activation),
+        init.weight(&[hidden, hidden], fan_in, activation)?,
     )?;
-    let bias = b.parameter(&format!("{name}.bias"), HostTensor::zeroed(&[hidden]))?;
+    let bias = b.parameter(&format!("{name}.bias"), HostTensor::zeroed(&[hidden])?)?;
     Ok(GateParameters { input, hidden: recurrent, bias })
 }
 

@@ -8,10 +8,10 @@ use rayon::prelude::*;
 
 use crate::{
     Error, Result,
-    host::Element,
+    graph::{GraphFrame, GraphTensor, NodeJob, NodeState},
+    host::{Element, parts::sum_by},
     identity::Identity,
-    network::{GraphFrame, NodeState},
-    tensor::{NodeJob, StateStep, Tensor},
+    tensor::{StateStep, Tensor, elements},
     vertex::Vertex,
 };
 
@@ -34,13 +34,20 @@ pub struct HostTensor<F> {
     data: Vec<F>,
 }
 
+/// No numbers, in the shape `[0]`.
+impl<F> Default for HostTensor<F> {
+    fn default() -> Self {
+        Self { shape: vec![0], data: Vec::new() }
+    }
+}
+
 impl<F: Element> HostTensor<F> {
     /// A tensor of this shape with these elements.
     ///
     /// # Errors
     /// Where their number is not the product of the dimensions.
     pub fn new(shape: &[usize], data: Vec<F>) -> Result<Self> {
-        if data.len() != shape.iter().product::<usize>() {
+        if data.len() != elements(shape)? {
             return Err(Error::shape(format!(
                 "{} numbers do not fill the shape {shape:?}",
                 data.len()
@@ -50,7 +57,23 @@ impl<F: Element> HostTensor<F> {
     }
 
     /// Zeros.
-    pub fn zeroed(shape: &[usize]) -> Self {
+    ///
+    /// # Errors
+    /// Where there is no memory for so many.
+    pub fn zeroed(shape: &[usize]) -> Result<Self> {
+        let count = elements(shape)?;
+        // A size that no one meant is refused here, where it would abort the program else. Memory
+        // that can be had is asked for again, as zeros, which costs nothing until it is used.
+        let mut probe: Vec<F> = Vec::new();
+        probe.try_reserve_exact(count).map_err(|_| {
+            Error::shape(format!("there is no memory for the {count} numbers of shape {shape:?}"))
+        })?;
+        drop(probe);
+        Ok(Self::blank(shape))
+    }
+
+    /// Zeros of a shape that was checked before, or that other tensors have.
+    pub(crate) fn blank(shape: &[usize]) -> Self {
         Self { shape: shape.to_vec(), data: vec![F::zero(); shape.iter().product()] }
     }
 
@@ -121,13 +144,15 @@ fn sum_of<F: Element>(a: &[F], b: &[F], term: impl Fn(F, F) -> F) -> f64 {
     total
 }
 
+/// Whether all are finite. `0 x` is 0 for finite `x` and NaN else, and sums of those vectorise,
+/// where a search would not. A block of them is small enough that a number that is not finite is
+/// found soon.
+pub(crate) fn all_finite<F: Element>(numbers: &[F]) -> bool {
+    const BLOCK: usize = 4096;
+    numbers.chunks(BLOCK).all(|block| sum_by(block, |x| x * F::zero()) == F::zero())
+}
+
 impl<F: Element> Tensor for HostTensor<F> {
-    type Vertex = HostVertex<F>;
-
-    fn identity_vertex() -> HostVertex<F> {
-        Box::new(Identity)
-    }
-
     fn shape(&self) -> Vec<usize> {
         self.shape.clone()
     }
@@ -149,7 +174,7 @@ impl<F: Element> Tensor for HostTensor<F> {
     }
 
     fn zeros(&self, shape: &[usize]) -> Self {
-        Self::zeroed(shape)
+        Self::blank(shape)
     }
 
     fn fill(&mut self, value: f64) {
@@ -194,8 +219,7 @@ impl<F: Element> Tensor for HostTensor<F> {
     }
 
     fn is_finite(&self) -> bool {
-        // 0 x is 0 for finite x and NaN else; the sum vectorises, where a search would not.
-        sum_of(&self.data, &self.data, |x, _| x * F::zero()) == 0.0
+        all_finite(&self.data)
     }
 
     fn to_vec(&self) -> Vec<f64> {
@@ -318,6 +342,14 @@ impl<F: Element> Tensor for HostTensor<F> {
                 sum_of(&force.data, &error.data, |f, e| (f - precision * e) * (f - precision * e))
             }
         }
+    }
+}
+
+impl<F: Element> GraphTensor for HostTensor<F> {
+    type Vertex = HostVertex<F>;
+
+    fn identity_vertex() -> HostVertex<F> {
+        Box::new(Identity)
     }
 
     fn for_each_node(

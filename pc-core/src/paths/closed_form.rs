@@ -47,14 +47,14 @@ pub(crate) fn find(question: &Question<'_>) -> Result<Form> {
     let mut common: Option<(f64, VertexId)> = None;
     for vertex in topology.vertices().filter(|vertex| free[vertex.index()]) {
         let Some(first) = topology.own(vertex).first() else { continue };
-        let precision = topology.prediction(*first).precision;
+        let precision = topology.at(*first).precision;
         if common.get_or_insert((precision, vertex)).0 != precision {
             let why = "free vertices differ in precision, so they relax at different rates";
-            return Err(obstacle(why).at(topology.name(vertex)));
+            return Err(obstacle(why).at(topology.label(vertex)));
         }
     }
     let (precision, first) = common.unwrap_or((1.0, VertexId::FIRST));
-    let named = |why: &str| Err(obstacle(why).at(topology.name(first)));
+    let named = |why: &str| Err(obstacle(why).at(topology.label(first)));
     let rate = rate * precision;
     if !(rate <= 1.0) {
         return named("rate times precision is above 1");
@@ -95,7 +95,7 @@ fn path_lengths(question: &Question<'_>) -> Vec<Option<(usize, usize)>> {
             for (child, _) in
                 topology.uses(vertex).iter().filter(|(child, _)| counts[child.index()])
             {
-                if let Some((shortest, longest)) = lengths[topology.prediction(*child).of.index()] {
+                if let Some((shortest, longest)) = lengths[topology.at(*child).of.index()] {
                     let (low, high) = own.unwrap_or((usize::MAX, 0));
                     own = Some((low.min(shortest + 1), high.max(longest + 1)));
                 }
@@ -123,7 +123,7 @@ pub(crate) fn reach(
         if taken >= steps {
             continue;
         }
-        for parent in topology.prediction(id).parents.iter().filter(|p| free[p.index()]) {
+        for parent in topology.at(id).parents.iter().filter(|p| free[p.index()]) {
             for own in topology.own(*parent) {
                 let reached = &mut active[own.index()];
                 if counts[own.index()] && !std::mem::replace(reached, true) {

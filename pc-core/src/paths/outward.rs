@@ -43,7 +43,7 @@ pub(crate) fn outward(
     }
     while let Some(id) = sweep.next() {
         order.push(id);
-        let of = topology.prediction(id).of;
+        let of = topology.at(id).of;
         sweep.known[of.index()] = true;
         sweep.arrive(of);
     }
@@ -53,7 +53,7 @@ pub(crate) fn outward(
             "a forward start reaches it from nothing that is held: it lies on a cycle, or below \
              one. Hold a vertex on the cycle, or start elsewhere with `Schedule::starting`",
         )
-        .at(topology.name(vertex))),
+        .at(topology.label(vertex))),
     }
 }
 

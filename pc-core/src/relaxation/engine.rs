@@ -136,7 +136,7 @@ impl<N: Network> Relaxation<N> {
         let last = self.frame.is_last();
         self.phase = if last { Phase::Done } else { Phase::Move };
         let due = !self.merge || last;
-        if due && levels.hand_out(&mut self.frame, last) {
+        if due && levels.hand_out(&mut self.frame, self.merge) {
             return Ok(Some(Stop::Learn));
         }
         Ok(last.then_some(Stop::End))

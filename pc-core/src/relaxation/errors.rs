@@ -53,7 +53,7 @@ pub(super) fn evaluate<N: Network>(frame: &mut Frame<N>, network: &mut N) -> Res
         let point = &mut frame.point;
         point.active[index] = point.counts[index] && (!point.free[of] || point.state.moved[of]);
         let driven = point.roles[of].drive(predicted, &mut point.errors[index]);
-        if driven.map_err(|error| error.at(topology.name(prediction.of)))? {
+        if driven.map_err(|error| error.at(topology.label(prediction.of)))? {
             continue;
         }
         let error = &mut point.errors[index];
@@ -119,7 +119,7 @@ pub(super) fn step<N: Network>(frame: &mut Frame<N>, network: &N) {
         let Point { state, vertices, .. } = &mut frame.point;
         let VertexPoint { velocity, .. } = &mut vertices[index];
         let Some(velocity) = velocity else { continue };
-        let precision = topology.own(vertex).first().map(|id| topology.prediction(*id).precision);
+        let precision = topology.own(vertex).first().map(|id| topology.at(*id).precision);
         let displacement = &mut state.displacements[index];
         velocity.scale(momentum);
         velocity.axpy(-precision.unwrap_or(1.0), displacement);
@@ -141,7 +141,7 @@ fn reach<N: Network>(frame: &mut Frame<N>, network: &N) {
         if !active[id.index()] {
             continue;
         }
-        for parent in topology.prediction(*id).parents.iter().filter(|p| free[p.index()]) {
+        for parent in topology.at(*id).parents.iter().filter(|p| free[p.index()]) {
             state.moved[parent.index()] = true;
             for own in topology.own(*parent) {
                 active[own.index()] = counts[own.index()];

@@ -233,7 +233,7 @@ impl<T: Tensor> Frozen<T> {
             let Some(first) = own.first().filter(|_| frame.point.free[vertex.index()]) else {
                 continue;
             };
-            let precision = topology.prediction(*first).precision;
+            let precision = topology.at(*first).precision;
             // At gamma pi = 1 an error is forgotten at each step; else it goes on changing once
             // the front has reached it.
             let forgets = frame.rate * precision == 1.0 && momentum == 0.0 && own.len() == 1;
@@ -309,7 +309,7 @@ fn zero_start<N: Network>(frame: &Frame<N>, network: &N) -> Result<()> {
     for vertex in topology.vertices().filter(|vertex| frame.point.free[vertex.index()]) {
         let refused = |why: &str| {
             let message = format!("the closed form does not hold here: {why}");
-            Err(Error::schedule(message).at(topology.name(vertex)))
+            Err(Error::schedule(message).at(topology.label(vertex)))
         };
         if matches!(frame.point.roles[vertex.index()], Role::Masked) {
             return refused("it is partly held");

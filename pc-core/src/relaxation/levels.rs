@@ -133,17 +133,17 @@ impl<T: Tensor> Levels<T> {
         Ok(self.partial.is_finite())
     }
 
-    /// Hands out the weights all of whose levels have been read; with `all`, the rest too. True
-    /// where there are any.
+    /// Hands out the weights all of whose levels have been read with this one; with `all`, what has
+    /// been collected since the start. True where there are any.
     pub(super) fn hand_out<N: Network<Tensor = T>>(
         &mut self,
         frame: &mut Frame<N>,
         all: bool,
     ) -> bool {
         frame.gradients.clear();
-        let (last, step) = (&self.last, frame.step);
+        let (last, step, ends) = (&self.last, frame.step, frame.is_last());
         // A network may pull more than it is asked for: what was handed out is done with.
-        let due = |level: usize| level == step || (all && level > step);
+        let due = |level: usize| all || level == step || (ends && level > step);
         frame.gradients.take_from(&mut self.partial, |id| due(last[id.index()]))
     }
 
@@ -157,7 +157,7 @@ impl<T: Tensor> Levels<T> {
                 continue;
             }
             let first = topology.own(vertex).first();
-            let precision = first.map_or(1.0, |id| topology.prediction(*id).precision);
+            let precision = first.map_or(1.0, |id| topology.at(*id).precision);
             live::move_state(frame, network, vertex, frame.rate / precision);
             if self.whole || !frame.point.state.moved[vertex.index()] {
                 continue;

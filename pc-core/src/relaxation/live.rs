@@ -89,7 +89,7 @@ pub(super) fn move_state<N: Network>(
     let VertexPoint { velocity, scratch, .. } = &mut vertices[index];
     let (error, precision) = match topology.own(vertex).first() {
         Some(id) if !composed && active[id.index()] => {
-            (Some(&errors[id.index()]), topology.prediction(*id).precision)
+            (Some(&errors[id.index()]), topology.at(*id).precision)
         }
         _ => (None, 1.0),
     };

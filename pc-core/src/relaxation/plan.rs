@@ -105,7 +105,7 @@ fn ordered(name: &str, topology: &Topology) -> Result<()> {
         None => Ok(()),
         Some(several) => {
             let why = "a traversal goes by one prediction of each vertex, and this one has several";
-            Err(Error::schedule(format!("{name}: {why}")).at(topology.name(several)))
+            Err(Error::schedule(format!("{name}: {why}")).at(topology.label(several)))
         }
     }
 }
@@ -165,7 +165,7 @@ fn levelled(schedule: &Schedule, topology: &Topology, can: Abilities) -> Result<
     }
     ordered(name, topology)?;
     if let Some((parent, child)) = topology.unlevelled_edge() {
-        let (parent, child) = (topology.name(parent), topology.name(child));
+        let (parent, child) = (topology.label(parent), topology.label(child));
         return Err(Error::schedule(format!(
             "{name} is exact only on a levelled graph, and the edge from `{parent}` to `{child}` \
              spans more than one level: relax `graph.levelled()` instead"

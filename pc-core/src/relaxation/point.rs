@@ -157,7 +157,7 @@ impl<T: Tensor> Point<T> {
                 let predicted = &mut self.state.values[of];
                 predicted.set_sum(&self.state.references[of], change);
                 role.drive(predicted, &mut self.errors[index])
-                    .map_err(|error| error.at(topology.name(prediction.of)))?;
+                    .map_err(|error| error.at(topology.label(prediction.of)))?;
             }
         }
         Ok(())
@@ -167,7 +167,7 @@ impl<T: Tensor> Point<T> {
     pub(super) fn own_error(&self, topology: &Topology, vertex: VertexId) -> (Option<&T>, f64) {
         match topology.own(vertex).first() {
             Some(id) if self.active[id.index()] => {
-                (Some(&self.errors[id.index()]), topology.prediction(*id).precision)
+                (Some(&self.errors[id.index()]), topology.at(*id).precision)
             }
             _ => (None, 1.0),
         }
@@ -188,7 +188,7 @@ impl<T: Tensor> Point<T> {
             None => step.fill(0.0),
         }
         for id in topology.own(vertex).iter().filter(|id| self.active[id.index()]) {
-            step.axpy(-topology.prediction(*id).precision, &self.errors[id.index()]);
+            step.axpy(-topology.at(*id).precision, &self.errors[id.index()]);
         }
         if let (Role::Masked, Some(mask)) = (&self.roles[vertex.index()], free_mask) {
             step.multiply(mask);

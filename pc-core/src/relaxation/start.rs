@@ -101,7 +101,7 @@ impl<N: Network> Frame<N> {
                 room.multiply(free);
                 if room.norm_squared() != 0.0 {
                     let message = "its mask must be 1 where it is held and 0 where it is free";
-                    return Err(Error::clamp(message).at(topology.name(vertex)));
+                    return Err(Error::clamp(message).at(topology.label(vertex)));
                 }
             } else {
                 moving.free_mask = None;
@@ -198,7 +198,7 @@ impl<N: Network> Frame<N> {
         let Point { initial, order, follows, state, .. } = &mut self.point;
         initial.fill(false);
         for id in order.iter().filter(|_| forward) {
-            initial[id.index()] = follows[network.topology().prediction(*id).of.index()];
+            initial[id.index()] = follows[network.topology().at(*id).of.index()];
         }
         for (reference, value) in state.references.iter_mut().zip(&state.values) {
             reference.copy_from(value);
@@ -218,7 +218,7 @@ impl<N: Network> Frame<N> {
         let point = &mut self.point;
         for (index, prediction) in topology.predictions().iter().enumerate() {
             let of = prediction.of.index();
-            let at = |error: Error| error.at(topology.name(prediction.of));
+            let at = |error: Error| error.at(topology.label(prediction.of));
             let error = &mut point.errors[index];
             let role = &mut point.roles[of];
             let counts = point.counts[index];

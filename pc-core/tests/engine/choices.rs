@@ -354,7 +354,7 @@ fn what_a_learning_closure_puts_in_place_is_looked_at() {
             .train(&mut net.graph, &clamps, |graph, _| {
                 if reshape {
                     kept = Some(graph.parameters()[0].clone());
-                    graph.parameters_mut()[0] = HostTensor::zeroed(&[1, 1]);
+                    graph.parameters_mut()[0] = HostTensor::zeroed(&[1, 1]).unwrap();
                 } else {
                     *graph = self::net(true).graph;
                 }

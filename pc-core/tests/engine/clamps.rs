@@ -312,7 +312,7 @@ fn noise_samples_with_the_right_spread() {
     let x = b.input("x", &[2000]).unwrap();
     let y = b.activate("y", x, Activation::Identity).unwrap();
     let mut graph = b.build().unwrap();
-    let clamps = Clamps::new().hold(x, HostTensor::zeroed(&[1, 2000]));
+    let clamps = Clamps::new().hold(x, HostTensor::zeroed(&[1, 2000]).unwrap());
     let (rate, temperature) = (0.05, 0.5);
     let schedule = Schedule::standard(rate, 400).unwrap().with_noise(temperature, 11).unwrap();
     let mut relaxation = Relaxation::new(&graph, schedule.clone()).unwrap();

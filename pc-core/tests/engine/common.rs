@@ -40,10 +40,12 @@ impl Numbers {
 /// The largest absolute difference; NaN where any is.
 pub(crate) fn distance(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len(), "lists of different length");
-    a.iter()
-        .zip(b)
-        .map(|(x, y)| (x - y).abs())
-        .fold(0.0, |m: f64, x| if x > m || x.is_nan() { x } else { m })
+    largest(a.iter().zip(b).map(|(x, y)| x - y))
+}
+
+/// The largest absolute value; NaN where any is, which `f64::max` would drop.
+pub(crate) fn largest(values: impl IntoIterator<Item = f64>) -> f64 {
+    values.into_iter().fold(0.0, |m: f64, x| if x.abs() > m || x.is_nan() { x.abs() } else { m })
 }
 
 #[track_caller]

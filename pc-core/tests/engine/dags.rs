@@ -178,11 +178,11 @@ fn flat<F: Element>(gradients: &Gradients<HostTensor<F>>) -> Vec<Vec<f64>> {
 /// The largest difference over the largest gradient, parameter by parameter.
 fn difference(found: &[Vec<f64>], expected: &[Vec<f64>]) -> f64 {
     let relative = found.iter().zip(expected).map(|(a, b)| {
-        let scale = b.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
+        let scale = crate::common::largest(b.iter().copied());
         let worst = crate::common::distance(a, b);
         if worst == 0.0 { 0.0 } else { worst / scale }
     });
-    relative.fold(0.0, |m: f64, x| if x > m || x.is_nan() { x } else { m })
+    crate::common::largest(relative)
 }
 
 fn gradients_of<F: Element>(
@@ -238,7 +238,8 @@ proptest! {
         schedule.clone().evaluated_by(Evaluation::Simulate));
         // Where too few steps were taken for any error to arrive all are zero, so the scale is the
         // whole net's.
-        let scale = simulated.iter().flatten().fold(f64::MIN_POSITIVE, |m: f64, x| m.max(x.abs()));
+        let scale = crate::common::largest(simulated.iter().flatten().copied())
+            .max(f64::MIN_POSITIVE);
         for evaluation in [Evaluation::Front, Evaluation::ClosedForm] {
             let found = gradients_of(&mut graph, &clamps,
             schedule.clone().evaluated_by(evaluation));

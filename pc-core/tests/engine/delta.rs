@@ -67,7 +67,7 @@ fn worst(depth: usize, width: usize, saturation: f64) -> f64 {
         assert!(norm > 0.0, "{name} has no gradient in f64, so there is nothing to compare");
         Agreement::of_slices(a, b).relative_norm
     });
-    errors.fold(0.0, |m: f64, x| if x > m || x.is_nan() { x } else { m })
+    crate::common::largest(errors)
 }
 
 #[test]

@@ -15,6 +15,10 @@ struct Net {
     vertices: Vec<VertexId>,
 }
 
+fn zeros<F: pc_core::host::Element>(shape: &[usize]) -> HostTensor<F> {
+    HostTensor::zeroed(shape).unwrap()
+}
+
 /// A chain of dense tanh layers, the last one linear.
 fn chain(widths: &[usize], hidden: Activation) -> Net {
     let mut init = Init::new(7);
@@ -40,7 +44,7 @@ impl Net {
     fn held(&self, seed: u64, batch: usize) -> Clamps<T> {
         let mut numbers = Numbers::new(seed);
         let mut number = |v| {
-            let width = self.graph.shape(v)[0];
+            let width = self.graph.shape(v).unwrap()[0];
             numbers.tensor::<f64>(&[batch, width], 1.0)
         };
         let (x, y) = (number(self.first()), number(self.last()));
@@ -111,7 +115,7 @@ fn both_ways() -> (Graph<T>, [VertexId; 3]) {
     let y = b.dense("y", h, 2, Activation::Identity, &mut init).unwrap();
     let down = [("down.h", [4, 2], h, y), ("down.x", [3, 4], x, h)];
     for (name, shape, of, from) in down {
-        let w = b.parameter(name, init.uniform(&shape, 0.7)).unwrap();
+        let w = b.parameter(name, init.uniform(&shape, 0.7).unwrap()).unwrap();
         b.predict(of, Box::new(Linear::without_bias()), &[from], &[w], 0.1).unwrap();
     }
     (b.build().unwrap(), [x, h, y])
@@ -153,7 +157,7 @@ fn a_forward_start_goes_outward_from_what_is_held() {
     close("h from y", &generates[1], &times(&p[4], label.data(), 2), 1e-14);
     close("x from h", &generates[0], &times(&p[5], &generates[1], 4), 1e-14);
     // Nothing held leads anywhere: said, with a vertex.
-    let free = Clamps::new().mask(x, image.clone(), HostTensor::zeroed(&[2, 3]));
+    let free = Clamps::new().mask(x, image.clone(), zeros(&[2, 3]));
     let mut relaxation = Relaxation::new(&graph, start.clone()).unwrap();
     let error = relaxation.run(&mut graph, &free).unwrap_err();
     assert!(error.vertex().is_some() && error.to_string().contains("cycle"), "{error}");
@@ -177,7 +181,7 @@ fn masks_are_zero_or_one_and_starts_are_numbers() {
     let mut net = chain(&[4, 8, 3], Activation::Tanh);
     for part in [0.5, 7.0, -3.0] {
         let mask = tensor(&[1, 8], &[1.0, 0.0, 0.0, part, 1.0, 1.0, 0.0, 0.0]);
-        let clamps = net.held(1, 1).mask(net.vertices[1], HostTensor::zeroed(&[1, 8]), mask);
+        let clamps = net.held(1, 1).mask(net.vertices[1], zeros(&[1, 8]), mask);
         let schedule = Schedule::standard(0.1, 3).unwrap();
         let error = Relaxation::new(&net.graph, schedule)
             .unwrap()
@@ -206,7 +210,7 @@ fn a_masked_vertex_keeps_its_part_when_states_are_carried() {
         let found = relaxation.value(&net.graph, net.vertices[1]).unwrap().to_vec();
         close("the held part", &found[..4], &held.to_vec()[..4], 1e-15);
     }
-    let target = HostTensor::zeroed(&[1, 3]);
+    let target = zeros(&[1, 3]);
     let nudged = net.held(1, 1).nudge(net.last(), target, 0.5);
     let error = relaxation.begin(&mut net.graph, &nudged).unwrap_err();
     assert!(error.to_string().contains("nudge"), "{error}");
@@ -340,7 +344,7 @@ fn a_loss_that_reshapes_its_drive_is_named() {
         let loss = move |_: &T, drive: &mut T| {
             calls += 1;
             if calls == at_call {
-                *drive = HostTensor::zeroed(&[3, 1]);
+                *drive = zeros(&[3, 1]);
             }
             Ok(0.0)
         };
@@ -452,7 +456,7 @@ fn noise_has_its_variance_with_every_rule() {
     let x = b.input("x", &[4000]).unwrap();
     let y = b.activate("y", x, Activation::Identity).unwrap();
     let mut graph = b.build().unwrap();
-    let clamps = Clamps::new().hold(x, HostTensor::zeroed(&[1, 4000]));
+    let clamps = Clamps::new().hold(x, zeros(&[1, 4000]));
     let rate = 0.05;
     let schedules = [(0.0, false), (0.5, false), (0.9, false), (0.0, true), (0.5, true)];
     for (momentum, errors) in schedules {
@@ -518,7 +522,7 @@ fn frozen_states_are_carried_too() {
 fn cross_entropy_of_large_logits_is_known_to_rounding() {
     let mut loss = CrossEntropy::<f32>::labels(&[1], 3).unwrap();
     let logits = tensor::<f32>(&[1, 3], &[1e4, 1e4 - 2.0, -1e4]);
-    let mut drive = HostTensor::zeroed(&[1, 3]);
+    let mut drive = zeros(&[1, 3]);
     let value = loss.evaluate(&logits, &mut drive).unwrap();
     let expected = 2.0 + (1.0 + (-2.0_f64).exp()).ln();
     assert!((value - expected).abs() < 1e-6 * expected, "{value} is not {expected}");

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod abilities;
+mod builder;
 mod choices;
 mod clamps;
 mod common;
@@ -13,4 +14,7 @@ mod faults;
 mod golden;
 mod independent;
 mod linear;
+mod losses;
+mod optimisers;
 mod refusals;
+mod shapes;

@@ -249,8 +249,9 @@ fn softmax_far_out() {
 fn layer_norm_over_a_large_mean() {
     let offsets = [-3.0, -1.0, 1.0, 3.0];
     let x: Vec<f64> = offsets.iter().map(|x| 1e6 + x).collect();
-    let parameters =
-        || vec![HostTensor::new(&[4], vec![1.0_f32; 4]).unwrap(), HostTensor::zeroed(&[4])];
+    let parameters = || {
+        vec![HostTensor::new(&[4], vec![1.0_f32; 4]).unwrap(), HostTensor::zeroed(&[4]).unwrap()]
+    };
     let mut probe = Probe::new(
         Box::new(LayerNorm { epsilon: 0.0 }) as HostVertex<f32>,
         vec![row(&x)],

@@ -38,7 +38,7 @@ impl Net {
         let mut init = Init::new(99);
         for (k, gradient) in gradients.iter().enumerate() {
             let start = self.graph.parameters()[k].clone();
-            let v: Wide = init.uniform(start.dims(), 1.0);
+            let v: Wide = init.uniform(start.dims(), 1.0).unwrap();
             let mut at = |h: f64| {
                 let mut moved = start.clone();
                 moved.axpy(h, &v);
@@ -75,12 +75,12 @@ fn two_steps_of_an_lstm() {
     assert_eq!(graph.topology().predictions().len(), 2 * 6 + 1);
     assert_eq!(graph.parameters().len(), 4 * 3 + 2);
     let held = vec![
-        (x0, init.uniform(&[2, 3], 1.0)),
-        (x1, init.uniform(&[2, 3], 1.0)),
-        (h, init.uniform(&[2, 4], 1.0)),
-        (c, init.uniform(&[2, 4], 1.0)),
+        (x0, init.uniform(&[2, 3], 1.0).unwrap()),
+        (x1, init.uniform(&[2, 3], 1.0).unwrap()),
+        (h, init.uniform(&[2, 4], 1.0).unwrap()),
+        (c, init.uniform(&[2, 4], 1.0).unwrap()),
     ];
-    let target = init.uniform(&[2, 2], 1.0);
+    let target = init.uniform(&[2, 2], 1.0).unwrap();
     Net { graph, held, output: y, target }.check("lstm");
 }
 
@@ -90,17 +90,17 @@ fn steps_of_a_recurrent_cell() {
     let mut b = Graph::<Wide>::builder();
     let h = b.input("h", &[4]).unwrap();
     let parameters = b.gate_parameters("cell", 3, 4, Activation::Tanh, &mut init).unwrap();
-    let mut held = vec![(h, init.uniform(&[2, 4], 1.0))];
+    let mut held = vec![(h, init.uniform(&[2, 4], 1.0).unwrap())];
     let mut state = h;
     for step in 0..3 {
         let x = b.input(&format!("x{step}"), &[3]).unwrap();
-        held.push((x, init.uniform(&[2, 3], 1.0)));
+        held.push((x, init.uniform(&[2, 3], 1.0).unwrap()));
         state = b.rnn_cell(&format!("h{step}"), x, state, &parameters).unwrap();
     }
     let y = b.dense_without_bias("y", state, 2, Activation::Identity, &mut init).unwrap();
     let graph = b.build().unwrap();
     assert_eq!(graph.topology().predictions().len(), 4);
-    Net { graph, held, output: y, target: init.uniform(&[2, 2], 1.0) }.check("rnn");
+    Net { graph, held, output: y, target: init.uniform(&[2, 2], 1.0).unwrap() }.check("rnn");
 }
 
 #[test]
@@ -118,7 +118,8 @@ fn attention_over_embedded_words() {
         assert_eq!(graph.topology().predictions().len(), 2 + 7 + 2);
         let held =
             vec![(words, HostTensor::new(&[2, 3], vec![0.0, 4.0, 1.0, 2.0, 2.0, 3.0]).unwrap())];
-        let mut net = Net { graph, held, output: y, target: init.uniform(&[2, 3, 4], 1.0) };
+        let mut net =
+            Net { graph, held, output: y, target: init.uniform(&[2, 3, 4], 1.0).unwrap() };
         net.check(&format!("attention, {heads} heads"));
     }
 }
@@ -134,12 +135,12 @@ fn causal_attention_does_not_look_ahead() {
     let mut forward = |value: &Wide| {
         let clamps = Clamps::new()
             .hold(x, value.clone())
-            .drive(attention.output, SquaredError::new(HostTensor::zeroed(&[1, 4, 6])));
+            .drive(attention.output, SquaredError::new(HostTensor::zeroed(&[1, 4, 6]).unwrap()));
         let mut relaxation = Relaxation::new(&graph, Schedule::backprop()).unwrap();
         relaxation.run(&mut graph, &clamps).unwrap();
         relaxation.value(&graph, attention.output).expect("a value").to_vec()
     };
-    let before: Wide = init.uniform(&[1, 4, 6], 1.0);
+    let before: Wide = init.uniform(&[1, 4, 6], 1.0).unwrap();
     let mut after = before.clone();
     after.data_mut()[2 * 6] += 1.0;
     let (before, after) = (forward(&before), forward(&after));
@@ -177,8 +178,8 @@ fn a_small_convolutional_net() {
     let flat = b.flatten("flat", c2).unwrap();
     let y = b.dense("y", flat, 2, Activation::Identity, &mut init).unwrap();
     let graph = b.build().unwrap();
-    let held = vec![(x, init.uniform(&[3, 1, 8, 8], 1.0))];
-    Net { graph, held, output: y, target: init.uniform(&[3, 2], 1.0) }.check("conv");
+    let held = vec![(x, init.uniform(&[3, 1, 8, 8], 1.0).unwrap())];
+    Net { graph, held, output: y, target: init.uniform(&[3, 2], 1.0).unwrap() }.check("conv");
 }
 
 /// The layers that only pass on what they are asked for.
@@ -202,10 +203,10 @@ fn layers_of_one_vertex() {
     let active = b.activate("active", scaled, Activation::Gelu).unwrap();
     let flat = b.flatten("flat", active).unwrap();
     // Two uses of one weight.
-    let weight = b.parameter("shared", init.uniform(&[6, 6], 0.5)).unwrap();
+    let weight = b.parameter("shared", init.uniform(&[6, 6], 0.5).unwrap()).unwrap();
     let h = b.dense_with("h", flat, weight, None, Activation::Tanh).unwrap();
     let y = b.dense_with("y", h, weight, None, Activation::Identity).unwrap();
     let graph = b.build().unwrap();
-    let held = vec![(x, init.uniform(&[3, 2, 6], 1.0))];
-    Net { graph, held, output: y, target: init.uniform(&[3, 6], 1.0) }.check("shared");
+    let held = vec![(x, init.uniform(&[3, 2, 6], 1.0).unwrap())];
+    Net { graph, held, output: y, target: init.uniform(&[3, 6], 1.0).unwrap() }.check("shared");
 }

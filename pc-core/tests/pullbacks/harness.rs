@@ -153,8 +153,11 @@ impl Case {
     }
 
     fn point(&self, init: &mut Init) -> Point {
-        let mut parents: Vec<_> =
-            self.parents.iter().map(|shape| rounded(init.uniform(shape, self.bound))).collect();
+        let mut parents: Vec<_> = self
+            .parents
+            .iter()
+            .map(|shape| rounded(init.uniform(shape, self.bound).unwrap()))
+            .collect();
         if let Some(references) = &self.references {
             parents.clone_from(references);
         }
@@ -163,13 +166,13 @@ impl Case {
             parameters: self
                 .parameters
                 .iter()
-                .map(|shape| rounded(init.uniform(shape, 1.0)))
+                .map(|shape| rounded(init.uniform(shape, 1.0).unwrap()))
                 .collect(),
         }
     }
 
     fn steps(&self, init: &mut Init, step: f64) -> Vec<HostTensor<f64>> {
-        self.parents.iter().map(|shape| init.uniform(shape, step)).collect()
+        self.parents.iter().map(|shape| init.uniform(shape, step).unwrap()).collect()
     }
 
     fn probe(&self, point: &Point) -> Probe<HostTensor<f64>> {
@@ -238,7 +241,7 @@ impl Case {
         point: &Point,
         predicted: &HostTensor<f64>,
     ) {
-        let u: HostTensor<f64> = init.uniform(predicted.dims(), 1.0);
+        let u: HostTensor<f64> = init.uniform(predicted.dims(), 1.0).unwrap();
         let parents = point.parents.len();
         let before: Vec<_> =
             (0..point.parameters.len()).map(|k| probe.gradient(k).cloned()).collect();
@@ -251,7 +254,7 @@ impl Case {
             (0..parents).map(|k| probe.force(k).expect("a force").clone()).collect();
         probe.pull_for(&u, 2.5, false, true).expect("a pull");
         for k in 0..point.len() {
-            let v = init.uniform(point.get(k).dims(), 1.0);
+            let v = init.uniform(point.get(k).dims(), 1.0).unwrap();
             let pulled = if k < parents {
                 forces[k].clone()
             } else {
@@ -331,7 +334,7 @@ impl Case {
         let mut expected = vec![0.0; predicted.data().len()];
         for (k, direction) in directions.iter().enumerate() {
             let step: HostTensor<f32> =
-                cast(&plus(&HostTensor::zeroed(direction.dims()), SMALL, direction));
+                cast(&plus(&HostTensor::zeroed(direction.dims()).unwrap(), SMALL, direction));
             probe.displace(k, &step).expect("a step");
             let scaled = HostTensor::new(
                 step.dims(),
@@ -388,7 +391,7 @@ impl Case {
             }
             for _ in 0..2 {
                 for (k, parameter) in there.parameters.iter_mut().enumerate() {
-                    *parameter = init.uniform(parameter.dims(), 1.0);
+                    *parameter = init.uniform(parameter.dims(), 1.0).unwrap();
                     probe.set_parameter(k, parameter).expect("a parameter");
                 }
                 let change = probe.change().expect("a change").to_vec();
@@ -420,11 +423,11 @@ impl Case {
         let mut there = point.clone();
         let mut expected = vec![0.0; self.value(point).len()];
         for (k, parameter) in there.parameters.iter_mut().enumerate() {
-            let draws: HostTensor<f64> = init.uniform(parameter.dims(), 4e-7);
+            let draws: HostTensor<f64> = init.uniform(parameter.dims(), 4e-7).unwrap();
             *parameter = rounded(plus(parameter, 1.0, &draws));
             probe.set_parameter(k, &cast(parameter)).expect("a parameter");
             let step = plus(parameter, -1.0, &point.parameters[k]);
-            let scaled = plus(&HostTensor::zeroed(step.dims()), 1e6, &step);
+            let scaled = plus(&HostTensor::zeroed(step.dims()).unwrap(), 1e6, &step);
             for (sum, slope) in
                 expected.iter_mut().zip(self.slope(point, point.parents.len() + k, &scaled))
             {

@@ -10,4 +10,5 @@ mod cells;
 mod harness;
 mod naive;
 mod shapes;
+mod sizes;
 mod vertices;

@@ -81,14 +81,17 @@ fn check_conv(shapes: &Shapes, seed: u64) {
     let Shapes { image, out, kernel, stride, padding, bias } = shapes.clone();
     let mut init = Init::new(seed);
     let weight_shape = [out, image[1], kernel[0], kernel[1]];
-    let (x, w, b): (Wide, Wide, Wide) =
-        (init.uniform(&image, 1.0), init.uniform(&weight_shape, 1.0), init.uniform(&[out], 1.0));
+    let (x, w, b): (Wide, Wide, Wide) = (
+        init.uniform(&image, 1.0).unwrap(),
+        init.uniform(&weight_shape, 1.0).unwrap(),
+        init.uniform(&[out], 1.0).unwrap(),
+    );
     let result = terms(image, weight_shape, stride, padding, |_, _, _| {});
     let plane = result[2] * result[3];
     let mut expected: Vec<f64> = (0..result.iter().product())
         .map(|k| if bias { b.data()[k / plane % out] } else { 0.0 })
         .collect();
-    let u: Wide = init.uniform(&result, 1.0);
+    let u: Wide = init.uniform(&result, 1.0).unwrap();
     let (mut force, mut gradient) = (vec![0.0; x.data().len()], vec![0.0; w.data().len()]);
     terms(image, weight_shape, stride, padding, |y, x_place, w_place| {
         if let Some(place) = x_place {
@@ -138,7 +141,7 @@ fn check_pool(
     init: &mut Init,
 ) {
     let mut probe = Probe::<Wide>::new(vertex, vec![x.clone()], Vec::new()).unwrap();
-    let step: Wide = init.uniform(x.dims(), 0.3);
+    let step: Wide = init.uniform(x.dims(), 0.3).unwrap();
     let mut moved = x.clone();
     moved.axpy(1.0, &step);
     // Each window's weights on its elements, and with them its result.
@@ -157,7 +160,7 @@ fn check_pool(
     probe.displace(0, &step).unwrap();
     let change: Vec<f64> = before.iter().zip(&after).map(|((_, a), (_, b))| b - a).collect();
     assert!(relative(probe.change().unwrap().data(), &change) <= 1e-12, "change");
-    let u: Wide = init.uniform(predicted.dims(), 1.0);
+    let u: Wide = init.uniform(predicted.dims(), 1.0).unwrap();
     probe.pull(&u, 1.0).unwrap();
     let mut force = vec![0.0; x.data().len()];
     for ((window, (weights, _)), u) in windows.iter().zip(&after).zip(u.data()) {
@@ -184,7 +187,7 @@ proptest! {
     ) {
         prop_assume!(size <= image[2] && size <= image[3]);
         let mut init = Init::new(seed);
-        let x: Wide = init.uniform(&image, 1.0);
+        let x: Wide = init.uniform(&image, 1.0).unwrap();
         let windows = windows(image, size, stride);
         let share = 1.0 / (size * size) as f64;
         check_pool(Box::new(AvgPool2d { size, stride }), &windows, &x,
@@ -210,9 +213,11 @@ fn a_convolution_large_enough_for_threads() {
         let bits = || {
             pool.install(|| {
                 let mut init = Init::new(3);
-                let parameters =
-                    vec![init.uniform::<f32>(&[8, 3, 5, 5], 1.0), init.uniform(&[8], 1.0)];
-                let x = init.uniform(&[9, 3, 16, 16], 1.0);
+                let parameters = vec![
+                    init.uniform::<f32>(&[8, 3, 5, 5], 1.0).unwrap(),
+                    init.uniform(&[8], 1.0).unwrap(),
+                ];
+                let x = init.uniform(&[9, 3, 16, 16], 1.0).unwrap();
                 let vertex: HostVertex<f32> =
                     Box::new(Conv2d { stride: 1, padding: 2, bias: true });
                 let mut probe = Probe::<HostTensor<f32>>::new(vertex, vec![x], parameters).unwrap();

@@ -147,7 +147,7 @@ fn indices_that_are_none() {
         (f64::INFINITY, "index inf"),
     ] {
         let x = HostTensor::new(&[2, 3], vec![0.0, 1.0, 4.0, 2.0, index, 0.0]).unwrap();
-        let weight = HostTensor::zeroed(&[5, 2]);
+        let weight = HostTensor::zeroed(&[5, 2]).unwrap();
         let mut probe =
             Probe::<HostTensor<f64>>::new(Box::new(Embedding), vec![x], vec![weight]).unwrap();
         let message = probe.predict().unwrap_err().to_string();
@@ -188,13 +188,13 @@ fn layers_name_their_vertex() {
 #[test]
 fn probes_refuse_what_does_not_fit() {
     let vertex = || Box::new(Scale(2.0)) as HostVertex<f64>;
-    let x = HostTensor::zeroed(&[2, 3]);
+    let x = HostTensor::zeroed(&[2, 3]).unwrap();
     assert!(Probe::<HostTensor<f64>>::new(vertex(), Vec::new(), Vec::new()).is_err());
     assert!(Probe::<HostTensor<f64>>::new(vertex(), vec![x.clone()], vec![x.clone()]).is_err());
     assert!(
         Probe::<HostTensor<f64>>::new(
             Box::new(Sum::new()),
-            vec![x.clone(), HostTensor::zeroed(&[3, 3])],
+            vec![x.clone(), HostTensor::zeroed(&[3, 3]).unwrap()],
             Vec::new()
         )
         .is_err()

@@ -51,7 +51,7 @@ impl FusedNet {
         device.check()?;
         let topology = graph.topology().clone();
         let refuse = |vertex: VertexId, why: String| {
-            error(ErrorKind::Unsupported, why).at(topology.name(vertex))
+            error(ErrorKind::Unsupported, why).at(topology.name(vertex).unwrap_or("?"))
         };
         let mut roots = topology.vertices().filter(|&vertex| topology.is_root(vertex));
         let root = roots.next().ok_or_else(|| {
@@ -66,16 +66,12 @@ impl FusedNet {
         let mut links = Vec::new();
         let mut at = root;
         loop {
-            let [width] = graph.shape(at) else {
-                return Err(refuse(
-                    at,
-                    format!(
-                        "a fused net's vertices are rows of numbers, not {:?}",
-                        graph.shape(at)
-                    ),
-                ));
+            let shape = graph.shape(at)?;
+            let [width] = shape else {
+                let why = format!("a fused net's vertices are rows of numbers, not {shape:?}");
+                return Err(refuse(at, why));
             };
-            let next = match topology.children(at) {
+            let next = match topology.children(at)? {
                 [] => break,
                 [(next, 0)] => *next,
                 _ => {
@@ -85,9 +81,9 @@ impl FusedNet {
                     ));
                 }
             };
-            let prediction = topology.prediction(next);
+            let prediction = topology.prediction(next)?;
             let of = prediction.of;
-            if topology.predictions_of(of).len() > 1 || prediction.parents.len() > 1 {
+            if topology.predictions_of(of)?.len() > 1 || prediction.parents.len() > 1 {
                 return Err(refuse(
                     of,
                     "a fused net is a chain, and this has several parents or predictions"
@@ -100,7 +96,7 @@ impl FusedNet {
                     "a fused net is a chain, and this lies on a cycle".to_owned(),
                 ));
             }
-            let (structure, kind) = graph.structure(next);
+            let (structure, kind) = graph.structure(next)?;
             let Some((bias, act)) = dense(&structure) else {
                 let known = "linear vertices with identity, relu or tanh";
                 return Err(refuse(
@@ -111,7 +107,7 @@ impl FusedNet {
                     ),
                 ));
             };
-            let outputs = graph.shape(of).first().copied().unwrap_or(0);
+            let outputs = graph.shape(of)?.first().copied().unwrap_or(0);
             links.push(Link {
                 prediction: next.index(),
                 of,
@@ -142,8 +138,8 @@ impl FusedNet {
         }
         let widths = topology
             .vertices()
-            .map(|vertex| graph.shape(vertex).first().copied().unwrap_or(0))
-            .collect();
+            .map(|vertex| Ok(graph.shape(vertex)?.first().copied().unwrap_or(0)))
+            .collect::<Result<_>>()?;
         Ok(Self {
             topology,
             links,

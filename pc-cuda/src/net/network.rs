@@ -145,11 +145,11 @@ impl Network for FusedNet {
                         tensor.dims(),
                         [batch, width]
                     );
-                    return Err(error(ErrorKind::Shape, message).at(self.topology.name(vertex)));
+                    return Err(error(ErrorKind::Shape, message).at(self.topology.name(vertex)?));
                 }
                 if !tensor.device().is(&self.device) {
                     let message = "its clamp lies on another device, or another stream of this one";
-                    return Err(error(ErrorKind::Clamp, message).at(self.topology.name(vertex)));
+                    return Err(error(ErrorKind::Clamp, message).at(self.topology.name(vertex)?));
                 }
             }
         }
@@ -190,7 +190,7 @@ impl Network for FusedNet {
             let value = if pass.follows[of] { pass.values[of].address() } else { 0 };
             let offset = pass.offsets.get(of).map_or(0, DeviceTensor::address);
             self.predict(index, &pass.values[link.parent.index()], value, offset, into)
-                .map_err(|e| e.at(self.topology.name(link.of)))?;
+                .map_err(|e| e.at(self.topology.name(link.of).unwrap_or("?")))?;
         }
         if pass.settings.plastic {
             into.keep(self)?;
@@ -213,7 +213,7 @@ impl Network for FusedNet {
             into.fit(self, state.values[self.root.index()].batch())?;
             for (index, link) in self.links.iter().enumerate() {
                 self.predict(index, &state.values[link.parent.index()], 0, 0, into)
-                    .map_err(|e| e.at(self.topology.name(link.of)))?;
+                    .map_err(|e| e.at(self.topology.name(link.of).unwrap_or("?")))?;
             }
             if settings.plastic {
                 into.keep(self)?;

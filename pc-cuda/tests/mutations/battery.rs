@@ -109,7 +109,7 @@ fn training(device: &Device, adam: bool, schedule: &Schedule) -> Result<f64> {
     let (mut graph, x, y) = chain(&widths, Activation::Tanh, Activation::Identity, 4)?;
     let mut init = Init::new(5);
     let (input, target): (HostTensor<f32>, HostTensor<f32>) =
-        (init.uniform(&[33, 5], 1.0), init.uniform(&[33, 3], 1.0));
+        (init.uniform(&[33, 5], 1.0).unwrap(), init.uniform(&[33, 3], 1.0).unwrap());
     let mut net = FusedNet::from_graph(&graph, device, Precision::F32)?.relaxed_by(Strategy::Graph);
     let clamps = Clamps::new()
         .hold(x, device.tensor(input.dims(), input.data())?)
@@ -154,8 +154,8 @@ fn cross_entropy(device: &Device) -> Result<f64> {
     let mut init = Init::new(8);
     let mut off = 0f64;
     for (rows, classes) in [(9, 10), (3, 65)] {
-        let mu: HostTensor<f32> = init.uniform(&[rows, classes], 9.0);
-        let mut target: HostTensor<f32> = init.uniform(&[rows, classes], 0.5);
+        let mu: HostTensor<f32> = init.uniform(&[rows, classes], 9.0).unwrap();
+        let mut target: HostTensor<f32> = init.uniform(&[rows, classes], 0.5).unwrap();
         target.data_mut().iter_mut().for_each(|x| *x = x.abs());
         let upload = |t: &HostTensor<f32>| device.tensor(t.dims(), t.data());
         let (mut on, mut off_device) = (upload(&mu)?, mu.clone());

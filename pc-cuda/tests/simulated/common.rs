@@ -1,8 +1,8 @@
 //! Nets, batches and the comparison with the oracle.
 
 use pc_core::{
-    Agreement, Clamps, Evaluation, Gradients, Graph, GraphBuilder, Learning, ParamId, Relaxation,
-    Result, Schedule, SquaredError, Tensor, VertexId,
+    Agreement, Clamps, Evaluation, Gradients, Graph, GraphBuilder, GraphTensor, Learning, ParamId,
+    Relaxation, Result, Schedule, SquaredError, Tensor, VertexId,
     host::{Activation, CrossEntropy, HostLayers, HostTensor, Init, Sgd},
 };
 use pc_cuda::{Device, FusedNet, Precision, Simulation, Strategy};
@@ -48,7 +48,7 @@ pub(crate) enum Top {
 impl Top {
     /// A target that its loss takes: for cross-entropy a distribution, if not one that sums to one.
     fn target(self, init: &mut Init, shape: &[usize]) -> HostTensor<f32> {
-        let mut target: HostTensor<f32> = init.uniform(shape, 1.0);
+        let mut target: HostTensor<f32> = init.uniform(shape, 1.0).unwrap();
         if matches!(self, Top::Entropy(_)) {
             target.data_mut().iter_mut().for_each(|x| *x = x.abs());
         }
@@ -57,7 +57,7 @@ impl Top {
 }
 
 /// Not all errors weigh the same; the output's does not where a loss drives it.
-fn weigh<T: Tensor>(
+fn weigh<T: GraphTensor>(
     b: &mut GraphBuilder<T>,
     at: VertexId,
     index: usize,
@@ -89,7 +89,8 @@ pub(crate) fn chain(
     // Biases that are not zero.
     for index in 0..graph.parameters().len() {
         if graph.parameters()[index].dims().len() == 1 {
-            let drawn: HostTensor<f32> = init.uniform(&graph.parameters()[index].shape(), 0.2);
+            let drawn: HostTensor<f32> =
+                init.uniform(&graph.parameters()[index].shape(), 0.2).unwrap();
             graph.parameters_mut()[index].copy_from(&drawn);
         }
     }
@@ -158,7 +159,7 @@ impl Case {
     fn numbers(&self) -> (HostTensor<f32>, HostTensor<f32>) {
         let mut init = Init::new(self.seed + 1000);
         let (n, m) = (self.widths[0], *self.widths.last().unwrap());
-        (init.uniform(&[self.batch, n], 1.0), self.top.target(&mut init, &[self.batch, m]))
+        (init.uniform(&[self.batch, n], 1.0).unwrap(), self.top.target(&mut init, &[self.batch, m]))
     }
 
     /// The graph in f64, and what it is held at.

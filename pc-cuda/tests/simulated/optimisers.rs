@@ -38,9 +38,9 @@ fn train(schedule: &Schedule, strategy: Strategy, adam: bool, driven: bool) {
     let mut adam_w = AdamW::new(0.01).unwrap().with_decay(0.1).unwrap();
     let mut host_adam = Adam::new(0.01).unwrap().with_decay(0.1).unwrap();
     for batch in 0..4 {
-        let input: HostTensor<f32> = init.uniform(&[7, 5], 1.0);
+        let input: HostTensor<f32> = init.uniform(&[7, 5], 1.0).unwrap();
         let labels: Vec<usize> = (0..7).map(|i| (i + batch) % 3).collect();
-        let mut target = HostTensor::<f32>::zeroed(&[7, 3]);
+        let mut target = HostTensor::<f32>::zeroed(&[7, 3]).unwrap();
         labels.iter().enumerate().for_each(|(i, label)| target.data_mut()[3 * i + label] = 1.0);
         let (on, off) =
             (Clamps::new().hold(x, upload(&device, &input)), Clamps::new().hold(x, input));
@@ -117,8 +117,8 @@ fn cross_entropy_is_the_hosts() {
     let device = Device::simulated(&Simulation::new(1)).unwrap();
     let mut init = Init::new(2);
     for (rows, classes) in [(1, 2), (9, 10), (3, 33), (17, 70)] {
-        let mu: HostTensor<f32> = init.uniform(&[rows, classes], 30.0);
-        let mut target: HostTensor<f32> = init.uniform(&[rows, classes], 0.5);
+        let mu: HostTensor<f32> = init.uniform(&[rows, classes], 30.0).unwrap();
+        let mut target: HostTensor<f32> = init.uniform(&[rows, classes], 0.5).unwrap();
         target.data_mut().iter_mut().for_each(|x| *x = x.abs());
         let (mut on, mut off) = (upload(&device, &mu), mu.clone());
         let found = pc_cuda::CrossEntropy::new(upload(&device, &target))
@@ -140,7 +140,8 @@ fn parameters_that_are_replaced_are_followed() {
             .unwrap()
             .relaxed_by(Strategy::Graph);
         let mut init = Init::new(1);
-        let (input, target) = (init.uniform(&[4, 5], 1.0), init.uniform(&[4, 3], 1.0));
+        let (input, target) =
+            (init.uniform(&[4, 5], 1.0).unwrap(), init.uniform(&[4, 3], 1.0).unwrap());
         let clamps =
             Clamps::new().hold(x, upload(&device, &input)).hold(y, upload(&device, &target));
         let mut rule = Relaxation::new(&net, Schedule::ipc(0.2, 5).unwrap()).unwrap();
@@ -196,9 +197,12 @@ fn what_is_not_fused_goes_as_on_the_host() {
     let device = Device::simulated(&Simulation::new(5)).unwrap();
     let (mut graph, x, y) = chain(&[5, 17, 9, 3], Activation::Tanh, Activation::Tanh, 4).unwrap();
     let mut init = Init::new(3);
-    let (input, target, start) =
-        (init.uniform(&[7, 5], 1.0), init.uniform(&[7, 3], 0.7), init.uniform(&[7, 5], 0.3));
-    let mut mask = HostTensor::<f32>::zeroed(&[7, 3]);
+    let (input, target, start) = (
+        init.uniform(&[7, 5], 1.0).unwrap(),
+        init.uniform(&[7, 3], 0.7).unwrap(),
+        init.uniform(&[7, 5], 0.3).unwrap(),
+    );
+    let mut mask = HostTensor::<f32>::zeroed(&[7, 3]).unwrap();
     mask.data_mut().iter_mut().step_by(2).for_each(|x| *x = 1.0);
     let tensors = [input, target, mask, start];
     let plain = Schedule::standard(0.1, 8).unwrap();

@@ -166,7 +166,7 @@ fn two_nets_on_two_threads_do_not_disturb_each_other() {
         let mut net = FusedNet::from_graph(&graph, &device, Precision::F32).unwrap();
         let mut init = Init::new(seed);
         let mut held = |n| {
-            let t: HostTensor<f32> = init.uniform(&[9, n], 1.0);
+            let t: HostTensor<f32> = init.uniform(&[9, n], 1.0).unwrap();
             device.tensor(t.dims(), t.data()).unwrap()
         };
         let clamps = Clamps::new().hold(x, held(6)).hold(y, held(4));
@@ -189,7 +189,7 @@ fn two_nets_on_two_threads_do_not_disturb_each_other() {
 /// Two streams in one thread, their relaxations a learning event in turn.
 #[test]
 fn two_streams_take_turns() {
-    let numbers = |seed: u64, n: usize| Init::new(seed).uniform::<f32>(&[9, n], 1.0);
+    let numbers = |seed: u64, n: usize| Init::new(seed).uniform::<f32>(&[9, n], 1.0).unwrap();
     let set_up = |seed: u64| {
         let (graph, x, y) =
             chain(&[6, 20, 4], Activation::Tanh, Activation::Identity, seed).unwrap();

@@ -1,6 +1,6 @@
 //! What belongs to one operation of an autograd graph: a tensor for each of its outputs.
 
-use pc_core::{Error, ErrorKind, Identity, Result, Vertex};
+use pc_core::{Error, ErrorKind, Result};
 use tch::Tensor;
 
 use crate::{
@@ -98,12 +98,6 @@ impl Slots {
 }
 
 impl pc_core::Tensor for Slots {
-    type Vertex = Box<dyn Vertex<Self>>;
-
-    fn identity_vertex() -> Self::Vertex {
-        Box::new(Identity)
-    }
-
     fn shape(&self) -> Vec<usize> {
         vec![1, self.parts.len()]
     }

@@ -59,9 +59,9 @@ impl Burn {
             build::<F>(kind, &InputShape::Image([1, 28, 28]), CLASSES, SEED, Size::Standard)?;
         let depth = model.graph.topology().depth().unwrap_or(0).max(1);
         let mut numbers = Init::new(SEED + 1);
-        let pixels: Vec<f32> = numbers.uniform::<f32>(&[batch, 28 * 28], 1.0).data().to_vec();
+        let pixels: Vec<f32> = numbers.uniform::<f32>(&[batch, 28 * 28], 1.0)?.data().to_vec();
         let input = model.input(crate::models::Features::Pixels(&pixels))?;
-        let mut targets = HostTensor::<F>::zeroed(&[batch, CLASSES]);
+        let mut targets = HostTensor::<F>::zeroed(&[batch, CLASSES])?;
         for (sample, row) in targets.data_mut().chunks_exact_mut(CLASSES).enumerate() {
             row[sample % CLASSES] = F::one();
         }

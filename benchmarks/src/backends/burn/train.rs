@@ -57,7 +57,7 @@ impl<F: Element> Burn<F> {
 
     fn batch(&self, batch: &Batch, device: &Device) -> Result<Marked, CommandError> {
         let input = Input::new(&self.model.input(batch.features())?, device)?;
-        let mut targets = HostTensor::<F>::zeroed(&[batch.labels.len(), self.model.classes]);
+        let mut targets = HostTensor::<F>::zeroed(&[batch.labels.len(), self.model.classes])?;
         for (row, label) in
             targets.data_mut().chunks_exact_mut(self.model.classes).zip(&batch.labels)
         {

@@ -106,11 +106,11 @@ fn the_gradients_of_a_net_of_ones_own_are_the_hosts() {
         let mut init = Init::new(4);
         Net::<f32> {
             layers: vec![
-                (init.uniform(&[9, 5], 0.5), init.uniform(&[9], 0.2)),
-                (init.uniform(&[3, 9], 0.5), init.uniform(&[3], 0.2)),
+                (init.uniform(&[9, 5], 0.5).unwrap(), init.uniform(&[9], 0.2).unwrap()),
+                (init.uniform(&[3, 9], 0.5).unwrap(), init.uniform(&[3], 0.2).unwrap()),
             ],
-            x: init.uniform(&[7, 5], 1.0),
-            y: init.uniform(&[7, 3], 1.0),
+            x: init.uniform(&[7, 5], 1.0).unwrap(),
+            y: init.uniform(&[7, 3], 1.0).unwrap(),
             ignored: Vec::new(),
         }
     };

@@ -108,9 +108,9 @@ fn lenet<F: Element>(batch: usize) -> Result<Net<F>> {
         let fan_in = inputs * KERNEL * KERNEL;
         let weight = b.parameter(
             &format!("{name}.weight"),
-            init.weight(&[outputs, inputs, KERNEL, KERNEL], fan_in, Activation::Relu),
+            init.weight(&[outputs, inputs, KERNEL, KERNEL], fan_in, Activation::Relu)?,
         )?;
-        let bias = b.parameter(&format!("{name}.bias"), HostTensor::zeroed(&[outputs]))?;
+        let bias = b.parameter(&format!("{name}.bias"), HostTensor::zeroed(&[outputs])?)?;
         let mut links: Vec<HostVertex<F>> = vec![
             Box::new(Conv2d { stride: 1, padding, bias: true }),
             Box::new(pc_core::host::Activate(Activation::Relu)),
@@ -145,17 +145,18 @@ fn finish<F: Element>(
     arithmetic: Option<Arithmetic>,
 ) -> Result<Net<F>> {
     let mut numbers = Init::new(SEED + 1);
-    let shape = |vertex: VertexId| [&[batch], graph.shape(vertex)].concat();
+    let shape =
+        |vertex: VertexId| -> Result<Vec<usize>> { Ok([&[batch], graph.shape(vertex)?].concat()) };
     let mut clamps = Clamps::new();
     for vertex in inputs {
-        clamps = clamps.hold(*vertex, numbers.uniform(&shape(*vertex), 1.0));
+        clamps = clamps.hold(*vertex, numbers.uniform(&shape(*vertex)?, 1.0)?);
     }
     for vertex in zeros {
-        clamps = clamps.hold(*vertex, HostTensor::zeroed(&shape(*vertex)));
+        clamps = clamps.hold(*vertex, HostTensor::zeroed(&shape(*vertex)?)?);
     }
     let (mut watched, watch) = (clamps.clone(), Watch::default());
     for vertex in outputs {
-        let mut target = HostTensor::zeroed(&shape(*vertex));
+        let mut target = HostTensor::zeroed(&shape(*vertex)?)?;
         for (sample, row) in target.data_mut().chunks_exact_mut(CLASSES).enumerate() {
             row[sample % CLASSES] = F::one();
         }

@@ -52,7 +52,7 @@ impl Tch {
     ) -> std::result::Result<Self, CommandError> {
         let model =
             build::<F>(kind, &InputShape::Image([1, 28, 28]), CLASSES, SEED, Size::Standard)?;
-        let pixels = Init::new(SEED + 1).uniform::<f32>(&[batch, 784], 1.0);
+        let pixels = Init::new(SEED + 1).uniform::<f32>(&[batch, 784], 1.0)?;
         let clamps = model.feed(Features::Pixels(pixels.data()))?;
         let labels: Vec<i64> = (0..batch as i64).map(|sample| sample % CLASSES as i64).collect();
         let (contenders, ways) = contenders(rules)?;

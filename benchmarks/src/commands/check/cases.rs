@@ -274,7 +274,7 @@ impl<F: Element> Checker<F> {
 }
 
 fn is_chain(topology: &Topology) -> bool {
-    let children = |prediction: &Prediction| topology.children(prediction.of).len();
+    let children = |prediction: &Prediction| topology.children(prediction.of).map_or(0, <[_]>::len);
     topology
         .predictions()
         .iter()

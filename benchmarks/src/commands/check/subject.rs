@@ -64,15 +64,21 @@ impl<F: Element> Subject<F> {
         // Biases start at zero, where a mistake in how they enter would not show.
         for parameter in model.graph.parameters_mut() {
             if parameter.data().iter().all(|x| *x == F::zero()) {
-                *parameter = numbers.uniform(parameter.dims(), 0.3);
+                *parameter = numbers.uniform(parameter.dims(), 0.3)?;
             }
         }
-        let batch = |vertex: VertexId| [&[BATCH], model.graph.shape(vertex)].concat();
-        let mut inputs: Vec<_> =
-            model.inputs.iter().map(|v| (*v, numbers.uniform(&batch(*v), 1.0))).collect();
-        inputs.extend(model.zeros.iter().map(|v| (*v, HostTensor::zeroed(&batch(*v)))));
-        let mut targets: Vec<_> =
-            model.outputs.iter().map(|v| (*v, numbers.uniform(&batch(*v), 1.0))).collect();
+        let batch = |vertex: VertexId| -> pc_core::Result<Vec<usize>> {
+            Ok([&[BATCH], model.graph.shape(vertex)?].concat())
+        };
+        let mut drawn = |vertices: &[VertexId]| {
+            let draw = |v: &VertexId| Ok((*v, numbers.uniform(&batch(*v)?, 1.0)?));
+            vertices.iter().map(draw).collect::<pc_core::Result<Vec<_>>>()
+        };
+        let mut inputs = drawn(&model.inputs)?;
+        for v in &model.zeros {
+            inputs.push((*v, HostTensor::zeroed(&batch(*v)?)?));
+        }
+        let mut targets = drawn(&model.outputs)?;
         if loss == LossKind::CrossEntropy {
             for (_, target) in &mut targets {
                 distribute(target, model.classes);

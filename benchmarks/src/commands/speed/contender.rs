@@ -79,10 +79,15 @@ impl<F: Element> Gemm<F> {
     pub const FLOP: f64 = 2.0 * (GEMM_SIDE * GEMM_SIDE * GEMM_SIDE) as f64;
 
     /// With random matrices.
-    pub fn new() -> Self {
+    ///
+    /// # Errors
+    /// Where there is no memory for them.
+    pub fn new() -> Result<Self> {
         let mut numbers = pc_core::host::Init::new(3);
-        let mut matrix = || numbers.uniform::<F>(&[GEMM_SIDE, GEMM_SIDE], 1.0).data().to_vec();
-        Self { a: matrix(), b: matrix(), c: matrix() }
+        let mut matrix = || -> Result<Vec<F>> {
+            Ok(numbers.uniform::<F>(&[GEMM_SIDE, GEMM_SIDE], 1.0)?.data().to_vec())
+        };
+        Ok(Self { a: matrix()?, b: matrix()?, c: matrix()? })
     }
 
     /// Seconds of one product.
@@ -93,11 +98,5 @@ impl<F: Element> Gemm<F> {
         let start = Instant::now();
         matrix_product(&self.a, &self.b, &mut self.c, [GEMM_SIDE; 3])?;
         Ok(start.elapsed().as_secs_f64())
-    }
-}
-
-impl<F: Element> Default for Gemm<F> {
-    fn default() -> Self {
-        Self::new()
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn measure<F: Element>(
     rounds: usize,
 ) -> Result<Measured, CommandError> {
     let mut net = backend.timed::<F>(kind, batch, rules)?;
-    let mut product = Gemm::<F>::new();
+    let mut product = Gemm::<F>::new()?;
     let mut gemm = Vec::with_capacity(rounds);
     let mut timed: Vec<(Contender, Vec<Seconds>)> =
         net.contenders().into_iter().map(|c| (c, Vec::with_capacity(rounds))).collect();
