@@ -22,6 +22,7 @@ mod loss;
 mod network;
 mod outcome;
 mod paths;
+mod plan;
 mod relaxation;
 mod schedule;
 mod tensor;

@@ -1,6 +1,5 @@
 //! What holds a vertex: nothing, a value, part of one, a nudge, a loss, an intervention.
 
-mod check;
 mod role;
 
 use std::{cell::RefCell, collections::BTreeMap, fmt, rc::Rc};
@@ -12,7 +11,6 @@ use crate::{
     topology::{Topology, VertexId},
 };
 
-pub(crate) use check::{Rules, check};
 pub use role::Losses;
 pub(crate) use role::Role;
 

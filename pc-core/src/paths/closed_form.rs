@@ -4,11 +4,9 @@
 //! `delta_i^(k)` is the error that reaches vertex `i` over paths of `k` edges. Everything here is a
 //! function of a topology and a few flags.
 
-use std::collections::VecDeque;
-
 use crate::{
     Error, Result,
-    topology::{PredictionId, Topology, VertexId},
+    topology::{Topology, VertexId},
 };
 
 /// What a closed form is asked about.
@@ -104,34 +102,6 @@ fn path_lengths(question: &Question<'_>) -> Vec<Option<(usize, usize)>> {
         lengths[vertex.index()] = own;
     }
     lengths
-}
-
-/// Adds to `active`, by prediction, what errors arrive at within `steps` steps: an error goes on to
-/// the free parents of its prediction, one edge a step. Whether a number there happens to be zero
-/// does not matter, so that every evaluation of a schedule reaches the same weights.
-pub(crate) fn reach(
-    topology: &Topology,
-    free: &[bool],
-    counts: &[bool],
-    steps: usize,
-    active: &mut [bool],
-) {
-    let starts = active.iter().enumerate().filter(|(_, active)| **active);
-    let mut queue: VecDeque<(PredictionId, usize)> =
-        starts.map(|(index, _)| (PredictionId::new(index), 0)).collect();
-    while let Some((id, taken)) = queue.pop_front() {
-        if taken >= steps {
-            continue;
-        }
-        for parent in topology.at(id).parents.iter().filter(|p| free[p.index()]) {
-            for own in topology.own(*parent) {
-                let reached = &mut active[own.index()];
-                if counts[own.index()] && !std::mem::replace(reached, true) {
-                    queue.push_back((*own, taken + 1));
-                }
-            }
-        }
-    }
 }
 
 /// `P[Binomial(steps, rate) >= k]` for `k` up to `depth + 1`, at a cost that does not grow with

@@ -3,8 +3,10 @@
 
 mod closed_form;
 mod outward;
+mod reach;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use closed_form::{Form, Question, find, reach};
+pub(crate) use closed_form::{Form, Question, find};
 pub(crate) use outward::outward;
+pub(crate) use reach::{Reached, reach};

@@ -1,6 +1,9 @@
 //! Closed forms and reach, on topologies alone.
 
-use super::closed_form::{Form, Question, binomial_tails, find, reach};
+use super::{
+    closed_form::{Form, Question, binomial_tails, find},
+    reach::reach,
+};
 use crate::topology::{Prediction, Topology, VertexId};
 
 /// The recursion that the errors themselves follow: a sum of positive terms.

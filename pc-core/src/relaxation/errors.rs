@@ -8,37 +8,8 @@ use crate::{
         frame::{Frame, Which},
         point::{Point, VertexPoint},
     },
-    schedule::{
-        Evaluation, Start,
-        choice::{Answer, Choice},
-    },
     tensor::Tensor,
 };
-
-/// What errors as coordinates say to each choice.
-pub(super) fn answer(choice: Choice) -> Answer {
-    match choice {
-        Choice::Momentum
-        | Choice::Adaptive
-        | Choice::Tolerance
-        | Choice::Bound
-        | Choice::Unbounded
-        | Choice::Noise
-        | Choice::Mean
-        | Choice::Trace
-        | Choice::Unrelaxed
-        | Choice::Start(Start::Forward)
-        | Choice::Evaluation(Evaluation::Auto) => Answer::Honoured,
-        Choice::Start(_) => {
-            Answer::Refused("it starts with zero errors, which is the forward pass")
-        }
-        Choice::Evaluation(_) => {
-            Answer::Refused("it goes by whole traversals; there is no other evaluation to choose")
-        }
-        Choice::Unlevelled => Answer::Refused("it asks for no levels, so none have to be waived"),
-        Choice::Unmeasured => Answer::Refused("its energy is what tells whether it has diverged"),
-    }
-}
 
 /// Forward with the errors as offsets; then the errors of held and driven vertices follow from
 /// where it arrives.

@@ -7,37 +7,17 @@ use crate::{
     Error, Result,
     clamp::Role,
     network::Network,
-    paths::{self, Form, Question},
+    paths::{self, Form, Question, Reached},
+    plan::Way,
     relaxation::{
         frame::{Frame, Which},
         fuse,
-        leap::Reached,
         point::{Point, VertexPoint},
         watch::Leap,
-    },
-    schedule::{
-        Evaluation, Start,
-        choice::{Answer, Choice},
     },
     tensor::Tensor,
     topology::VertexId,
 };
-
-/// How a frozen relaxation is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
-    /// One reverse sweep, whatever the clamps: backprop.
-    Backprop,
-    /// In closed form, and refused where the clamps do not allow it.
-    Required,
-    /// In closed form where the clamps allow it; else by the front, where the network can be pulled
-    /// vertex by vertex, and by simulation where it cannot.
-    Preferred { front: bool },
-    /// Only what still changes.
-    Front,
-    /// Every vertex at every step.
-    Simulate,
-}
 
 /// What the evaluations keep from one batch to the next.
 #[derive(Debug)]
@@ -61,50 +41,6 @@ pub(super) struct Found {
     free: Vec<bool>,
     counts: Vec<bool>,
     pub(super) form: Result<Form>,
-}
-
-/// What backprop says to each choice.
-pub(super) fn answer_backprop(choice: Choice) -> Answer {
-    match choice {
-        Choice::Mean
-        | Choice::Unmeasured
-        | Choice::Start(Start::Forward)
-        | Choice::Evaluation(Evaluation::Auto) => Answer::Honoured,
-        Choice::Start(_) => Answer::Refused("it is one forward pass and one reverse sweep"),
-        Choice::Unrelaxed
-        | Choice::Momentum
-        | Choice::Adaptive
-        | Choice::Tolerance
-        | Choice::Bound
-        | Choice::Unbounded
-        | Choice::Noise
-        | Choice::Trace
-        | Choice::Evaluation(_) => Answer::Refused("it takes no steps: it is one reverse sweep"),
-        Choice::Unlevelled => Answer::Refused("it asks for no levels, so none have to be waived"),
-    }
-}
-
-/// What fixed prediction says to each choice.
-pub(super) fn answer(choice: Choice) -> Answer {
-    match choice {
-        Choice::Start(_)
-        | Choice::Evaluation(_)
-        | Choice::Momentum
-        | Choice::Tolerance
-        | Choice::Bound
-        | Choice::Mean
-        | Choice::Trace
-        | Choice::Unrelaxed
-        | Choice::Unmeasured => Answer::Honoured,
-        Choice::Adaptive => Answer::Refused(
-            "a frozen relaxation does not descend an energy, so its step cannot adapt to one",
-        ),
-        Choice::Unbounded => Answer::Refused(
-            "a frozen relaxation does not descend an energy, so there is no usual bound to lift",
-        ),
-        Choice::Noise => Answer::Refused("noise needs live predictions"),
-        Choice::Unlevelled => Answer::Refused("it asks for no levels, so none have to be waived"),
-    }
 }
 
 impl<T: Tensor> Frozen<T> {

@@ -3,7 +3,7 @@
 use crate::{
     Error, Result,
     network::{Drives, Network, Want},
-    paths::{self, Form},
+    paths::Form,
     relaxation::{
         frame::Frame,
         frozen::{Found, Frozen},
@@ -12,15 +12,6 @@ use crate::{
     },
     tensor::Tensor,
 };
-
-/// Which predictions a sweep's errors reach, and with them which parameters; and from where.
-#[derive(Debug, Default)]
-pub(super) struct Reached {
-    from: Vec<bool>,
-    free: Vec<bool>,
-    predictions: Vec<bool>,
-    parameters: Vec<bool>,
-}
 
 impl<T: Tensor> Frozen<T> {
     /// Backprop's errors, each weighed by what the closed form says, in one reverse traversal.
@@ -62,7 +53,9 @@ impl<T: Tensor> Frozen<T> {
                 error.scale(weight / prediction.precision);
             }
         }
-        self.reached.find(frame, network);
+        let Point { active, free, counts, .. } = &frame.point;
+        let (topology, count) = (network.topology(), frame.gradients.len());
+        self.reached.find(topology, active, free, counts, frame.steps, count);
         frame.point.active.copy_from_slice(&self.reached.predictions);
         frame.gradients.keep(|parameter| self.reached.parameters[parameter.index()]);
         Ok(Leap::Learned)
@@ -116,30 +109,5 @@ impl<T: Tensor> Frozen<T> {
         frame.pulled = true;
         frame.step = frame.steps;
         Ok(Leap::Taken)
-    }
-}
-
-impl Reached {
-    /// Finds what errors reach in all steps, where they start from other places than last time.
-    fn find<N: Network>(&mut self, frame: &Frame<N>, network: &N) {
-        let Point { active, free, counts, .. } = &frame.point;
-        if self.from == *active && self.free == *free {
-            return;
-        }
-        let topology = network.topology();
-        self.from.clone_from(active);
-        self.free.clone_from(free);
-        self.predictions.clone_from(active);
-        paths::reach(topology, free, counts, frame.steps, &mut self.predictions);
-        // What a topology names no use of is not judged.
-        self.parameters = vec![true; frame.gradients.len()];
-        let uses = || {
-            let each = topology.predictions().iter().zip(&self.predictions);
-            each.flat_map(|(p, reached)| p.parameters.iter().map(|id| (id.index(), *reached)))
-        };
-        uses().for_each(|(parameter, _)| self.parameters[parameter] = false);
-        for (parameter, _) in uses().filter(|(_, reached)| *reached) {
-            self.parameters[parameter] = true;
-        }
     }
 }

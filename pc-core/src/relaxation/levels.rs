@@ -9,10 +9,6 @@ use crate::{
         frame::{Frame, Which},
         live,
     },
-    schedule::{
-        Evaluation, Start,
-        choice::{Answer, Choice},
-    },
     tensor::Tensor,
     topology::Topology,
 };
@@ -33,33 +29,6 @@ pub(super) struct Levels<T> {
     turn: Vec<bool>,
     /// The energy of the levels read so far.
     energy: Energy,
-}
-
-/// What Z-IL says to each choice.
-pub(super) fn answer(choice: Choice) -> Answer {
-    match choice {
-        Choice::Mean
-        | Choice::Trace
-        | Choice::Unrelaxed
-        | Choice::Unlevelled
-        | Choice::Start(Start::Forward)
-        | Choice::Evaluation(Evaluation::Auto | Evaluation::Simulate | Evaluation::Front) => {
-            Answer::Honoured
-        }
-        Choice::Start(_) | Choice::Momentum | Choice::Adaptive | Choice::Noise => {
-            Answer::Refused("it is exact only from a forward start, with plain steps at rate 1")
-        }
-        Choice::Evaluation(Evaluation::ClosedForm) => {
-            Answer::Refused("there is no closed form while predictions are live")
-        }
-        Choice::Tolerance => {
-            Answer::Refused("it reads each level at its step, and does not wait for an equilibrium")
-        }
-        Choice::Bound | Choice::Unbounded => Answer::Refused(
-            "its energy is that of each level at its step, which is not meant to fall",
-        ),
-        Choice::Unmeasured => Answer::Refused("its energy is found with the levels"),
-    }
 }
 
 impl<T: Tensor> Levels<T> {

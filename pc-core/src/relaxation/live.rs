@@ -7,45 +7,9 @@ use crate::{
         frame::{Frame, Which},
         point::{Point, VertexPoint},
     },
-    schedule::{
-        Evaluation, Learning,
-        choice::{Answer, Choice},
-    },
     tensor::{StateStep, Tensor},
     topology::VertexId,
 };
-
-/// What live states say to each choice.
-pub(super) fn answer(choice: Choice, learning: Learning) -> Answer {
-    let every_step = learning == Learning::EveryStep;
-    match choice {
-        Choice::Start(_)
-        | Choice::Momentum
-        | Choice::Tolerance
-        | Choice::Bound
-        | Choice::Unbounded
-        | Choice::Noise
-        | Choice::Mean
-        | Choice::Trace
-        | Choice::Evaluation(Evaluation::Auto | Evaluation::Simulate) => Answer::Honoured,
-        Choice::Adaptive if every_step => {
-            Answer::Refused("an adaptive step needs an energy that only states change")
-        }
-        Choice::Adaptive => Answer::Honoured,
-        Choice::Unrelaxed if every_step => {
-            Answer::Refused("weights learn at its steps: without any they learn nothing")
-        }
-        Choice::Unrelaxed => Answer::Honoured,
-        Choice::Evaluation(Evaluation::ClosedForm) => {
-            Answer::Refused("there is no closed form while predictions are live")
-        }
-        Choice::Evaluation(Evaluation::Front) => {
-            Answer::Refused("a front exists only while predictions are frozen, or level by level")
-        }
-        Choice::Unlevelled => Answer::Refused("it asks for no levels, so none have to be waived"),
-        Choice::Unmeasured => Answer::Refused("its energy is what tells whether it has diverged"),
-    }
-}
 
 /// Finds the errors at the current states.
 pub(super) fn evaluate<N: Network>(frame: &mut Frame<N>, network: &mut N) -> Result<()> {

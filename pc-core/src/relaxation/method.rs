@@ -2,19 +2,10 @@
 
 use crate::{
     Result,
-    clamp::Rules,
     network::Network,
     outcome::Energy,
-    relaxation::{
-        errors,
-        frame::Frame,
-        frozen::{Frozen, Way},
-        fuse,
-        levels::Levels,
-        live,
-        plan::Plan,
-        watch::Leap,
-    },
+    plan::{Plan, Rules, Way},
+    relaxation::{errors, frame::Frame, frozen::Frozen, fuse, levels::Levels, live, watch::Leap},
     tensor::Tensor,
 };
 

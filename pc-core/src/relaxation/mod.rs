@@ -9,7 +9,6 @@ mod leap;
 mod levels;
 mod live;
 mod method;
-mod plan;
 mod point;
 mod start;
 mod watch;
@@ -22,6 +21,7 @@ use crate::{
     gradients::Gradients,
     network::{Network, Settings},
     outcome::{Energy, Event, Outcome},
+    plan::Plan,
     schedule::{Learning, Reduction, Schedule, Start},
     tensor::Tensor,
     topology::VertexId,
@@ -30,7 +30,6 @@ use crate::{
 use engine::Stop;
 use frame::Frame;
 use method::Method;
-use plan::Plan;
 use point::Point;
 use watch::Watch;
 

@@ -2,9 +2,9 @@
 
 use crate::{
     Error, Result,
-    clamp::{self, Clamp, Clamps, Role},
+    clamp::{Clamp, Clamps, Role},
     network::Network,
-    paths,
+    paths, plan,
     relaxation::{
         Method, Phase, Relaxation,
         frame::{Frame, stream},
@@ -26,7 +26,7 @@ impl<N: Network> Relaxation<N> {
         self.phase = Phase::Idle;
         self.same_network(network)?;
         let start = self.frame.schedule.start;
-        clamp::check(network, clamps, self.method.rules(), start == Start::Forward)?;
+        plan::check(network, clamps, self.method.rules(), start == Start::Forward)?;
         let frame = &mut self.frame;
         let fresh = network.prepare(clamps, &mut frame.point.state.values)?;
         if fresh {

@@ -1,6 +1,5 @@
 //! Schedules: a rule of predictive coding as a value made of independent choices.
 
-pub(crate) mod choice;
 mod epc;
 mod fixed_prediction;
 mod ipc;

@@ -1,19 +1,25 @@
 //! Which method a schedule comes to on a network; what it honours, and what is refused.
 
+mod answers;
+mod choice;
+mod clamps;
+
 use crate::{
     Error, Result,
     network::{Abilities, Network},
-    relaxation::{errors, frozen, frozen::Way, levels, live},
     schedule::{
         Bound, Coordinates, Evaluation, Learning, Linearise, Schedule, Start, StepRule, Steps,
-        choice::{self, Answer, Choice},
     },
     topology::Topology,
 };
 
+pub(crate) use clamps::{Rules, check};
+
+use choice::{Answer, Choice};
+
 /// The method of a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Plan {
+pub(crate) enum Plan {
     /// States move, and predictions follow them.
     Live,
     /// The same level by level; `whole` moves every vertex at every step, `unlevelled` waives the
@@ -25,10 +31,26 @@ pub(super) enum Plan {
     Frozen(Way),
 }
 
+/// How a frozen relaxation is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// One reverse sweep, whatever the clamps: backprop.
+    Backprop,
+    /// In closed form, and refused where the clamps do not allow it.
+    Required,
+    /// In closed form where the clamps allow it; else by the front, where the network can be pulled
+    /// vertex by vertex, and by simulation where it cannot.
+    Preferred { front: bool },
+    /// Only what still changes.
+    Front,
+    /// Every vertex at every step.
+    Simulate,
+}
+
 impl Plan {
     /// # Errors
     /// A choice that the method cannot honour, or a network that cannot do what it needs.
-    pub(super) fn new<N: Network>(network: &N, schedule: &Schedule) -> Result<Self> {
+    pub(crate) fn new<N: Network>(network: &N, schedule: &Schedule) -> Result<Self> {
         let (topology, can) = (network.topology(), network.abilities());
         let name = schedule.name;
         let refuse = |why: &str| Err(Error::schedule(format!("{name}: {why}")));
@@ -86,11 +108,11 @@ impl Plan {
 
     fn answer(self, choice: Choice, learning: Learning) -> Answer {
         match self {
-            Self::Live => live::answer(choice, learning),
-            Self::Levels { .. } => levels::answer(choice),
-            Self::Errors => errors::answer(choice),
-            Self::Frozen(Way::Backprop) => frozen::answer_backprop(choice),
-            Self::Frozen(_) => frozen::answer(choice),
+            Self::Live => answers::live(choice, learning),
+            Self::Levels { .. } => answers::levels(choice),
+            Self::Errors => answers::errors(choice),
+            Self::Frozen(Way::Backprop) => answers::backprop(choice),
+            Self::Frozen(_) => answers::frozen(choice),
         }
     }
 }

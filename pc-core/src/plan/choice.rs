@@ -5,7 +5,7 @@ use crate::schedule::{Bound, Evaluation, Reduction, Schedule, Start, StepRule, S
 /// A choice that a schedule can make. Every method answers every choice, in a `match` without a
 /// wildcard: a new choice does not compile until each has.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Choice {
+pub(super) enum Choice {
     Start(Start),
     Evaluation(Evaluation),
     Momentum,
@@ -23,7 +23,7 @@ pub(crate) enum Choice {
 
 /// What a method says to a choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub(super) enum Answer {
     Honoured,
     Refused(&'static str),
 }
@@ -31,7 +31,7 @@ pub(crate) enum Answer {
 impl Choice {
     /// What a schedule chooses. It is taken apart without `..`, so that a new field does not
     /// compile until it is a choice here, or said to be none.
-    pub(crate) fn of(schedule: &Schedule) -> impl Iterator<Item = Self> {
+    pub(super) fn of(schedule: &Schedule) -> impl Iterator<Item = Self> {
         let Schedule {
             // These make the method, or are numbers within it.
             name: _,
@@ -81,7 +81,7 @@ impl Choice {
 }
 
 /// What two choices of one schedule say of each other, whatever the method.
-pub(crate) fn contradiction(schedule: &Schedule) -> Option<&'static str> {
+pub(super) fn contradiction(schedule: &Schedule) -> Option<&'static str> {
     let unrelaxed = schedule.steps == Steps::Count(0);
     let adaptive = matches!(schedule.rule, StepRule::Adaptive { .. });
     let acts_on_steps = schedule.rule != StepRule::Plain
