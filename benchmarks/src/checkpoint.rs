@@ -71,7 +71,10 @@ impl<F: Element> Checkpoint<F> {
     /// use pc_core::host::HostTensor;
     /// let path = std::env::temp_dir().join(format!("doc-{}.safetensors", std::process::id()));
     /// let weight = HostTensor::new(&[1, 2], vec![0.1_f32, 0.2])?;
-    /// let saved = Checkpoint { metadata: [("seed".into(), "7".into())].into(), tensors: [("weight".into(), weight)].into() };
+    /// let saved = Checkpoint {
+    ///     metadata: [("seed".into(), "7".into())].into(),
+    ///     tensors: [("weight".into(), weight)].into(),
+    /// };
     /// saved.write(&path)?;
     /// assert_eq!(Checkpoint::<f32>::read(&path)?, saved);
     /// assert!(Checkpoint::<f64>::read(&path).is_err());

@@ -2,7 +2,7 @@
 
 use std::{io, path::Path};
 
-use crate::{data, report::ReportError};
+use crate::data;
 
 /// What ends a command early. Its message is one line; `main` prints it after `error: `.
 #[non_exhaustive]
@@ -54,12 +54,6 @@ impl From<pc_core::Error> for CommandError {
 
 impl From<data::Error> for CommandError {
     fn from(error: data::Error) -> Self {
-        Self::Input(error.to_string())
-    }
-}
-
-impl From<ReportError> for CommandError {
-    fn from(error: ReportError) -> Self {
         Self::Input(error.to_string())
     }
 }

@@ -10,12 +10,14 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Kind;
-use super::error::{Error, Place, Result};
-use super::file::{Layout, REFETCH, locate, read};
-use super::images::Images;
-use super::names_of_classes::{CIFAR_10, CIFAR_100};
-use super::split::Split;
+use super::{
+    error::{Error, Place, Result},
+    file::{Layout, REFETCH, locate, read},
+    images::Images,
+    kind::Kind,
+    names_of_classes::{CIFAR_10, CIFAR_100},
+    split::Split,
+};
 
 /// One picture's shape.
 const SHAPE: [usize; 3] = [3, 32, 32];

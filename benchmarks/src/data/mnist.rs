@@ -10,12 +10,14 @@
 
 use std::path::Path;
 
-use super::Kind;
-use super::error::{Error, Place, Result};
-use super::file::{Layout, locate};
-use super::idx;
-use super::images::Images;
-use super::split::Split;
+use super::{
+    error::{Error, Place, Result},
+    file::{Layout, locate},
+    idx,
+    images::Images,
+    kind::Kind,
+    split::Split,
+};
 
 /// The four files: pictures and labels to train on, pictures and labels to test on.
 const FILES: [&[&str]; 4] = [

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::ReportError;
+use super::error::ReportError;
 use crate::output;
 
 /// Creates a folder and the folders above it.

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use pc_bench::{
     checkpoint::Checkpoint,
-    commands::train::{Dataset, Learner, Plan, RunSettings, ScheduleKind, Step, TrainArgs},
+    commands::train::{Dataset, Learner, Plan, RunSettings, Step, TrainArgs},
+    contract::ScheduleKind,
     data::{Data, Kind, Sequences, Text},
     models::{Features, InputShape, ModelKind, OutputLoss, Predictor, Size, build, build_per_step},
 };

@@ -2,57 +2,13 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use pc_core::{
-    Tensor,
-    host::{Element, HostTensor},
-};
+use pc_core::{Tensor, host::HostTensor};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
-use crate::error::CommandError;
-
-/// A scalar of a safetensors file.
-pub trait Number: Element {
-    /// Its type there.
-    const DTYPE: Dtype;
-    /// Its bytes there.
-    fn to_bytes(self) -> Vec<u8>;
-    /// From as many bytes.
-    fn from_bytes(bytes: &[u8]) -> Self;
-}
-
-macro_rules! number {
-    ($scalar:ty, $dtype:expr) => {
-        impl Number for $scalar {
-            const DTYPE: Dtype = $dtype;
-
-            fn to_bytes(self) -> Vec<u8> {
-                self.to_le_bytes().to_vec()
-            }
-
-            fn from_bytes(bytes: &[u8]) -> Self {
-                let mut own = [0; size_of::<Self>()];
-                own.copy_from_slice(bytes);
-                Self::from_le_bytes(own)
-            }
-        }
-    };
-}
-
-number!(f32, Dtype::F32);
-number!(f64, Dtype::F64);
-
-/// A chain of layers and the batch it is shown.
-#[derive(Debug)]
-pub struct Net<F> {
-    /// Weight `[out, in]` and bias `[out]` of each layer.
-    pub layers: Vec<(HostTensor<F>, HostTensor<F>)>,
-    /// The inputs, `[batch, in]`.
-    pub x: HostTensor<F>,
-    /// The targets, `[batch, out]`.
-    pub y: HostTensor<F>,
-    /// Tensors in the file that are none of the above, and are not used.
-    pub ignored: Vec<String>,
-}
+use crate::{
+    contract::gradients::{Net, Number},
+    error::CommandError,
+};
 
 /// A file that has been read, with its header checked.
 #[derive(Debug)]

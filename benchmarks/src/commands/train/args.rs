@@ -2,8 +2,12 @@
 
 use std::{path::PathBuf, str::FromStr};
 
-use super::choices::{OptimiserKind, Precision, ScheduleKind};
-use crate::{backends::Backend, data, models::ModelKind};
+use crate::{
+    backends::Backend,
+    contract::{OptimiserKind, Precision, ScheduleKind},
+    data,
+    models::ModelKind,
+};
 
 /// Trains a model by predictive coding, beside backprop from the same weights on the same batches.
 ///

@@ -5,12 +5,14 @@ use std::time::Instant;
 use pc_core::host::Element;
 
 use super::{
-    choices::ScheduleKind,
-    dataset::{Batch, Dataset, PROBE},
+    dataset::{Dataset, PROBE},
     settings::RunSettings,
 };
 use crate::{
-    backends::{Task, Trainee},
+    contract::{
+        ScheduleKind,
+        train::{Batch, Trainee},
+    },
     error::CommandError,
     models::Score,
     report::Epoch,
@@ -27,7 +29,9 @@ const RUN_AWAY: f64 = 10.0;
 /// # Example
 /// ```
 /// use pc_bench::commands::train::{Dataset, Learner, Plan, Step, TrainArgs};
-/// let args = TrainArgs { model: Some(pc_bench::models::ModelKind::Mlp), samples: Some(64), ..TrainArgs::default() };
+/// use pc_bench::models::ModelKind;
+/// let args =
+///     TrainArgs { model: Some(ModelKind::Mlp), samples: Some(64), ..TrainArgs::default() };
 /// let settings = Plan::new(&args)?.runs[0].clone();
 /// let data = Dataset::load(settings.data, None, settings.seed, settings.model, settings.samples)?;
 /// let mut learner = Learner::<f32>::new(&settings, &data)?;
@@ -85,8 +89,7 @@ impl<F: Element> Learner<F> {
     /// # Errors
     /// A model that does not fit the data; settings that make no sense.
     pub fn new(settings: &RunSettings, data: &Dataset) -> Result<Self, CommandError> {
-        let task =
-            Task { settings, shape: data.shape, classes: data.classes, per_step: data.per_step };
+        let task = settings.task(data.shape, data.classes, data.per_step)?;
         let trainee = settings.backend.trainee(&task)?;
         Ok(Self {
             settings: settings.clone(),

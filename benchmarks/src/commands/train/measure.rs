@@ -2,8 +2,12 @@
 
 use pc_core::{Agreement, host::Element};
 
-use super::{choices::ScheduleKind, dataset::Batch, learner::Learner};
-use crate::{error::CommandError, report::Layer};
+use super::learner::Learner;
+use crate::{
+    contract::{ScheduleKind, train::Batch},
+    error::CommandError,
+    report::Layer,
+};
 
 /// What a schedule does with one batch.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -5,7 +5,6 @@
 //! together.
 
 mod args;
-mod choices;
 mod dataset;
 mod interrupt;
 mod learner;
@@ -21,8 +20,7 @@ use pc_core::host::Element;
 use serde_json::json;
 
 pub use args::TrainArgs;
-pub use choices::{OptimiserKind, Precision, ScheduleKind};
-pub use dataset::{Batch, Dataset};
+pub use dataset::Dataset;
 pub use learner::{Learner, Progress, Step};
 pub use measure::Measured;
 pub use settings::{Plan, RunSettings};
@@ -30,7 +28,7 @@ pub use settings::{Plan, RunSettings};
 use show::{Show, say};
 use summary::Ended;
 
-use crate::{error::CommandError, output::Output, report};
+use crate::{contract::Precision, error::CommandError, output::Output, report};
 
 /// Does what `args` say, and prints tables, or JSON lines whose last is a `summary`.
 ///

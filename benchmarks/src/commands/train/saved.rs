@@ -10,7 +10,7 @@ use super::{
     learner::{Learner, Progress},
     settings::{RunSettings, entry},
 };
-use crate::{backends::OptimiserState, checkpoint::Checkpoint, error::CommandError, report::Epoch};
+use crate::{checkpoint::Checkpoint, contract::OptimiserState, error::CommandError, report::Epoch};
 
 /// What the names of the optimiser's tensors begin with.
 const OPTIMISER: &str = "optimiser.";

@@ -7,8 +7,14 @@ use std::str::FromStr;
 use pc_core::Schedule;
 
 use super::args::TrainArgs;
-use super::choices::{OptimiserKind, Precision, ScheduleKind};
-use crate::{backends::Backend, checkpoint, data, error::CommandError, models::ModelKind};
+use crate::{
+    backends::Backend,
+    checkpoint,
+    contract::{OptimiserKind, Precision, ScheduleKind, train::Task},
+    data,
+    error::CommandError,
+    models::{InputShape, ModelKind},
+};
 
 /// Everything that decides the bits of one run, but for the number of threads.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +54,26 @@ impl RunSettings {
     /// A rate that is not a positive number; zero steps.
     pub fn schedule(&self) -> pc_core::Result<Schedule> {
         self.schedule.schedule(self.rate, self.steps)
+    }
+
+    /// What a backend is asked for, where a sample has this shape, there are so many classes, and
+    /// there is a label for each step or for each sample.
+    ///
+    /// # Errors
+    /// As [`RunSettings::schedule`].
+    pub fn task(&self, shape: InputShape, classes: usize, per_step: bool) -> pc_core::Result<Task> {
+        Ok(Task {
+            model: self.model,
+            data: self.data,
+            rule: self.schedule,
+            schedule: self.schedule()?,
+            optimiser: self.optimiser,
+            learning_rate: self.learning_rate,
+            seed: self.seed,
+            shape,
+            classes,
+            per_step,
+        })
     }
 
     /// The entries of a checkpoint's metadata.

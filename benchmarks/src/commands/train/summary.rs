@@ -5,13 +5,15 @@ use std::path::PathBuf;
 use serde_json::{Map, Value, json};
 
 use super::{
-    choices::ScheduleKind,
     dataset::Dataset,
     learner::Progress,
     measure::Measured,
     settings::{Plan, RunSettings},
 };
-use crate::report::{Report, Run};
+use crate::{
+    contract::ScheduleKind,
+    report::{Report, Run},
+};
 
 /// One run as it ended.
 #[derive(Clone, Debug)]

@@ -1,0 +1,43 @@
+//! The matrix product that shows what the machine can do.
+
+use std::time::Instant;
+
+use pc_core::{
+    Result,
+    host::{Element, matrix_product},
+};
+
+use crate::contract::speed::GEMM_SIDE;
+
+/// The product that the machine is measured by.
+#[derive(Debug)]
+pub struct Gemm<F> {
+    a: Vec<F>,
+    b: Vec<F>,
+    c: Vec<F>,
+}
+
+impl<F: Element> Gemm<F> {
+    /// With random matrices.
+    pub fn new() -> Self {
+        let mut numbers = pc_core::host::Init::new(3);
+        let mut matrix = || numbers.uniform::<F>(&[GEMM_SIDE, GEMM_SIDE], 1.0).data().to_vec();
+        Self { a: matrix(), b: matrix(), c: matrix() }
+    }
+
+    /// Seconds of one product.
+    ///
+    /// # Errors
+    /// None, if the matrices fit.
+    pub fn time(&mut self) -> Result<f64> {
+        let start = Instant::now();
+        matrix_product(&self.a, &self.b, &mut self.c, [GEMM_SIDE; 3])?;
+        Ok(start.elapsed().as_secs_f64())
+    }
+}
+
+impl<F: Element> Default for Gemm<F> {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,28 @@
+//! The report as files.
+
+use std::path::{Path, PathBuf};
+
+use super::{contents::Report, error::ReportError, files, html, panels::svg_curves};
+
+/// Writes `report.html`, `curves.svg` and `report.json` into `dir`, which is created if needed.
+///
+/// Each file appears whole or not at all: it is written beside its place and then renamed.
+/// Returns the paths written, in the order above.
+///
+/// # Errors
+///
+/// When the folder or a file cannot be written; the error names the path.
+pub fn write(dir: &Path, report: &Report) -> Result<Vec<PathBuf>, ReportError> {
+    let page = html::page(report)?;
+    let picture = svg_curves(report)?;
+    let mut json = serde_json::to_string_pretty(report)?;
+    json.push('\n');
+    files::create_folder(dir)?;
+    let mut written = Vec::new();
+    for (name, text) in [("report.html", page), ("curves.svg", picture), ("report.json", json)] {
+        let path = dir.join(name);
+        files::replace(&path, text.as_bytes())?;
+        written.push(path);
+    }
+    Ok(written)
+}
