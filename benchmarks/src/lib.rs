@@ -9,5 +9,6 @@ pub mod data;
 pub mod error;
 pub mod models;
 pub mod output;
+pub mod places;
 pub mod report;
 pub mod threads;

@@ -22,7 +22,7 @@ pub use panels::{
     svg_accuracy, svg_agreement, svg_curves, svg_energy, svg_test_loss, svg_train_loss,
 };
 pub use table::{table, table_at};
-pub use write::write;
+pub use write::{try_place, write};
 
 #[cfg(test)]
 mod fixtures;

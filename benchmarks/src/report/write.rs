@@ -4,6 +4,17 @@ use std::path::{Path, PathBuf};
 
 use super::{contents::Report, error::ReportError, files, html, panels::svg_curves};
 
+const NAMES: [&str; 3] = ["report.html", "curves.svg", "report.json"];
+
+/// Tries whether [`write()`] could write into `dir` now, and leaves nothing there.
+///
+/// # Errors
+///
+/// As of [`write()`].
+pub fn try_place(dir: &Path) -> Result<(), ReportError> {
+    files::try_places(dir, &NAMES)
+}
+
 /// Writes `report.html`, `curves.svg` and `report.json` into `dir`, which is created if needed.
 ///
 /// Each file appears whole or not at all: it is written beside its place and then renamed.
@@ -19,7 +30,7 @@ pub fn write(dir: &Path, report: &Report) -> Result<Vec<PathBuf>, ReportError> {
     json.push('\n');
     files::create_folder(dir)?;
     let mut written = Vec::new();
-    for (name, text) in [("report.html", page), ("curves.svg", picture), ("report.json", json)] {
+    for (name, text) in NAMES.into_iter().zip([page, picture, json]) {
         let path = dir.join(name);
         files::replace(&path, text.as_bytes())?;
         written.push(path);

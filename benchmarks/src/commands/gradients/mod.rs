@@ -16,7 +16,8 @@ use self::{file::NetFile, ways::ways};
 use crate::{
     contract::{OrAll, Precision, gradients::Number},
     error::CommandError,
-    output::{Output, table, write_whole},
+    output::{Output, table},
+    places::write_whole,
 };
 
 pub(crate) const TEACH: &str = "\

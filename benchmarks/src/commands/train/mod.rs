@@ -28,7 +28,7 @@ pub use settings::{Plan, RunSettings};
 use show::{Show, say};
 use summary::Ended;
 
-use crate::{contract::Precision, error::CommandError, output::Output, report};
+use crate::{contract::Precision, error::CommandError, output::Output, report, threads};
 
 /// Does what `args` say, and prints tables, or JSON lines whose last is a `summary`.
 ///
@@ -39,10 +39,7 @@ use crate::{contract::Precision, error::CommandError, output::Output, report};
 pub fn run(args: TrainArgs, json: bool) -> Result<(), CommandError> {
     let plan = Plan::new(&args)?;
     let output = Output::new(json);
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(plan.threads.unwrap_or(0)).build();
-    let pool = pool.map_err(|error| {
-        CommandError::input(format!("cannot start {:?} threads: {error}", plan.threads))
-    })?;
+    let pool = threads::pool(plan.threads.unwrap_or(0))?;
     interrupt::listen();
     pool.install(|| match plan.runs[0].precision {
         Precision::F32 => compare::<f32>(&plan, output),

@@ -14,6 +14,7 @@ use crate::{
     data,
     error::CommandError,
     models::{InputShape, ModelKind},
+    places, threads,
 };
 
 /// Everything that decides the bits of one run, but for the number of threads.
@@ -240,6 +241,7 @@ impl Plan {
         if args.threads == Some(0) {
             return Err(CommandError::input("--threads 0 could compute nothing: give at least 1"));
         }
+        threads::check(args.threads.unwrap_or(0))?;
         let report = (!args.no_report).then(|| args.report.clone());
         // Folders that are missing are made at the end; a file in their place is better found now.
         let there = report.iter().flat_map(|dir| dir.ancestors()).find(|place| place.exists());
@@ -256,7 +258,7 @@ impl Plan {
                     "--save: the backend {backend} cannot save its runs"
                 )));
             }
-            check_place(path)?;
+            places::check("--save", path)?;
         }
         Ok(Self {
             epochs,
@@ -480,23 +482,5 @@ fn shell_word(word: &str) -> String {
         word.to_owned()
     } else {
         format!("'{}'", word.replace('\'', "'\\''"))
-    }
-}
-
-/// Whether a file can be put there, as far as can be known before.
-fn check_place(path: &Path) -> Result<(), CommandError> {
-    if path.is_dir() || path.file_name().is_none() {
-        return Err(CommandError::input(format!(
-            "--save {} names a folder, and a file is needed",
-            path.display()
-        )));
-    }
-    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(parent) if !parent.is_dir() => Err(CommandError::input(format!(
-            "--save {} cannot be written: there is no folder {}",
-            path.display(),
-            parent.display()
-        ))),
-        _ => Ok(()),
     }
 }
