@@ -6,7 +6,7 @@ use crate::data;
 
 /// What ends a command early. Its message is one line; `main` prints it after `error: `.
 #[non_exhaustive]
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum CommandError {
     /// What was given cannot be worked with: a file, a number, a name. Exit status 2, like a
     /// misspelt option.

@@ -43,6 +43,8 @@ pub struct Learner<F: Element> {
     pub(super) settings: RunSettings,
     pub(super) trainee: Box<dyn Trainee<F>>,
     pub(super) progress: Progress,
+    /// The comparison that it is part of.
+    pub(super) comparison: Option<String>,
     classes: usize,
 }
 
@@ -95,6 +97,7 @@ impl<F: Element> Learner<F> {
             settings: settings.clone(),
             trainee,
             progress: Progress::default(),
+            comparison: None,
             classes: data.classes,
         })
     }
@@ -123,8 +126,9 @@ impl<F: Element> Learner<F> {
         self.trainee.learn(batch)
     }
 
-    /// Goes to the end of the current epoch. `watch` is called after each batch with the number
-    /// done, and says whether to go on.
+    /// Goes to the end of the current epoch. `watch` is called with the number of batches done
+    /// after each, and after the last again and again while the epoch's figures are found; it says
+    /// whether to go on.
     ///
     /// # Errors
     /// Data that does not fit the model.
@@ -153,8 +157,11 @@ impl<F: Element> Learner<F> {
                 return Ok(Step::Stopped);
             }
         }
-        let train = self.score(data.probe(PROBE, FORWARD_BATCH, seed)?.into_iter().map(Ok))?;
-        let test = self.score(data.test(FORWARD_BATCH)?)?;
+        let probe = data.probe(PROBE, FORWARD_BATCH, seed)?.into_iter().map(Ok);
+        let Some(train) = self.score(probe, watch)? else { return Ok(Step::Stopped) };
+        let Some(test) = self.score(data.test(FORWARD_BATCH)?, watch)? else {
+            return Ok(Step::Stopped);
+        };
         // A run may also run away without ever leaving the finite numbers.
         let most = RUN_AWAY * (self.classes.max(2) as f64).ln();
         if !(train.mean_loss() <= most && test.mean_loss().is_finite()) {
@@ -196,14 +203,19 @@ impl<F: Element> Learner<F> {
         )
     }
 
+    /// None where the watcher said to stop.
     fn score(
         &mut self,
         batches: impl Iterator<Item = Result<Batch, CommandError>>,
-    ) -> Result<Score, CommandError> {
+        watch: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Option<Score>, CommandError> {
         let mut total = Score::default();
         for batch in batches {
             total += self.trainee.score(&batch?)?;
+            if !watch(self.progress.batch) {
+                return Ok(None);
+            }
         }
-        Ok(total)
+        Ok(Some(total))
     }
 }
