@@ -84,12 +84,41 @@ impl Ways {
     /// One that has.
     pub fn finite(outcome: &Outcome, schedule: &Schedule) -> Result<(), CommandError> {
         if outcome.status == Status::Diverged {
+            let hint = match outcome.steps {
+                // No relaxation has had a part in it.
+                0 => "the pass forward is not finite: the net's weights or inputs are too large",
+                _ => "a number is no longer finite; a smaller --rate or fewer --steps may help",
+            };
             return Err(CommandError::input(format!(
-                "{schedule} diverged at step {}: a number is no longer finite; a smaller --rate or \
-                 fewer --steps may help",
+                "{schedule} diverged at step {}: {hint}",
                 outcome.steps
             )));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pc_core::Energy;
+
+    use super::*;
+
+    #[test]
+    fn the_hint_can_help_where_it_diverged() {
+        let schedule = Schedule::standard(0.1, 3).unwrap();
+        let said = |steps| {
+            let outcome = Outcome {
+                status: Status::Diverged,
+                steps,
+                energy: Energy::default(),
+                residual: None,
+                trace: Vec::new(),
+                shallow: false,
+            };
+            Ways::finite(&outcome, &schedule).unwrap_err().to_string()
+        };
+        assert!(said(0).contains("pass forward") && !said(0).contains("--rate"), "{}", said(0));
+        assert!(said(2).contains("a smaller --rate"), "{}", said(2));
     }
 }

@@ -25,6 +25,9 @@ const SHAPE: [usize; 3] = [3, 32, 32];
 /// How many bytes one picture's pixels are.
 const PIXELS: usize = 3 * 32 * 32;
 
+/// What the sets come in too.
+const PICKLES: &str = "Python's pickles";
+
 /// How a record begins.
 struct Format {
     title: &'static str,
@@ -65,6 +68,7 @@ pub fn load_10(dir: &Path) -> Result<Split<Images>> {
             &["data_batch_5.bin"],
             &["test_batch.bin"],
         ],
+        elsewise: (&["cifar-10-batches-py", "cifar-10-python.tar.gz", "data_batch_1"], PICKLES),
     };
     load(dir, &layout, Kind::Cifar10, &FORMAT_10)
 }
@@ -82,6 +86,7 @@ pub fn load_100(dir: &Path) -> Result<Split<Images>> {
         title: FORMAT_100.title,
         folders: &["cifar-100-binary", "cifar100/cifar-100-binary", "cifar100", "cifar-100", ""],
         files: &[&["train.bin"], &["test.bin"]],
+        elsewise: (&["cifar-100-python", "cifar-100-python.tar.gz"], PICKLES),
     };
     load(dir, &layout, Kind::Cifar100, &FORMAT_100)
 }

@@ -309,3 +309,84 @@ fn a_hundred_million_frozen_steps_are_not_simulated() {
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
 }
+
+#[test]
+fn files_of_another_comparison_are_not_taken_for_ones_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let words = "--no-report --save run.safetensors --schedule zil,backprop --epochs 1 --seed";
+    let run = |words: &str| {
+        let output = ends(folder.path(), words);
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        said(&output)
+    };
+    run(&format!("{words} 1"));
+    fs::rename(at("run.zil.safetensors"), at("old")).unwrap();
+    run(&format!("{words} 1"));
+    fs::rename(at("old"), at("run.zil.safetensors")).unwrap();
+    let on = "--no-report --resume run.safetensors --save run.safetensors --epochs 2";
+    let text = run(on);
+    assert!(
+        text.contains("run.zil.safetensors is of another comparison; zil starts anew"),
+        "{text}"
+    );
+    for name in ["run.zil.safetensors", "run.backprop.safetensors"] {
+        assert_eq!(Checkpoint::<f32>::read(&at(name)).unwrap().metadata["epoch"], "2", "{name}");
+    }
+    // What is given beside it must agree with it.
+    for (more, what) in [
+        ("--schedule zil", "a comparison of zil,backprop"),
+        ("--seed 7", "--seed 7 contradicts"),
+        ("--epochs 2", "has done 2 epochs already"),
+    ] {
+        let output = ends(folder.path(), &format!("--no-report --resume run.safetensors {more}"));
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        assert!(said(&output).contains(what), "{}", said(&output));
+    }
+}
+
+#[test]
+fn a_run_may_become_part_of_a_comparison_at_its_own_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = "--no-report --save run.safetensors";
+    let first = ends(folder.path(), &format!("{words} --schedule zil --epochs 1"));
+    assert_eq!(first.status.code(), Some(0), "{}", said(&first));
+    let more = "--resume run.safetensors --compare-backprop --epochs 2 --threads 2";
+    // Without the one thread of the other runs here.
+    let second = Command::new(env!("CARGO_BIN_EXE_pc-bench"))
+        .args(["train"])
+        .args(words.split_whitespace().chain(more.split_whitespace()))
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(second.status.code(), Some(0), "{}", said(&second));
+    assert!(
+        said(&second).contains("made with --threads 1, and 2 compute now"),
+        "{}",
+        said(&second)
+    );
+    let path = folder.path().join("run.zil.safetensors");
+    assert_eq!(Checkpoint::<f32>::read(&path).unwrap().metadata["epoch"], "2");
+}
+
+#[test]
+fn an_energy_that_runs_away_without_leaving_the_numbers_is_no_success() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = "--schedule standard --rate 1.5 --epochs 1 --report report";
+    let output = ends(folder.path(), words);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("the energy is"), "{}", said(&output));
+    let report = fs::read_to_string(folder.path().join("report/report.json")).unwrap();
+    assert!(report.contains("the energy is"), "{report}");
+}
+
+#[test]
+fn saving_within_epochs_needs_a_place() {
+    let folder = tempfile::tempdir().unwrap();
+    for (words, what) in [("--save-every 10m", "--save"), ("--save run --save-every 5d", "10m")] {
+        let output = ends(folder.path(), words);
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        assert!(said(&output).contains(what), "{}", said(&output));
+    }
+    assert_eq!(names(folder.path()), [""; 0]);
+}

@@ -32,10 +32,11 @@ of the next layer), with e = value minus prediction. After --steps such updates 
 taken, with the sign of dL/dtheta, \
 summed over the batch. gelu is the erf form; relu'(0) = 0.
 
-Input file, safetensors, all F32 or all F64 and computed in that type; l from 0:
+Input file, safetensors, all F32 or all F64 and computed in that type, or all F16 or BF16 and \
+computed in F32; l from 0:
   layers.{l}.weight [out, in]   x [batch, in]
   layers.{l}.bias [out]         y [batch, out]
-Output file, of the same type:
+A bias that is left out is none. Output file, of the type that was computed in:
   layers.{l}.weight, layers.{l}.bias   the gradients
   energy [steps + 1]                   before each step and after the last
   values.{l}                           layer l's value after the last step
@@ -60,8 +61,8 @@ pub fn run(args: &GradientsArgs, json: bool) -> Result<(), CommandError> {
     let file = NetFile::open(&args.net, &bytes)?;
     let dtype = file.dtype()?;
     args.threads.run(0, || match dtype {
-        Dtype::F32 => run_in::<f32>(&file, args, json),
-        _ => run_in::<f64>(&file, args, json),
+        Dtype::F64 => run_in::<f64>(&file, args, json),
+        _ => run_in::<f32>(&file, args, json),
     })
 }
 
@@ -100,16 +101,19 @@ fn run_in<F: Number>(
             [&weight, &bias, &value].map(|tensor| pc_core::Tensor::norm_squared(tensor).sqrt());
         output.event(
             "layer",
-            json!({ "layer": l, "weight_gradient_norm": norms[0], "bias_gradient_norm": norms[1],
-            "value_norm": norms[2] }),
+            json!({ "layer": l, "weight_gradient_norm": norms[0],
+            "bias_gradient_norm": file.has_bias(l).then_some(norms[1]), "value_norm": norms[2] }),
         )?;
         let shape = format!("{} -> {}", weight.dims()[1], weight.dims()[0]);
-        rows.push(
-            [vec![format!("layers.{l}"), shape], norms.map(|norm| format!("{norm:.6e}")).to_vec()]
-                .concat(),
-        );
+        let mut norms = norms.map(|norm| format!("{norm:.6e}"));
+        if !file.has_bias(l) {
+            norms[1] = "-".to_owned();
+        }
+        rows.push([vec![format!("layers.{l}"), shape], norms.to_vec()].concat());
         tensors.push((format!("layers.{l}.weight"), weight));
-        tensors.push((format!("layers.{l}.bias"), bias));
+        if file.has_bias(l) {
+            tensors.push((format!("layers.{l}.bias"), bias));
+        }
         tensors.push((format!("values.{l}"), value));
     }
     let activation = clap::ValueEnum::to_possible_value(&args.activation)

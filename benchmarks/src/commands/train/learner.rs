@@ -24,6 +24,10 @@ const FORWARD_BATCH: usize = 256;
 /// Beyond so many times the loss of guessing a run counts as diverged.
 const RUN_AWAY: f64 = 10.0;
 
+/// Beyond so many times the loss of guessing an energy is no measure of anything any more. Frozen
+/// errors of deep nets may well be a thousand times as large.
+const RUN_AWAY_ENERGY: f64 = 1e6;
+
 /// Trains one model by one schedule, and can be saved between any two batches.
 ///
 /// # Example
@@ -173,6 +177,16 @@ impl<F: Element> Learner<F> {
                 ),
             )));
         }
+        let energy = self.progress.energy / self.progress.samples.max(1) as f64;
+        let labels = train.count as f64 / data.train_len().clamp(1, PROBE) as f64;
+        let most = RUN_AWAY_ENERGY * labels.max(1.0) * (self.classes.max(2) as f64).ln();
+        // Levels that have learned by Z-IL may go on moving without bound, which harms nothing.
+        if !(energy <= most || self.settings.schedule == ScheduleKind::Zil) {
+            return Ok(Step::Diverged(self.diverged(
+                "its end",
+                &format!("the energy is {energy:.1e} a sample, which no weights explain"),
+            )));
+        }
         let relaxes = self.settings.schedule != ScheduleKind::Backprop;
         let epoch = Epoch {
             epoch: number + 1,
@@ -180,7 +194,7 @@ impl<F: Element> Learner<F> {
             train_accuracy: Some(train.accuracy()),
             test_loss: test.mean_loss(),
             test_accuracy: Some(test.accuracy()),
-            energy: relaxes.then(|| self.progress.energy / self.progress.samples.max(1) as f64),
+            energy: relaxes.then_some(energy),
             seconds: self.progress.seconds,
         };
         let mut history = std::mem::take(&mut self.progress.history);

@@ -93,16 +93,20 @@ fn compare<F: Element>(plan: &Plan, output: Output) -> Result<(), CommandError> 
         go_on(plan, resume, &mut learners)?;
     }
     if let Some((path, comparison)) = &comparison {
-        comparison.checkpoint().write(path)?;
-        // So that a comparison that is saved by another name is whole there too.
+        // First what has been learned already, then the file of the comparison: its place may be
+        // where that was read from.
         for (learner, saver) in learners.iter_mut().zip(&mut savers) {
             learner.comparison = Some(comparison.id.clone());
             if let Some(saver) = saver
                 && learner.progress() != &Progress::default()
             {
                 saver.save(learner)?;
+                if let Some(why) = saver.failure() {
+                    return Err(CommandError::input(why));
+                }
             }
         }
+        comparison.checkpoint().write(path)?;
     }
     let model = learners[0].trainee().description();
     interrupt::listen();
