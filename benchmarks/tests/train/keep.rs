@@ -3,14 +3,15 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::mpsc::{Receiver, channel},
     thread::{sleep, spawn},
     time::{Duration, Instant},
 };
 
-use pc_bench::checkpoint::Checkpoint;
+use pc_bench::{checkpoint::Checkpoint, contract::Precision, models::ModelKind};
+use pc_core::host::Element;
 use serde_json::Value;
 
 /// A small run; further words come after these.
@@ -19,6 +20,13 @@ const SMALL: [&str; 7] = ["train", "--model", "mlp", "--samples", "320", "--thre
 fn command(folder: &Path, words: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pc-bench"));
     command.args(SMALL).args(words.split_whitespace()).current_dir(folder);
+    command
+}
+
+/// The same without those words.
+fn bare(folder: &Path, words: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pc-bench"));
+    command.arg("train").args(words.split_whitespace()).current_dir(folder);
     command
 }
 
@@ -224,19 +232,25 @@ fn figures(summary: &Value) -> Vec<(String, Value)> {
         .collect()
 }
 
-fn tensors(path: &Path) -> Checkpoint<f32> {
+fn tensors<F: Element>(path: &Path) -> Checkpoint<F> {
     let mut saved = Checkpoint::read(path).unwrap();
     // Times and the comparison's name are of one run of the program.
     saved.metadata.retain(|key, _| matches!(key.as_str(), "epoch" | "step" | "schedule"));
     saved
 }
 
-#[test]
-fn a_comparison_goes_on_as_a_whole_through_ten_kills() {
+/// Kills a comparison that saves within epochs so many times, each time after a save or in the
+/// middle of the next, and lets it go on. It comes to the bits of one that was never killed.
+fn drill<F: Element>(model: &str, schedules: &str, kills: u64) {
     let folder = tempfile::tempdir().unwrap();
-    let common = "--json --no-report --batch 4 --save-every 7";
-    let begin = "--schedule backprop,standard,ipc --steps 3 --epochs 3";
-    let whole = ends(folder.path(), &format!("{common} {begin} --save whole.safetensors"));
+    let precision = Precision::of::<F>();
+    let common = format!(
+        "--json --no-report --threads 1 --samples 320 --batch 4 --save-every 7 --model {model} \
+         --precision {precision}"
+    );
+    let begin = format!("--schedule {schedules} --epochs 3");
+    let ends = |words: &str| bare(folder.path(), words).output().unwrap();
+    let whole = ends(&format!("{common} {begin} --save whole.safetensors"));
     assert_eq!(whole.status.code(), Some(0), "{}", said(&whole));
     let last = |output: &Output| -> Value {
         let lines = String::from_utf8(output.stdout.clone()).unwrap();
@@ -245,43 +259,83 @@ fn a_comparison_goes_on_as_a_whole_through_ten_kills() {
 
     let on = format!("{common} --resume run.safetensors --save run.safetensors");
     let mut words = format!("{common} {begin} --save run.safetensors");
-    let files = ["backprop", "standard", "ipc"]
-        .map(|name| folder.path().join(format!("run.{name}.safetensors")));
-    let contents = || files.clone().map(|path| fs::read(path).ok());
+    let file = |run: &str, name: &str| folder.path().join(format!("{run}.{name}.safetensors"));
+    let files: Vec<PathBuf> = schedules.split(',').map(|name| file("run", name)).collect();
+    let contents = || files.iter().map(|path| fs::read(path).ok()).collect::<Vec<_>>();
     let mut steps = Vec::new();
-    for kill in 0..10 {
+    for kill in 0..kills {
         let before = contents();
-        let mut child = command(folder.path(), &words)
+        let mut child = bare(folder.path(), &words)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
         // It may end by itself, where the machine is quick.
         wait_until("a save", || contents() != before || child.try_wait().unwrap().is_some());
-        sleep(Duration::from_millis(3 * kill));
+        sleep(Duration::from_micros(kill * 2700 % 29_000));
         let _ = child.kill();
         child.wait().unwrap();
         words.clone_from(&on);
         let saved = files.iter().filter(|path| path.exists());
         steps.extend(
-            saved.map(|path| Checkpoint::<f32>::read(path).unwrap().metadata["step"].clone()),
+            saved.map(|path| Checkpoint::<F>::read(path).unwrap().metadata["step"].clone()),
         );
     }
     // Some of them were saved within an epoch.
-    assert!(steps.iter().any(|step| step != "0"), "{steps:?}");
-    let resumed = ends(folder.path(), &on);
+    assert!(steps.iter().any(|step| step != "0"), "{model}: {steps:?}");
+    let resumed = ends(&on);
     if resumed.status.code() != Some(0) {
         // Then the kills came too late.
         assert!(said(&resumed).contains("epochs already"), "{}", said(&resumed));
     } else {
-        assert_eq!(figures(&last(&resumed)), figures(&last(&whole)));
+        assert_eq!(figures(&last(&resumed)), figures(&last(&whole)), "{model}");
     }
-    for name in ["backprop", "standard", "ipc"] {
-        let [run, whole] = ["run", "whole"]
-            .map(|file| tensors(&folder.path().join(format!("{file}.{name}.safetensors"))));
-        assert_eq!(run, whole, "{name}");
+    for name in schedules.split(',') {
+        let [run, whole] = ["run", "whole"].map(|run| tensors::<F>(&file(run, name)));
+        assert_eq!(run, whole, "{model} by {name} in {precision}");
     }
     assert!(names(folder.path()).iter().all(|name| name.ends_with(".safetensors")));
+}
+
+#[test]
+fn a_comparison_goes_on_as_a_whole_through_ten_kills() {
+    drill::<f32>("mlp", "backprop,standard,ipc", 10);
+}
+
+/// All models, schedules and precisions: `cargo test -p pc-bench --test train a_hundred_kills --
+/// --ignored`.
+#[test]
+#[ignore = "takes minutes"]
+fn a_hundred_kills() {
+    for model in ModelKind::ALL {
+        drill::<f32>(model.name(), "backprop,standard,epc", 9);
+        drill::<f64>(model.name(), "fixed-prediction,zil,ipc", 9);
+    }
+}
+
+/// A limit on the size of files stands in for a disk that fills: the trial before training fits,
+/// and nothing else does.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_is_full_costs_no_results() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 4; exec \"$0\" \"$@\""])
+        .arg(env!("CARGO_BIN_EXE_pc-bench"))
+        .args(SMALL)
+        .args(["--schedule", "zil,backprop", "--epochs", "3", "--save", "run.safetensors"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(shown.contains("Z-IL") && shown.contains("backprop"), "{text}");
+    assert!(!shown.contains("saved run"), "{text}");
+    assert!(text.contains("the results are above, but not all is written"), "{text}");
+    // Once for each run.
+    assert_eq!(text.matches("warning: cannot write").count(), 2, "{text}");
+    assert!(!names(folder.path()).iter().any(|name| name.ends_with(".tmp")), "{text}");
 }
 
 #[test]
@@ -353,12 +407,7 @@ fn a_run_may_become_part_of_a_comparison_at_its_own_place() {
     assert_eq!(first.status.code(), Some(0), "{}", said(&first));
     let more = "--resume run.safetensors --compare-backprop --epochs 2 --threads 2";
     // Without the one thread of the other runs here.
-    let second = Command::new(env!("CARGO_BIN_EXE_pc-bench"))
-        .args(["train"])
-        .args(words.split_whitespace().chain(more.split_whitespace()))
-        .current_dir(folder.path())
-        .output()
-        .unwrap();
+    let second = bare(folder.path(), &format!("{words} {more}")).output().unwrap();
     assert_eq!(second.status.code(), Some(0), "{}", said(&second));
     assert!(
         said(&second).contains("made with --threads 1, and 2 compute now"),
