@@ -132,13 +132,15 @@ pub trait Trainee<F: Element> {
     /// No such parameter; another shape.
     fn set_parameter(&mut self, name: &str, value: HostTensor<F>) -> Result<(), CommandError>;
 
-    /// The optimiser's state. Only asked for where [`Support::checkpoints`].
+    /// The optimiser's state. Only asked for where
+    /// [`Support::checkpoints`](super::Support::checkpoints).
     ///
     /// # Errors
     /// What the framework reports.
     fn optimiser(&self) -> Result<OptimiserState<F>, CommandError>;
 
-    /// Takes back what [`Trainee::optimiser`] gave. Only asked for where [`Support::checkpoints`].
+    /// Takes back what [`Trainee::optimiser`] gave. Only asked for where
+    /// [`Support::checkpoints`](super::Support::checkpoints).
     ///
     /// # Errors
     /// A tensor of another shape than its parameter, or one of a pair without the other; the
