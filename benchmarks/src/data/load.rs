@@ -33,9 +33,10 @@ pub enum Data {
 /// `data_dir`.
 ///
 /// # Errors
-/// [`ErrorKind::Argument`](super::ErrorKind::Argument) if `data_dir` is needed and not given, saying how to come by the data;
-/// else as of the set's own loader: [`digits()`](super::digits()), [`mnist::load`], [`mnist::load_fashion`],
-/// [`cifar::load_10`], [`cifar::load_100`], [`names::load`], [`text::load`].
+/// [`ErrorKind::Argument`](super::ErrorKind::Argument) if `data_dir` is needed and not given,
+/// saying how to come by the data; else as of the set's own loader: [`digits()`](super::digits()),
+/// [`mnist::load`], [`mnist::load_fashion`], [`cifar::load_10`], [`cifar::load_100`],
+/// [`names::load`], [`text::load`].
 ///
 /// # Example
 /// ```
