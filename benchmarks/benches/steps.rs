@@ -6,10 +6,8 @@ use std::{error::Error, hint::black_box, time::Duration};
 use criterion::Criterion;
 use pc_bench::{
     backends::Backend,
-    commands::{
-        speed::{Gemm, Role},
-        train::ScheduleKind,
-    },
+    commands::speed::Gemm,
+    contract::{ScheduleKind, speed::Role},
     models::ModelKind,
 };
 

@@ -1,15 +1,10 @@
-//! The command line, and the words that several commands share.
+//! The command line.
 
-use std::{num::NonZeroUsize, str::FromStr};
-
-use crate::{
-    commands::{
-        check::{self, CheckArgs},
-        gradients::{self, GradientsArgs},
-        speed::{self, SpeedArgs},
-        train::TrainArgs,
-    },
-    error::CommandError,
+use crate::commands::{
+    check::{self, CheckArgs},
+    gradients::{self, GradientsArgs},
+    speed::{self, SpeedArgs},
+    train::TrainArgs,
 };
 
 const ABOUT: &str =
@@ -69,61 +64,6 @@ pub enum Command {
     #[command(long_about = speed::TEACH)]
     /// Time PC and backprop steps against each other and against the machine
     Speed(SpeedArgs),
-}
-
-/// One of the choices, or `all` of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OrAll<T> {
-    /// All that there are.
-    All,
-    /// This one.
-    One(T),
-}
-
-impl<T: Copy> OrAll<T> {
-    /// The chosen among `all`.
-    pub fn among(self, all: &[T]) -> Vec<T> {
-        match self {
-            Self::All => all.to_vec(),
-            Self::One(one) => vec![one],
-        }
-    }
-}
-
-impl<T: FromStr> FromStr for OrAll<T> {
-    type Err = T::Err;
-
-    fn from_str(name: &str) -> Result<Self, T::Err> {
-        if name == "all" { Ok(Self::All) } else { name.parse().map(Self::One) }
-    }
-}
-
-/// How many threads a command may use.
-#[derive(Clone, Copy, Debug, clap::Args)]
-pub struct Threads {
-    /// Threads to compute with [default: one for each core; speed: 1]
-    #[arg(long, value_name = "N")]
-    pub threads: Option<NonZeroUsize>,
-}
-
-impl Threads {
-    /// Runs `work` on this many threads, or on `default` many where none are asked for (0 for one a
-    /// core).
-    ///
-    /// # Errors
-    /// What `work` returns; threads that cannot be started.
-    pub fn run(
-        self,
-        default: usize,
-        work: impl FnOnce() -> Result<(), CommandError> + Send,
-    ) -> Result<(), CommandError> {
-        let threads = self.threads.map_or(default, NonZeroUsize::get);
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-        pool.map_err(|error| {
-            CommandError::input(format!("cannot start {threads} threads: {error}"))
-        })?
-        .install(work)
-    }
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@
 
 use std::{io, path::Path};
 
-use crate::{data, report::ReportError};
+use crate::data;
 
 /// What ends a command early. Its message is one line; `main` prints it after `error: `.
 #[non_exhaustive]
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum CommandError {
     /// What was given cannot be worked with: a file, a number, a name. Exit status 2, like a
     /// misspelt option.
@@ -54,12 +54,6 @@ impl From<pc_core::Error> for CommandError {
 
 impl From<data::Error> for CommandError {
     fn from(error: data::Error) -> Self {
-        Self::Input(error.to_string())
-    }
-}
-
-impl From<ReportError> for CommandError {
-    fn from(error: ReportError) -> Self {
         Self::Input(error.to_string())
     }
 }

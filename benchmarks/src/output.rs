@@ -1,12 +1,8 @@
-//! What commands print: tables for people, one JSON object a line for machines; and files that
-//! appear whole or not at all.
+//! What commands print: tables for people, one JSON object a line for machines.
 
 use std::{
-    ffi::OsString,
-    fs::{self, OpenOptions},
     io::{self, Write},
     path::Path,
-    sync::atomic::{AtomicU64, Ordering},
 };
 
 use comfy_table::{Cell, CellAlignment, LineStyle, Table, TableStyle};
@@ -102,41 +98,6 @@ pub fn small(value: Option<f64>) -> String {
     }
 }
 
-/// Writes a file so that it is there whole or not at all: beside its place first, then renamed into
-/// it.
-///
-/// # Errors
-/// Where the folder cannot be written to; the message names the file.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), CommandError> {
-    if path.file_name().is_none() {
-        return Err(CommandError::input(format!(
-            "cannot write {}: it names no file",
-            path.display()
-        )));
-    }
-    replace(path, bytes).map_err(|error| CommandError::io("write", path, &error))
-}
-
-/// Writes `bytes` to a new file beside `path`, then renames it to `path`; where that fails nothing
-/// is left behind.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // Two writers of one process must not share the file beside.
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let mut beside = OsString::from(".");
-    beside.push(path.file_name().unwrap_or_default());
-    beside.push(format!(".{}-{}.tmp", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
-    let beside = path.with_file_name(beside);
-    let fill = || -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    fill().and_then(|()| fs::rename(&beside, path)).inspect_err(|_| {
-        // The first error is the one to report; there may be nothing to remove.
-        let _ = fs::remove_file(&beside);
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,18 +108,6 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[1], "what      figure");
         assert_eq!(lines[3], "a              1");
-    }
-
-    #[test]
-    fn files_are_whole_or_absent() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("out.bin");
-        write_whole(&path, b"first").unwrap();
-        write_whole(&path, b"second").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"second");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        let error = write_whole(&folder.path().join("none/out.bin"), b"x").unwrap_err();
-        assert!(error.to_string().contains("none/out.bin") && error.status() == 2);
     }
 
     #[test]

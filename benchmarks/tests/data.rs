@@ -144,6 +144,42 @@ fn idx_cut_short_anywhere_is_an_error() {
 }
 
 #[test]
+fn other_formats_of_a_set_are_told_from_no_set() {
+    for (kind, place, format) in [
+        (Kind::Cifar10, "cifar-10-batches-py/data_batch_1", "pickles"),
+        (Kind::Cifar10, "data_batch_1", "pickles"),
+        (Kind::Cifar100, "cifar-100-python.tar.gz", "pickles"),
+        (Kind::Mnist, "mnist/mnist.npz", "arrays"),
+        (Kind::FashionMnist, "fashion_mnist.npz", "arrays"),
+    ] {
+        let dir = TempDir::new().unwrap();
+        put(dir.path(), place, "of no matter");
+        let advice = kind.advice(Some(dir.path()));
+        let found = load(kind, Some(dir.path()), 0);
+        says(found, ErrorKind::NotFound, &[format, "another format is read here", &advice]);
+    }
+}
+
+/// The end of a packed file that goes on after its last picture is never unpacked: damage there is
+/// not found, and a bomb does not go off.
+#[test]
+fn idx_packed_is_unpacked_no_further_than_its_header_says() {
+    let dir = TempDir::new().unwrap();
+    let (images, labels) = idx_pair(4);
+    for (bytes, pictures) in [(images, true), (labels, false)] {
+        let mut packed = gz(&[bytes, vec![0; 4 << 20]].concat());
+        let last = packed.len() - 6;
+        packed[last] ^= 0xff;
+        let path = put(dir.path(), "long", &packed);
+        let found = match pictures {
+            true => idx::read_images(&path).map(drop),
+            false => idx::read_labels(&path).map(drop),
+        };
+        says(found, BAD, &["long", "at least 1 bytes follow the last of the 4 records"]);
+    }
+}
+
+#[test]
 fn idx_wrong_headers() {
     let dir = TempDir::new().unwrap();
     let read = |magic, sizes: &[u32], body: &[u8]| {

@@ -40,8 +40,13 @@ use crate::{PredictiveCoding, marked::Program};
 /// use pc_burn::{LossReduction, PcModel, PredictiveCoding};
 /// use pc_core::Schedule;
 /// # fn learner<M>(model: M) -> Result<(), pc_core::Error>
-/// # where M: TrainStep<Input = <M as InferenceStep>::Input> + InferenceStep + Module + burn::module::ModuleDisplay + 'static,
-/// #     <M as TrainStep>::Input: Clone, <M as TrainStep>::Output: pc_burn::HasLoss, <M as InferenceStep>::Output: pc_burn::HasLoss {
+/// # where
+/// #     M: TrainStep<Input = <M as InferenceStep>::Input> + InferenceStep + Module,
+/// #     M: burn::module::ModuleDisplay + 'static,
+/// #     <M as TrainStep>::Input: Clone,
+/// #     <M as TrainStep>::Output: pc_burn::HasLoss,
+/// #     <M as InferenceStep>::Output: pc_burn::HasLoss,
+/// # {
 /// let pc = PredictiveCoding::new(Schedule::standard(0.1, 20)?, LossReduction::Mean);
 /// // Backprop: Learner::new(model, SgdConfig::new().init(), 0.1)
 /// let learner = Learner::new(PcModel::new(model, pc), SgdConfig::new().init(), 0.1);

@@ -10,7 +10,9 @@
 //! **Marks, and a loop of your own.** Put [`vertex`] around the values that are to be vertices: one
 //! call each, the identity at any other time. Then one line of the training loop changes:
 //! ```
-//! use burn::{module::Module, nn::{Linear, LinearConfig, loss::CrossEntropyLossConfig}, optim::{GradientsParams, SgdConfig}};
+//! use burn::module::Module;
+//! use burn::nn::{Linear, LinearConfig, loss::CrossEntropyLossConfig};
+//! use burn::optim::{GradientsParams, SgdConfig};
 //! use burn::tensor::{Device, Int, Tensor, activation};
 //! use pc_burn::{LossReduction, PredictiveCoding, vertex};
 //! use pc_core::Schedule;
@@ -27,13 +29,18 @@
 //! }
 //!
 //! let device = Device::flex().autodiff();
-//! let mut model = Mlp { hidden: LinearConfig::new(4, 8).init(&device), output: LinearConfig::new(8, 3).init(&device) };
+//! let mut model = Mlp {
+//!     hidden: LinearConfig::new(4, 8).init(&device),
+//!     output: LinearConfig::new(8, 3).init(&device),
+//! };
 //! let mut optimiser = SgdConfig::new().init();
 //! let (x, y) = (Tensor::<2>::ones([6, 4], &device), Tensor::<1, Int>::arange(0..6, &device) % 3);
 //!
 //! let mut pc = PredictiveCoding::new(Schedule::standard(0.1, 20)?, LossReduction::Mean);
 //! for _ in 0..5 {
-//!     // By backprop: let gradients = GradientsParams::from_grads(model.loss(x.clone(), y.clone()).backward(), &model);
+//!     // By backprop:
+//!     // let loss = model.loss(x.clone(), y.clone());
+//!     // let gradients = GradientsParams::from_grads(loss.backward(), &model);
 //!     let learned = pc.learn(&model, |model| model.loss(x.clone(), y.clone()))?;
 //!     assert_eq!(learned.passes, 21);
 //!     model = optimiser.step(0.1, model, learned.gradients);
@@ -87,12 +94,17 @@
 //!
 //! | schedule | passes a step | gradients |
 //! |---|---|---|
-//! | `backprop`; `fixed_prediction` with any rate up to 1, in closed form | 1 | backprop's; at small rates, each depth's rescaled |
-//! | `fixed_prediction`, simulated (`evaluated_by(Simulate)`, momentum) | `T` + 1 | the same, by simulation |
-//! | `zil` | 1, and 4 for each level below the output | backprop's, where every edge spans one level; else refused |
+//! | `backprop` | 1 | backprop's |
+//! | `fixed_prediction`, any rate up to 1, in closed form | 1 | each depth's rescaled |
+//! | `fixed_prediction`, simulated or with momentum | `T` + 1 | the same, by simulation |
+//! | `zil` | 1, and 4 for each level below the output | backprop's; see below |
 //! | `standard(rate, T)` | `T` + 1 | standard PC's own |
 //! | `epc(rate, T)` | `T` + 1 | those of standard PC's equilibrium, in the limit |
-//! | `ipc(rate, T)` | `T` + 1 | weights move at every step: [`PredictiveCoding::train`], which takes the optimiser |
+//! | `ipc(rate, T)` | `T` + 1 | weights move at every step; see below |
+//!
+//! At rate 1, with at least as many steps as the net is deep, fixed prediction's gradients are
+//! backprop's. Z-IL is refused where an edge spans more than one level. iPC needs
+//! [`PredictiveCoding::train`], which takes the optimiser.
 //!
 //! A tolerance (`.until(..)`) adds one, and may save many. In closed form a rate below 1 costs some
 //! more passes where paths of several lengths meet (skips). The first batch of a new shape is

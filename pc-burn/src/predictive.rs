@@ -33,7 +33,10 @@ pub enum LossReduction {
 /// # Example
 /// A Burn program changes one line:
 /// ```
-/// use burn::{module::Module, nn::{Linear, LinearConfig, loss::MseLoss, loss::Reduction}, optim::{GradientsParams, SgdConfig}, tensor::{Device, Tensor, activation}};
+/// use burn::module::Module;
+/// use burn::nn::{Linear, LinearConfig, loss::{MseLoss, Reduction}};
+/// use burn::optim::{GradientsParams, SgdConfig};
+/// use burn::tensor::{Device, Tensor, activation};
 /// use pc_burn::{LossReduction, PredictiveCoding, vertex};
 /// use pc_core::Schedule;
 ///
@@ -48,13 +51,18 @@ pub enum LossReduction {
 /// }
 ///
 /// let device = Device::flex().autodiff();
-/// let mut model = Mlp { hidden: LinearConfig::new(3, 8).init(&device), output: LinearConfig::new(8, 1).init(&device) };
+/// let mut model = Mlp {
+///     hidden: LinearConfig::new(3, 8).init(&device),
+///     output: LinearConfig::new(8, 1).init(&device),
+/// };
 /// let mut optimiser = SgdConfig::new().init();
 /// let (x, y) = (Tensor::<2>::ones([16, 3], &device), Tensor::<2>::zeros([16, 1], &device));
 ///
 /// let mut pc = PredictiveCoding::new(Schedule::standard(0.1, 20)?, LossReduction::Mean);
 /// for _ in 0..3 {
-///     // Backprop: let gradients = GradientsParams::from_grads(model.loss(x.clone(), y.clone()).backward(), &model);
+///     // By backprop:
+///     // let loss = model.loss(x.clone(), y.clone());
+///     // let gradients = GradientsParams::from_grads(loss.backward(), &model);
 ///     let gradients = pc.learn(&model, |model| model.loss(x.clone(), y.clone()))?.gradients;
 ///     model = optimiser.step(0.1, model, gradients);
 /// }

@@ -14,7 +14,8 @@
 //! # Example
 //! ```
 //! # #[cfg(feature = "simulation")] {
-//! use pc_core::{Clamps, Graph, Relaxation, Schedule, host::{Activation, HostLayers, HostTensor, Init}};
+//! use pc_core::host::{Activation, HostLayers, HostTensor, Init};
+//! use pc_core::{Clamps, Graph, Relaxation, Schedule};
 //! use pc_cuda::{Device, FusedNet, Precision, Sgd, Simulation};
 //!
 //! let mut init = Init::new(7);
@@ -26,7 +27,9 @@
 //!
 //! let device = Device::simulated(&Simulation::new(0))?; // Device::cuda(0)? where there is a GPU
 //! let mut net = FusedNet::from_graph(&graph, &device, Precision::F32)?;
-//! let clamps = Clamps::new().hold(x, device.tensor(&[1, 6], &[0.5; 6])?).hold(y, device.tensor(&[1, 3], &[1.0, 0.0, 0.0])?);
+//! let clamps = Clamps::new()
+//!     .hold(x, device.tensor(&[1, 6], &[0.5; 6])?)
+//!     .hold(y, device.tensor(&[1, 3], &[1.0, 0.0, 0.0])?);
 //! let mut rule = Relaxation::new(&net, Schedule::standard(0.1, 20)?)?;
 //! let mut sgd = Sgd::new(0.1)?;
 //! let outcome = rule.train(&mut net, &clamps, |net, gradients| sgd.step(net, gradients))?;

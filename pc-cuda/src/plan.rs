@@ -156,7 +156,14 @@ mod cost {
 /// ```
 /// use pc_cuda::{DeviceProps, Kernel, NetShape, Output, Precision, plan};
 /// let widths = vec![784, 512, 512, 10];
-/// let net = NetShape { widths, batch: 64, live: true, precision: Precision::Tf32, relu: false, output: Output::Held };
+/// let net = NetShape {
+///     widths,
+///     batch: 64,
+///     live: true,
+///     precision: Precision::Tf32,
+///     relu: false,
+///     output: Output::Held,
+/// };
 /// let plan = plan(&net, &DeviceProps::h100())?;
 /// assert!(matches!(plan.kernel(), Kernel::Cluster { blocks: 8, .. }));
 /// println!("{}", plan.explain());

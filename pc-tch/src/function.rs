@@ -23,21 +23,26 @@ type Compute = dyn Fn(&[Tensor], &[Tensor]) -> std::result::Result<Tensor, TchEr
 ///
 /// # Example
 /// ```
-/// use pc_tch::{Function, TchTensor, pc_core::{Clamps, Graph, ParamId, Relaxation, Schedule, SquaredError, Tensor as _}};
+/// use pc_tch::pc_core::{Clamps, Graph, ParamId, Relaxation, Schedule, SquaredError, Tensor as _};
+/// use pc_tch::{Function, TchTensor};
 /// use tch::{Device, Kind, Tensor};
 /// let double = (Kind::Double, Device::Cpu);
 /// let row = |numbers: &[f64]| TchTensor::new(&Tensor::from_slice(numbers).view([1, -1]));
 /// let mut b = Graph::<TchTensor>::builder();
 /// let x = b.input("x", &[2])?;
 /// let w = b.parameter("w", row(&[0.5, -1.0]))?;
-/// let y = b.vertex("y", Box::new(Function::new("scaled tanh", double, 1, |x, w| x[0].f_mul(&w[0])?.f_tanh())), &[x], &[w])?;
+/// let tanh = Function::new("scaled tanh", double, 1, |x, w| x[0].f_mul(&w[0])?.f_tanh());
+/// let y = b.vertex("y", Box::new(tanh), &[x], &[w])?;
 /// let mut graph = b.build()?;
-/// let clamps = Clamps::new().hold(x, row(&[1.0, 2.0])).drive(y, SquaredError::new(row(&[0.0, 0.0])));
+/// let loss = SquaredError::new(row(&[0.0, 0.0]));
+/// let clamps = Clamps::new().hold(x, row(&[1.0, 2.0])).drive(y, loss);
 /// let mut relaxation = Relaxation::new(&graph, Schedule::standard(0.1, 10)?)?;
 /// relaxation.run(&mut graph, &clamps)?;
 /// let slope = |a: f64, x: f64| a.tanh() * (1.0 - a.tanh().powi(2)) * x;
-/// let gradient = relaxation.gradients().get(ParamId::new(0)).expect("an error reaches w").to_vec();
-/// assert!((gradient[0] - slope(0.5, 1.0)).abs() < 1e-15 && (gradient[1] - slope(-2.0, 2.0)).abs() < 1e-15);
+/// let gradient = relaxation.gradients().get(ParamId::new(0));
+/// let gradient = gradient.expect("an error reaches w").to_vec();
+/// assert!((gradient[0] - slope(0.5, 1.0)).abs() < 1e-15);
+/// assert!((gradient[1] - slope(-2.0, 2.0)).abs() < 1e-15);
 /// # Ok::<(), pc_core::Error>(())
 /// ```
 pub struct Function {

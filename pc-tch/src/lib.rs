@@ -11,13 +11,18 @@
 //! use pc_tch::{Pc, PcOptimizer};
 //! use tch::{Device, Kind, Tensor, nn::{self, Module, OptimizerConfig}};
 //! let vs = nn::VarStore::new(Device::Cpu);
-//! let net = nn::seq().add(nn::linear(vs.root() / "a", 4, 8, Default::default())).add_fn(Tensor::tanh).add(nn::linear(vs.root() / "b", 8, 3, Default::default()));
+//! let net = nn::seq()
+//!     .add(nn::linear(vs.root() / "a", 4, 8, Default::default()))
+//!     .add_fn(Tensor::tanh)
+//!     .add(nn::linear(vs.root() / "b", 8, 3, Default::default()));
 //! let mut opt = nn::Adam::default().build(&vs, 1e-3).expect("an optimiser");
 //! let pc = Pc::fixed_prediction(0.1, 100)?;
-//! let (x, y) = (Tensor::randn([16, 4], (Kind::Float, Device::Cpu)), Tensor::randint(3, [16], (Kind::Int64, Device::Cpu)));
+//! let x = Tensor::randn([16, 4], (Kind::Float, Device::Cpu));
+//! let y = Tensor::randint(3, [16], (Kind::Int64, Device::Cpu));
 //! let loss = net.forward(&x).cross_entropy_for_logits(&y);
 //! let outcome = opt.pc_step(&loss, &pc)?;
-//! assert_eq!((outcome.depth, outcome.vertices), (4, 5)); // linear, tanh, linear, log softmax, likelihood
+//! // Linear, tanh, linear, log softmax, likelihood.
+//! assert_eq!((outcome.depth, outcome.vertices), (4, 5));
 //! # Ok::<(), pc_core::Error>(())
 //! ```
 //!
@@ -35,16 +40,20 @@
 //! predictions, which an autograd graph cannot make.
 //!
 //! # What is supported
-//! | | |
-//! |---|---|
-//! | convolution, recurrence, attention, normalisation, dropout, tied weights, custom C++ functions | yes; what was drawn or saved in the forward pass is used again |
-//! | several losses, micro-batches | yes: `.grad` accumulates as ever, with [`Pc::keep_graph`] where losses share a graph |
-//! | sparse embeddings, autocast, bf16, complex numbers | yes, by libtorch's own rules |
-//! | several threads | yes, each with its own model, as in libtorch |
-//! | hooks on tensors and nodes (set from C++; tch sets none) | run at every pull; those that keep a gradient run at the last, with the final errors |
-//! | `create_graph` | no: there is no second derivative of a relaxation |
-//! | TorchScript | operation by operation yes; blocks that its optimiser has fused are refused by name |
-//! | CUDA | nothing here is particular to the CPU, and nodes run under libtorch's guards of device and stream; a forward pass on another stream than the current one is refused; it is not tested |
+//! - Convolution, recurrence, attention, normalisation, dropout, tied weights and custom C++
+//!   functions: yes; what was drawn or saved in the forward pass is used again.
+//! - Several losses, micro-batches: yes. `.grad` accumulates as ever, with [`Pc::keep_graph`] where
+//!   losses share a graph.
+//! - Sparse embeddings, autocast, bf16, complex numbers: yes, by libtorch's own rules.
+//! - Several threads: yes, each with its own model, as in libtorch.
+//! - Hooks on tensors and nodes (set from C++; tch sets none): run at every pull; those that keep a
+//!   gradient run at the last, with the final errors.
+//! - `create_graph`: no. There is no second derivative of a relaxation.
+//! - TorchScript: operation by operation yes; blocks that its optimiser has fused are refused by
+//!   name.
+//! - CUDA: nothing here is particular to the CPU, and nodes run under libtorch's guards of device
+//!   and stream; a forward pass on another stream than the current one is refused. It is not
+//!   tested.
 //!
 //! # libtorch
 //! [`tch`] 0.26 pairs with libtorch 2.13.0. In this workspace `cargo xtask libtorch` brings it. In

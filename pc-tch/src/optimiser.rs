@@ -15,7 +15,8 @@ use crate::{Outcome, Pc};
 /// let net = nn::linear(vs.root(), 3, 1, Default::default());
 /// let mut opt = nn::Sgd::default().build(&vs, 0.1).expect("an optimiser");
 /// let pc = Pc::exact();
-/// let loss = net.forward(&Tensor::ones([2, 3], (Kind::Float, Device::Cpu))).square().mean(Kind::Float);
+/// let x = Tensor::ones([2, 3], (Kind::Float, Device::Cpu));
+/// let loss = net.forward(&x).square().mean(Kind::Float);
 /// opt.pc_step(&loss, &pc)?; // instead of opt.backward_step(&loss)
 /// # Ok::<(), pc_core::Error>(())
 /// ```

@@ -15,7 +15,9 @@ use step::{Failure, Step};
 
 /// What is built for tests and checks: everything but Burn's GPU backends, which take long to
 /// compile and cannot run without a GPU.
-pub(crate) const FEATURES: &str = "pc-core/conformance,pc-core/ndarray,pc-burn/train,pc-cuda/simulation,pc-bench/burn,pc-bench/tch,pc-bench/cuda-simulation";
+pub(crate) const FEATURES: &str = "pc-core/conformance,pc-core/ndarray,pc-burn/train,\
+                                   pc-cuda/simulation,pc-bench/burn,pc-bench/tch,\
+                                   pc-bench/cuda-simulation";
 
 const HELP: &str = "\
 Usage: cargo xtask <command>
@@ -122,7 +124,7 @@ fn lint() -> Vec<Failure> {
     ];
     let mut failures: Vec<Failure> = steps.iter().filter_map(|s| s.run().err()).collect();
     failures.extend(deps::check());
-    lines::warn();
+    failures.extend(lines::check());
     failures
 }
 

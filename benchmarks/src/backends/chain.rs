@@ -7,7 +7,7 @@ use pc_core::{
 };
 
 use crate::{
-    commands::gradients::{Findings, Net, Number, Ways},
+    contract::gradients::{Findings, Net, Number, Ways},
     error::CommandError,
 };
 

@@ -4,14 +4,14 @@ use std::fmt;
 
 use pc_core::host::Element;
 
-use super::{Adapter, Checked, Host, Support, Task, Timed, Trainee};
+use super::host::Host;
 use crate::{
-    cli::OrAll,
-    commands::{
-        check::Subject,
+    contract::{
+        Adapter, OrAll, Precision, ScheduleKind, Support,
+        check::{Checked, Subject},
         gradients::{Findings, Net, Number, Ways},
-        speed::{Measured, Target},
-        train::{Precision, ScheduleKind},
+        speed::{Measured, Target, Timed},
+        train::{Task, Trainee},
     },
     error::CommandError,
     models::ModelKind,
@@ -62,9 +62,9 @@ macro_rules! backends {
             ///
             /// # Errors
             /// As there; what this backend does not have.
-            pub fn trainee<F: Element>(self, task: &Task<'_>) -> Result<Box<dyn Trainee<F>>,
+            pub fn trainee<F: Element>(self, task: &Task) -> Result<Box<dyn Trainee<F>>,
             CommandError> {
-                self.require(task.settings.model, task.settings.schedule, Precision::of::<F>())?;
+                self.require(task.model, task.rule, Precision::of::<F>())?;
                 match self {
                     $($(#[cfg($cfg)])? Self::$variant => <$adapter>::trainee(task),)+
                 }

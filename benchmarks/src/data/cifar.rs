@@ -10,18 +10,23 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Kind;
-use super::error::{Error, Place, Result};
-use super::file::{Layout, REFETCH, locate, read};
-use super::images::Images;
-use super::names_of_classes::{CIFAR_10, CIFAR_100};
-use super::split::Split;
+use super::{
+    error::{Error, Place, Result},
+    file::{Layout, REFETCH, locate, read},
+    images::Images,
+    kind::Kind,
+    names_of_classes::{CIFAR_10, CIFAR_100},
+    split::Split,
+};
 
 /// One picture's shape.
 const SHAPE: [usize; 3] = [3, 32, 32];
 
 /// How many bytes one picture's pixels are.
 const PIXELS: usize = 3 * 32 * 32;
+
+/// What the sets come in too.
+const PICKLES: &str = "Python's pickles";
 
 /// How a record begins.
 struct Format {
@@ -63,6 +68,7 @@ pub fn load_10(dir: &Path) -> Result<Split<Images>> {
             &["data_batch_5.bin"],
             &["test_batch.bin"],
         ],
+        elsewise: (&["cifar-10-batches-py", "cifar-10-python.tar.gz", "data_batch_1"], PICKLES),
     };
     load(dir, &layout, Kind::Cifar10, &FORMAT_10)
 }
@@ -80,6 +86,7 @@ pub fn load_100(dir: &Path) -> Result<Split<Images>> {
         title: FORMAT_100.title,
         folders: &["cifar-100-binary", "cifar100/cifar-100-binary", "cifar100", "cifar-100", ""],
         files: &[&["train.bin"], &["test.bin"]],
+        elsewise: (&["cifar-100-python", "cifar-100-python.tar.gz"], PICKLES),
     };
     load(dir, &layout, Kind::Cifar100, &FORMAT_100)
 }

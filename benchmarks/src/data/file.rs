@@ -16,12 +16,27 @@ pub(super) const REFETCH: &str = "the file is incomplete or damaged: fetch it ag
 
 /// Reads a file whole, unpacking it if its content (whatever its name) is gzip data.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
+    read_at_most(path, 0, |_| u64::MAX)
+}
+
+/// As [`read`], but of gzip data no more is unpacked than `most` says of the first `head` bytes: a
+/// small file may hold more than any memory. A longer one gives that many bytes.
+pub(super) fn read_at_most(
+    path: &Path,
+    head: u64,
+    most: impl FnOnce(&[u8]) -> u64,
+) -> Result<Vec<u8>> {
     let bytes = fs::read(path).map_err(|e| Error::io(path, "read the file", e))?;
     if !bytes.starts_with(&GZIP_MAGIC) {
         return Ok(bytes);
     }
     let mut plain = Vec::new();
-    match MultiGzDecoder::new(bytes.as_slice()).read_to_end(&mut plain) {
+    let mut packed = MultiGzDecoder::new(bytes.as_slice());
+    let unpacked = packed.by_ref().take(head).read_to_end(&mut plain).and_then(|_| {
+        let rest = most(&plain).saturating_sub(plain.len() as u64);
+        packed.take(rest).read_to_end(&mut plain)
+    });
+    match unpacked {
         Ok(_) => Ok(plain),
         Err(e) => {
             let what = match e.kind() {
@@ -85,6 +100,8 @@ pub(super) struct Layout<'a> {
     pub(super) folders: &'a [&'a str],
     /// The files, each under one or more names; each may also end in `.gz`.
     pub(super) files: &'a [&'a [&'a str]],
+    /// Files and folders of the same data in a format that is not read, and what that is called.
+    pub(super) elsewise: (&'a [&'a str], &'a str),
 }
 
 /// Finds the first folder that has all of a data set's files; gives their paths in order.
@@ -118,6 +135,18 @@ pub(super) fn locate(dir: &Path, layout: &Layout<'_>, advice: &str) -> Result<Ve
             lacks.join(", ")
         );
         return Err(Error::not_found(&folder, message));
+    }
+    let (others, format) = layout.elsewise;
+    let mut places = layout.folders.iter().flat_map(|folder| {
+        let folder = join(dir, folder);
+        others.iter().map(move |name| folder.join(name))
+    });
+    if let Some(other) = places.find(|place| place.exists()) {
+        let message = format!(
+            "this is {} as {format}, and another format is read here; {advice}",
+            layout.title
+        );
+        return Err(Error::not_found(&other, message));
     }
     let names: Vec<&str> = layout.files.iter().flat_map(|names| names.iter().copied()).collect();
     let message = format!(

@@ -11,7 +11,7 @@
 use std::path::Path;
 
 use super::error::{Error, Place, Result};
-use super::file::{REFETCH, read};
+use super::file::{REFETCH, read_at_most};
 use super::images::Images;
 
 /// The element type that is taken: unsigned bytes.
@@ -37,7 +37,7 @@ pub struct IdxImages {
 /// [`ErrorKind::Malformed`](super::ErrorKind::Malformed) if it has another magic number, holds no
 /// picture, is cut short, or goes on after the last picture.
 pub fn read_images(path: &Path) -> Result<IdxImages> {
-    let mut pixels = read(path)?;
+    let mut pixels = read::<3>(path)?;
     let ([count, rows, cols], start) = header::<3>(&pixels, path)?;
     pixels.drain(..start);
     Ok(IdxImages { count, rows, cols, pixels })
@@ -48,7 +48,7 @@ pub fn read_images(path: &Path) -> Result<IdxImages> {
 /// # Errors
 /// As of [`read_images`].
 pub fn read_labels(path: &Path) -> Result<Vec<u8>> {
-    let mut labels = read(path)?;
+    let mut labels = read::<1>(path)?;
     let ([_], start) = header::<1>(&labels, path)?;
     labels.drain(..start);
     Ok(labels)
@@ -87,6 +87,19 @@ pub fn load(images: &Path, labels: &Path, class_names: Vec<String>) -> Result<Im
     let pixels = pictures.pixels.iter().map(|&pixel| f32::from(pixel) / 255.0).collect();
     let classes = classes.into_iter().map(usize::from).collect();
     Images::new(pixels, [1, pictures.rows, pictures.cols], classes, class_names)
+}
+
+/// Reads a file of `D` dimensions. Of a packed one that is longer than its header says, one byte
+/// more than that is unpacked.
+fn read<const D: usize>(path: &Path) -> Result<Vec<u8>> {
+    let start = header_len(D);
+    read_at_most(path, start as u64, |head| {
+        let sizes = head.get(4..start).unwrap_or_default().chunks_exact(4);
+        let size =
+            |word: &[u8]| word.iter().fold(0_u64, |value, &byte| value << 8 | u64::from(byte));
+        let elements = sizes.map(size).fold(1, u64::saturating_mul);
+        (start as u64 + 1).saturating_add(elements)
+    })
 }
 
 /// How many bytes come before the elements.
@@ -141,7 +154,9 @@ fn header<const D: usize>(bytes: &[u8], path: &Path) -> Result<([usize; D], usiz
         return Err(fail(place, what, REFETCH));
     }
     if have > promised {
-        let what = format!("{} bytes follow the last of the {count} records", have - promised);
+        // Of a packed file no more than the first was unpacked.
+        let more = have - promised;
+        let what = format!("at least {more} bytes follow the last of the {count} records");
         return Err(fail(Place::Byte(start + promised), what, REFETCH));
     }
     Ok((sizes, start))

@@ -10,12 +10,17 @@
 
 use std::path::Path;
 
-use super::Kind;
-use super::error::{Error, Place, Result};
-use super::file::{Layout, locate};
-use super::idx;
-use super::images::Images;
-use super::split::Split;
+use super::{
+    error::{Error, Place, Result},
+    file::{Layout, locate},
+    idx,
+    images::Images,
+    kind::Kind,
+    split::Split,
+};
+
+/// What the sets come in too.
+const ARRAYS: &str = "NumPy's arrays";
 
 /// The four files: pictures and labels to train on, pictures and labels to test on.
 const FILES: [&[&str]; 4] = [
@@ -57,6 +62,7 @@ pub fn load(dir: &Path) -> Result<Split<Images>> {
         title: "MNIST",
         folders: &["mnist", "MNIST", "mnist/raw", "MNIST/raw", ""],
         files: &FILES,
+        elsewise: (&["mnist.npz", "mnist.pkl.gz"], ARRAYS),
     };
     let names = ('0'..='9').map(String::from).collect();
     load_set(dir, &layout, Kind::Mnist, names, &FASHION_BEGINS)
@@ -81,6 +87,7 @@ pub fn load_fashion(dir: &Path) -> Result<Split<Images>> {
             "",
         ],
         files: &FILES,
+        elsewise: (&["fashion_mnist.npz", "fashion-mnist.npz"], ARRAYS),
     };
     let names = CLOTHES.map(String::from).to_vec();
     load_set(dir, &layout, Kind::FashionMnist, names, &MNIST_BEGINS)

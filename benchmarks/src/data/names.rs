@@ -11,11 +11,13 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::Kind;
-use super::alphabet;
-use super::error::{Error, Place, Result};
-use super::file::{check_folder, folder_list, join, read_text, text_files};
-use super::split::{Split, TEST_SHARE, stratified_by};
+use super::{
+    alphabet,
+    error::{Error, Place, Result},
+    file::{check_folder, folder_list, join, read_text, text_files},
+    kind::Kind,
+    split::{Split, TEST_SHARE, stratified_by},
+};
 
 /// Where the files may be in the data folder, best first.
 const FOLDERS: [&str; 3] = ["names", "data/names", ""];

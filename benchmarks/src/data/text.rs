@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 
 use rand::{Rng, RngExt};
 
-use super::Kind;
-use super::alphabet;
-use super::error::{Error, Place, Result};
-use super::file::{check_folder, folder_list, join, read_text, text_files};
-use super::split::Split;
+use super::{
+    alphabet,
+    error::{Error, Place, Result},
+    file::{check_folder, folder_list, join, read_text, text_files},
+    kind::Kind,
+    split::Split,
+};
 
 /// The share of a text, from its beginning, that is trained on.
 pub const TRAIN_SHARE: f64 = 0.9;

@@ -5,7 +5,7 @@ use pc_core::{
     host::{Activation, Element, HostLayers},
 };
 
-use super::{Parts, Size, feed::Layout};
+use super::{kind::Size, model::Layout, parts::Parts};
 
 impl<F: Element> Parts<F> {
     /// An embedding with learned positions; self-attention with two heads, whose queries, keys,

@@ -5,7 +5,11 @@ use pc_core::{
     host::{Activation, ConvLayer, Element, HostLayers},
 };
 
-use super::{Parts, Size, feed::Layout, misfit};
+use super::{
+    kind::Size,
+    model::Layout,
+    parts::{Parts, misfit},
+};
 
 /// Images with a shorter side have small kernels.
 const LARGE: usize = 16;

@@ -5,20 +5,10 @@ use pc_core::{
     host::{CrossEntropy, Element, HostTensor},
 };
 
-use super::{InputShape, Model};
-
-/// How a model wants a sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Layout {
-    /// One row of numbers.
-    Flat,
-    /// Channels, height, width.
-    Picture,
-    /// One vertex `[steps, features]`.
-    Table,
-    /// One vertex `[features]` for each step.
-    Steps,
-}
+use super::{
+    kind::InputShape,
+    model::{Layout, Model},
+};
 
 /// The inputs of a batch, as the data loaders give them.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,7 @@ use pc_core::{
     host::{Element, HostLayers},
 };
 
-use super::Parts;
+use super::parts::Parts;
 
 impl<F: Element> Parts<F> {
     /// Six vertices a step: the gates `input`, `forget`, `candidate` and `output`, the cell and the

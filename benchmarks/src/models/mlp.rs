@@ -5,7 +5,7 @@ use pc_core::{
     host::{Activation, Element, HostLayers},
 };
 
-use super::{Parts, Size, feed::Layout};
+use super::{kind::Size, model::Layout, parts::Parts};
 
 /// Inputs from which the hidden layers are large.
 const LARGE: usize = 256;

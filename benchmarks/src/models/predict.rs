@@ -5,7 +5,7 @@ use pc_core::{
     host::{CrossEntropy, Element, HostTensor},
 };
 
-use super::{Features, Model};
+use super::{feed::Features, model::Model};
 
 /// Runs a model forward, in the same memory each time.
 #[derive(Debug)]

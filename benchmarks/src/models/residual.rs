@@ -5,7 +5,7 @@ use pc_core::{
     host::{Activation, ConvLayer, Element, HostLayers},
 };
 
-use super::{Parts, Size, feed::Layout};
+use super::{kind::Size, model::Layout, parts::Parts};
 
 /// Images from this side up are halved at the start.
 const LARGE: usize = 16;

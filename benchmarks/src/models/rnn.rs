@@ -5,7 +5,7 @@ use pc_core::{
     host::{Activation, Element, HostLayers, HostTensor},
 };
 
-use super::{Parts, Size};
+use super::{kind::Size, parts::Parts};
 
 impl<F: Element> Parts<F> {
     /// One tanh vertex a step, all with the same weights; the head reads the last one, or (with one

@@ -1,7 +1,9 @@
 //! The comparisons that the terminal tables and the page share.
 
-use super::format::{decimals_for, finite, fixed, short, signed};
-use super::{Layer, Report, Run};
+use super::{
+    contents::{Layer, Report, Run},
+    format::{decimals_for, finite, fixed, short, signed},
+};
 
 /// The run that the others are compared with.
 pub(super) fn baseline(report: &Report) -> Option<&Run> {

@@ -3,10 +3,12 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::ReportError;
-use super::axis::Axis;
-use super::format::{clean, escape, shorten};
-use super::marks::{Canvas, Drawn, SCALE, colour, line, marker};
+use super::{
+    axis::Axis,
+    error::ReportError,
+    format::{clean, escape, shorten},
+    marks::{Canvas, Drawn, SCALE, colour, line, marker},
+};
 
 /// Points of one run in one panel, in the units of the axes.
 pub(super) struct Series {

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use super::ReportError;
-use crate::output;
+use super::error::ReportError;
+use crate::places;
 
 /// Creates a folder and the folders above it.
 pub(super) fn create_folder(dir: &Path) -> Result<(), ReportError> {
@@ -17,9 +17,23 @@ pub(super) fn create_folder(dir: &Path) -> Result<(), ReportError> {
 
 /// Writes a file so that it is there whole or not at all.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
-    output::replace(path, bytes).map_err(|source| ReportError::Io {
+    places::replace(path, bytes).map_err(|source| ReportError::Io {
         action: "write",
         path: path.to_path_buf(),
         source,
     })
+}
+
+/// Whether these files can be written into a folder, which need not be there yet.
+pub(super) fn try_places(dir: &Path, names: &[&str]) -> Result<(), ReportError> {
+    let cannot = |path: &Path, source| ReportError::Io {
+        action: "write to",
+        path: path.to_path_buf(),
+        source,
+    };
+    places::try_folder(dir).map_err(|source| cannot(dir, source))?;
+    for path in names.iter().map(|name| dir.join(name)) {
+        places::regular(&path).map_err(|source| cannot(&path, source))?;
+    }
+    Ok(())
 }

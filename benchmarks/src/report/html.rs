@@ -1,11 +1,14 @@
 //! The report as one web page that needs nothing else.
 
-use super::compare::{has_accuracy, layer, layer_names, layered, run_rows, run_titles, sentence};
-use super::figure::css_colour;
-use super::format::{MISSING, escape, fixed, short};
-use super::panels::{svg_accuracy, svg_agreement, svg_energy, svg_test_loss, svg_train_loss};
-use super::table::ratio;
-use super::{Report, ReportError};
+use super::{
+    compare::{has_accuracy, layer, layer_names, layered, run_rows, run_titles, sentence},
+    contents::Report,
+    error::ReportError,
+    figure::css_colour,
+    format::{MISSING, escape, fixed, short},
+    panels::{svg_accuracy, svg_agreement, svg_energy, svg_test_loss, svg_train_loss},
+    table::ratio,
+};
 
 const STYLE: &str = include_str!("report.css");
 const MEANING: &str = include_str!("meaning.html");
@@ -17,7 +20,8 @@ pub(super) fn page(report: &Report) -> Result<String, ReportError> {
     let mut out = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n"
+         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n\
+         <h1>{title}</h1>\n"
     );
     out += &facts(report);
     out += &results(report);

@@ -1,10 +1,13 @@
 //! The pictures of a report.
 
-use super::axis::{Axis, row_at};
-use super::compare::{layer, layer_names, layered};
-use super::figure::{Figure, Panel, Row, Series};
-use super::format::{clean, distinct};
-use super::{Epoch, Report, ReportError, Run};
+use super::{
+    axis::{Axis, row_at},
+    compare::{layer, layer_names, layered},
+    contents::{Epoch, Layer, Report, Run},
+    error::ReportError,
+    figure::{Figure, Panel, Row, Series},
+    format::{clean, distinct},
+};
 
 /// Width of a picture of its own, and of the combined one.
 const SINGLE: u32 = 620;
@@ -259,7 +262,7 @@ fn agreement(report: &Report) -> Vec<Panel> {
         return Vec::new();
     }
     let names = layer_names(report);
-    let lanes = |pick: &dyn Fn(&super::Layer) -> f64| -> Vec<Series> {
+    let lanes = |pick: &dyn Fn(&Layer) -> f64| -> Vec<Series> {
         let spread = 0.7 / runs.len() as f64;
         let middle = (runs.len() as f64 - 1.0) / 2.0;
         let lane = |(lane, (run, data)): (usize, &(usize, &Run))| {

@@ -2,9 +2,11 @@
 
 use comfy_table::{Cell, CellAlignment, LineStyle, Table, TableStyle};
 
-use super::compare::{layer, layer_names, layered, run_rows, run_titles};
-use super::format::{clean, distinct, fixed, shorten};
-use super::{Report, Run};
+use super::{
+    compare::{layer, layer_names, layered, run_rows, run_titles},
+    contents::{Report, Run},
+    format::{clean, distinct, fixed, shorten},
+};
 
 /// Three rules and no vertical lines, so that the numbers have the room.
 const STYLE: TableStyle = TableStyle::new()

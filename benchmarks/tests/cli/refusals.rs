@@ -85,6 +85,9 @@ fn numbers_that_make_no_sense_are_refused() {
         (&["train", "--batch", "0"], &["batch"]),
         (&["train", "--samples", "0"], &["sample"]),
         (&["train", "--threads", "0"], &["threads"]),
+        (&["train", "--threads", "20000"], &["--threads 20000", "at most"]),
+        (&["check", "--threads", "20000"], &["--threads 20000", "at most"]),
+        (&["speed", "--threads", "20000"], &["--threads 20000", "at most"]),
         (&["train", "--learning-rate", "nan"], &["rate"]),
         (&["train", "--schedule", "standard", "--steps", "-3"], &["-3"]),
     ] {

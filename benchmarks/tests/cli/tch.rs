@@ -32,7 +32,7 @@ fn digits_are_learned_and_what_is_missing_is_refused() {
     }
     for (args, words) in [
         (
-            &["train", "--backend", "tch", "--schedule", "backprop", "--save", "run.safetensors"][..],
+            &["train", "--backend", "tch", "--schedule", "backprop", "--save", "run.st"][..],
             &["--save", "tch"][..],
         ),
         (

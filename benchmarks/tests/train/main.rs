@@ -3,13 +3,15 @@
 // Helpers outside `#[test]` functions too: in a test a panic is the report.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod keep;
 mod program;
 
 use std::path::{Path, PathBuf};
 
 use pc_bench::{
     checkpoint::Checkpoint,
-    commands::train::{Dataset, Learner, Plan, RunSettings, ScheduleKind, Step, TrainArgs},
+    commands::train::{Dataset, Learner, Measured, Plan, RunSettings, Step, TrainArgs},
+    contract::ScheduleKind,
     data::{Data, Kind, Sequences, Text},
     models::{Features, InputShape, ModelKind, OutputLoss, Predictor, Size, build, build_per_step},
 };
@@ -248,6 +250,46 @@ fn a_resumed_run_comes_to_the_same_bits() {
 }
 
 #[test]
+fn scoring_and_measuring_hear_the_user_and_go_on_to_the_same_bits() {
+    let settings =
+        RunSettings { samples: Some(64), ..quick(ModelKind::Mlp, ScheduleKind::Standard) };
+    let data = digits(&settings);
+    let mut whole = Learner::<f32>::new(&settings, &data).unwrap();
+    finish(&mut whole, &data, 1);
+    // Two batches of the epoch, then batches that are scored.
+    for heard in 3..6 {
+        let mut learner = Learner::<f32>::new(&settings, &data).unwrap();
+        let mut asked = 0;
+        let mut watch = |_| {
+            asked += 1;
+            asked < heard
+        };
+        let stopped = learner.epoch(&data, &mut watch).unwrap();
+        if stopped != Step::Stopped {
+            assert!(heard > 4, "asked {asked} times");
+            continue;
+        }
+        assert_eq!((learner.progress().epoch, learner.progress().batch), (0, 2));
+        let path = tempfile::tempdir().unwrap().path().join("unused");
+        let saved = learner.checkpoint().unwrap();
+        let mut again = Learner::<f32>::new(&settings, &data).unwrap();
+        again.restore(&path, saved).unwrap();
+        finish(&mut again, &data, 1);
+        assert_eq!(bits(&again), bits(&whole));
+        let losses = |run: &Learner<f32>| run.progress().history.last().map(|e| e.test_loss);
+        assert_eq!(losses(&again), losses(&whole));
+    }
+    let batch = data.epoch(8, 0, 0, 0).unwrap().next().unwrap().unwrap();
+    let calls = std::cell::Cell::new(0);
+    let stop = || {
+        calls.set(calls.get() + 1);
+        calls.get() > 2
+    };
+    assert_eq!(whole.measure_unless(&batch, &stop).unwrap(), Measured::default());
+    assert_eq!(calls.get(), 3);
+}
+
+#[test]
 fn damaged_and_foreign_checkpoints_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.safetensors");
@@ -290,6 +332,11 @@ fn damaged_and_foreign_checkpoints_are_refused() {
         "other settings",
     );
     refused(&changed(&|saved| drop(saved.metadata.remove("epoch"))), "`epoch`");
+    let nan = changed(&|saved| {
+        let name = "optimiser.head.weight.first";
+        saved.tensors.get_mut(name).unwrap().data_mut()[0] = f32::NAN;
+    });
+    refused(&nan, "`optimiser.head.weight.first` holds a NaN");
     refused(
         &changed(&|saved| drop(saved.tensors.remove("head.weight"))),
         "no parameter `head.weight`",
@@ -389,7 +436,8 @@ fn a_checkpoint_says_what_to_go_on_with() {
     let files: Vec<PathBuf> = ["fixed-prediction", "epc"]
         .map(|name| folder.path().join(format!("run.{name}.safetensors")))
         .into();
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    // One file a run, and one that says which there are.
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
     let resume = |path: &Path| TrainArgs {
         resume: Some(path.to_path_buf()),
         no_report: true,

@@ -24,7 +24,10 @@ pub type BurnVertex = Box<dyn Vertex<BurnTensor> + Send>;
 ///
 /// # Example
 /// ```
-/// use burn::{module::Module, nn::{Linear, LinearConfig}, optim::SgdConfig, tensor::{DType, Device}};
+/// use burn::module::Module;
+/// use burn::nn::{Linear, LinearConfig};
+/// use burn::optim::SgdConfig;
+/// use burn::tensor::{DType, Device};
 /// use pc_burn::{BurnTensor, explicit::ModuleGraph};
 /// use pc_core::{Clamps, Relaxation, Schedule, host::Activation};
 ///
@@ -36,7 +39,10 @@ pub type BurnVertex = Box<dyn Vertex<BurnTensor> + Send>;
 ///
 /// // Optimisers move modules that live where autodiff is.
 /// let device = Device::flex().autodiff();
-/// let mut model = Mlp { hidden: LinearConfig::new(2, 8).init(&device), output: LinearConfig::new(8, 1).init(&device) };
+/// let mut model = Mlp {
+///     hidden: LinearConfig::new(2, 8).init(&device),
+///     output: LinearConfig::new(8, 1).init(&device),
+/// };
 /// let mut b = ModuleGraph::new();
 /// let x = b.input("x", &[2])?;
 /// let h = b.linear("h", x, &model.hidden, Activation::Tanh)?;

@@ -265,7 +265,8 @@ impl ModuleGraph {
     ///
     /// let mut b = ModuleGraph::new();
     /// let (x, z) = (b.input("x", &[3])?, b.input("z", &[4])?);
-    /// let y = b.module("y", &[x, z], &LinearConfig::new(3, 4).init(&Device::flex()), |linear, parents| {
+    /// let linear = LinearConfig::new(3, 4).init(&Device::flex());
+    /// let y = b.module("y", &[x, z], &linear, |linear, parents| {
     ///     Ok(activation::mish(linear.forward(parents.tensor::<2>(0)?)) * parents.tensor(1)?)
     /// })?;
     /// assert_eq!(b.shape(y)?, [4]);

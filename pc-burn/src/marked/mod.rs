@@ -39,7 +39,8 @@ use burn::tensor::Tensor;
 ///     }
 /// }
 /// # let device = Device::flex();
-/// # let mlp = Mlp { hidden: LinearConfig::new(3, 4).init(&device), output: LinearConfig::new(4, 2).init(&device) };
+/// # let hidden = LinearConfig::new(3, 4).init(&device);
+/// # let mlp = Mlp { hidden, output: LinearConfig::new(4, 2).init(&device) };
 /// assert_eq!(mlp.forward(Tensor::ones([5, 3], &device)).dims(), [5, 2]);
 /// ```
 pub fn vertex<const D: usize>(x: Tensor<D>) -> Tensor<D> {

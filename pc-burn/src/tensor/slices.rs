@@ -159,17 +159,29 @@ mod elsewhere {
 /// or `overwrite`n tensor is a mutable slice under its own name, each `read` one a slice, each
 /// `perhaps` an `Option` of one.
 macro_rules! on_slices {
-    (change [$($changed:ident),*] overwrite [$($written:ident),*] read [$($read:ident),*] perhaps [$($perhaps:ident),*], <$F:ident> $work:expr) => {
+    (
+        change [$($changed:ident),*] overwrite [$($written:ident),*]
+        read [$($read:ident),*] perhaps [$($perhaps:ident),*], <$F:ident> $work:expr
+    ) => {
         on_slices!(@one f32, [$($changed),*] [$($written),*] [$($read),*] [$($perhaps),*], $F,
         $work);
         on_slices!(@one f64, [$($changed),*] [$($written),*] [$($read),*] [$($perhaps),*], $F,
         $work);
     };
-    (@one $scalar:ty, [$($changed:ident),*] [$($written:ident),*] [$($read:ident),*] [$($perhaps:ident),*], $F:ident, $work:expr) => {
+    (
+        @one $scalar:ty, [$($changed:ident),*] [$($written:ident),*]
+        [$($read:ident),*] [$($perhaps:ident),*], $F:ident, $work:expr
+    ) => {
         if let ($(Some($read),)* $(Some($perhaps),)*) =
-            ($(<$scalar as $crate::tensor::slices::Float>::read($read),)* $(<$scalar as $crate::tensor::slices::Float>::read_some($perhaps),)*)
+            (
+                $(<$scalar as $crate::tensor::slices::Float>::read($read),)*
+                $(<$scalar as $crate::tensor::slices::Float>::read_some($perhaps),)*
+            )
             && let ($(Some($changed),)* $(Some($written),)*) =
-                ($(<$scalar as $crate::tensor::slices::Float>::change($changed),)* $(<$scalar as $crate::tensor::slices::Float>::overwrite($written),)*)
+                (
+                    $(<$scalar as $crate::tensor::slices::Float>::change($changed),)*
+                    $(<$scalar as $crate::tensor::slices::Float>::overwrite($written),)*
+                )
         {
             #[allow(unused)]
             type $F = $scalar;

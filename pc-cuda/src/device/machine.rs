@@ -76,7 +76,10 @@ macro_rules! arguments {
         )*
     };
 }
-arguments! { Cluster {} Fused {} Drive {} Predict {} Weights {} Optimise {} Map {} Reduce {} Step {} CrossEntropy {} Primitives {} }
+arguments! {
+    Cluster {} Fused {} Drive {} Predict {} Weights {} Optimise {} Map {} Reduce {} Step {}
+    CrossEntropy {} Primitives {}
+}
 
 /// The bytes of numbers.
 pub(crate) fn bytes_of(numbers: &[f32]) -> &[u8] {

@@ -3,14 +3,14 @@
 use pc_core::{Schedule, host::Element};
 
 use super::{
-    devices, gradients, layers,
+    layers,
     models::{Input, Net, Task},
+    pass::{devices, gradients},
 };
 use crate::{
-    backends::Checked,
-    commands::{
-        check::{LossKind, Subject},
-        train::ScheduleKind,
+    contract::{
+        ScheduleKind,
+        check::{Checked, LossKind, Subject},
     },
     error::CommandError,
     models::OutputLoss,

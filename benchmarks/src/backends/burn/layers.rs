@@ -17,7 +17,7 @@ use pc_core::{
     host::{Element, HostTensor},
 };
 
-use crate::{commands::train::Precision, models::Model};
+use crate::{contract::Precision, models::Model};
 
 /// The name that Burn's visitors give the fields of a `Linear`.
 const LINEAR: &str = "Struct:Linear";

@@ -8,30 +8,27 @@ mod explicit;
 mod layers;
 mod models;
 mod optimiser;
+mod pass;
 mod speed;
 mod train;
 
-use burn::{module::Module, optim::GradientsParams, tensor::Device};
 use pc_burn::{
-    BurnTensor, LossReduction, PredictiveCoding,
+    BurnTensor,
     explicit::{Activate, BurnVertex, Linear},
 };
 use pc_core::{
-    Outcome, Result, Schedule, Status,
+    Result,
     host::{Activation, Element},
 };
 
-use self::models::{Net, Task as Batch};
-use super::{
-    Adapter, Checked, Support, Task, Timed, Trainee,
-    chain::{self, Parts},
-};
+use super::chain::{self, Parts};
 use crate::{
-    commands::{
-        check::Subject,
+    contract::{
+        Adapter, Precision, ScheduleKind, Support,
+        check::{Checked, Subject},
         gradients::{Findings, Net as Chain, Number, Ways},
-        speed::{Measured, Target},
-        train::{Precision, ScheduleKind},
+        speed::{Measured, Target, Timed},
+        train::{Task, Trainee},
     },
     error::CommandError,
     models::ModelKind,
@@ -51,7 +48,7 @@ impl Adapter for Burn {
         }
     }
 
-    fn trainee<F: Element>(task: &Task<'_>) -> Result<Box<dyn Trainee<F>>, CommandError> {
+    fn trainee<F: Element>(task: &Task) -> Result<Box<dyn Trainee<F>>, CommandError> {
         Ok(Box::new(train::Burn::new(task)?))
     }
 
@@ -84,60 +81,4 @@ fn layer(activation: Activation) -> Result<BurnVertex> {
         return Ok(linear);
     }
     Ok(Box::new(pc_core::Chain::<BurnTensor>::new(vec![linear, Box::new(Activate(activation))])?))
-}
-
-/// Where tensors without gradients live, and where those with them do.
-fn devices() -> (Device, Device) {
-    (Device::flex(), Device::flex().autodiff())
-}
-
-/// Backprop, as any Burn program does it: the gradients, and the loss.
-fn backward(net: &Net, batch: &Batch) -> (GradientsParams, burn::tensor::Tensor<1>) {
-    let loss = net.loss(batch);
-    (GradientsParams::from_grads(loss.backward(), net), loss)
-}
-
-/// The gradients of one batch by a schedule, their mean over the samples, summed over the learning
-/// events; no weight moves.
-fn gradients(
-    net: &Net,
-    batch: &Batch,
-    schedule: Schedule,
-) -> Result<(Vec<Vec<f64>>, Option<Outcome>)> {
-    if schedule.name() == Schedule::backprop().name() {
-        return Ok((layers::gradients(net, &backward(net, batch).0), None));
-    }
-    let mut sums: Vec<Vec<f64>> = Vec::new();
-    let mut own = net.clone();
-    let mut pc = PredictiveCoding::new(schedule, LossReduction::MeanOver(batch.samples()));
-    let learned = pc.train(
-        &mut own,
-        |net: &Net| net.loss(batch),
-        |net, gradients| {
-            let found = layers::gradients(&net, &gradients);
-            if sums.is_empty() {
-                sums = found;
-            } else {
-                for (sum, found) in sums.iter_mut().flatten().zip(found.iter().flatten()) {
-                    *sum += found;
-                }
-            }
-            net
-        },
-    )?;
-    if learned.outcome.status == Status::Diverged || sums.is_empty() {
-        let nan = |(_, values): (Vec<usize>, Vec<f64>)| vec![f64::NAN; values.len()];
-        sums = layers::gather(net, None).into_iter().map(nan).collect();
-    }
-    Ok((sums, Some(learned.outcome)))
-}
-
-/// The number in a tensor of one.
-fn number(tensor: burn::tensor::Tensor<1>) -> f64 {
-    layers::numbers(tensor.inner()).first().copied().unwrap_or(f64::NAN)
-}
-
-/// A copy that does not compute gradients.
-fn without_autodiff(net: &Net) -> Net {
-    net.valid()
 }

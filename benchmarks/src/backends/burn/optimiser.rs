@@ -14,10 +14,7 @@ use burn_pack::{Reader, Scalar, Tensor, Writer};
 use pc_core::{Error, ErrorKind, Result, host::Element};
 
 use super::{layers::Slot, models::Net};
-use crate::{
-    backends::optimiser_state::{MOMENTS, OptimiserState, VELOCITY},
-    commands::train::OptimiserKind,
-};
+use crate::contract::{MOMENTS, OptimiserKind, OptimiserState, VELOCITY};
 
 /// The moments as Burn's records call them.
 const BURN_MOMENTS: [&str; 2] = ["moment_1", "moment_2"];

@@ -9,16 +9,15 @@ use pc_core::{
 };
 
 use super::{
-    backward, devices,
     explicit::Explicit,
     layers,
     models::{Input, Net, Task},
+    pass::{backward, devices},
 };
 use crate::{
-    backends::Timed,
-    commands::{
-        speed::{Arithmetic, Contender, Measured, RATE, Role, STEPS, Seconds, Target},
-        train::ScheduleKind,
+    contract::{
+        ScheduleKind,
+        speed::{Arithmetic, Contender, Measured, RATE, Role, STEPS, Seconds, Target, Timed},
     },
     error::CommandError,
     models::{InputShape, ModelKind, OutputLoss, Size, build},

@@ -8,15 +8,16 @@ use pc_core::{
 };
 
 use super::{
-    backward, devices, gradients, layers,
+    layers,
     models::{Input, Net, Task as Marked},
-    number,
     optimiser::Optimiser,
-    without_autodiff,
+    pass::{backward, devices, gradients, number, without_autodiff},
 };
 use crate::{
-    backends::{OptimiserState, Task, Traced, Trainee},
-    commands::train::{Batch, RunSettings, ScheduleKind},
+    contract::{
+        OptimiserState, ScheduleKind,
+        train::{Batch, Task, Traced, Trainee},
+    },
     error::CommandError,
     models::{Model, OutputLoss, Score},
 };
@@ -36,15 +37,15 @@ pub(super) struct Burn<F: Element> {
 }
 
 impl<F: Element> Burn<F> {
-    pub(super) fn new(task: &Task<'_>) -> Result<Self, CommandError> {
-        let RunSettings { schedule, optimiser, learning_rate, .. } = *task.settings;
+    pub(super) fn new(task: &Task) -> Result<Self, CommandError> {
+        let Task { rule, optimiser, learning_rate, .. } = *task;
         let model = task.model::<F>()?;
         Ok(Self {
             net: Net::new(&model, task.per_step, &devices().1)?,
             names: model.graph.topology().parameter_names().to_vec(),
             model,
-            rule: schedule,
-            schedule: task.settings.schedule()?,
+            rule,
+            schedule: task.schedule.clone(),
             relaxations: Vec::new(),
             optimiser: Optimiser::new(optimiser, learning_rate),
         })

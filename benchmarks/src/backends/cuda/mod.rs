@@ -3,22 +3,21 @@
 
 mod relaxed;
 mod train;
+mod transfer;
 
 #[cfg(all(test, feature = "cuda-simulation"))]
 mod tests;
 
-use pc_core::{
-    Clamp, Clamps,
-    host::{Element, HostTensor},
-};
-use pc_cuda::{Device, DeviceTensor};
+use pc_core::host::Element;
+use pc_cuda::Device;
 
-use super::{Adapter, Checked, Support, Task, Timed, Trainee};
 use crate::{
-    commands::{
-        check::Subject,
+    contract::{
+        Adapter, Precision, ScheduleKind, Support,
+        check::{Checked, Subject},
         gradients::{Findings, Net, Number, Ways},
-        train::{Precision, ScheduleKind},
+        speed::Timed,
+        train::{Task, Trainee},
     },
     error::CommandError,
     models::ModelKind,
@@ -51,7 +50,7 @@ impl Adapter for Cuda {
         device().map(drop)
     }
 
-    fn trainee<F: Element>(task: &Task<'_>) -> Result<Box<dyn Trainee<F>>, CommandError> {
+    fn trainee<F: Element>(task: &Task) -> Result<Box<dyn Trainee<F>>, CommandError> {
         Ok(Box::new(train::Fused::new(task, device()?)?))
     }
 
@@ -70,32 +69,4 @@ impl Adapter for Cuda {
     ) -> Result<Box<dyn Timed>, CommandError> {
         Ok(Box::new(relaxed::Clocked::<F>::new(kind, batch, rules, &device()?)?))
     }
-}
-
-/// A host tensor's numbers on the device.
-fn upload<F: Element>(device: &Device, tensor: &HostTensor<F>) -> pc_core::Result<DeviceTensor> {
-    let numbers: Vec<f32> = tensor.data().iter().map(|x| x.value() as f32).collect();
-    device.tensor(tensor.dims(), &numbers)
-}
-
-/// A device tensor's numbers on the host.
-fn download<F: Element>(tensor: &DeviceTensor) -> pc_core::Result<HostTensor<F>> {
-    HostTensor::new(
-        tensor.dims(),
-        tensor.numbers()?.into_iter().map(|x| F::of(f64::from(x))).collect(),
-    )
-}
-
-/// The held vertices of these clamps, held on the device.
-fn hold<F: Element>(
-    device: &Device,
-    clamps: &Clamps<HostTensor<F>>,
-) -> pc_core::Result<Clamps<DeviceTensor>> {
-    let mut held = Clamps::new();
-    for (vertex, clamp) in clamps.iter() {
-        if let Clamp::Held(value) = clamp {
-            held = held.hold(vertex, upload(device, value)?);
-        }
-    }
-    Ok(held)
 }

@@ -5,18 +5,17 @@ use std::{marker::PhantomData, time::Instant};
 use pc_core::{Clamps, Event, ParamId, Relaxation, Schedule, Status, Tensor, host::Element};
 use pc_cuda::{CrossEntropy, Device, DeviceTensor, FusedNet, Precision};
 
-use super::{hold, upload};
+use super::transfer::{hold, upload};
 use crate::{
     backends::{
-        Checked, Timed,
         chain::{self, Chain},
         host,
     },
-    commands::{
-        check::{LossKind, Subject},
+    contract::{
+        ScheduleKind,
+        check::{Checked, LossKind, Subject},
         gradients::{Findings, Net, Number, Ways},
-        speed::{Arithmetic, Contender, Role, Seconds},
-        train::ScheduleKind,
+        speed::{Arithmetic, Contender, Role, Seconds, Timed},
     },
     error::CommandError,
     models::ModelKind,

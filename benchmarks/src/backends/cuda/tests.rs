@@ -7,15 +7,16 @@ use pc_core::{
 
 use super::Cuda;
 use crate::{
-    backends::{Adapter, Backend, Host, Task},
-    commands::{
+    backends::host::Host,
+    contract::{
+        Adapter, OptimiserKind, ScheduleKind,
         check::{LossKind, Subject},
         gradients::{Net, Ways},
         speed::Role,
-        train::{Dataset, OptimiserKind, Precision, RunSettings, ScheduleKind},
+        train::{Batch, Inputs, Task},
     },
-    data::Kind,
-    models::ModelKind,
+    data::{Data, Kind, load},
+    models::{InputShape, ModelKind},
 };
 
 #[test]
@@ -44,6 +45,18 @@ fn gradients_are_the_hosts() {
     }
 }
 
+/// Two batches of a dozen digits.
+fn batches() -> Vec<Batch> {
+    let Data::Images(split) = load(Kind::Digits, None, 1).unwrap() else { panic!("pictures") };
+    let chosen: Vec<usize> = (0..24).collect();
+    let batch = |chosen: &[usize]| {
+        let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+        split.train.gather(chosen, &mut pixels, &mut labels).unwrap();
+        Batch { inputs: Inputs::Pixels(pixels), labels, samples: chosen.len() }
+    };
+    chosen.chunks(12).map(batch).collect()
+}
+
 /// Every rule in its own way: fixed prediction in closed form, standard PC in one launch with
 /// cross-entropy in it, iPC one recording a step, and what goes through the engine.
 #[test]
@@ -55,33 +68,21 @@ fn training_goes_as_on_the_host() {
         ScheduleKind::Ipc,
         ScheduleKind::Epc,
     ] {
-        let settings = RunSettings {
-            backend: Backend::Cuda,
+        let task = Task {
             model: ModelKind::Mlp,
             data: Kind::Digits,
-            schedule,
-            rate: 0.1,
-            steps: 6,
-            seed: 1,
-            batch: 12,
+            rule: schedule,
+            schedule: schedule.schedule(0.1, 6).unwrap(),
             optimiser: OptimiserKind::Sgd,
             learning_rate: 0.002,
-            decay: 1.0,
-            precision: Precision::F32,
-            samples: None,
-        };
-        let data =
-            Dataset::load(settings.data, None, settings.seed, settings.model, settings.samples)
-                .unwrap();
-        let task = Task {
-            settings: &settings,
-            shape: data.shape,
-            classes: data.classes,
-            per_step: data.per_step,
+            seed: 1,
+            shape: InputShape::Image([1, 8, 8]),
+            classes: 10,
+            per_step: false,
         };
         let (mut here, mut there) =
             (Cuda::trainee::<f32>(&task).unwrap(), Host::trainee::<f32>(&task).unwrap());
-        for batch in data.probe(24, settings.batch, settings.seed).unwrap() {
+        for batch in batches() {
             let (found, wanted) = (here.learn(&batch).unwrap(), there.learn(&batch).unwrap());
             assert!((found / wanted - 1.0).abs() <= 1e-4, "{schedule}: {found} is not {wanted}");
             let (found, wanted) = (here.score(&batch).unwrap(), there.score(&batch).unwrap());

@@ -6,10 +6,12 @@ use pc_core::{
 };
 use pc_cuda::{AdamW, CrossEntropy, Device, DeviceTensor, FusedNet, Precision, Sgd};
 
-use super::{download, hold, upload};
+use super::transfer::{download, hold, upload};
 use crate::{
-    backends::{OptimiserState, Task, Traced, Trainee},
-    commands::train::{Batch, OptimiserKind, RunSettings},
+    contract::{
+        OptimiserKind, OptimiserState,
+        train::{Batch, Task, Traced, Trainee},
+    },
     error::CommandError,
     models::{Model, Predictor, Score},
 };
@@ -34,8 +36,8 @@ pub(super) struct Fused<F: Element> {
 }
 
 impl<F: Element> Fused<F> {
-    pub(super) fn new(task: &Task<'_>, device: Device) -> Result<Self, CommandError> {
-        let RunSettings { optimiser, learning_rate, .. } = *task.settings;
+    pub(super) fn new(task: &Task, device: Device) -> Result<Self, CommandError> {
+        let Task { optimiser, learning_rate, .. } = *task;
         let model = task.model::<F>()?;
         let net = FusedNet::from_graph(&model.graph, &device, Precision::F32)?;
         let optimiser = match optimiser {
@@ -45,7 +47,7 @@ impl<F: Element> Fused<F> {
         };
         Ok(Self {
             predictor: Predictor::new(&model.graph),
-            relaxation: Relaxation::new(&net, task.settings.schedule()?)?,
+            relaxation: Relaxation::new(&net, task.schedule.clone())?,
             optimiser,
             current: true,
             model,

@@ -5,7 +5,10 @@ use pc_core::{
     host::{Element, HostTensor},
 };
 
-use crate::{backends::Checked, commands::check::Subject, error::CommandError};
+use crate::{
+    contract::check::{Checked, Subject},
+    error::CommandError,
+};
 
 /// A subject, and its twin for Z-IL, with identity vertices where an edge spans more than one
 /// level.

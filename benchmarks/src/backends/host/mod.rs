@@ -10,16 +10,14 @@ mod train;
 
 use pc_core::host::{Activate, Activation, Chain, Element, HostTensor, HostVertex, Linear};
 
-use super::{
-    Adapter, Checked, Support, Task, Timed, Trainee,
-    chain::{self, Parts},
-};
+use super::chain::{self, Parts};
 use crate::{
-    commands::{
-        check::Subject,
+    contract::{
+        Adapter, Precision, ScheduleKind, Support,
+        check::{Checked, Subject},
         gradients::{Findings, Net, Number, Ways},
-        speed::{Measured, Target},
-        train::{Precision, ScheduleKind},
+        speed::{Measured, Target, Timed},
+        train::{Task, Trainee},
     },
     error::CommandError,
     models::ModelKind,
@@ -44,7 +42,7 @@ impl Adapter for Host {
         }
     }
 
-    fn trainee<F: Element>(task: &Task<'_>) -> Result<Box<dyn Trainee<F>>, CommandError> {
+    fn trainee<F: Element>(task: &Task) -> Result<Box<dyn Trainee<F>>, CommandError> {
         Ok(Box::new(train::Host::new(task)?))
     }
 

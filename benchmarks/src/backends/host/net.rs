@@ -11,7 +11,7 @@ use pc_core::{
 };
 
 use crate::{
-    commands::speed::Arithmetic,
+    contract::speed::Arithmetic,
     models::{InputShape, ModelKind, Size, build},
 };
 

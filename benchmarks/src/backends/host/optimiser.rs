@@ -5,10 +5,7 @@ use pc_core::{
     host::{Adam, Element, HostTensor, Sgd},
 };
 
-use crate::{
-    backends::optimiser_state::{MOMENTS, OptimiserState, VELOCITY},
-    commands::train::OptimiserKind,
-};
+use crate::contract::{MOMENTS, OptimiserKind, OptimiserState, VELOCITY};
 
 /// Momentum of `sgd`.
 const MOMENTUM: f64 = 0.9;

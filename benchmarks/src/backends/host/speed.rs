@@ -9,10 +9,9 @@ use pc_core::{
 
 use super::net::{Net, Watch, net};
 use crate::{
-    backends::Timed,
-    commands::{
-        speed::{Arithmetic, Contender, RATE, Role, STEPS, Seconds},
-        train::ScheduleKind,
+    contract::{
+        ScheduleKind,
+        speed::{Arithmetic, Contender, RATE, Role, STEPS, Seconds, Timed},
     },
     error::CommandError,
     models::ModelKind,

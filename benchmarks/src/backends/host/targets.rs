@@ -1,7 +1,7 @@
 //! What this library has set itself to reach on one thread, in f32, at batch 64.
 
 use crate::{
-    commands::speed::{Measured, Target},
+    contract::speed::{Measured, Target},
     models::ModelKind,
 };
 

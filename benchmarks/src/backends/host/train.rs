@@ -7,10 +7,12 @@ use pc_core::{
 
 use super::optimiser::Optimiser;
 use crate::{
-    backends::{OptimiserState, Task, Traced, Trainee},
-    commands::train::{Batch, RunSettings, ScheduleKind},
+    contract::{
+        OptimiserState, ScheduleKind,
+        train::{Batch, Task, Traced, Trainee},
+    },
     error::CommandError,
-    models::{self, Model, OutputLoss, Predictor, Score, Size},
+    models::{Model, OutputLoss, Predictor, Score},
 };
 
 /// One model of one run.
@@ -22,34 +24,18 @@ pub(super) struct Host<F: Element> {
 }
 
 impl<F: Element> Host<F> {
-    pub(super) fn new(task: &Task<'_>) -> Result<Self, CommandError> {
-        let RunSettings { schedule, optimiser, learning_rate, .. } = *task.settings;
+    pub(super) fn new(task: &Task) -> Result<Self, CommandError> {
+        let Task { rule, optimiser, learning_rate, .. } = *task;
         let mut model = task.model::<F>()?;
-        if schedule == ScheduleKind::Zil {
+        if rule == ScheduleKind::Zil {
             model = model.levelled()?;
         }
         Ok(Self {
-            relaxation: Relaxation::new(&model.graph, task.settings.schedule()?)?,
+            relaxation: Relaxation::new(&model.graph, task.schedule.clone())?,
             optimiser: Optimiser::new(optimiser, learning_rate)?,
             predictor: Predictor::new(&model.graph),
             model,
         })
-    }
-}
-
-impl Task<'_> {
-    /// The model as the host backend builds it: on every backend this says what the parameters are
-    /// called, how they are laid out and what they start at.
-    ///
-    /// # Errors
-    /// A model that does not fit the data.
-    pub fn model<F: Element>(&self) -> Result<Model<F>, CommandError> {
-        let RunSettings { model, data, seed, .. } = *self.settings;
-        let build = if self.per_step { models::build_per_step::<F> } else { models::build::<F> };
-        let misfit = |error: pc_core::Error| {
-            CommandError::input(format!("--model {model} does not fit {data}: {error}"))
-        };
-        build(model, &self.shape, self.classes, seed, Size::Standard).map_err(misfit)
     }
 }
 

@@ -4,15 +4,11 @@ use ::tch::{Kind, Tensor};
 use pc_core::{Evaluation, Schedule, Status, host::Element};
 use pc_tch::Pc;
 
-use super::{
-    failed,
-    model::{Net, from_host, rows},
-};
+use super::model::{Net, failed, from_host, rows};
 use crate::{
-    backends::Checked,
-    commands::{
-        check::{LossKind, Subject},
-        train::ScheduleKind,
+    contract::{
+        ScheduleKind,
+        check::{Checked, LossKind, Subject},
     },
     error::CommandError,
 };

@@ -16,15 +16,14 @@ use pc_core::{
 };
 use pc_tch::{Function, TchTensor};
 
-use super::{
-    Adapter, Checked, Support, Task, Timed, Trainee,
-    chain::{self, Parts},
-};
+use super::chain::{self, Parts};
 use crate::{
-    commands::{
-        check::Subject,
+    contract::{
+        Adapter, Precision, ScheduleKind, Support,
+        check::{Checked, Subject},
         gradients::{Findings, Net, Number, Ways},
-        train::{Precision, ScheduleKind},
+        speed::Timed,
+        train::{Task, Trainee},
     },
     error::CommandError,
     models::ModelKind,
@@ -39,10 +38,6 @@ fn share_threads() {
     ::tch::set_num_threads(i32::try_from(rayon::current_num_threads()).unwrap_or(1));
 }
 
-fn failed(error: TchError) -> CommandError {
-    CommandError::input(format!("libtorch: {error}"))
-}
-
 impl Adapter for Tch {
     fn support() -> Support {
         Support {
@@ -54,7 +49,7 @@ impl Adapter for Tch {
         }
     }
 
-    fn trainee<F: Element>(task: &Task<'_>) -> Result<Box<dyn Trainee<F>>, CommandError> {
+    fn trainee<F: Element>(task: &Task) -> Result<Box<dyn Trainee<F>>, CommandError> {
         share_threads();
         Ok(Box::new(train::Tch::new(task)?))
     }

@@ -11,11 +11,15 @@ use pc_core::{
     host::{Element, HostTensor},
 };
 
-use super::failed;
 use crate::{
     error::CommandError,
     models::{Model, ModelKind},
 };
+
+/// What libtorch refuses.
+pub(super) fn failed(error: TchError) -> CommandError {
+    CommandError::input(format!("libtorch: {error}"))
+}
 
 type Answer<T = Tensor> = Result<T, TchError>;
 

@@ -9,15 +9,11 @@ use pc_core::{
 };
 use pc_tch::Pc;
 
-use super::{
-    failed,
-    model::{Net, inputs, rows},
-};
+use super::model::{Net, failed, inputs, rows};
 use crate::{
-    backends::Timed,
-    commands::{
-        speed::{Arithmetic, Contender, RATE, Role, STEPS, Seconds},
-        train::ScheduleKind,
+    contract::{
+        ScheduleKind,
+        speed::{Arithmetic, Contender, RATE, Role, STEPS, Seconds, Timed},
     },
     error::CommandError,
     models::{Features, InputShape, ModelKind, Size, build},

@@ -11,13 +11,12 @@ use pc_core::{
 };
 use pc_tch::Pc;
 
-use super::{
-    failed,
-    model::{Net, from_host, inputs, rows},
-};
+use super::model::{Net, failed, from_host, inputs, rows};
 use crate::{
-    backends::{OptimiserState, Task, Traced, Trainee},
-    commands::train::{Batch, OptimiserKind, ScheduleKind},
+    contract::{
+        OptimiserKind, OptimiserState, ScheduleKind,
+        train::{Batch, Task, Traced, Trainee},
+    },
     error::CommandError,
     models::{Model, Score},
 };
@@ -33,11 +32,11 @@ pub(super) struct Tch<F: Element> {
 }
 
 impl<F: Element> Tch<F> {
-    pub(super) fn new(task: &Task<'_>) -> Result<Self, CommandError> {
+    pub(super) fn new(task: &Task) -> Result<Self, CommandError> {
         let layout = task.model::<F>()?;
         let net = Net::new(&layout)?;
-        let rate = task.settings.learning_rate;
-        let optimiser = match task.settings.optimiser {
+        let rate = task.learning_rate;
+        let optimiser = match task.optimiser {
             OptimiserKind::Adam => nn::Adam::default().build(&net.store, rate),
             OptimiserKind::AdamW => {
                 nn::AdamW { wd: 0.01, ..Default::default() }.build(&net.store, rate)
@@ -46,9 +45,9 @@ impl<F: Element> Tch<F> {
                 nn::Sgd { momentum: 0.9, ..Default::default() }.build(&net.store, rate)
             }
         };
-        let pc = match task.settings.schedule {
+        let pc = match task.rule {
             ScheduleKind::Backprop => None,
-            _ => Some(Pc::new(task.settings.schedule()?).measured()),
+            _ => Some(Pc::new(task.schedule.clone()).measured()),
         };
         Ok(Self { layout, net, optimiser: optimiser.map_err(failed)?, pc })
     }

@@ -5,11 +5,13 @@ use pc_core::{Evaluation, Prediction, Schedule, Topology, host::Element};
 use super::{
     comparison::{Case, Comparison, Lists, Oracle},
     differences::derivatives,
-    subject::{LossKind, Subject},
 };
 use crate::{
-    backends::{Backend, Checked},
-    commands::train::{Precision, ScheduleKind},
+    backends::Backend,
+    contract::{
+        Precision, ScheduleKind,
+        check::{Checked, LossKind, Subject},
+    },
     error::CommandError,
     models::ModelKind,
 };

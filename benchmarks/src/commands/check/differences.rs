@@ -2,8 +2,10 @@
 
 use pc_core::{Forward, GraphLinearisation, Network, ParamId, Settings, host::HostTensor};
 
-use super::subject::{LossKind, Subject};
-use crate::error::CommandError;
+use crate::{
+    contract::check::{LossKind, Subject},
+    error::CommandError,
+};
 
 /// Entries of a parameter that are differentiated; all of smaller ones.
 const ENTRIES: usize = 20;

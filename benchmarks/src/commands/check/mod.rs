@@ -3,25 +3,23 @@
 mod cases;
 mod comparison;
 mod differences;
-mod subject;
 
 use std::str::FromStr;
 
 use serde_json::json;
 
-pub use self::subject::{LossKind, Subject};
-
 use self::{
     cases::Found,
     comparison::{Comparison, Oracle, by_size},
 };
+pub use crate::contract::check::{LossKind, Subject};
 use crate::{
     backends::Backend,
-    cli::{OrAll, Threads},
-    commands::train::{Precision, ScheduleKind},
+    contract::{OrAll, Precision, ScheduleKind},
     error::CommandError,
     models::ModelKind,
     output::{Output, small, table},
+    threads::Threads,
 };
 
 pub(crate) const TEACH: &str = "\

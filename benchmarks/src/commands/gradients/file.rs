@@ -2,57 +2,13 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use pc_core::{
-    Tensor,
-    host::{Element, HostTensor},
-};
+use pc_core::{Tensor, host::HostTensor};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
-use crate::error::CommandError;
-
-/// A scalar of a safetensors file.
-pub trait Number: Element {
-    /// Its type there.
-    const DTYPE: Dtype;
-    /// Its bytes there.
-    fn to_bytes(self) -> Vec<u8>;
-    /// From as many bytes.
-    fn from_bytes(bytes: &[u8]) -> Self;
-}
-
-macro_rules! number {
-    ($scalar:ty, $dtype:expr) => {
-        impl Number for $scalar {
-            const DTYPE: Dtype = $dtype;
-
-            fn to_bytes(self) -> Vec<u8> {
-                self.to_le_bytes().to_vec()
-            }
-
-            fn from_bytes(bytes: &[u8]) -> Self {
-                let mut own = [0; size_of::<Self>()];
-                own.copy_from_slice(bytes);
-                Self::from_le_bytes(own)
-            }
-        }
-    };
-}
-
-number!(f32, Dtype::F32);
-number!(f64, Dtype::F64);
-
-/// A chain of layers and the batch it is shown.
-#[derive(Debug)]
-pub struct Net<F> {
-    /// Weight `[out, in]` and bias `[out]` of each layer.
-    pub layers: Vec<(HostTensor<F>, HostTensor<F>)>,
-    /// The inputs, `[batch, in]`.
-    pub x: HostTensor<F>,
-    /// The targets, `[batch, out]`.
-    pub y: HostTensor<F>,
-    /// Tensors in the file that are none of the above, and are not used.
-    pub ignored: Vec<String>,
-}
+use crate::{
+    contract::gradients::{Net, Number},
+    error::CommandError,
+};
 
 /// A file that has been read, with its header checked.
 #[derive(Debug)]
@@ -81,11 +37,17 @@ impl<'a> NetFile<'a> {
     /// The type that all tensors share.
     pub(super) fn dtype(&self) -> Result<Dtype, CommandError> {
         let first = self.tensor("x")?.dtype();
-        if matches!(first, Dtype::F32 | Dtype::F64) {
+        if matches!(first, Dtype::F32 | Dtype::F64 | Dtype::F16 | Dtype::BF16) {
             Ok(first)
         } else {
-            Err(self.wrong(format!("`x` holds {first:?} numbers; they must be F32 or F64")))
+            Err(self
+                .wrong(format!("`x` holds {first:?} numbers; they must be F32, F64, F16 or BF16")))
         }
+    }
+
+    /// Whether a layer has a bias. A layer without one has none, and a gradient of none.
+    pub(super) fn has_bias(&self, layer: usize) -> bool {
+        self.tensors.tensor(&format!("layers.{layer}.bias")).is_ok()
     }
 
     /// Reads and checks the whole net.
@@ -113,7 +75,10 @@ impl<'a> NetFile<'a> {
                 )));
             }
             let bias_name = format!("layers.{l}.bias");
-            let bias = self.numbers::<F>(&bias_name)?;
+            let bias = match self.has_bias(l) {
+                true => self.numbers::<F>(&bias_name)?,
+                false => HostTensor::zeroed(&[out])?,
+            };
             if bias.dims() != [out] {
                 return Err(self.wrong(format!(
                     "`{bias_name}` has shape {:?}; beside its weight it must be [{out}]",
@@ -183,15 +148,22 @@ impl<'a> NetFile<'a> {
     }
 
     fn numbers<F: Number>(&self, name: &str) -> Result<HostTensor<F>, CommandError> {
-        let view = self.tensor(name)?;
-        if view.dtype() != F::DTYPE {
+        let (view, dtype) = (self.tensor(name)?, self.dtype()?);
+        if view.dtype() != dtype {
             return Err(self.wrong(format!(
-                "`{name}` holds {:?} numbers and `x` {:?}; all must be of one type, F32 or F64",
+                "`{name}` holds {:?} numbers and `x` {dtype:?}; all must be of one type, F32, F64, \
+                 F16 or BF16",
                 view.dtype(),
-                F::DTYPE
             )));
         }
-        let data: Vec<F> = view.data().chunks_exact(size_of::<F>()).map(F::from_bytes).collect();
+        let halves = || view.data().as_chunks().0.iter().map(|bytes| u16::from_le_bytes(*bytes));
+        let data: Vec<F> = match dtype {
+            Dtype::F16 => halves().map(|bits| F::of(half(bits))).collect(),
+            Dtype::BF16 => {
+                halves().map(|bits| F::of(f32::from_bits(u32::from(bits) << 16).into())).collect()
+            }
+            _ => view.data().chunks_exact(size_of::<F>()).map(F::from_bytes).collect(),
+        };
         if let Some(index) = data.iter().position(|number| !number.is_finite()) {
             let number = data[index];
             return Err(self.wrong(format!(
@@ -207,6 +179,18 @@ impl<'a> NetFile<'a> {
 
     fn wrong(&self, what: impl std::fmt::Display) -> CommandError {
         CommandError::input(format!("{}: {what}", self.path.display()))
+    }
+}
+
+/// The number with these bits of IEEE 754's half precision.
+fn half(bits: u16) -> f64 {
+    let sign = if bits >> 15 == 0 { 1.0 } else { -1.0 };
+    let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 1023));
+    sign * match exponent {
+        0 => fraction * 2_f64.powi(-24),
+        31 if fraction == 0.0 => f64::INFINITY,
+        31 => f64::NAN,
+        _ => (1.0 + fraction / 1024.0) * 2_f64.powi(exponent - 15),
     }
 }
 
@@ -228,4 +212,26 @@ pub(super) fn bytes<F: Number>(
     }
     safetensors::serialize(views, Some([("pc-bench".to_owned(), about.to_owned())].into()))
         .map_err(cannot)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::half;
+
+    #[test]
+    fn halves_are_those_of_the_standard() {
+        for (bits, number) in [
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x3555, 0.333_251_953_125),
+            (0x7bff, 65504.0),
+            (0x0001, 5.960_464_477_539_063e-8),
+            (0x0400, 6.103_515_625e-5),
+            (0x8000, 0.0),
+            (0xfc00, f64::NEG_INFINITY),
+        ] {
+            assert_eq!(half(bits), number, "{bits:#06x}");
+        }
+        assert!(half(0x7e00).is_nan());
+    }
 }

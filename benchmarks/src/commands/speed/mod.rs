@@ -1,28 +1,24 @@
 //! `pc-bench speed`: what PC steps cost beside backprop steps, and beside what the machine can do.
 
-mod arithmetic;
-mod contender;
+mod gemm;
 mod measure;
-mod statistics;
-mod target;
 
 use std::str::FromStr;
 
 use serde_json::json;
 
-pub use arithmetic::Arithmetic;
-pub use contender::{Contender, GEMM_SIDE, Gemm, RATE, Role, STEPS, Seconds};
-pub use measure::{Measured, Parts};
-pub use statistics::Median;
-pub use target::Target;
+pub use gemm::Gemm;
 
 use crate::{
     backends::Backend,
-    cli::{OrAll, Threads},
-    commands::train::{Precision, ScheduleKind},
+    contract::{
+        OrAll, Precision, ScheduleKind,
+        speed::{GEMM_SIDE, Measured, Median, STEPS, Target},
+    },
     error::CommandError,
     models::ModelKind,
     output::{Output, table},
+    threads::Threads,
 };
 
 pub(crate) const TEACH: &str = "\

@@ -2,8 +2,13 @@
 
 use std::{path::PathBuf, str::FromStr};
 
-use super::choices::{OptimiserKind, Precision, ScheduleKind};
-use crate::{backends::Backend, data, models::ModelKind};
+use super::saver::SaveEvery;
+use crate::{
+    backends::Backend,
+    contract::{OptimiserKind, Precision, ScheduleKind},
+    data,
+    models::ModelKind,
+};
 
 /// Trains a model by predictive coding, beside backprop from the same weights on the same batches.
 ///
@@ -106,14 +111,20 @@ pub struct TrainArgs {
     /// the place in the data (safetensors)
     ///
     /// Where several runs train, each has its own file with the schedule in its name:
-    /// NAME.standard.safetensors for NAME.safetensors.
+    /// NAME.standard.safetensors for NAME.safetensors, which says what is compared. Where a save
+    /// fails the run goes on, and it is tried again.
     #[arg(long, value_name = "FILE")]
     pub save: Option<PathBuf>,
+
+    /// Save within epochs too: after so many batches (500), or so much time (30s, 10m, 2h)
+    #[arg(long, value_name = "N|TIME", value_parser = SaveEvery::from_str)]
+    pub save_every: Option<SaveEvery>,
 
     /// Go on from a checkpoint, to the same bits as if it had not been interrupted
     ///
     /// The file says with which model, data, schedule, seed and so on; what is given beside it must
-    /// agree. Give --epochs for how far to go, and --save to save again.
+    /// agree. Give --epochs for how far to go, and --save to save again. The file of a comparison
+    /// goes on with all its runs, to as many epochs as it was begun with.
     #[arg(long, value_name = "FILE")]
     pub resume: Option<PathBuf>,
 }
@@ -152,6 +163,8 @@ Examples:
   pc-bench train --model lstm --data names --data-dir data \\
       --schedule zil --compare-backprop
   pc-bench train --schedule standard,ipc --epochs 6 --save run.safetensors
+  pc-bench train --resume run.safetensors --save run.safetensors
   pc-bench train --resume run.standard.safetensors --epochs 12
 
-Exit status: 0 done, 1 a run diverged, 2 wrong input, 130 after Ctrl-C.";
+Exit status: 0 done, 1 a run diverged, 2 wrong input or a file that could not
+be written, 130 after Ctrl-C.";

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use crate::contract::train::{Batch, Inputs};
 use crate::data::{self, Batches, Data, Images, Sequences, Split, Text, TextBatch, seeded};
 use crate::error::CommandError;
-use crate::models::{Features, InputShape, ModelKind};
+use crate::models::{InputShape, ModelKind};
 
 /// The generator's stream that chooses samples to keep, and to measure on; epochs use the streams
 /// from 0 up.
@@ -19,32 +20,6 @@ const WINDOW: usize = 32;
 /// The training samples, and the test windows of a text, on which figures are taken after each
 /// epoch.
 pub(super) const PROBE: usize = 2000;
-
-/// One batch, with its own memory.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Batch {
-    inputs: Inputs,
-    /// The labels: one for each sample, or one for each step of each.
-    pub labels: Vec<usize>,
-    /// How many samples there are.
-    pub samples: usize,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Inputs {
-    Pixels(Vec<f32>),
-    Symbols(Vec<usize>),
-}
-
-impl Batch {
-    /// The inputs, for a model.
-    pub fn features(&self) -> Features<'_> {
-        match &self.inputs {
-            Inputs::Pixels(pixels) => Features::Pixels(pixels),
-            Inputs::Symbols(symbols) => Features::Symbols(symbols),
-        }
-    }
-}
 
 /// Training and test data in the form that one sort of model takes.
 ///

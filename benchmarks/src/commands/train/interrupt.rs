@@ -5,10 +5,12 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use super::show::say;
+
 static ASKED: AtomicBool = AtomicBool::new(false);
 
 /// From here on Ctrl-C (and a request to terminate) asks for an end after the current batch; a
-/// second one ends the program at once.
+/// second one ends the program at once. Before, the first one does.
 pub(super) fn listen() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -17,6 +19,7 @@ pub(super) fn listen() {
             if ASKED.swap(true, Ordering::SeqCst) {
                 std::process::exit(130);
             }
+            say("stopping after this batch; ask once more to stop at once");
         });
     });
 }

@@ -5,12 +5,14 @@ use std::time::Instant;
 use pc_core::host::Element;
 
 use super::{
-    choices::ScheduleKind,
-    dataset::{Batch, Dataset, PROBE},
+    dataset::{Dataset, PROBE},
     settings::RunSettings,
 };
 use crate::{
-    backends::{Task, Trainee},
+    contract::{
+        ScheduleKind,
+        train::{Batch, Trainee},
+    },
     error::CommandError,
     models::Score,
     report::Epoch,
@@ -22,12 +24,18 @@ const FORWARD_BATCH: usize = 256;
 /// Beyond so many times the loss of guessing a run counts as diverged.
 const RUN_AWAY: f64 = 10.0;
 
+/// Beyond so many times the loss of guessing an energy is no measure of anything any more. Frozen
+/// errors of deep nets may well be a thousand times as large.
+const RUN_AWAY_ENERGY: f64 = 1e6;
+
 /// Trains one model by one schedule, and can be saved between any two batches.
 ///
 /// # Example
 /// ```
 /// use pc_bench::commands::train::{Dataset, Learner, Plan, Step, TrainArgs};
-/// let args = TrainArgs { model: Some(pc_bench::models::ModelKind::Mlp), samples: Some(64), ..TrainArgs::default() };
+/// use pc_bench::models::ModelKind;
+/// let args =
+///     TrainArgs { model: Some(ModelKind::Mlp), samples: Some(64), ..TrainArgs::default() };
 /// let settings = Plan::new(&args)?.runs[0].clone();
 /// let data = Dataset::load(settings.data, None, settings.seed, settings.model, settings.samples)?;
 /// let mut learner = Learner::<f32>::new(&settings, &data)?;
@@ -39,6 +47,8 @@ pub struct Learner<F: Element> {
     pub(super) settings: RunSettings,
     pub(super) trainee: Box<dyn Trainee<F>>,
     pub(super) progress: Progress,
+    /// The comparison that it is part of.
+    pub(super) comparison: Option<String>,
     classes: usize,
 }
 
@@ -85,13 +95,13 @@ impl<F: Element> Learner<F> {
     /// # Errors
     /// A model that does not fit the data; settings that make no sense.
     pub fn new(settings: &RunSettings, data: &Dataset) -> Result<Self, CommandError> {
-        let task =
-            Task { settings, shape: data.shape, classes: data.classes, per_step: data.per_step };
+        let task = settings.task(data.shape, data.classes, data.per_step)?;
         let trainee = settings.backend.trainee(&task)?;
         Ok(Self {
             settings: settings.clone(),
             trainee,
             progress: Progress::default(),
+            comparison: None,
             classes: data.classes,
         })
     }
@@ -120,8 +130,9 @@ impl<F: Element> Learner<F> {
         self.trainee.learn(batch)
     }
 
-    /// Goes to the end of the current epoch. `watch` is called after each batch with the number
-    /// done, and says whether to go on.
+    /// Goes to the end of the current epoch. `watch` is called with the number of batches done
+    /// after each, and after the last again and again while the epoch's figures are found; it says
+    /// whether to go on.
     ///
     /// # Errors
     /// Data that does not fit the model.
@@ -150,8 +161,11 @@ impl<F: Element> Learner<F> {
                 return Ok(Step::Stopped);
             }
         }
-        let train = self.score(data.probe(PROBE, FORWARD_BATCH, seed)?.into_iter().map(Ok))?;
-        let test = self.score(data.test(FORWARD_BATCH)?)?;
+        let probe = data.probe(PROBE, FORWARD_BATCH, seed)?.into_iter().map(Ok);
+        let Some(train) = self.score(probe, watch)? else { return Ok(Step::Stopped) };
+        let Some(test) = self.score(data.test(FORWARD_BATCH)?, watch)? else {
+            return Ok(Step::Stopped);
+        };
         // A run may also run away without ever leaving the finite numbers.
         let most = RUN_AWAY * (self.classes.max(2) as f64).ln();
         if !(train.mean_loss() <= most && test.mean_loss().is_finite()) {
@@ -163,6 +177,16 @@ impl<F: Element> Learner<F> {
                 ),
             )));
         }
+        let energy = self.progress.energy / self.progress.samples.max(1) as f64;
+        let labels = train.count as f64 / data.train_len().clamp(1, PROBE) as f64;
+        let most = RUN_AWAY_ENERGY * labels.max(1.0) * (self.classes.max(2) as f64).ln();
+        // Levels that have learned by Z-IL may go on moving without bound, which harms nothing.
+        if !(energy <= most || self.settings.schedule == ScheduleKind::Zil) {
+            return Ok(Step::Diverged(self.diverged(
+                "its end",
+                &format!("the energy is {energy:.1e} a sample, which no weights explain"),
+            )));
+        }
         let relaxes = self.settings.schedule != ScheduleKind::Backprop;
         let epoch = Epoch {
             epoch: number + 1,
@@ -170,7 +194,7 @@ impl<F: Element> Learner<F> {
             train_accuracy: Some(train.accuracy()),
             test_loss: test.mean_loss(),
             test_accuracy: Some(test.accuracy()),
-            energy: relaxes.then(|| self.progress.energy / self.progress.samples.max(1) as f64),
+            energy: relaxes.then_some(energy),
             seconds: self.progress.seconds,
         };
         let mut history = std::mem::take(&mut self.progress.history);
@@ -193,14 +217,19 @@ impl<F: Element> Learner<F> {
         )
     }
 
+    /// None where the watcher said to stop.
     fn score(
         &mut self,
         batches: impl Iterator<Item = Result<Batch, CommandError>>,
-    ) -> Result<Score, CommandError> {
+        watch: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Option<Score>, CommandError> {
         let mut total = Score::default();
         for batch in batches {
             total += self.trainee.score(&batch?)?;
+            if !watch(self.progress.batch) {
+                return Ok(None);
+            }
         }
-        Ok(total)
+        Ok(Some(total))
     }
 }

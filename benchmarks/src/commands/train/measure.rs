@@ -2,8 +2,15 @@
 
 use pc_core::{Agreement, host::Element};
 
-use super::{choices::ScheduleKind, dataset::Batch, learner::Learner};
-use crate::{error::CommandError, report::Layer};
+use super::{learner::Learner, settings::RunSettings};
+use crate::{
+    contract::{ScheduleKind, train::Batch},
+    error::CommandError,
+    report::Layer,
+};
+
+/// The steps of relaxation whose energies are traced; those of more steps begin as these do.
+pub(super) const TRACED: usize = 500;
 
 /// What a schedule does with one batch.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -11,7 +18,7 @@ pub struct Measured {
     /// How its gradients agree with backprop's at the same weights, by layer (all parameters of a
     /// layer as one).
     pub layers: Vec<Layer>,
-    /// The energy before each step and after the last, a sample.
+    /// The energy before each step and after the last, a sample; of many steps the first 500.
     pub trace: Vec<f64>,
 }
 
@@ -33,10 +40,25 @@ impl<F: Element> Learner<F> {
     /// # Errors
     /// A batch that does not fit the model.
     pub fn measure(&mut self, batch: &Batch) -> Result<Measured, CommandError> {
-        if self.settings.schedule == ScheduleKind::Backprop {
+        self.measure_unless(batch, &|| false)
+    }
+
+    /// As [`Learner::measure`]; nothing where `stop` says so before it is done.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn measure_unless(
+        &mut self,
+        batch: &Batch,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Measured, CommandError> {
+        if self.settings.schedule == ScheduleKind::Backprop || stop() {
             return Ok(Measured::default());
         }
         let ours = self.trainee.gradients(batch, self.settings.schedule()?)?.gradients;
+        if stop() {
+            return Ok(Measured::default());
+        }
         let backprop =
             self.trainee.gradients(batch, ScheduleKind::Backprop.schedule(1.0, 1)?)?.gradients;
         let names = self.trainee.parameters()?.into_iter().map(|(name, _)| name);
@@ -55,7 +77,13 @@ impl<F: Element> Learner<F> {
             let agreement = Agreement::of_slices(&ours, &theirs);
             Layer { name, cosine: agreement.cosine, norm_ratio: agreement.norm_ratio }
         };
-        let trace = self.trainee.gradients(batch, self.settings.schedule()?.traced())?.energy;
+        if stop() {
+            return Ok(Measured::default());
+        }
+        // A trace is simulated, step by step, also where the gradients have a closed form.
+        let RunSettings { schedule, rate, steps, .. } = self.settings;
+        let traced = schedule.schedule(rate, steps.min(TRACED))?.traced();
+        let trace = self.trainee.gradients(batch, traced)?.energy;
         Ok(Measured {
             layers: layers.into_iter().map(agree).collect(),
             trace: trace.into_iter().map(|energy| energy / batch.samples.max(1) as f64).collect(),

@@ -4,48 +4,54 @@
 //! a [`Learner`] one run that can be advanced, measured, saved and gone on with. [`run`] puts them
 //! together.
 
+mod advance;
 mod args;
-mod choices;
+mod comparison;
 mod dataset;
 mod interrupt;
 mod learner;
 mod measure;
+mod plan;
 mod saved;
+mod saver;
 mod settings;
 mod show;
 mod summary;
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use pc_core::host::Element;
 use serde_json::json;
 
 pub use args::TrainArgs;
-pub use choices::{OptimiserKind, Precision, ScheduleKind};
-pub use dataset::{Batch, Dataset};
+pub use dataset::Dataset;
 pub use learner::{Learner, Progress, Step};
 pub use measure::Measured;
-pub use settings::{Plan, RunSettings};
+pub use plan::{Plan, Resume};
+pub use saver::SaveEvery;
+pub use settings::RunSettings;
 
-use show::{Show, say};
+use advance::{Early, advance};
+use comparison::{COMPARISON, file_of_run};
+use saver::Saver;
+use show::say;
 use summary::Ended;
 
-use crate::{error::CommandError, output::Output, report};
+use crate::{
+    checkpoint::Checkpoint, contract::Precision, error::CommandError, output::Output,
+    places::Place, report, threads,
+};
 
 /// Does what `args` say, and prints tables, or JSON lines whose last is a `summary`.
 ///
 /// # Errors
-/// [`CommandError::Input`] for anything given that makes no sense, before anything is written;
-/// [`CommandError::Beyond`] where a run diverged, after the report; [`CommandError::Interrupted`]
-/// after Ctrl-C.
+/// [`CommandError::Input`] for anything given that makes no sense, before anything is written, and
+/// for a file that could not be written, after the results; [`CommandError::Beyond`] where a run
+/// diverged, after the report; [`CommandError::Interrupted`] after Ctrl-C.
 pub fn run(args: TrainArgs, json: bool) -> Result<(), CommandError> {
     let plan = Plan::new(&args)?;
     let output = Output::new(json);
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(plan.threads.unwrap_or(0)).build();
-    let pool = pool.map_err(|error| {
-        CommandError::input(format!("cannot start {:?} threads: {error}", plan.threads))
-    })?;
-    interrupt::listen();
+    let pool = threads::pool(plan.threads.unwrap_or(0))?;
     pool.install(|| match plan.runs[0].precision {
         Precision::F32 => compare::<f32>(&plan, output),
         Precision::F64 => compare::<f64>(&plan, output),
@@ -61,131 +67,184 @@ fn compare<F: Element>(plan: &Plan, output: Output) -> Result<(), CommandError> 
         first.model,
         first.samples,
     )?;
-    // All of them are made, and resumed, before any trains: what does not fit is found out at once.
+    // All of them are made before any trains: what does not fit is found out at once. So is what
+    // cannot be written.
     let mut learners = plan
         .runs
         .iter()
         .map(|settings| Learner::<F>::new(settings, &data))
         .collect::<Result<Vec<_>, _>>()?;
-    if let Some((path, schedule)) = &plan.resume {
-        for learner in
-            learners.iter_mut().filter(|learner| learner.settings().schedule == *schedule)
-        {
-            learner.resume(path)?;
-            let done = learner.progress().epoch;
-            if done >= plan.epochs {
-                let epochs = plan.epochs;
-                let message = format!(
-                    "{} has done {done} epochs already: give --epochs above that (it is {epochs})",
-                    path.display()
-                );
-                return Err(CommandError::input(message));
-            }
-        }
+    if let Some(dir) = &plan.report {
+        report::try_place(dir)?;
     }
-    let model = learners[0].trainee().description();
-    let mut ended = Vec::with_capacity(learners.len());
-    for learner in learners {
-        ended.push(train(plan, &data, learner, output)?);
-    }
-    let report = summary::report(plan, &data, &model, &ended);
-    let files = match &plan.report {
-        Some(dir) => report::write(dir, &report)?,
-        None => Vec::new(),
+    let comparison = plan.comparison();
+    let _whole = match &comparison {
+        Some((path, _)) => Some(Place::take("--save", path)?),
+        None => None,
     };
-    output.text(&report::table(&report))?;
-    output.text(&summary::notes(&ended))?;
-    for path in ended.iter().filter_map(|run| run.saved.as_ref()) {
-        output.text(&format!("saved {}", path.display()))?;
+    let mut savers = Vec::with_capacity(learners.len());
+    for run in &plan.runs {
+        savers.push(match plan.save_path(run.schedule) {
+            Some(path) => Some(Saver::new(&path, plan.save_every)?),
+            None => None,
+        });
     }
-    if let Some(page) = files.first() {
-        output.text(&format!("the curves are in {}", page.display()))?;
+    if let Some(resume) = &plan.resume {
+        go_on(plan, resume, &mut learners)?;
     }
-    output.event("summary", summary::summary(&report, &ended, &files))?;
-    let diverged: Vec<String> = ended.into_iter().filter_map(|run| run.diverged).collect();
-    if diverged.is_empty() { Ok(()) } else { Err(CommandError::Beyond(diverged.join("; "))) }
-}
-
-/// One run to its end.
-fn train<F: Element>(
-    plan: &Plan,
-    data: &Dataset,
-    mut learner: Learner<F>,
-    output: Output,
-) -> Result<Ended, CommandError> {
-    let settings = learner.settings().clone();
-    let save = plan.save_path(settings.schedule);
-    let show = Show::new(
-        output,
-        settings.schedule,
-        plan.epochs,
-        data.batches(settings.batch),
-        learner.progress().epoch,
-    );
-    let mut diverged = None;
-    let mut saved = None;
-    while learner.progress().epoch < plan.epochs {
-        let epoch = learner.progress().epoch;
-        let mut watch = |done: usize| {
-            show.batch(epoch, done);
-            !interrupt::asked()
-        };
-        match learner.epoch(data, &mut watch)? {
-            Step::Finished(figures) => {
-                show.epoch(&figures)?;
-                if let Some(path) = &save {
-                    learner.save(path)?;
-                    saved = Some(path.clone());
+    if let Some((path, comparison)) = &comparison {
+        // First what has been learned already, then the file of the comparison: its place may be
+        // where that was read from.
+        for (learner, saver) in learners.iter_mut().zip(&mut savers) {
+            learner.comparison = Some(comparison.id.clone());
+            if let Some(saver) = saver
+                && learner.progress() != &Progress::default()
+            {
+                saver.save(learner)?;
+                if let Some(why) = saver.failure() {
+                    return Err(CommandError::input(why));
                 }
             }
-            Step::Stopped => {
-                show.end();
-                return Err(stop(&learner, save, output)?);
-            }
-            Step::Diverged(why) => {
-                output.event(
-                    "diverged",
-                    json!({"schedule": settings.schedule.name(),
-                "epoch": epoch + 1, "message": why}),
-                )?;
-                diverged = Some(why);
+        }
+        comparison.checkpoint().write(path)?;
+    }
+    let model = learners[0].trainee().description();
+    interrupt::listen();
+    let mut ended = Vec::with_capacity(learners.len());
+    let mut early = None;
+    for (learner, saver) in learners.into_iter().zip(&mut savers) {
+        match advance(plan, &data, learner, saver.as_mut(), output) {
+            Ok(run) => ended.push(run),
+            Err(end) => {
+                early = Some(end);
                 break;
             }
         }
     }
-    show.end();
-    let measured =
-        match (&diverged, data.probe(settings.batch, settings.batch, settings.seed)?.first()) {
-            (None, Some(batch)) => learner.measure(batch)?,
-            _ => Measured::default(),
-        };
-    Ok(Ended { settings, progress: learner.progress().clone(), measured, diverged, saved })
+    finish(plan, &data, &model, &ended, early, output)
 }
 
-/// Saves what there is after Ctrl-C, and says how to go on.
-fn stop<F: Element>(
-    learner: &Learner<F>,
-    save: Option<PathBuf>,
-    output: Output,
-) -> Result<CommandError, CommandError> {
-    let (schedule, progress) = (learner.settings().schedule, learner.progress());
-    let place = format!(
-        "stopped {schedule} in epoch {} after {} batches",
-        progress.epoch + 1,
-        progress.batch
-    );
-    if let Some(path) = &save {
-        learner.save(path)?;
-        say(&format!(
-            "{place}, saved as {}; go on with: pc-bench train --resume {}",
-            path.display(),
-            path.display()
-        ));
-    } else {
-        say(&format!("{place}; nothing is saved without --save FILE"));
+/// Puts runs where their checkpoints left them.
+fn go_on<F: Element>(
+    plan: &Plan,
+    resume: &Resume,
+    learners: &mut [Learner<F>],
+) -> Result<(), CommandError> {
+    let (path, done) = match resume {
+        Resume::One(path, schedule) => {
+            let own = learners.iter_mut().find(|run| run.settings().schedule == *schedule);
+            let learner = own.ok_or_else(|| {
+                CommandError::input(format!("{} is of no run here", path.display()))
+            })?;
+            learner.resume(path)?;
+            (path, learner.progress().epoch)
+        }
+        Resume::All(path) => {
+            for learner in learners.iter_mut() {
+                let own = file_of_run(path, learner.settings().schedule);
+                if own.exists() {
+                    go_on_within(plan, &own, learner)?;
+                }
+            }
+            let done = learners.iter().map(|learner| learner.progress().epoch).min();
+            (path, done.unwrap_or_default())
+        }
+    };
+    if done >= plan.epochs {
+        return Err(already(path, done, plan.epochs));
     }
-    let fields = json!({"schedule": schedule.name(), "epoch": progress.epoch + 1,
-    "batch": progress.batch, "saved": save});
-    output.event("interrupted", fields)?;
-    Ok(CommandError::Interrupted)
+    Ok(())
+}
+
+/// The same of one run of a comparison, whose file may be left of an earlier one.
+fn go_on_within<F: Element>(
+    plan: &Plan,
+    path: &Path,
+    learner: &mut Learner<F>,
+) -> Result<(), CommandError> {
+    let saved = Checkpoint::read(path)?;
+    if saved.metadata.get(COMPARISON) != plan.comparison.as_ref() {
+        say(&format!(
+            "{} is of another comparison; {} starts anew",
+            path.display(),
+            learner.settings().schedule
+        ));
+        return Ok(());
+    }
+    learner.restore(path, saved)
+}
+
+fn already(path: &Path, done: usize, epochs: usize) -> CommandError {
+    CommandError::input(format!(
+        "{} has done {done} epochs already: give --epochs above that (it is {epochs})",
+        path.display()
+    ))
+}
+
+/// Prints what came of the runs that ended, first of all; then writes the report. What could not
+/// be printed or written is told at the end.
+fn finish(
+    plan: &Plan,
+    data: &Dataset,
+    model: &str,
+    ended: &[Ended],
+    early: Option<Early>,
+    output: Output,
+) -> Result<(), CommandError> {
+    if let (Some(Early::Failed(error)), []) = (&early, ended) {
+        return Err(error.clone());
+    }
+    let report = summary::report(plan, data, model, ended);
+    let shown = if ended.is_empty() { Ok(()) } else { show_runs(&report, ended, output) };
+    if let Some(end) = early {
+        if !ended.is_empty() {
+            output.event("partial", summary::summary(&report, ended, &[], None))?;
+        }
+        let error = match end {
+            Early::Stopped(fields) => {
+                output.event("interrupted", fields)?;
+                CommandError::Interrupted
+            }
+            Early::Failed(error) => error,
+        };
+        return shown.and(Err(error));
+    }
+    let (files, unwritten) = match plan.report.as_ref().map(|dir| report::write(dir, &report)) {
+        Some(Ok(files)) => (files, None),
+        Some(Err(error)) => (Vec::new(), Some(error.to_string())),
+        None => (Vec::new(), None),
+    };
+    let page = files.first().map(|page| format!("the curves are in {}", page.display()));
+    let shown = shown.and_then(|()| page.map_or(Ok(()), |page| output.text(&page)));
+    let summary = summary::summary(&report, ended, &files, unwritten.as_deref());
+    let summed = output.event("summary", summary);
+    shown.and(summed)?;
+    let unwritten = unwritten.iter().chain(ended.iter().filter_map(|run| run.unsaved.as_ref()));
+    let unwritten: Vec<&str> = unwritten.map(String::as_str).collect();
+    if !unwritten.is_empty() {
+        return Err(CommandError::input(format!(
+            "the results are above, but not all is written: {}",
+            unwritten.join("; ")
+        )));
+    }
+    let diverged: Vec<&str> = ended.iter().filter_map(|run| run.diverged.as_deref()).collect();
+    if !diverged.is_empty() {
+        return Err(CommandError::Beyond(diverged.join("; ")));
+    }
+    if interrupt::asked() {
+        // After the last batch: all that is missing are figures that had not been found yet.
+        output.event("interrupted", json!({"saved": plan.save}))?;
+        return Err(CommandError::Interrupted);
+    }
+    Ok(())
+}
+
+/// The tables, for people.
+fn show_runs(report: &report::Report, ended: &[Ended], output: Output) -> Result<(), CommandError> {
+    output.text(&report::table(report))?;
+    output.text(&summary::notes(ended))?;
+    for path in ended.iter().filter_map(|run| run.saved.as_ref()) {
+        output.text(&format!("saved {}", path.display()))?;
+    }
+    Ok(())
 }

@@ -3,17 +3,22 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use pc_core::host::Element;
+use pc_core::host::{Element, HostTensor};
 use serde_json::json;
 
 use super::{
+    comparison::COMPARISON,
     learner::{Learner, Progress},
     settings::{RunSettings, entry},
+    show::say,
 };
-use crate::{backends::OptimiserState, checkpoint::Checkpoint, error::CommandError, report::Epoch};
+use crate::{checkpoint::Checkpoint, contract::OptimiserState, error::CommandError, report::Epoch};
 
 /// What the names of the optimiser's tensors begin with.
 const OPTIMISER: &str = "optimiser.";
+
+/// The entry that says how many threads computed.
+const THREADS: &str = "threads";
 
 impl<F: Element> Learner<F> {
     /// Everything that a later run needs to come to the same bits.
@@ -31,6 +36,10 @@ impl<F: Element> Learner<F> {
         tensors
             .extend(state.into_iter().map(|(name, tensor)| (format!("{OPTIMISER}{name}"), tensor)));
         let mut metadata = self.settings.to_metadata();
+        if let Some(comparison) = &self.comparison {
+            metadata.insert(COMPARISON.into(), comparison.clone());
+        }
+        metadata.insert(THREADS.into(), rayon::current_num_threads().to_string());
         metadata.insert("epoch".into(), epoch.to_string());
         metadata.insert("step".into(), batch.to_string());
         metadata.insert("counts".into(), json!(counts).to_string());
@@ -49,6 +58,11 @@ impl<F: Element> Learner<F> {
         let Checkpoint { metadata, tensors } = saved;
         if RunSettings::from_metadata(path, &metadata)? != self.settings {
             return Err(wrong("the checkpoint is of a run with other settings".to_owned()));
+        }
+        // A run that diverged is not saved, so these come from elsewhere.
+        let nan = |tensor: &HostTensor<F>| tensor.data().iter().any(|x| x.is_nan());
+        if let Some((name, _)) = tensors.iter().find(|(_, tensor)| nan(tensor)) {
+            return Err(wrong(format!("`{name}` holds a NaN, from which nothing is learned")));
         }
         let counts: BTreeMap<String, i32> =
             serde_json::from_str(&entry::<String>(path, &metadata, "counts")?)
@@ -77,6 +91,7 @@ impl<F: Element> Learner<F> {
         let (Some([energy, samples, seconds]), Some(history)) = (numbers(&current), history) else {
             return Err(wrong("the checkpoint's figures cannot be read".to_owned()));
         };
+        self.comparison = metadata.get(COMPARISON).cloned();
         self.progress = Progress {
             epoch: entry(path, &metadata, "epoch")?,
             batch: entry(path, &metadata, "step")?,
@@ -85,6 +100,15 @@ impl<F: Element> Learner<F> {
             seconds,
             history,
         };
+        let now = rayon::current_num_threads();
+        match entry::<usize>(path, &metadata, THREADS)? {
+            before if before != now => say(&format!(
+                "warning: {} was made with --threads {before}, and {now} compute now: the last \
+                 bits of some models depend on it",
+                path.display()
+            )),
+            _ => {}
+        }
         Ok(())
     }
 

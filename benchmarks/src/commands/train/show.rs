@@ -5,8 +5,7 @@ use std::io::Write;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
-use super::choices::ScheduleKind;
-use crate::{error::CommandError, output::Output, report::Epoch};
+use crate::{contract::ScheduleKind, error::CommandError, output::Output, report::Epoch};
 
 /// The show of one run.
 pub(super) struct Show {

@@ -5,13 +5,16 @@ use std::path::PathBuf;
 use serde_json::{Map, Value, json};
 
 use super::{
-    choices::ScheduleKind,
     dataset::Dataset,
     learner::Progress,
-    measure::Measured,
-    settings::{Plan, RunSettings},
+    measure::{Measured, TRACED},
+    plan::Plan,
+    settings::RunSettings,
 };
-use crate::report::{Report, Run};
+use crate::{
+    contract::ScheduleKind,
+    report::{Report, Run},
+};
 
 /// One run as it ended.
 #[derive(Clone, Debug)]
@@ -23,6 +26,8 @@ pub(super) struct Ended {
     pub(super) diverged: Option<String>,
     /// Where it was saved.
     pub(super) saved: Option<PathBuf>,
+    /// Why it was not, where it should have been.
+    pub(super) unsaved: Option<String>,
 }
 
 impl Ended {
@@ -96,6 +101,9 @@ pub(super) fn report(plan: &Plan, data: &Dataset, model: &str, ended: &[Ended]) 
     if data.test_len() == super::dataset::PROBE && data.description.ends_with("windows") {
         notes.push("Test figures are of the test text's first 2,000 windows.".to_owned());
     }
+    if ended.iter().any(|run| run.measured.trace.len() > TRACED) {
+        notes.push(format!("Energies by step are of the first {TRACED} steps."));
+    }
     Report {
         title: "Predictive coding beside backprop".to_owned(),
         model: model.to_owned(),
@@ -136,8 +144,14 @@ pub(super) fn notes(ended: &[Ended]) -> String {
     text
 }
 
-/// What the last line of `--json` says, but for its `event`.
-pub(super) fn summary(report: &Report, ended: &[Ended], files: &[PathBuf]) -> Value {
+/// What the last line of `--json` says, but for its `event`. `unwritten` is why there is no report,
+/// where there should be one.
+pub(super) fn summary(
+    report: &Report,
+    ended: &[Ended],
+    files: &[PathBuf],
+    unwritten: Option<&str>,
+) -> Value {
     let backprop = ended
         .iter()
         .zip(&report.runs)
@@ -165,6 +179,7 @@ pub(super) fn summary(report: &Report, ended: &[Ended], files: &[PathBuf]) -> Va
             "layers": run.layers,
             "note": run.note,
             "saved": ended.saved,
+            "unsaved": ended.unsaved,
         });
         runs.insert(settings.schedule.to_string(), fields);
     }
@@ -186,6 +201,7 @@ pub(super) fn summary(report: &Report, ended: &[Ended], files: &[PathBuf]) -> Va
         "seconds": shown["seconds"],
         "runs": runs,
         "report": files,
+        "report_error": unwritten,
         "command": report.command,
     })
 }

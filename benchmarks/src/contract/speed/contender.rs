@@ -1,14 +1,9 @@
 //! What is timed, and what by.
 
-use std::time::Instant;
-
-use pc_core::{
-    Result, Schedule,
-    host::{Element, matrix_product},
-};
+use pc_core::Schedule;
 
 use super::arithmetic::Arithmetic;
-use crate::commands::train::ScheduleKind;
+use crate::contract::choices::ScheduleKind;
 
 /// Gamma of all schedules that take one.
 pub const RATE: f64 = 0.1;
@@ -16,6 +11,8 @@ pub const RATE: f64 = 0.1;
 pub const STEPS: usize = 20;
 /// The side of the matrices whose product gives the machine's rate.
 pub const GEMM_SIDE: usize = 512;
+/// The floating-point operations of that product.
+pub const GEMM_FLOP: f64 = 2.0 * (GEMM_SIDE * GEMM_SIDE * GEMM_SIDE) as f64;
 
 /// One schedule to be timed.
 #[derive(Clone, Debug)]
@@ -64,39 +61,4 @@ pub struct Seconds {
     pub relaxed: Option<f64>,
     /// All of it.
     pub total: f64,
-}
-
-/// The product that the machine is measured by.
-#[derive(Debug)]
-pub struct Gemm<F> {
-    a: Vec<F>,
-    b: Vec<F>,
-    c: Vec<F>,
-}
-
-impl<F: Element> Gemm<F> {
-    /// Its floating-point operations.
-    pub const FLOP: f64 = 2.0 * (GEMM_SIDE * GEMM_SIDE * GEMM_SIDE) as f64;
-
-    /// With random matrices.
-    ///
-    /// # Errors
-    /// Where there is no memory for them.
-    pub fn new() -> Result<Self> {
-        let mut numbers = pc_core::host::Init::new(3);
-        let mut matrix = || -> Result<Vec<F>> {
-            Ok(numbers.uniform::<F>(&[GEMM_SIDE, GEMM_SIDE], 1.0)?.data().to_vec())
-        };
-        Ok(Self { a: matrix()?, b: matrix()?, c: matrix()? })
-    }
-
-    /// Seconds of one product.
-    ///
-    /// # Errors
-    /// None, if the matrices fit.
-    pub fn time(&mut self) -> Result<f64> {
-        let start = Instant::now();
-        matrix_product(&self.a, &self.b, &mut self.c, [GEMM_SIDE; 3])?;
-        Ok(start.elapsed().as_secs_f64())
-    }
 }

@@ -1,10 +1,12 @@
-//! What is checked: a small model of each kind, a batch of random numbers, and a loss.
+//! What `check` asks of a backend, and of what: a small model of each kind, a batch of random
+//! numbers, and a loss.
 
 use pc_core::{
-    Clamps, VertexId,
+    Clamps, Evaluation, Schedule, VertexId,
     host::{CrossEntropy, Element, HostTensor, Init},
 };
 
+use super::choices::ScheduleKind;
 use crate::{
     error::CommandError,
     models::{InputShape, Model, ModelKind, Size, build, build_per_step, one_for_all},
@@ -167,4 +169,44 @@ fn distribute<F: Element>(target: &mut HostTensor<F>, classes: usize) {
         });
         row.iter_mut().for_each(|x| *x /= sum);
     }
+}
+
+/// A model at the weights, inputs and targets of a [`Subject`].
+pub trait Checked<F: Element> {
+    /// How it is built, in a few words: `4 vertices (4 levelled), ...`.
+    fn structure(&self) -> Result<String, CommandError>;
+
+    /// The steps that an error takes from an output to the farthest parameter's vertex.
+    fn depth(&self) -> usize;
+
+    /// The ways in which a rule that is exact can be evaluated on this model: all that there are,
+    /// unless it says otherwise.
+    fn evaluations(&self, rule: ScheduleKind) -> Vec<Evaluation> {
+        match rule {
+            ScheduleKind::FixedPrediction => {
+                vec![Evaluation::Simulate, Evaluation::Front, Evaluation::ClosedForm]
+            }
+            ScheduleKind::Zil => vec![Evaluation::Simulate, Evaluation::Front],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Why the rule cannot be run on this model, where it cannot.
+    fn refuses(&mut self, _rule: ScheduleKind) -> Option<String> {
+        None
+    }
+
+    /// Whether its vertices are those of the host's graph, so that schedules which are not exact
+    /// come to the same numbers too.
+    fn has_the_hosts_vertices(&self) -> bool {
+        false
+    }
+
+    /// Every parameter's gradient by a schedule, in the subject's order, summed over the batch;
+    /// zeros where no error has arrived, all NaN where it diverged. Z-IL is run on the model
+    /// levelled. [`Schedule::backprop`] is the framework's own backward, by another path than PC's.
+    ///
+    /// # Errors
+    /// A schedule that the model refuses.
+    fn gradients(&mut self, schedule: Schedule) -> Result<Vec<Vec<f64>>, CommandError>;
 }

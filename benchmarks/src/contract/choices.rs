@@ -1,6 +1,6 @@
 //! What can be chosen by name.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use pc_core::{Result, Schedule, host::Element};
 
@@ -31,7 +31,9 @@ macro_rules! named {
             type Err = String;
 
             fn from_str(name: &str) -> Result<Self, String> {
-                let names = || Self::ALL.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
+                let names = || {
+                    Self::ALL.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ")
+                };
                 Self::ALL.iter().copied().find(|kind| kind.name() == name).ok_or_else(|| {
                     format!(concat!("unknown ", $what, " '{}': give one of {}"), name, names())
                 })
@@ -139,5 +141,32 @@ impl ScheduleKind {
             Self::Epc => Schedule::epc(rate, steps)?,
         };
         Ok(schedule.reduced_by(pc_core::Reduction::Mean))
+    }
+}
+
+/// One of the choices, or `all` of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OrAll<T> {
+    /// All that there are.
+    All,
+    /// This one.
+    One(T),
+}
+
+impl<T: Copy> OrAll<T> {
+    /// The chosen among `all`.
+    pub fn among(self, all: &[T]) -> Vec<T> {
+        match self {
+            Self::All => all.to_vec(),
+            Self::One(one) => vec![one],
+        }
+    }
+}
+
+impl<T: FromStr> FromStr for OrAll<T> {
+    type Err = T::Err;
+
+    fn from_str(name: &str) -> Result<Self, T::Err> {
+        if name == "all" { Ok(Self::All) } else { name.parse().map(Self::One) }
     }
 }

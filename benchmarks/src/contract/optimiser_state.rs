@@ -16,13 +16,13 @@ pub struct OptimiserState<F> {
 }
 
 /// Adam's moments, in order.
-pub(super) const MOMENTS: [&str; 2] = ["first", "second"];
+pub(crate) const MOMENTS: [&str; 2] = ["first", "second"];
 
 /// Both of one parameter, and the steps that they are of.
-pub(super) type Moments<F> = ([HostTensor<F>; 2], i32);
+pub(crate) type Moments<F> = ([HostTensor<F>; 2], i32);
 
 /// What SGD with momentum keeps.
-pub(super) const VELOCITY: [&str; 1] = ["velocity"];
+pub(crate) const VELOCITY: [&str; 1] = ["velocity"];
 
 impl<F> Default for OptimiserState<F> {
     fn default() -> Self {
@@ -32,7 +32,7 @@ impl<F> Default for OptimiserState<F> {
 
 impl<F: Element> OptimiserState<F> {
     /// Adds the tensors of one parameter.
-    pub(super) fn put<const N: usize>(
+    pub(crate) fn put<const N: usize>(
         &mut self,
         parameter: &str,
         parts: [&str; N],
@@ -52,7 +52,7 @@ impl<F: Element> OptimiserState<F> {
     /// # Errors
     /// A tensor of another shape; some of the parts without the others. The message has no file's
     /// name.
-    pub(super) fn take<const N: usize>(
+    pub(crate) fn take<const N: usize>(
         &mut self,
         parameter: &str,
         parts: [&str; N],
@@ -80,7 +80,7 @@ impl<F: Element> OptimiserState<F> {
     ///
     /// # Errors
     /// As there; moments without their count, or the other way round.
-    pub(super) fn take_moments(
+    pub(crate) fn take_moments(
         &mut self,
         parameter: &str,
         shape: &[usize],
@@ -96,7 +96,7 @@ impl<F: Element> OptimiserState<F> {
     ///
     /// # Errors
     /// A message that names it.
-    pub(super) fn finish(self) -> Result<(), String> {
+    pub(crate) fn finish(self) -> Result<(), String> {
         match self.tensors.keys().chain(self.counts.keys()).next() {
             Some(name) => Err(format!(
                 "the checkpoint has an entry `optimiser.{name}`, which this model has not"

@@ -1,0 +1,73 @@
+//! What a backend is to the commands.
+
+use pc_core::host::Element;
+
+use super::{
+    check::{Checked, Subject},
+    choices::{Precision, ScheduleKind},
+    gradients::{Findings, Net, Number, Ways},
+    speed::{Measured, Target, Timed},
+    train::{Task, Trainee},
+};
+use crate::{error::CommandError, models::ModelKind};
+
+/// What a backend has.
+#[derive(Clone, Copy, Debug)]
+pub struct Support {
+    /// The architectures.
+    pub models: &'static [ModelKind],
+    /// The rules.
+    pub rules: &'static [ScheduleKind],
+    /// The numbers.
+    pub precisions: &'static [Precision],
+    /// Whether its runs can be saved and gone on with ([`Trainee::optimiser`]).
+    pub checkpoints: bool,
+}
+
+/// A backend, as the commands see it.
+pub trait Adapter {
+    /// What it has.
+    fn support() -> Support;
+
+    /// Whether this machine can run it.
+    ///
+    /// # Errors
+    /// Why it cannot, such as a GPU that is missing.
+    fn ready() -> Result<(), CommandError> {
+        Ok(())
+    }
+
+    /// A model at its initial weights, with a schedule and an optimiser, for `train`.
+    ///
+    /// # Errors
+    /// A model that does not fit the data; a schedule that it cannot be trained by.
+    fn trainee<F: Element>(task: &Task) -> Result<Box<dyn Trainee<F>>, CommandError>;
+
+    /// The model of a subject, at its weights, for `check`.
+    ///
+    /// # Errors
+    /// A model that it does not have.
+    fn checked<F: Element>(subject: &Subject<F>) -> Result<Box<dyn Checked<F>>, CommandError>;
+
+    /// What the schedules give on a chain of dense layers, for `gradients`.
+    ///
+    /// # Errors
+    /// A schedule that is refused, or diverges.
+    fn gradients<F: Number>(net: Net<F>, ways: &Ways) -> Result<Findings<F>, CommandError>;
+
+    /// The net of a kind with a batch of random numbers, and the contenders by these rules, for
+    /// `speed`.
+    ///
+    /// # Errors
+    /// A net or a rule that it does not have.
+    fn timed<F: Element>(
+        kind: ModelKind,
+        batch: usize,
+        rules: &[ScheduleKind],
+    ) -> Result<Box<dyn Timed>, CommandError>;
+
+    /// What it has set itself to reach on one thread, in f32, at batch 64, of what was measured.
+    fn targets(_measured: &[Measured]) -> Vec<Target> {
+        Vec::new()
+    }
+}

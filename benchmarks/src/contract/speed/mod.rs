@@ -1,0 +1,15 @@
+//! What `speed` asks of a backend, and the figures that come of it.
+
+mod arithmetic;
+mod contender;
+mod measured;
+mod statistics;
+mod target;
+mod timed;
+
+pub use arithmetic::Arithmetic;
+pub use contender::{Contender, GEMM_FLOP, GEMM_SIDE, RATE, Role, STEPS, Seconds};
+pub use measured::{Measured, Parts};
+pub use statistics::Median;
+pub use target::Target;
+pub use timed::Timed;

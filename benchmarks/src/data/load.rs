@@ -1,0 +1,67 @@
+//! Any set by name.
+
+use std::path::Path;
+
+use super::{
+    cifar,
+    digits::digits,
+    error::{Error, Result},
+    images::Images,
+    kind::Kind,
+    mnist, names,
+    names::Sequences,
+    split::Split,
+    text,
+    text::Text,
+};
+
+/// A data set of one form or another, divided into training and test sets.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Data {
+    /// Pictures to classify.
+    Images(Split<Images>),
+    /// Sequences of characters to classify.
+    Sequences(Split<Sequences>),
+    /// Running text, whose next character is to be predicted.
+    Text(Split<Text>),
+}
+
+/// Loads a data set from under `data_dir`.
+///
+/// `seed` chooses what is held out to test on where the set has no standard test set
+/// ([`Kind::Digits`] and [`Kind::Names`]); the others ignore it. [`Kind::Digits`] ignores
+/// `data_dir`.
+///
+/// # Errors
+/// [`ErrorKind::Argument`](super::ErrorKind::Argument) if `data_dir` is needed and not given,
+/// saying how to come by the data; else as of the set's own loader: [`digits()`](super::digits()),
+/// [`mnist::load`], [`mnist::load_fashion`], [`cifar::load_10`], [`cifar::load_100`],
+/// [`names::load`], [`text::load`].
+///
+/// # Example
+/// ```
+/// use pc_bench::data::{Data, Kind, load};
+/// let Data::Images(digits) = load(Kind::Digits, None, 0)? else { unreachable!() };
+/// assert_eq!(digits.train.shape, [1, 8, 8]);
+/// assert_eq!(digits.train.len() + digits.test.len(), 1797);
+/// # Ok::<(), pc_bench::data::Error>(())
+/// ```
+pub fn load(kind: Kind, data_dir: Option<&Path>, seed: u64) -> Result<Data> {
+    let dir = || {
+        data_dir.ok_or_else(|| {
+            Error::argument(format!(
+                "{kind} needs a data folder, given with --data-dir DIR; {}",
+                kind.advice(None)
+            ))
+        })
+    };
+    Ok(match kind {
+        Kind::Digits => Data::Images(digits(seed)?),
+        Kind::Mnist => Data::Images(mnist::load(dir()?)?),
+        Kind::FashionMnist => Data::Images(mnist::load_fashion(dir()?)?),
+        Kind::Cifar10 => Data::Images(cifar::load_10(dir()?)?),
+        Kind::Cifar100 => Data::Images(cifar::load_100(dir()?)?),
+        Kind::Names => Data::Sequences(names::load(dir()?, seed)?),
+        Kind::Shakespeare => Data::Text(text::load(dir()?)?),
+    })
+}
