@@ -23,6 +23,7 @@ mod network;
 mod outcome;
 mod paths;
 mod plan;
+mod point;
 mod relaxation;
 mod schedule;
 mod tensor;

@@ -4,10 +4,8 @@ use crate::{
     Result,
     clamp::Role,
     network::{Drives, Network},
-    relaxation::{
-        frame::{Frame, Which},
-        point::{Point, VertexPoint},
-    },
+    point::{Point, VertexPoint},
+    relaxation::frame::{Frame, Which},
     tensor::Tensor,
 };
 

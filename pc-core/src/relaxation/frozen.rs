@@ -9,10 +9,10 @@ use crate::{
     network::Network,
     paths::{self, Form, Question, Reached},
     plan::Way,
+    point::{Point, VertexPoint},
     relaxation::{
         frame::{Frame, Which},
         fuse,
-        point::{Point, VertexPoint},
         watch::Leap,
     },
     tensor::Tensor,

@@ -4,7 +4,8 @@ use crate::{
     Result,
     clamp::Losses,
     network::{FusedSteps, Network, Residuals},
-    relaxation::{frame::Frame, point::Point},
+    point::Point,
+    relaxation::frame::Frame,
     schedule::{Learning, StepRule},
 };
 

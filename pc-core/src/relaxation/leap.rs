@@ -4,10 +4,10 @@ use crate::{
     Error, Result,
     network::{Drives, Network, Want},
     paths::Form,
+    point::Point,
     relaxation::{
         frame::Frame,
         frozen::{Found, Frozen},
-        point::Point,
         watch::Leap,
     },
     tensor::Tensor,

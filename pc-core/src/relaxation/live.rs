@@ -3,10 +3,8 @@
 use crate::{
     Result,
     network::Network,
-    relaxation::{
-        frame::{Frame, Which},
-        point::{Point, VertexPoint},
-    },
+    point::{Point, VertexPoint},
+    relaxation::frame::{Frame, Which},
     tensor::{StateStep, Tensor},
     topology::VertexId,
 };

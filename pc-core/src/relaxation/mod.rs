@@ -9,7 +9,6 @@ mod leap;
 mod levels;
 mod live;
 mod method;
-mod point;
 mod start;
 mod watch;
 
@@ -22,6 +21,7 @@ use crate::{
     network::{Network, Settings},
     outcome::{Energy, Event, Outcome},
     plan::Plan,
+    point::Point,
     schedule::{Learning, Reduction, Schedule, Start},
     tensor::Tensor,
     topology::VertexId,
@@ -30,7 +30,6 @@ use crate::{
 use engine::Stop;
 use frame::Frame;
 use method::Method;
-use point::Point;
 use watch::Watch;
 
 /// A relaxation of one network by one schedule: a value that can be advanced from one learning

@@ -2,14 +2,11 @@
 
 use crate::{
     Error, Result,
-    clamp::{Clamp, Clamps, Role},
+    clamp::{Clamp, Clamps},
     network::Network,
-    paths, plan,
-    relaxation::{
-        Method, Phase, Relaxation,
-        frame::{Frame, stream},
-        point::{Point, Wants},
-    },
+    plan,
+    point::{Point, Wants},
+    relaxation::{Method, Phase, Relaxation, frame::Frame},
     schedule::{Start, StepRule, Steps},
     tensor::Tensor,
 };
@@ -34,7 +31,8 @@ impl<N: Network> Relaxation<N> {
             frame.at = network.linearisation();
             frame.allocate(network);
         }
-        frame.set_roles(network, clamps)?;
+        let noisy = frame.schedule.noise.is_some();
+        frame.point.set_roles(network.topology(), clamps, noisy)?;
         frame.reset(network);
         self.watch.begin();
         self.method.begin();
@@ -43,9 +41,9 @@ impl<N: Network> Relaxation<N> {
         let carried = start == Start::Carried && !fresh;
         let forward = start == Start::Forward || (start == Start::Carried && fresh);
         let frame = &mut self.frame;
-        frame.start_values(network, clamps, start, carried);
+        frame.point.start_values(network.topology(), clamps, start, carried, frame.draws);
         if frame.by_errors || forward {
-            frame.find_order(network)?;
+            frame.point.find_order(network.topology())?;
         }
         if let Method::Frozen(frozen) = &mut self.method {
             frozen.settle(frame, network)?;
@@ -76,48 +74,6 @@ impl<N: Network> Frame<N> {
         self.point.allocate(network.topology(), wants);
     }
 
-    /// What this batch's clamps make of every vertex.
-    fn set_roles(&mut self, network: &N, clamps: &Clamps<N::Tensor>) -> Result<()> {
-        let topology = network.topology();
-        let noisy = self.schedule.noise.is_some();
-        let Point { roles, vertices, state, free, follows, counts, .. } = &mut self.point;
-        for vertex in topology.vertices() {
-            let index = vertex.index();
-            let clamp = clamps.get(vertex);
-            let (value, moving) = (&state.values[index], &mut vertices[index]);
-            let role = Role::of(clamp);
-            let slow = noisy || matches!(role, Role::Masked) || topology.own(vertex).len() > 1;
-            if role.moves() && slow && moving.scratch.is_none() {
-                moving.scratch = Some(value.zeros(&value.shape()));
-            } else if !(role.moves() && slow) {
-                moving.scratch = None;
-            }
-            if let (Some(Clamp::Masked { mask, .. }), Some(room)) = (clamp, &mut moving.scratch) {
-                let free = moving.free_mask.get_or_insert_with(|| value.zeros(&value.shape()));
-                free.fill(1.0);
-                free.axpy(-1.0, mask);
-                // Of 0 and 1 alone is the product with what is left of 1 nothing.
-                room.copy_from(mask);
-                room.multiply(free);
-                if room.norm_squared() != 0.0 {
-                    let message = "its mask must be 1 where it is held and 0 where it is free";
-                    return Err(Error::clamp(message).at(topology.label(vertex)));
-                }
-            } else {
-                moving.free_mask = None;
-            }
-            // A nudged or masked vertex needs its prediction before it is set.
-            let set = matches!(clamp, Some(Clamp::Held(_) | Clamp::Intervened(_) | Clamp::Free(_)));
-            follows[index] = !set && !topology.is_root(vertex);
-            free[index] = role.moves();
-            for id in topology.own(vertex) {
-                counts[id.index()] = !matches!(role, Role::Intervened);
-            }
-            roles[index] = role;
-        }
-        Ok(())
-    }
-
     fn reset(&mut self, network: &N) {
         self.step = 0;
         self.steps = match self.schedule.steps {
@@ -134,52 +90,6 @@ impl<N: Network> Frame<N> {
         self.point.state.displacements.iter_mut().for_each(|d| d.fill(0.0));
     }
 
-    /// Sets what is held, and where the schedule does not start from a forward pass, the rest.
-    fn start_values(
-        &mut self,
-        network: &N,
-        clamps: &Clamps<N::Tensor>,
-        start: Start,
-        carried: bool,
-    ) {
-        let topology = network.topology();
-        for vertex in topology.vertices() {
-            let value = &mut self.point.state.values[vertex.index()];
-            let clamp = clamps.get(vertex);
-            match (clamp, start) {
-                (Some(Clamp::Held(held) | Clamp::Intervened(held)), _) => value.copy_from(held),
-                _ if carried => {}
-                (Some(Clamp::Free(start)), _) => value.copy_from(start),
-                (Some(Clamp::Masked { value: held, .. }), _) if topology.is_root(vertex) => {
-                    value.copy_from(held);
-                }
-                (_, Start::Zero) => value.fill(0.0),
-                (_, Start::Noise { deviation, seed }) => {
-                    value.fill(0.0);
-                    value.add_normal(deviation, stream(seed, self.draws, 0, vertex));
-                }
-                (_, Start::Forward | Start::Carried) => {}
-            }
-            if let Some(Clamp::Masked { value: held, mask }) = clamp {
-                hold_part(value, held, mask);
-            }
-        }
-    }
-
-    /// The order of a forward pass, which depends on what is known.
-    fn find_order(&mut self, network: &N) -> Result<()> {
-        let Point { order, known, follows, .. } = &mut self.point;
-        let same = known.len() == follows.len() && known.iter().zip(&*follows).all(|(k, f)| k != f);
-        if !same {
-            known.clear();
-            known.extend(follows.iter().map(|follows| !follows));
-            let found = paths::outward(network.topology(), known, order);
-            // What was found for what is known now must not be taken for found.
-            found.inspect_err(|_| known.clear())?;
-        }
-        Ok(())
-    }
-
     /// A forward pass from the start, if it starts by one, and the errors there.
     fn first_errors(
         &mut self,
@@ -191,7 +101,7 @@ impl<N: Network> Frame<N> {
         if forward {
             let learns = sweep.is_some() || self.learns_here();
             self.forward(network, learns, sweep)?;
-            if self.settle(network, clamps) {
+            if self.point.settle(network.topology(), clamps) {
                 self.forward(network, learns, sweep)?;
             }
         }
@@ -264,7 +174,7 @@ impl<N: Network> Frame<N> {
             return Ok(());
         }
         self.forward(network, false, None)?;
-        if self.settle(network, clamps) {
+        if self.point.settle(network.topology(), clamps) {
             self.forward(network, false, None)?;
         }
         let topology = network.topology();
@@ -281,33 +191,4 @@ impl<N: Network> Frame<N> {
         }
         Ok(())
     }
-
-    /// After a forward pass: nudged vertices go to their nudge, masked ones to what is held of
-    /// them. True where their children have to be predicted again.
-    fn settle(&mut self, network: &N, clamps: &Clamps<N::Tensor>) -> bool {
-        let topology = network.topology();
-        let mut again = false;
-        for (vertex, clamp) in clamps.iter().filter(|(vertex, _)| !topology.is_root(*vertex)) {
-            let value = &mut self.point.state.values[vertex.index()];
-            match clamp {
-                Clamp::Nudged { target, beta } => {
-                    value.scale(1.0 - beta);
-                    value.axpy(*beta, target);
-                }
-                Clamp::Masked { value: held, mask } => hold_part(value, held, mask),
-                _ => continue,
-            }
-            self.point.follows[vertex.index()] = false;
-            again |= !topology.uses(vertex).is_empty();
-        }
-        again
-    }
-}
-
-/// `value <- mask * held + (1 - mask) * value`.
-fn hold_part<T: Tensor>(value: &mut T, held: &T, mask: &T) {
-    let mut difference = held.clone();
-    difference.axpy(-1.0, value);
-    difference.multiply(mask);
-    value.axpy(1.0, &difference);
 }

@@ -3,12 +3,15 @@
 mod epc;
 mod fixed_prediction;
 mod ipc;
+mod noise;
 mod standard;
 mod zil;
 
 use std::fmt;
 
 use crate::{Error, Result};
+
+pub(crate) use noise::{Noise, stream};
 
 /// A rule: where relaxation starts, what it moves and how, when weights learn and when it stops.
 ///
@@ -146,13 +149,6 @@ pub(crate) enum Bound {
     Beyond(f64),
     /// Lifted.
     Lifted,
-}
-
-/// Normal draws at every step.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Noise {
-    pub(crate) temperature: f64,
-    pub(crate) seed: u64,
 }
 
 /// How a frozen relaxation is computed. All give the same numbers, to rounding.

@@ -1,5 +1,7 @@
 //! Where a relaxation stands: states, errors, and what the clamps make of each vertex.
 
+mod clamped;
+
 use crate::{
     Result,
     clamp::Role,
@@ -11,50 +13,50 @@ use crate::{
 
 /// States and errors of one batch.
 #[derive(Debug)]
-pub(super) struct Point<T> {
-    pub(super) state: State<T>,
-    pub(super) roles: Vec<Role<T>>,
-    pub(super) vertices: Vec<VertexPoint<T>>,
+pub(crate) struct Point<T> {
+    pub(crate) state: State<T>,
+    pub(crate) roles: Vec<Role<T>>,
+    pub(crate) vertices: Vec<VertexPoint<T>>,
     /// By vertex: which may move, and which take their prediction in a forward pass. A vertex that
     /// follows is free, or driven.
-    pub(super) free: Vec<bool>,
-    pub(super) follows: Vec<bool>,
+    pub(crate) free: Vec<bool>,
+    pub(crate) follows: Vec<bool>,
     /// The predictions of a forward pass, in order, and by vertex what that order was found for.
-    pub(super) order: Vec<PredictionId>,
-    pub(super) known: Vec<bool>,
+    pub(crate) order: Vec<PredictionId>,
+    pub(crate) known: Vec<bool>,
 
     /// By prediction, from here on: `e`, and `r` where it is not zero.
-    pub(super) errors: Vec<T>,
-    pub(super) residuals: Vec<T>,
-    pub(super) residual: Vec<bool>,
+    pub(crate) errors: Vec<T>,
+    pub(crate) residuals: Vec<T>,
+    pub(crate) residual: Vec<bool>,
     /// `pi e`, where some precision is not 1; else empty.
-    pub(super) weighted: Vec<T>,
+    pub(crate) weighted: Vec<T>,
     /// Whether the error may differ from zero.
-    pub(super) active: Vec<bool>,
+    pub(crate) active: Vec<bool>,
     /// Whether it counts at all: the predictions of an intervened vertex do not.
-    pub(super) counts: Vec<bool>,
+    pub(crate) counts: Vec<bool>,
     /// Whether the forward pass has set its vertex to it.
-    pub(super) initial: Vec<bool>,
+    pub(crate) initial: Vec<bool>,
     uniform: bool,
     /// The norm of the errors that drive the rest at the start.
-    pub(super) drive: f64,
-    pub(super) batch: usize,
+    pub(crate) drive: f64,
+    pub(crate) batch: usize,
 }
 
 /// What one batch makes of a vertex.
 #[derive(Debug)]
-pub(super) struct VertexPoint<T> {
+pub(crate) struct VertexPoint<T> {
     /// The running step, where the rule keeps one.
-    pub(super) velocity: Option<T>,
+    pub(crate) velocity: Option<T>,
     /// Room for a step that has to be put together: of a masked vertex, of one with several
     /// predictions, of a noisy one.
-    pub(super) scratch: Option<T>,
+    pub(crate) scratch: Option<T>,
     /// 1 where a masked vertex is free.
-    pub(super) free_mask: Option<T>,
+    pub(crate) free_mask: Option<T>,
 }
 
 impl<T: Tensor> Point<T> {
-    pub(super) fn new(topology: &Topology) -> Self {
+    pub(crate) fn new(topology: &Topology) -> Self {
         let (vertices, count) = (topology.len(), topology.predictions().len());
         let point = |_| VertexPoint { velocity: None, scratch: None, free_mask: None };
         Self {
@@ -84,7 +86,7 @@ impl<T: Tensor> Point<T> {
     }
 
     /// Makes room for a batch of this size, whose values are there.
-    pub(super) fn allocate(&mut self, topology: &Topology, wants: Wants) {
+    pub(crate) fn allocate(&mut self, topology: &Topology, wants: Wants) {
         let values = &self.state.values;
         let zeros = |value: &T| value.zeros(&value.shape());
         let all =
@@ -103,13 +105,13 @@ impl<T: Tensor> Point<T> {
     }
 
     /// `pi e`, which is what is pulled back; [`Point::weigh`] has brought it up to date.
-    pub(super) fn cotangents(&self) -> &[T] {
+    pub(crate) fn cotangents(&self) -> &[T] {
         if self.uniform { &self.errors } else { &self.weighted }
     }
 
     /// Brings `weighted = pi e` up to date where precisions are not all 1. Drives are weighted
     /// already.
-    pub(super) fn weigh(&mut self, topology: &Topology) {
+    pub(crate) fn weigh(&mut self, topology: &Topology) {
         for (index, weighted) in self.weighted.iter_mut().enumerate() {
             if self.active[index] {
                 let prediction = &topology.predictions()[index];
@@ -122,14 +124,14 @@ impl<T: Tensor> Point<T> {
     }
 
     /// Forgets what an earlier batch left of the weighted error of a prediction.
-    pub(super) fn clear_weighted(&mut self, index: usize) {
+    pub(crate) fn clear_weighted(&mut self, index: usize) {
         if let Some(weighted) = self.weighted.get_mut(index) {
             weighted.fill(0.0);
         }
     }
 
     /// The energy at the current errors, counted where `reads` says so.
-    pub(super) fn energy(&self, topology: &Topology, reads: impl Fn(usize) -> bool) -> Energy {
+    pub(crate) fn energy(&self, topology: &Topology, reads: impl Fn(usize) -> bool) -> Energy {
         let terms = topology.predictions().iter().enumerate().filter_map(|(index, prediction)| {
             let counts = self.counts[index] && self.active[index] && reads(index);
             let driven = self.roles[prediction.of.index()].is_driven();
@@ -139,12 +141,12 @@ impl<T: Tensor> Point<T> {
     }
 
     /// The part of the energy that driven vertices add.
-    pub(super) fn loss_energy(&self) -> f64 {
+    pub(crate) fn loss_energy(&self) -> f64 {
         self.roles.iter().map(Role::loss).sum()
     }
 
     /// Driven vertices follow their live prediction, and take their error from the loss there.
-    pub(super) fn drive_losses<N: Network<Tensor = T>>(
+    pub(crate) fn drive_losses<N: Network<Tensor = T>>(
         &mut self,
         network: &N,
         at: &N::Linearisation,
@@ -164,7 +166,7 @@ impl<T: Tensor> Point<T> {
     }
 
     /// The one error of a vertex, and its precision, where it may differ from zero.
-    pub(super) fn own_error(&self, topology: &Topology, vertex: VertexId) -> (Option<&T>, f64) {
+    pub(crate) fn own_error(&self, topology: &Topology, vertex: VertexId) -> (Option<&T>, f64) {
         match topology.own(vertex).first() {
             Some(id) if self.active[id.index()] => {
                 (Some(&self.errors[id.index()]), topology.at(*id).precision)
@@ -175,7 +177,7 @@ impl<T: Tensor> Point<T> {
 
     /// Puts `force - sum pi e` together in the vertex's scratch, where it has one. False where it
     /// has none, and the step can be taken in one pass.
-    pub(super) fn compose(
+    pub(crate) fn compose(
         &mut self,
         topology: &Topology,
         vertex: VertexId,
@@ -197,7 +199,7 @@ impl<T: Tensor> Point<T> {
     }
 
     /// `|force - sum pi e|` over the free states.
-    pub(super) fn gap<N: Network<Tensor = T>>(
+    pub(crate) fn gap<N: Network<Tensor = T>>(
         &mut self,
         network: &N,
         at: &N::Linearisation,
@@ -223,8 +225,8 @@ impl<T: Tensor> Point<T> {
 
 /// What a method needs room for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wants {
-    pub(super) references: bool,
-    pub(super) displacements: bool,
-    pub(super) velocities: bool,
+pub(crate) struct Wants {
+    pub(crate) references: bool,
+    pub(crate) displacements: bool,
+    pub(crate) velocities: bool,
 }

@@ -1,0 +1,133 @@
+//! What one batch's clamps make of a point.
+
+use crate::{
+    Error, Result,
+    clamp::{Clamp, Clamps, Role},
+    paths,
+    point::Point,
+    schedule::{Start, stream},
+    tensor::Tensor,
+    topology::Topology,
+};
+
+impl<T: Tensor> Point<T> {
+    /// What this batch's clamps make of every vertex.
+    pub(crate) fn set_roles(
+        &mut self,
+        topology: &Topology,
+        clamps: &Clamps<T>,
+        noisy: bool,
+    ) -> Result<()> {
+        let Self { roles, vertices, state, free, follows, counts, .. } = self;
+        for vertex in topology.vertices() {
+            let index = vertex.index();
+            let clamp = clamps.get(vertex);
+            let (value, moving) = (&state.values[index], &mut vertices[index]);
+            let role = Role::of(clamp);
+            let slow = noisy || matches!(role, Role::Masked) || topology.own(vertex).len() > 1;
+            if role.moves() && slow && moving.scratch.is_none() {
+                moving.scratch = Some(value.zeros(&value.shape()));
+            } else if !(role.moves() && slow) {
+                moving.scratch = None;
+            }
+            if let (Some(Clamp::Masked { mask, .. }), Some(room)) = (clamp, &mut moving.scratch) {
+                let free = moving.free_mask.get_or_insert_with(|| value.zeros(&value.shape()));
+                free.fill(1.0);
+                free.axpy(-1.0, mask);
+                // Of 0 and 1 alone is the product with what is left of 1 nothing.
+                room.copy_from(mask);
+                room.multiply(free);
+                if room.norm_squared() != 0.0 {
+                    let message = "its mask must be 1 where it is held and 0 where it is free";
+                    return Err(Error::clamp(message).at(topology.label(vertex)));
+                }
+            } else {
+                moving.free_mask = None;
+            }
+            // A nudged or masked vertex needs its prediction before it is set.
+            let set = matches!(clamp, Some(Clamp::Held(_) | Clamp::Intervened(_) | Clamp::Free(_)));
+            follows[index] = !set && !topology.is_root(vertex);
+            free[index] = role.moves();
+            for id in topology.own(vertex) {
+                counts[id.index()] = !matches!(role, Role::Intervened);
+            }
+            roles[index] = role;
+        }
+        Ok(())
+    }
+
+    /// Sets what is held, and where the schedule does not start from a forward pass, the rest.
+    /// `draws` counts the batches, so that each has random numbers of its own.
+    pub(crate) fn start_values(
+        &mut self,
+        topology: &Topology,
+        clamps: &Clamps<T>,
+        start: Start,
+        carried: bool,
+        draws: u64,
+    ) {
+        for vertex in topology.vertices() {
+            let value = &mut self.state.values[vertex.index()];
+            let clamp = clamps.get(vertex);
+            match (clamp, start) {
+                (Some(Clamp::Held(held) | Clamp::Intervened(held)), _) => value.copy_from(held),
+                _ if carried => {}
+                (Some(Clamp::Free(start)), _) => value.copy_from(start),
+                (Some(Clamp::Masked { value: held, .. }), _) if topology.is_root(vertex) => {
+                    value.copy_from(held);
+                }
+                (_, Start::Zero) => value.fill(0.0),
+                (_, Start::Noise { deviation, seed }) => {
+                    value.fill(0.0);
+                    value.add_normal(deviation, stream(seed, draws, 0, vertex));
+                }
+                (_, Start::Forward | Start::Carried) => {}
+            }
+            if let Some(Clamp::Masked { value: held, mask }) = clamp {
+                hold_part(value, held, mask);
+            }
+        }
+    }
+
+    /// The order of a forward pass, which depends on what is known.
+    pub(crate) fn find_order(&mut self, topology: &Topology) -> Result<()> {
+        let Self { order, known, follows, .. } = self;
+        let same = known.len() == follows.len() && known.iter().zip(&*follows).all(|(k, f)| k != f);
+        if !same {
+            known.clear();
+            known.extend(follows.iter().map(|follows| !follows));
+            let found = paths::outward(topology, known, order);
+            // What was found for what is known now must not be taken for found.
+            found.inspect_err(|_| known.clear())?;
+        }
+        Ok(())
+    }
+
+    /// After a forward pass: nudged vertices go to their nudge, masked ones to what is held of
+    /// them. True where their children have to be predicted again.
+    pub(crate) fn settle(&mut self, topology: &Topology, clamps: &Clamps<T>) -> bool {
+        let mut again = false;
+        for (vertex, clamp) in clamps.iter().filter(|(vertex, _)| !topology.is_root(*vertex)) {
+            let value = &mut self.state.values[vertex.index()];
+            match clamp {
+                Clamp::Nudged { target, beta } => {
+                    value.scale(1.0 - beta);
+                    value.axpy(*beta, target);
+                }
+                Clamp::Masked { value: held, mask } => hold_part(value, held, mask),
+                _ => continue,
+            }
+            self.follows[vertex.index()] = false;
+            again |= !topology.uses(vertex).is_empty();
+        }
+        again
+    }
+}
+
+/// `value <- mask * held + (1 - mask) * value`.
+fn hold_part<T: Tensor>(value: &mut T, held: &T, mask: &T) {
+    let mut difference = held.clone();
+    difference.axpy(-1.0, value);
+    difference.multiply(mask);
+    value.axpy(1.0, &difference);
+}
