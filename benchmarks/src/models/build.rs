@@ -18,7 +18,7 @@ use super::{
 /// ```
 /// use pc_bench::models::{InputShape, ModelKind, Size, build};
 /// let model = build::<f32>(ModelKind::Mlp, &InputShape::Image([1, 8, 8]), 10, 0, Size::Standard)?;
-/// assert_eq!(model.graph.shape(model.outputs[0]), [10]);
+/// assert_eq!(model.graph.shape(model.outputs[0])?, [10]);
 /// # Ok::<(), pc_core::Error>(())
 /// ```
 pub fn build<F: Element>(

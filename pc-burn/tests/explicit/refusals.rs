@@ -134,7 +134,7 @@ fn a_layer_that_fails_leaves_nothing() {
     let embedding = EmbeddingConfig::new(5, 2).init(&d);
     let lstm = LstmConfig::new(4, 4, true).init(&d);
     let attention = MultiHeadAttentionConfig::new(4, 2).init(&d);
-    let (many, free) = (LinearConfig::new(4, 4).init(&d), LinearConfig::new(4, 2).init(&d));
+    let (many, free) = (LinearConfig::new(4, 4).init(&d), LinearConfig::new(4, 4).init(&d));
     let frozen = norm.clone();
     let layers: Vec<(&str, Add)> = vec![
         ("a", Box::new(move |b, [x, ..]| b.linear("a", x, &linear, Activation::Tanh).map(drop))),
