@@ -9,6 +9,10 @@ use crate::common::tensor;
 
 type T = HostTensor<f64>;
 
+/// A step of an optimiser, and how each is made.
+type Moves<'a> = dyn FnMut(&mut [T], &Gradients<T>) -> Result<()> + 'a;
+type Make = fn() -> Box<Moves<'static>>;
+
 /// Numbers enough for several blocks of the check, one of them bad.
 const LENGTH: usize = 10_000;
 
@@ -28,7 +32,7 @@ fn gradients(parameters: &[T], bad: Option<(usize, f64)>) -> Gradients<T> {
 }
 
 /// One good step, then bad ones, then a good one: as if the bad ones had not been.
-fn check(name: &str, step: &mut dyn FnMut(&mut [T], &Gradients<T>) -> Result<()>) -> Vec<T> {
+fn check(name: &str, step: &mut Moves<'_>) -> Vec<T> {
     let mut parameters = vec![tensor(&[3], &[1.0, 2.0, 3.0]), tensor(&[LENGTH], &[0.5; LENGTH])];
     let good = gradients(&parameters, None);
     step(&mut parameters, &good).unwrap();
@@ -48,8 +52,7 @@ fn check(name: &str, step: &mut dyn FnMut(&mut [T], &Gradients<T>) -> Result<()>
 
 #[test]
 fn gradients_that_are_not_finite_move_nothing() {
-    type Step = Box<dyn FnMut(&mut [T], &Gradients<T>) -> Result<()>>;
-    let optimisers: [(&str, fn() -> Step); 5] = [
+    let optimisers: [(&str, Make); 5] = [
         ("sgd", || {
             let mut sgd = Sgd::new(0.1).unwrap();
             Box::new(move |p, g| sgd.step(p, g))

@@ -1,5 +1,8 @@
 //! The adapter, on the host layer: the same kernels without a GPU.
 
+// Helpers outside `#[test]` functions too: in a test a panic is the report.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use pc_core::{
     Agreement, Evaluation, Schedule, Tensor,
     host::{Activation, HostTensor, Init},
