@@ -16,5 +16,6 @@ mod independent;
 mod linear;
 mod losses;
 mod optimisers;
+mod pinned;
 mod refusals;
 mod shapes;
