@@ -18,6 +18,8 @@ use crate::{
 /// autograd graph. It is owned by the caller, made once by [`Network::linearisation`] and refilled,
 /// so that a warm relaxation allocates nothing. Errors belong to predictions, not to vertices: a
 /// vertex may have several.
+///
+/// The types of its calls are in [`crate::backend`].
 pub trait Network {
     /// The framework's tensor.
     type Tensor: Tensor;

@@ -9,8 +9,10 @@ use crate::{Error, Result};
 /// handle that shares storage must copy them here). Scalars cross the interface as `f64`, whatever
 /// the tensor holds.
 ///
+/// The types of its calls, and the rest of what a backend needs, are in [`crate::backend`].
+///
 /// There are no `Send` or `Sync` bounds: some frameworks' tensors are not shareable. What explicit
-/// graphs ask for besides is [`crate::GraphTensor`].
+/// graphs ask for besides is [`crate::backend::GraphTensor`].
 pub trait Tensor: Clone + Sized {
     /// The shape, batch first.
     fn shape(&self) -> Vec<usize>;

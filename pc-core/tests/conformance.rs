@@ -5,9 +5,12 @@
 #![cfg(feature = "conformance")]
 
 use pc_core::{
-    Abilities, Activation, Cache, Clamps, Drives, Forward, Gradients, Graph, GraphLinearisation,
-    GraphTensor, Identity, Inputs, Network, ParamId, Pulled, Residuals, Result, Settings, State,
-    StateStep, Tensor, Topology, Vertex, VertexId, Want,
+    Activation, Clamps, Gradients, Graph, Identity, Network, ParamId, Result, Tensor, Topology,
+    VertexId,
+    backend::{
+        Abilities, Cache, Drives, Forward, GraphLinearisation, GraphTensor, Inputs, Pulled,
+        Residuals, Settings, State, StateStep, Vertex, Want,
+    },
     conformance::{Backend, Built, Case, HostBackend, Net, Operation, Report, Verdict, run},
     host::HostTensor,
 };

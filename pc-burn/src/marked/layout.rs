@@ -8,7 +8,7 @@ use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId},
     tensor::{GradientCheckpointingStrategy, Tensor},
 };
-use pc_core::{Error, ErrorKind, Prediction, Result, Tensor as _, Topology, VertexId};
+use pc_core::{Error, ErrorKind, Result, Tensor as _, Topology, VertexId, backend::Prediction};
 
 use super::{
     pass::{self, Plan, Sight},

@@ -2,8 +2,8 @@
 
 use burn::module::Module;
 use pc_core::{
-    Abilities, Clamps, Drives, Forward, Gradients, Network, Residuals, Result, Settings, State,
-    Tensor as _, Topology, VertexId, Want,
+    Clamps, Gradients, Network, Result, Tensor as _, Topology, VertexId,
+    backend::{Abilities, Drives, Forward, Residuals, Settings, State, Want},
 };
 
 use super::{

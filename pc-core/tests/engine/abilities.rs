@@ -2,9 +2,9 @@
 //! the same numbers.
 
 use pc_core::{
-    Abilities, Clamps, Drives, ErrorKind, Evaluation, Forward, Gradients, Graph,
-    GraphLinearisation, Network, Relaxation, Residuals, Result, Schedule, Settings, State,
-    Topology, VertexId, Want,
+    Clamps, ErrorKind, Evaluation, Gradients, Graph, Network, Relaxation, Result, Schedule,
+    Topology, VertexId,
+    backend::{Abilities, Drives, Forward, GraphLinearisation, Residuals, Settings, State, Want},
     host::{Activation, HostLayers, HostTensor, Init},
 };
 

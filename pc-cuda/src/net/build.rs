@@ -1,7 +1,8 @@
 //! From a host graph to the device.
 
 use pc_core::{
-    ErrorKind, Graph, Result, Structure, Tensor, VertexId,
+    ErrorKind, Graph, Result, Tensor, VertexId,
+    backend::Structure,
     host::{Activation, Element, HostTensor},
 };
 

@@ -3,8 +3,8 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use pc_core::{
-    Abilities, Clamp, Clamps, Drives, ErrorKind, Forward, FusedSteps, Gradients, Network,
-    Residuals, Result, Settings, State, Tensor, Topology, VertexId, Want,
+    Clamp, Clamps, ErrorKind, Gradients, Network, Result, Tensor, Topology, VertexId,
+    backend::{Abilities, Drives, Forward, FusedSteps, Residuals, Settings, State, Want},
 };
 
 use crate::{

@@ -1,6 +1,9 @@
 //! Whole relaxations, between learning events.
 
-use pc_core::{FusedSteps, LossForm, Result, Tensor};
+use pc_core::{
+    Result, Tensor,
+    backend::{FusedSteps, LossForm},
+};
 
 use crate::{
     device::{Address, Family, Launch},

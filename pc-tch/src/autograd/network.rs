@@ -1,8 +1,8 @@
 //! The autograd graph, as the engine sees it.
 
 use pc_core::{
-    Abilities, Clamps, Drives, Error, ErrorKind, Forward, Gradients, Network, ParamId, Residuals,
-    Result, Settings, State, Topology, VertexId, Want,
+    Clamps, Error, ErrorKind, Gradients, Network, ParamId, Result, Topology, VertexId,
+    backend::{Abilities, Drives, Forward, Residuals, Settings, State, Want},
 };
 use tch::Tensor;
 

@@ -1,6 +1,6 @@
 //! What each node of an autograd graph is to the relaxation, and what leads where.
 
-use pc_core::{Error, ErrorKind, ParamId, Prediction, Result, Topology, VertexId};
+use pc_core::{Error, ErrorKind, ParamId, Result, Topology, VertexId, backend::Prediction};
 
 use crate::{autograd::costless::is_costless, sys::Node};
 
