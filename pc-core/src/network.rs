@@ -88,13 +88,20 @@ pub trait Network {
         into: &mut Self::Linearisation,
     ) -> Result<()>;
 
-    /// Prediction `index` at the reference, after [`Network::forward`] or [`Network::refer`].
-    fn prediction<'a>(&self, at: &'a Self::Linearisation, index: usize)
-    -> Option<&'a Self::Tensor>;
+    /// A prediction at the reference, after [`Network::forward`] or [`Network::refer`].
+    fn prediction<'a>(
+        &self,
+        at: &'a Self::Linearisation,
+        prediction: PredictionId,
+    ) -> Option<&'a Self::Tensor>;
 
-    /// How far prediction `index` has moved from the reference, after [`Network::linearise`]; none
-    /// where it has not. The engine asks it of driven vertices, whose loss is taken there.
-    fn change<'a>(&self, at: &'a Self::Linearisation, index: usize) -> Option<&'a Self::Tensor>;
+    /// How far a prediction has moved from the reference, after [`Network::linearise`]. Returns
+    /// `None` if it has not moved. The engine asks it of driven vertices, whose loss is taken there.
+    fn change<'a>(
+        &self,
+        at: &'a Self::Linearisation,
+        prediction: PredictionId,
+    ) -> Option<&'a Self::Tensor>;
 
     /// Moves the linearisation to `reference + displacement` and writes every prediction's error
     /// there, which is `e = r + d - [f(v_ref + d) - f(v_ref)]` with `r` the error at the reference.
@@ -273,8 +280,9 @@ pub struct Residuals<'a, T> {
 }
 
 impl<'a, T> Residuals<'a, T> {
-    /// The residual of prediction `index`; none where it is zero.
-    pub fn get(&self, index: usize) -> Option<&'a T> {
+    /// The residual of a prediction. Returns `None` if it is zero.
+    pub fn get(&self, prediction: PredictionId) -> Option<&'a T> {
+        let index = prediction.index();
         self.nonzero[index].then(|| &self.tensors[index])
     }
 }
@@ -310,9 +318,9 @@ pub struct Want<'a> {
 }
 
 impl Want<'_> {
-    /// Whether prediction `index` is to be pulled.
-    pub fn prediction(&self, index: usize) -> bool {
-        self.predictions.get(index).copied().unwrap_or(true)
+    /// Whether a prediction is to be pulled.
+    pub fn prediction(&self, prediction: PredictionId) -> bool {
+        self.predictions.get(prediction.index()).copied().unwrap_or(true)
     }
 
     /// Whether the force on `vertex` is of interest.

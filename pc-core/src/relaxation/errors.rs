@@ -13,6 +13,7 @@ use crate::{
         choice::{Answer, Choice},
     },
     tensor::Tensor,
+    topology::PredictionId,
 };
 
 /// What errors as coordinates say to each choice.
@@ -49,7 +50,8 @@ pub(super) fn evaluate<N: Network>(frame: &mut Frame<N>, network: &mut N) -> Res
     let topology = network.topology();
     for (index, prediction) in topology.predictions().iter().enumerate() {
         let of = prediction.of.index();
-        let Some(predicted) = network.prediction(&frame.at, index) else { continue };
+        let id = PredictionId::new(index);
+        let Some(predicted) = network.prediction(&frame.at, id) else { continue };
         let point = &mut frame.point;
         point.active[index] = point.counts[index] && (!point.free[of] || point.state.moved[of]);
         let driven = point.roles[of].drive(predicted, &mut point.errors[index]);

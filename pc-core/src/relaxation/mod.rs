@@ -24,7 +24,7 @@ use crate::{
     outcome::{Energy, Event, Outcome},
     schedule::{Learning, Reduction, Schedule, Start},
     tensor::Tensor,
-    topology::VertexId,
+    topology::{PredictionId, VertexId},
 };
 
 use engine::Stop;
@@ -237,9 +237,9 @@ impl<N: Network> Relaxation<N> {
         self.frame.draws = batches;
     }
 
-    /// The error of prediction `index`, as last evaluated.
-    pub fn error(&self, index: usize) -> Option<&N::Tensor> {
-        self.frame.point.errors.get(index)
+    /// The error of a prediction, as last evaluated.
+    pub fn error(&self, prediction: PredictionId) -> Option<&N::Tensor> {
+        self.frame.point.errors.get(prediction.index())
     }
 
     /// The value of a vertex, as last evaluated: in a frozen relaxation the feed-forward prediction
@@ -250,7 +250,7 @@ impl<N: Network> Relaxation<N> {
         if let (Method::Frozen(_), true, Some(first)) =
             (&self.method, point.free[vertex.index()], network.topology().own(vertex).first())
         {
-            let mut moved = network.prediction(&self.frame.at, first.index())?.clone();
+            let mut moved = network.prediction(&self.frame.at, *first)?.clone();
             moved.axpy(1.0, &point.errors[first.index()]);
             return Some(moved);
         }

@@ -1,8 +1,8 @@
 //! What once went silently wrong, each with its right value.
 
 use pc_core::{
-    Clamps, ErrorKind, Evaluation, Graph, Identity, Loss, Relaxation, Schedule, Start, Status,
-    Tensor, VertexId,
+    Clamps, ErrorKind, Evaluation, Graph, Identity, Loss, PredictionId, Relaxation, Schedule,
+    Start, Status, Tensor, VertexId,
     host::{Activation, CrossEntropy, HostLayers, HostTensor, Init, Linear},
 };
 
@@ -88,13 +88,13 @@ fn a_given_start_is_no_closed_form() {
     // The simulation itself: one free vertex, e(t + 1) = (1 - gamma) e(t) + gamma W^T e_y.
     let (w, mu) =
         (net.graph.parameters()[2].to_vec(), net.run(Schedule::backprop(), &net.held(1, 1)));
-    let e_y = mu.0.error(1).unwrap().to_vec();
+    let e_y = mu.0.error(PredictionId::new(1)).unwrap().to_vec();
     // Frozen predictions stand where the given start puts them.
-    let y = simulated.error(1).unwrap().to_vec();
+    let y = simulated.error(PredictionId::new(1)).unwrap().to_vec();
     assert_ne!(e_y, y);
     let e_0 = {
         let unrelaxed = Schedule::fixed_prediction(0.3, 1).unwrap().unrelaxed();
-        net.run(unrelaxed, &clamps).0.error(0).unwrap().to_vec()
+        net.run(unrelaxed, &clamps).0.error(PredictionId::new(0)).unwrap().to_vec()
     };
     let mut e = e_0;
     for _ in 0..4 {
@@ -103,7 +103,7 @@ fn a_given_start_is_no_closed_form() {
             *e = 0.7 * *e + 0.3 * force;
         }
     }
-    close("by hand", &simulated.error(0).unwrap().to_vec(), &e, 1e-14);
+    close("by hand", &simulated.error(PredictionId::new(0)).unwrap().to_vec(), &e, 1e-14);
 }
 
 /// `x <-> h <-> y`, each vertex predicted by its neighbours.

@@ -110,7 +110,7 @@ impl FusedNet {
             };
             let outputs = graph.shape(of)?.first().copied().unwrap_or(0);
             links.push(Link {
-                prediction: next.index(),
+                prediction: next,
                 of,
                 parent: at,
                 weight: prediction.parameters[0],

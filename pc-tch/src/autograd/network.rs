@@ -1,7 +1,8 @@
 //! The autograd graph, as the engine sees it.
 
 use pc_core::{
-    Clamps, Error, ErrorKind, Gradients, Network, ParamId, Result, Topology, VertexId,
+    Clamps, Error, ErrorKind, Gradients, Network, ParamId, PredictionId, Result, Topology,
+    VertexId,
     backend::{Abilities, Drives, Forward, Residuals, Settings, State, Want},
 };
 use tch::Tensor;
@@ -267,11 +268,11 @@ impl Network for Autograd {
         if after_forward { Ok(()) } else { Err(unsupported()) }
     }
 
-    fn prediction<'a>(&self, at: &'a Arrivals, index: usize) -> Option<&'a Slots> {
-        at.blank.get(index)
+    fn prediction<'a>(&self, at: &'a Arrivals, prediction: PredictionId) -> Option<&'a Slots> {
+        at.blank.get(prediction.index())
     }
 
-    fn change<'a>(&self, _at: &'a Arrivals, _index: usize) -> Option<&'a Slots> {
+    fn change<'a>(&self, _at: &'a Arrivals, _prediction: PredictionId) -> Option<&'a Slots> {
         None
     }
 

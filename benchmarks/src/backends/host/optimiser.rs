@@ -1,7 +1,7 @@
 //! The optimisers by name, with their state as named tensors.
 
 use pc_core::{
-    Gradients, Graph, Result,
+    Gradients, Graph, ParamId, Result,
     host::{Adam, Element, HostTensor, Sgd},
 };
 
@@ -57,14 +57,14 @@ impl<F: Element> Optimiser<F> {
         let mut saved = OptimiserState::default();
         match self {
             Self::Adam(adam) => {
-                for (index, first, second, count) in adam.state() {
-                    saved.put(&names[index], MOMENTS, [first.clone(), second.clone()]);
-                    saved.counts.insert(names[index].clone(), count);
+                for (parameter, first, second, count) in adam.state() {
+                    saved.put(&names[parameter.index()], MOMENTS, [first.clone(), second.clone()]);
+                    saved.counts.insert(names[parameter.index()].clone(), count);
                 }
             }
             Self::Sgd(sgd) => {
-                for (index, velocity) in sgd.state() {
-                    saved.put(&names[index], VELOCITY, [velocity.clone()]);
+                for (parameter, velocity) in sgd.state() {
+                    saved.put(&names[parameter.index()], VELOCITY, [velocity.clone()]);
                 }
             }
         }
@@ -81,17 +81,18 @@ impl<F: Element> Optimiser<F> {
         mut saved: OptimiserState<F>,
     ) -> Result<(), String> {
         for (index, (name, parameter)) in graph.named_parameters().enumerate() {
+            let id = ParamId::new(index);
             match self {
                 Self::Adam(adam) => {
                     if let Some(([first, second], count)) =
                         saved.take_moments(name, parameter.dims())?
                     {
-                        adam.restore(index, &first, &second, count);
+                        adam.restore(id, &first, &second, count);
                     }
                 }
                 Self::Sgd(sgd) => {
                     if let Some([velocity]) = saved.take(name, VELOCITY, parameter.dims())? {
-                        sgd.restore(index, &velocity);
+                        sgd.restore(id, &velocity);
                     }
                 }
             }
