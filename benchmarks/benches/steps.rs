@@ -7,7 +7,7 @@ use criterion::Criterion;
 use pc_bench::{
     backends::Backend,
     commands::{
-        speed::{Gemm, Role},
+        speed::{ContenderRole, Gemm},
         train::ScheduleKind,
     },
     models::ModelKind,
@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             .contenders()
             .into_iter()
             .enumerate()
-            .filter(|(_, contender)| contender.role == Role::Shown)
+            .filter(|(_, contender)| contender.role == ContenderRole::Shown)
         {
             // What fails does so here.
             net.step(index)?;

@@ -10,8 +10,8 @@
 //! - **A backend** is one `impl` of [`Tensor`](crate::Tensor), whose state updates arrive as a
 //!   [`StateStep`], and one of [`GraphTensor`], which runs each [`NodeJob`] over the [`NodeState`]s
 //!   of a graph in one [`GraphFrame`].
-//! - **A network** is one `impl` of [`Network`](crate::Network): it is made of [`Prediction`]s, says
-//!   what it can do with [`Abilities`], and is asked with the other types here.
+//! - **A network** is one `impl` of [`Network`](crate::Network). It is made of [`Prediction`]s, and
+//!   says what it can do with [`Abilities`]. The other types here are what its calls take.
 //! - **A set of layers** that adds several vertices at once can take them back to a [`Mark`].
 
 pub use crate::{

@@ -7,8 +7,8 @@
 //! [`Schedule`], and [`Relaxation`] is the one loop that runs it. The [`host`] backend runs on the
 //! CPU with nothing but this crate, in `f32` and `f64`.
 //!
-//! Start with [`Graph`] for a worked example, and [`Schedule`] for the rules. The names at this root
-//! are what a program needs that builds graphs and trains them. What a backend, a vertex or a
+//! Start with [`Graph`] for a worked example, and [`Schedule`] for the rules. A program that builds
+//! graphs and trains them finds the names it needs at this root. What a backend, a vertex or a
 //! network of one's own needs is in [`backend`].
 
 mod activation;

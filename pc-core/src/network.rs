@@ -96,7 +96,8 @@ pub trait Network {
     ) -> Option<&'a Self::Tensor>;
 
     /// How far a prediction has moved from the reference, after [`Network::linearise`]. Returns
-    /// `None` if it has not moved. The engine asks it of driven vertices, whose loss is taken there.
+    /// `None` if it has not moved. The engine asks this of driven vertices, whose losses are
+    /// evaluated there.
     fn change<'a>(
         &self,
         at: &'a Self::Linearisation,

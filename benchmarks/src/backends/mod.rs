@@ -43,7 +43,7 @@ pub use tch::Tch;
 use crate::{
     commands::{
         check::Subject,
-        gradients::{Findings, Net, Number, Ways},
+        gradients::{Findings, LayerChain, Number, Ways},
         speed::{Arithmetic, Contender, Measured, Seconds, Target},
         train::{Batch, Precision, RunSettings, ScheduleKind},
     },
@@ -93,7 +93,7 @@ pub trait Adapter {
     ///
     /// # Errors
     /// A schedule that is refused, or diverges.
-    fn gradients<F: Number>(net: Net<F>, ways: &Ways) -> Result<Findings<F>, CommandError>;
+    fn gradients<F: Number>(net: LayerChain<F>, ways: &Ways) -> Result<Findings<F>, CommandError>;
 
     /// The net of a kind with a batch of random numbers, and the contenders by these rules, for
     /// `speed`.

@@ -18,9 +18,10 @@ pub trait GraphTensor: Tensor {
     /// owned as above.
     fn identity_vertex() -> Self::Vertex;
 
-    /// Runs `job` once for every node of an explicit graph, node `i` being prediction `i`, with the node's own state and its own
-    /// tensor of `outputs` (which may be empty). The jobs are independent of one another; a backend
-    /// whose tensors are shareable runs them in parallel.
+    /// Runs `job` once for every node of an explicit graph: with the id of its prediction, which
+    /// counts as the nodes do, its own state, and its own tensor of `outputs` (which may be empty).
+    /// The jobs are independent of one another; a backend whose tensors are shareable runs them in
+    /// parallel.
     fn for_each_node(
         nodes: &mut [NodeState<Self>],
         outputs: &mut [Self],

@@ -10,7 +10,7 @@ use crate::common::{Numbers, close, tensor};
 
 type T = HostTensor<f64>;
 
-struct Net {
+struct ChainNet {
     graph: Graph<T>,
     vertices: Vec<VertexId>,
 }
@@ -20,7 +20,7 @@ fn zeros<F: pc_core::host::Element>(shape: &[usize]) -> HostTensor<F> {
 }
 
 /// A chain of dense tanh layers, the last one linear.
-fn chain(widths: &[usize], hidden: Activation) -> Net {
+fn chain(widths: &[usize], hidden: Activation) -> ChainNet {
     let mut init = Init::new(7);
     let mut b = Graph::builder();
     let mut vertices = vec![b.input("x", &widths[..1]).unwrap()];
@@ -28,10 +28,10 @@ fn chain(widths: &[usize], hidden: Activation) -> Net {
         let act = if l + 1 == widths.len() { Activation::Identity } else { hidden };
         vertices.push(b.dense(&format!("v{l}"), vertices[l - 1], *width, act, &mut init).unwrap());
     }
-    Net { graph: b.build().unwrap(), vertices }
+    ChainNet { graph: b.build().unwrap(), vertices }
 }
 
-impl Net {
+impl ChainNet {
     fn first(&self) -> VertexId {
         self.vertices[0]
     }
@@ -326,7 +326,7 @@ fn levels_are_exact_with_any_precisions() {
     for (vertex, precision) in [(h, 0.25), (k, 3.0), (y, 1.5)] {
         b.precision(vertex, precision).unwrap();
     }
-    let mut net = Net { graph: b.build().unwrap(), vertices: vec![x, h, k, y] };
+    let mut net = ChainNet { graph: b.build().unwrap(), vertices: vec![x, h, k, y] };
     let clamps = net.held(4, 2);
     let (swept, energy) = net.run(Schedule::backprop(), &clamps);
     for evaluation in [Evaluation::Auto, Evaluation::Simulate] {
@@ -397,10 +397,10 @@ fn every_evaluation_reaches_the_same_weights() {
     let d = b.dense("d", c, 4, Activation::Tanh, &mut init).unwrap();
     let y = b.dense("y", d, 2, Activation::Identity, &mut init).unwrap();
     b.dense("nowhere", c, 2, Activation::Identity, &mut init).unwrap();
-    let mut net = Net { graph: b.build().unwrap(), vertices: vec![x, a, c, d, y] };
+    let mut net = ChainNet { graph: b.build().unwrap(), vertices: vec![x, a, c, d, y] };
     let held = net.held(3, 2);
     let cut = net.held(3, 2).intervene(c, Numbers::new(4).tensor(&[2, 4], 1.0));
-    let learned = |net: &mut Net, schedule: Schedule, clamps: &Clamps<T>| -> Vec<String> {
+    let learned = |net: &mut ChainNet, schedule: Schedule, clamps: &Clamps<T>| -> Vec<String> {
         let (relaxation, _) = net.run(schedule, clamps);
         let names = net.graph.topology().parameter_names();
         let with = relaxation.gradients().iter().filter(|(_, gradient)| gradient.is_some());

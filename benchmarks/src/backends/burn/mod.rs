@@ -21,7 +21,7 @@ use pc_core::{
     host::{Activation, Element},
 };
 
-use self::models::{Net, Task as Batch};
+use self::models::{BurnNet, Task as Batch};
 use super::{
     Adapter, Checked, Support, Task, Timed, Trainee,
     chain::{self, Parts},
@@ -29,7 +29,7 @@ use super::{
 use crate::{
     commands::{
         check::Subject,
-        gradients::{Findings, Net as Chain, Number, Ways},
+        gradients::{Findings, LayerChain, Number, Ways},
         speed::{Measured, Target},
         train::{Precision, ScheduleKind},
     },
@@ -59,7 +59,7 @@ impl Adapter for Burn {
         Ok(Box::new(check::Burn::new(subject)?))
     }
 
-    fn gradients<F: Number>(net: Chain<F>, ways: &Ways) -> Result<Findings<F>, CommandError> {
+    fn gradients<F: Number>(net: LayerChain<F>, ways: &Ways) -> Result<Findings<F>, CommandError> {
         // Marked programs keep their relaxed values to themselves, and this command writes them
         // out: an explicit graph has them.
         chain::compute(net, ways, &Parts { layer, tensor: layers::burn_tensor })
@@ -92,7 +92,7 @@ fn devices() -> (Device, Device) {
 }
 
 /// Backprop, as any Burn program does it: the gradients, and the loss.
-fn backward(net: &Net, batch: &Batch) -> (GradientsParams, burn::tensor::Tensor<1>) {
+fn backward(net: &BurnNet, batch: &Batch) -> (GradientsParams, burn::tensor::Tensor<1>) {
     let loss = net.loss(batch);
     (GradientsParams::from_grads(loss.backward(), net), loss)
 }
@@ -100,7 +100,7 @@ fn backward(net: &Net, batch: &Batch) -> (GradientsParams, burn::tensor::Tensor<
 /// The gradients of one batch by a schedule, their mean over the samples, summed over the learning
 /// events; no weight moves.
 fn gradients(
-    net: &Net,
+    net: &BurnNet,
     batch: &Batch,
     schedule: Schedule,
 ) -> Result<(Vec<Vec<f64>>, Option<Outcome>)> {
@@ -112,7 +112,7 @@ fn gradients(
     let mut pc = PredictiveCoding::new(schedule, LossReduction::MeanOver(batch.samples()));
     let learned = pc.train(
         &mut own,
-        |net: &Net| net.loss(batch),
+        |net: &BurnNet| net.loss(batch),
         |net, gradients| {
             let found = layers::gradients(&net, &gradients);
             if sums.is_empty() {
@@ -138,6 +138,6 @@ fn number(tensor: burn::tensor::Tensor<1>) -> f64 {
 }
 
 /// A copy that does not compute gradients.
-fn without_autodiff(net: &Net) -> Net {
+fn without_autodiff(net: &BurnNet) -> BurnNet {
     net.valid()
 }

@@ -12,12 +12,12 @@ use super::{
     backward, devices,
     explicit::Explicit,
     layers,
-    models::{Input, Net, Task},
+    models::{BurnNet, Input, Task},
 };
 use crate::{
     backends::Timed,
     commands::{
-        speed::{Arithmetic, Contender, Measured, RATE, Role, STEPS, Seconds, Target},
+        speed::{Arithmetic, Contender, ContenderRole, Measured, RATE, STEPS, Seconds, Target},
         train::ScheduleKind,
     },
     error::CommandError,
@@ -35,7 +35,7 @@ const EXPLICIT: &str = "standard, explicit graph";
 pub(super) struct Burn {
     description: String,
     arithmetic: Option<Arithmetic>,
-    net: Net,
+    net: BurnNet,
     batch: Task,
     contenders: Vec<Contender>,
     runners: Vec<Runner>,
@@ -70,7 +70,7 @@ impl Burn {
             targets: layers::tensor(&targets, &device)?,
             loss: OutputLoss::SquaredError,
         };
-        let net = Net::new(&model, false, &device)?;
+        let net = BurnNet::new(&model, false, &device)?;
         let mut contenders = contenders(rules, depth)?;
         if model.graph.topology().unlevelled_edge().is_some() {
             // Marked programs cannot be levelled.
@@ -108,7 +108,7 @@ impl Burn {
 fn contenders(rules: &[ScheduleKind], depth: usize) -> Result<Vec<Contender>, CommandError> {
     let mut all = Vec::new();
     let mut add = |rule, name, steps, schedule| {
-        all.push(Contender { rule, name, schedule, steps, role: Role::Shown })
+        all.push(Contender { rule, name, schedule, steps, role: ContenderRole::Shown })
     };
     add(ScheduleKind::Backprop, "backprop", 0, Schedule::backprop());
     for &rule in rules {
@@ -135,7 +135,7 @@ fn contenders(rules: &[ScheduleKind], depth: usize) -> Result<Vec<Contender>, Co
 fn on_explicit_graphs(rules: &[ScheduleKind]) -> Result<Vec<Contender>, CommandError> {
     let mut all = Vec::new();
     let mut add = |rule, name, steps, schedule| {
-        all.push(Contender { rule, name, schedule, steps, role: Role::Shown })
+        all.push(Contender { rule, name, schedule, steps, role: ContenderRole::Shown })
     };
     for &rule in rules {
         match rule {
@@ -184,9 +184,9 @@ impl Timed for Burn {
             }
             Runner::Marked(pc) if contenders[contender].rule == ScheduleKind::Ipc => {
                 let mut own = net.clone();
-                Some(pc.train(&mut own, |net: &Net| net.loss(batch), |net, _| net)?.outcome)
+                Some(pc.train(&mut own, |net: &BurnNet| net.loss(batch), |net, _| net)?.outcome)
             }
-            Runner::Marked(pc) => Some(pc.learn(net, |net: &Net| net.loss(batch))?.outcome),
+            Runner::Marked(pc) => Some(pc.learn(net, |net: &BurnNet| net.loss(batch))?.outcome),
             Runner::Explicit(own) => {
                 let (Explicit { graph, clamps }, relaxation) = &mut **own;
                 Some(relaxation.run(graph, clamps)?)

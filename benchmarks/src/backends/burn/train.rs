@@ -9,7 +9,7 @@ use pc_core::{
 
 use super::{
     backward, devices, gradients, layers,
-    models::{Input, Net, Task as Marked},
+    models::{BurnNet, Input, Task as Marked},
     number,
     optimiser::Optimiser,
     without_autodiff,
@@ -26,7 +26,7 @@ pub(super) struct Burn<F: Element> {
     /// How inputs are laid out, and what parameters are called.
     model: Model<F>,
     names: Vec<String>,
-    net: Net,
+    net: BurnNet,
     rule: ScheduleKind,
     schedule: Schedule,
     /// One for each size of batch, which is what the mean is over: all but the last of an epoch
@@ -40,7 +40,7 @@ impl<F: Element> Burn<F> {
         let RunSettings { schedule, optimiser, learning_rate, .. } = *task.settings;
         let model = task.model::<F>()?;
         Ok(Self {
-            net: Net::new(&model, task.per_step, &devices().1)?,
+            net: BurnNet::new(&model, task.per_step, &devices().1)?,
             names: model.graph.topology().parameter_names().to_vec(),
             model,
             rule: schedule,
@@ -97,7 +97,7 @@ impl<F: Element> Trainee<F> for Burn<F> {
         let pc = &mut self.relaxations[index].1;
         let learned = pc.train(
             &mut self.net,
-            |net: &Net| net.loss(&batch),
+            |net: &BurnNet| net.loss(&batch),
             |net, gradients| optimiser.step(net, gradients),
         )?;
         let outcome = learned.outcome;

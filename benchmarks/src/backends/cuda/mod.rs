@@ -17,7 +17,7 @@ use super::{Adapter, Checked, Support, Task, Timed, Trainee};
 use crate::{
     commands::{
         check::Subject,
-        gradients::{Findings, Net, Number, Ways},
+        gradients::{Findings, LayerChain, Number, Ways},
         train::{Precision, ScheduleKind},
     },
     error::CommandError,
@@ -59,7 +59,7 @@ impl Adapter for Cuda {
         Ok(Box::new(relaxed::Subjected::new(subject, &device()?)?))
     }
 
-    fn gradients<F: Number>(net: Net<F>, ways: &Ways) -> Result<Findings<F>, CommandError> {
+    fn gradients<F: Number>(net: LayerChain<F>, ways: &Ways) -> Result<Findings<F>, CommandError> {
         relaxed::gradients(net, ways, &device()?)
     }
 

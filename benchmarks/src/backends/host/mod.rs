@@ -17,7 +17,7 @@ use super::{
 use crate::{
     commands::{
         check::Subject,
-        gradients::{Findings, Net, Number, Ways},
+        gradients::{Findings, LayerChain, Number, Ways},
         speed::{Measured, Target},
         train::{Precision, ScheduleKind},
     },
@@ -52,7 +52,7 @@ impl Adapter for Host {
         Ok(Box::new(check::Host::new(subject)?))
     }
 
-    fn gradients<F: Number>(net: Net<F>, ways: &Ways) -> Result<Findings<F>, CommandError> {
+    fn gradients<F: Number>(net: LayerChain<F>, ways: &Ways) -> Result<Findings<F>, CommandError> {
         chain::compute(net, ways, &parts())
     }
 

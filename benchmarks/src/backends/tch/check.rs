@@ -6,7 +6,7 @@ use pc_tch::Pc;
 
 use super::{
     failed,
-    model::{Net, from_host, rows},
+    model::{TchNet, from_host, rows},
 };
 use crate::{
     backends::Checked,
@@ -19,7 +19,7 @@ use crate::{
 
 /// A subject's model, inputs and targets.
 pub(super) struct Tch {
-    net: Net,
+    net: TchNet,
     inputs: Vec<Tensor>,
     targets: Tensor,
     classes: i64,
@@ -37,7 +37,7 @@ impl Tch {
         };
         let classes = subject.model.classes as i64;
         let mut made = Self {
-            net: Net::new(&subject.model)?,
+            net: TchNet::new(&subject.model)?,
             inputs: tensors(&subject.inputs)?,
             targets: rows(&tensors(&subject.targets)?, classes)?,
             classes,

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     commands::{
         check::Subject,
-        gradients::{Findings, Net, Number, Ways},
+        gradients::{Findings, LayerChain, Number, Ways},
         train::{Precision, ScheduleKind},
     },
     error::CommandError,
@@ -65,7 +65,7 @@ impl Adapter for Tch {
         Ok(Box::new(check::Tch::new(subject)?))
     }
 
-    fn gradients<F: Number>(net: Net<F>, ways: &Ways) -> Result<Findings<F>, CommandError> {
+    fn gradients<F: Number>(net: LayerChain<F>, ways: &Ways) -> Result<Findings<F>, CommandError> {
         share_threads();
         // Layer by layer, as every backend: on an explicit graph of functions, whose values can be
         // had, and not on the autograd graph of operations.

@@ -13,7 +13,7 @@ use pc_tch::Pc;
 
 use super::{
     failed,
-    model::{Net, from_host, inputs, rows},
+    model::{TchNet, from_host, inputs, rows},
 };
 use crate::{
     backends::{OptimiserState, Task, Traced, Trainee},
@@ -26,7 +26,7 @@ use crate::{
 pub(super) struct Tch<F: Element> {
     /// Says how a batch is laid out; its own weights stay what they were at first.
     layout: Model<F>,
-    net: Net,
+    net: TchNet,
     optimiser: Optimizer,
     /// None for backprop.
     pc: Option<Pc>,
@@ -35,7 +35,7 @@ pub(super) struct Tch<F: Element> {
 impl<F: Element> Tch<F> {
     pub(super) fn new(task: &Task<'_>) -> Result<Self, CommandError> {
         let layout = task.model::<F>()?;
-        let net = Net::new(&layout)?;
+        let net = TchNet::new(&layout)?;
         let rate = task.settings.learning_rate;
         let optimiser = match task.settings.optimiser {
             OptimiserKind::Adam => nn::Adam::default().build(&net.store, rate),

@@ -43,7 +43,7 @@ number!(f64, Dtype::F64);
 
 /// A chain of layers and the batch it is shown.
 #[derive(Debug)]
-pub struct Net<F> {
+pub struct LayerChain<F> {
     /// Weight `[out, in]` and bias `[out]` of each layer.
     pub layers: Vec<(HostTensor<F>, HostTensor<F>)>,
     /// The inputs, `[batch, in]`.
@@ -89,7 +89,7 @@ impl<'a> NetFile<'a> {
     }
 
     /// Reads and checks the whole net.
-    pub(super) fn net<F: Number>(&self) -> Result<Net<F>, CommandError> {
+    pub(super) fn net<F: Number>(&self) -> Result<LayerChain<F>, CommandError> {
         let (count, ignored) = self.layer_count()?;
         let x = self.matrix::<F>("x", "[batch, in]")?;
         let y = self.matrix::<F>("y", "[batch, out]")?;
@@ -129,7 +129,7 @@ impl<'a> NetFile<'a> {
                 y.dims()
             )));
         }
-        Ok(Net { layers, x, y, ignored })
+        Ok(LayerChain { layers, x, y, ignored })
     }
 
     /// How many layers the names speak of, and which names speak of none.

@@ -14,7 +14,7 @@ use safetensors::Dtype;
 use serde_json::json;
 
 pub use self::{
-    file::{Net, Number},
+    file::{LayerChain, Number},
     ways::{Findings, Ways},
 };
 

@@ -11,7 +11,7 @@ use std::str::FromStr;
 use serde_json::json;
 
 pub use arithmetic::Arithmetic;
-pub use contender::{Contender, GEMM_SIDE, Gemm, RATE, Role, STEPS, Seconds};
+pub use contender::{Contender, ContenderRole, GEMM_SIDE, Gemm, RATE, STEPS, Seconds};
 pub use measure::{Measured, Parts};
 pub use statistics::Median;
 pub use target::Target;

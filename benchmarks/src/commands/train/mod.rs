@@ -1,8 +1,8 @@
 //! `pc-bench train`: models trained by predictive coding, beside backprop.
 //!
-//! A [`Plan`] is what the command line comes to, a [`Dataset`] the data in the form a model takes,
-//! a [`Learner`] one run that can be advanced, measured, saved and gone on with. [`run`] puts them
-//! together.
+//! A [`TrainingPlan`] is what the command line asks for, a [`Dataset`] the data in the form a model
+//! takes, a [`Learner`] one run that can be advanced, measured, saved and gone on with. [`run`]
+//! puts them together.
 
 mod args;
 mod choices;
@@ -25,7 +25,7 @@ pub use choices::{OptimiserKind, Precision, ScheduleKind};
 pub use dataset::{Batch, Dataset};
 pub use learner::{Learner, Progress, Step};
 pub use measure::Measured;
-pub use settings::{Plan, RunSettings};
+pub use settings::{RunSettings, TrainingPlan};
 
 use show::{Show, say};
 use summary::Ended;
@@ -39,7 +39,7 @@ use crate::{error::CommandError, output::Output, report};
 /// [`CommandError::Beyond`] where a run diverged, after the report; [`CommandError::Interrupted`]
 /// after Ctrl-C.
 pub fn run(args: TrainArgs, json: bool) -> Result<(), CommandError> {
-    let plan = Plan::new(&args)?;
+    let plan = TrainingPlan::new(&args)?;
     let output = Output::new(json);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(plan.threads.unwrap_or(0)).build();
     let pool = pool.map_err(|error| {
@@ -52,7 +52,7 @@ pub fn run(args: TrainArgs, json: bool) -> Result<(), CommandError> {
     })
 }
 
-fn compare<F: Element>(plan: &Plan, output: Output) -> Result<(), CommandError> {
+fn compare<F: Element>(plan: &TrainingPlan, output: Output) -> Result<(), CommandError> {
     let first = &plan.runs[0];
     let data = Dataset::load(
         first.data,
@@ -108,7 +108,7 @@ fn compare<F: Element>(plan: &Plan, output: Output) -> Result<(), CommandError> 
 
 /// One run to its end.
 fn train<F: Element>(
-    plan: &Plan,
+    plan: &TrainingPlan,
     data: &Dataset,
     mut learner: Learner<F>,
     output: Output,

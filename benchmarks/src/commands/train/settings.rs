@@ -165,7 +165,7 @@ where
 
 /// The runs of one command.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct TrainingPlan {
     /// In order; equal but for the schedule and what comes with it.
     pub runs: Vec<RunSettings>,
     /// Passes over the data, in all.
@@ -182,7 +182,7 @@ pub struct Plan {
     pub resume: Option<(PathBuf, ScheduleKind)>,
 }
 
-impl Plan {
+impl TrainingPlan {
     /// Checks what was given, and fills in what was not.
     ///
     /// # Errors
