@@ -46,7 +46,7 @@ impl<F: Element> HostTensor<F> {
     /// A tensor of this shape with these elements.
     ///
     /// # Errors
-    /// Where their number is not the product of the dimensions.
+    /// The number of elements is not the product of the dimensions.
     pub fn new(shape: &[usize], data: Vec<F>) -> Result<Self> {
         if data.len() != elements(shape)? {
             return Err(Error::shape(format!(
@@ -60,7 +60,7 @@ impl<F: Element> HostTensor<F> {
     /// Zeros.
     ///
     /// # Errors
-    /// Where there is no memory for so many.
+    /// There is not enough memory for them.
     pub fn zeroed(shape: &[usize]) -> Result<Self> {
         let count = elements(shape)?;
         // A size that no one meant is refused here, where it would abort the program else. Memory

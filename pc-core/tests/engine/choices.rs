@@ -1,5 +1,5 @@
-//! Every choice of a schedule, on every method, alone and in pairs: it changes what comes out, or it
-//! is refused. And every call made twice, with something changed in between.
+//! Every choice of a schedule, on every method, alone and in pairs: it changes what comes out, or
+//! it is refused. And every call made twice, with something changed in between.
 
 use pc_core::{
     Clamps, Error, Evaluation, Graph, Reduction, Relaxation, Result, Schedule, SquaredError, Start,
