@@ -9,9 +9,9 @@ use crate::{
 
 impl<T: GraphTensor> Graph<T> {
     /// The same function, with every edge from a predicted vertex spanning just one level: an edge
-    /// from level `l` to level `m` (level = longest distance to a vertex without children) gets `l
-    /// - m - 1` identity vertices. Edges out of one vertex share them. Edges out of inputs are left
-    /// alone, for nothing is ever sent back along them to a held input.
+    /// from level `l` to level `m` gets `l - m - 1` identity vertices (a level is the longest
+    /// distance to a vertex without children). Edges out of one vertex share them. Edges out of
+    /// inputs are left alone, for nothing is ever sent back along them to a held input.
     ///
     /// Existing [`VertexId`]s and [`crate::ParamId`]s stay valid; the new vertices come after them,
     /// named `vertex~1`, `vertex~2`, ...
