@@ -12,7 +12,9 @@ use burn::{
     tensor::{DType, Device, Shape, Tensor, TensorData, try_read_sync},
 };
 use pc_core::{
-    Error, ErrorKind, GraphTensor, Identity, Result, StateStep, Vertex, host::HostTensor,
+    Error, ErrorKind, Identity, Result,
+    backend::{GraphTensor, StateStep, Vertex},
+    host::HostTensor,
 };
 
 /// A float tensor of Burn without its rank in the type and without autodiff: what relaxations move.

@@ -10,7 +10,8 @@ use pc_burn::{
     with_operations_only,
 };
 use pc_core::{
-    Chain, Graph, GraphTensor, Result,
+    Chain, Graph, Result,
+    backend::GraphTensor,
     conformance::{Backend, Built, Net, Operation, run},
     host::Activation,
 };

@@ -3,7 +3,7 @@
 
 use burn::tensor::{DType, Device, Int, Tensor};
 use pc_burn::BurnTensor;
-use pc_core::{ErrorKind, Result, StateStep, Tensor as _, host::HostTensor};
+use pc_core::{ErrorKind, Result, Tensor as _, backend::StateStep, host::HostTensor};
 
 #[allow(clippy::unwrap_used)]
 fn make(values: &[f64], dtype: DType) -> BurnTensor {

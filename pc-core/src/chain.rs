@@ -34,7 +34,7 @@ impl<T: GraphTensor> Chain<T> {
     /// A chain of these links.
     ///
     /// # Errors
-    /// Without any.
+    /// There are no links.
     pub fn new(links: Vec<T::Vertex>) -> Result<Self> {
         if links.is_empty() {
             return Err(Error::graph("a chain needs at least one link"));

@@ -29,7 +29,7 @@ pub enum ErrorKind {
     Backend,
 }
 
-/// An error: what is wrong, and at which vertex where there is one.
+/// An error: what is wrong, and at which vertex if it is about one.
 ///
 /// # Example
 /// ```
@@ -56,7 +56,8 @@ impl Error {
         Self { inner: Box::new(Inner { kind, vertex: None, message: message.into() }) }
     }
 
-    /// The same error, said of the vertex called `name`; a vertex already named stays.
+    /// The same error about the vertex called `name`. An error that already names a vertex keeps
+    /// it.
     #[must_use]
     pub fn at(mut self, name: &str) -> Self {
         self.inner.vertex.get_or_insert_with(|| name.to_owned());
@@ -68,7 +69,7 @@ impl Error {
         self.inner.kind
     }
 
-    /// The name of the vertex it is about, where there is one.
+    /// The name of the vertex it is about. Returns `None` if it is about no vertex.
     pub fn vertex(&self) -> Option<&str> {
         self.inner.vertex.as_deref()
     }

@@ -4,7 +4,7 @@ use crate::{tensor::Tensor, topology::ParamId, vertex::GradientSlot};
 
 /// The gradients of a network's parameters, `g = -sum (d mu / d theta)^T pi e`: the sign an
 /// optimiser expects, so that at the fixed-prediction equilibrium they are `dL/dtheta`. A parameter
-/// that no error reached has none (and an optimiser leaves it alone).
+/// that no error reached has no gradient, and an optimiser leaves it alone.
 #[derive(Clone, Debug)]
 pub struct Gradients<T> {
     pub(crate) slots: Vec<GradientSlot<T>>,
@@ -38,28 +38,30 @@ impl<T: Tensor> Gradients<T> {
         self.slots.is_empty()
     }
 
-    /// The gradient of one parameter; none where no error reached it, or it is not known.
+    /// The gradient of one parameter. Returns `None` if no error reached it, or if there is no such
+    /// parameter.
     pub fn get(&self, parameter: ParamId) -> Option<&T> {
         self.slots.get(parameter.index()).filter(|slot| slot.defined)?.tensor.as_ref()
     }
 
-    /// Sets one gradient; a parameter that is not known is ignored.
+    /// Sets one gradient. Does nothing if there is no such parameter.
     pub fn set(&mut self, parameter: ParamId, gradient: T) {
         if let Some(slot) = self.slots.get_mut(parameter.index()) {
             *slot = GradientSlot { tensor: Some(gradient), defined: true };
         }
     }
 
-    /// Takes one gradient out, which is then absent.
+    /// Takes one gradient out, and leaves none in its place.
     pub fn take(&mut self, parameter: ParamId) -> Option<T> {
         let slot = self.slots.get_mut(parameter.index()).filter(|slot| slot.defined)?;
         slot.defined = false;
         slot.tensor.take()
     }
 
-    /// The memory of one gradient, which counts as set from here on: where the flag is true its
-    /// contents are stale and must be **overwritten**, else added to. None where the parameter is
-    /// not known or has no memory yet (see [`Gradients::set`]).
+    /// The memory of one gradient, which counts as set from here on. If the flag is true, its
+    /// contents are stale and must be **overwritten**; if it is false, they must be added to.
+    /// Returns `None` if there is no such parameter, or if it has no memory yet (see
+    /// [`Gradients::set`]).
     pub fn slot(&mut self, parameter: ParamId) -> Option<(&mut T, bool)> {
         let slot = self.slots.get_mut(parameter.index())?;
         let tensor = slot.tensor.as_mut()?;
@@ -128,11 +130,11 @@ impl<T: Tensor> Gradients<T> {
 /// How one gradient agrees with another, its reference.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Agreement {
-    /// `max |difference| / max |reference|`; 0 where both are absent or zero.
+    /// `max |difference| / max |reference|`; 0 if both gradients are absent or zero.
     pub max_difference: f64,
     /// `|difference| / |reference|` in the Euclidean norm.
     pub relative_norm: f64,
-    /// The cosine of the angle between the two; 1 where both are zero, 0 where one is.
+    /// The cosine of the angle between the two; 1 if both are zero, 0 if one is.
     pub cosine: f64,
     /// `|gradient| / |reference|`.
     pub norm_ratio: f64,

@@ -7,7 +7,9 @@
 //! [`Schedule`], and [`Relaxation`] is the one loop that runs it. The [`host`] backend runs on the
 //! CPU with nothing but this crate, in `f32` and `f64`.
 //!
-//! Start with [`Graph`] for a worked example, and [`Schedule`] for the rules.
+//! Start with [`Graph`] for a worked example, and [`Schedule`] for the rules. A program that builds
+//! graphs and trains them finds the names it needs at this root. What a backend, a vertex or a
+//! network of one's own needs is in [`backend`].
 
 mod activation;
 mod chain;
@@ -30,29 +32,25 @@ mod tensor;
 mod topology;
 mod vertex;
 
+pub mod backend;
 pub mod host;
 
 pub use activation::Activation;
 pub use chain::Chain;
-pub use clamp::{Clamp, Clamps, Losses, SharedLoss};
+pub use clamp::{Clamp, Clamps, SharedLoss};
 pub use error::{Error, ErrorKind, Result};
 pub use gradients::{Agreement, Gradients};
-pub use graph::{
-    Graph, GraphBuilder, GraphFrame, GraphLinearisation, GraphTensor, Mark, NodeJob, NodeState,
-};
+pub use graph::{Graph, GraphBuilder};
 pub use identity::Identity;
-pub use loss::{Loss, LossForm, SquaredError};
-pub use network::{
-    Abilities, Drives, Forward, FusedSteps, Network, Residuals, Settings, State, Want,
-};
+pub use loss::{Loss, SquaredError};
+pub use network::Network;
 pub use outcome::{Energy, Event, Outcome, Status};
 pub use relaxation::Relaxation;
 pub use schedule::{
     Coordinates, Evaluation, Learning, Linearise, Reduction, Schedule, Start, StepRule,
 };
-pub use tensor::{StateStep, Tensor};
-pub use topology::{ParamId, Prediction, PredictionId, Topology, VertexId};
-pub use vertex::{Cache, Inputs, Pulled, Structure, Vertex};
+pub use tensor::Tensor;
+pub use topology::{ParamId, PredictionId, Topology, VertexId};
 
 /// The programs in the README compile and run.
 #[cfg(doctest)]

@@ -2,9 +2,9 @@
 
 use crate::{Result, tensor::Tensor};
 
-/// A loss on one vertex's prediction, with its target inside. It is summed over the batch, never
-/// averaged: a mean would make the drive weaker by the batch size, which in live mode is another
-/// learning rule. Name the mean with [`crate::Reduction::Mean`] instead.
+/// A loss on one vertex's prediction, which holds its own target. It is summed over the batch,
+/// never averaged. A mean would make the drive weaker by the batch size, which is another learning
+/// rule if predictions are live. Ask for a mean with [`crate::Reduction::Mean`] instead.
 ///
 /// Any closure `FnMut(&T, &mut T) -> Result<f64>` is a loss.
 ///
@@ -31,7 +31,7 @@ pub trait Loss<T> {
     /// batch.
     ///
     /// # Errors
-    /// Where the target does not fit the prediction, or the framework reports a failure.
+    /// The target does not fit the prediction, or the framework reports a failure.
     fn evaluate(&mut self, prediction: &T, drive: &mut T) -> Result<f64>;
 
     /// Which loss it is, for a network that computes drives in code of its own.

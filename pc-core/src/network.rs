@@ -18,6 +18,8 @@ use crate::{
 /// autograd graph. It is owned by the caller, made once by [`Network::linearisation`] and refilled,
 /// so that a warm relaxation allocates nothing. Errors belong to predictions, not to vertices: a
 /// vertex may have several.
+///
+/// The types of its calls are in [`crate::backend`].
 pub trait Network {
     /// The framework's tensor.
     type Tensor: Tensor;
@@ -30,9 +32,9 @@ pub trait Network {
     /// What this network can do.
     fn abilities(&self) -> Abilities;
 
-    /// Makes `values` hold one tensor for every vertex, shaped for this batch, and says whether it
-    /// had to allocate: at the first batch, and where the batch size changes. Contents do not
-    /// matter.
+    /// Makes `values` hold one tensor for every vertex, shaped for this batch. Returns whether it
+    /// had to allocate, which it has at the first batch and when the batch size changes. The
+    /// contents do not matter.
     ///
     /// # Errors
     /// Clamps that do not agree with one another, or whose shapes are not their vertices'.
@@ -42,13 +44,13 @@ pub trait Network {
         values: &mut Vec<Self::Tensor>,
     ) -> Result<bool>;
 
-    /// A number that tells networks apart which one relaxation cannot serve: other vertices, wiring
-    /// or shapes. It has to be cheap, since every call of a relaxation asks for it.
+    /// A number that differs between networks of different vertices, wiring or shapes, which one
+    /// relaxation cannot serve. It has to be cheap, since every call of a relaxation asks for it.
     fn signature(&self) -> u64 {
         self.topology().signature()
     }
 
-    /// Looks whether the network is still what it was built as. Optimisers hold its parameters
+    /// Checks that the network is still what it was built as. Optimisers hold its parameters
     /// between two calls of a relaxation, and may have put others in their place.
     ///
     /// # Errors
@@ -57,7 +59,7 @@ pub trait Network {
         Ok(())
     }
 
-    /// An empty linearisation. A relaxation asks for a new one where the batch size changes.
+    /// An empty linearisation. A relaxation asks for a new one when the batch size changes.
     fn linearisation(&self) -> Self::Linearisation;
 
     /// A feed-forward pass: visits the predictions in [`Topology::forward_order`], sets every
@@ -73,8 +75,8 @@ pub trait Network {
     ) -> Result<()>;
 
     /// Evaluates every prediction at `state.values`, which becomes the reference. With
-    /// `after_forward` the linearisation stands there already, but for predictions that a forward
-    /// pass does not visit.
+    /// `after_forward` the linearisation stands there already, and only predictions that a forward
+    /// pass does not visit are missing.
     ///
     /// # Errors
     /// What the framework reports.
@@ -86,13 +88,21 @@ pub trait Network {
         into: &mut Self::Linearisation,
     ) -> Result<()>;
 
-    /// Prediction `index` at the reference, after [`Network::forward`] or [`Network::refer`].
-    fn prediction<'a>(&self, at: &'a Self::Linearisation, index: usize)
-    -> Option<&'a Self::Tensor>;
+    /// A prediction at the reference, after [`Network::forward`] or [`Network::refer`].
+    fn prediction<'a>(
+        &self,
+        at: &'a Self::Linearisation,
+        prediction: PredictionId,
+    ) -> Option<&'a Self::Tensor>;
 
-    /// How far prediction `index` has moved from the reference, after [`Network::linearise`]; none
-    /// where it has not. The engine asks it of driven vertices, whose loss is taken there.
-    fn change<'a>(&self, at: &'a Self::Linearisation, index: usize) -> Option<&'a Self::Tensor>;
+    /// How far a prediction has moved from the reference, after [`Network::linearise`]. Returns
+    /// `None` if it has not moved. The engine asks this of driven vertices, whose losses are
+    /// evaluated there.
+    fn change<'a>(
+        &self,
+        at: &'a Self::Linearisation,
+        prediction: PredictionId,
+    ) -> Option<&'a Self::Tensor>;
 
     /// Moves the linearisation to `reference + displacement` and writes every prediction's error
     /// there, which is `e = r + d - [f(v_ref + d) - f(v_ref)]` with `r` the error at the reference.
@@ -128,8 +138,8 @@ pub trait Network {
     /// Forgets the contributions of earlier pulls.
     fn forget_pulls(&self, at: &mut Self::Linearisation);
 
-    /// The force on a vertex, `sum over children of J^T pi e`, from the pulls so far; none where
-    /// nothing has been pulled.
+    /// The force on a vertex, `sum over children of J^T pi e`, from the pulls so far. Returns
+    /// `None` if nothing has been pulled.
     fn force<'a>(&self, at: &'a Self::Linearisation, vertex: VertexId) -> Option<&'a Self::Tensor>;
 
     /// A whole-net traversal against the order: cotangents start at the predictions with a drive,
@@ -147,16 +157,16 @@ pub trait Network {
         at: &mut Self::Linearisation,
     ) -> Result<()>;
 
-    /// The norm of the drive, which tolerances are relative to, where the network knows it better
-    /// than the errors of driven and held vertices tell: where the loss is a vertex itself, and its
-    /// error a constant.
+    /// The norm of the drive, which tolerances are relative to. Returns `None` if the errors of
+    /// driven and held vertices give it, which is the usual case. A network whose loss is a vertex
+    /// itself, with a constant as its error, returns the norm it knows.
     fn drive_norm(&self) -> Option<f64> {
         None
     }
 
-    /// Says what failed in a call that could not: the operations of a [`Tensor`] return no errors.
-    /// It is asked where numbers are not finite, and at the end, so that a device that was lost is
-    /// not taken for a relaxation that diverged.
+    /// Reports a failure in a call that returns no error, such as an operation of a [`Tensor`]. The
+    /// engine asks when numbers are not finite, and at the end, so that a lost device is not taken
+    /// for a relaxation that diverged.
     ///
     /// # Errors
     /// What failed.
@@ -167,10 +177,10 @@ pub trait Network {
     /// An empty set of gradients for the parameters.
     fn gradients(&self) -> Gradients<Self::Tensor>;
 
-    /// Takes over several plain synchronous steps at once, where the network has something faster
-    /// than the engine's loop (a fused kernel). Returns how many it took, none where it leaves them
-    /// to the engine. After live steps the engine calls [`Network::linearise`] at the same state,
-    /// which a network that stands there already need not compute again.
+    /// Takes over several plain synchronous steps at once, if the network has something faster than
+    /// the engine's loop (a fused kernel). Returns how many steps it took, or `None` if it leaves
+    /// them to the engine. After live steps the engine calls [`Network::linearise`] at the same
+    /// state. A network that stands there already need not compute it again.
     ///
     /// # Errors
     /// What the framework reports.
@@ -183,8 +193,8 @@ pub trait Network {
     }
 }
 
-/// What a [`Network`] can do. Nothing is pretended: a schedule that needs what is missing is
-/// refused, or takes the stated slower way.
+/// What a [`Network`] can do. A schedule that needs what is missing is refused, or takes the slower
+/// way stated here.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Abilities {
@@ -196,7 +206,7 @@ pub struct Abilities {
     /// Pull some predictions and not others. Front-only evaluation, closed forms off chains and
     /// Z-IL need it.
     pub single: bool,
-    /// Know which vertex predicts which. Levels, and all that rests on them, need it.
+    /// Know which vertex predicts which. Levels need it, and so does all that rests on them.
     pub edges: bool,
     /// Traverse the whole net from drives ([`Network::reverse`]), and forward with offsets.
     /// Backprop and error-based PC need it.
@@ -271,8 +281,9 @@ pub struct Residuals<'a, T> {
 }
 
 impl<'a, T> Residuals<'a, T> {
-    /// The residual of prediction `index`; none where it is zero.
-    pub fn get(&self, index: usize) -> Option<&'a T> {
+    /// The residual of a prediction. Returns `None` if it is zero.
+    pub fn get(&self, prediction: PredictionId) -> Option<&'a T> {
+        let index = prediction.index();
         self.nonzero[index].then(|| &self.tensors[index])
     }
 }
@@ -291,9 +302,9 @@ pub struct Forward<'a, T> {
     pub offsets: &'a [T],
     /// How the linearisation will be used.
     pub settings: Settings,
-    /// Where one [`Network::reverse`] is all that follows: its weights, empty for 1. A hint, which
-    /// lets a network whose forward and backward passes are one call of a user's program make do
-    /// with one.
+    /// The weights of the one [`Network::reverse`] that follows, empty for 1. It is `None` if more
+    /// than that may follow. This is a hint: a network whose forward and backward passes are one
+    /// call of a user's program can then make do with one call.
     pub sweep: Option<&'a [f64]>,
 }
 
@@ -308,9 +319,9 @@ pub struct Want<'a> {
 }
 
 impl Want<'_> {
-    /// Whether prediction `index` is to be pulled.
-    pub fn prediction(&self, index: usize) -> bool {
-        self.predictions.get(index).copied().unwrap_or(true)
+    /// Whether a prediction is to be pulled.
+    pub fn prediction(&self, prediction: PredictionId) -> bool {
+        self.predictions.get(prediction.index()).copied().unwrap_or(true)
     }
 
     /// Whether the force on `vertex` is of interest.
@@ -331,18 +342,18 @@ pub struct Drives<'a, T> {
     pub forces: &'a [bool],
     /// Weights on each prediction's parameter gradients; empty for 1.
     pub weights: &'a [f64],
-    /// Whether what arrives at the vertices will be read from [`Network::force`] afterwards; else
-    /// it may be let go on the way.
+    /// Whether what arrives at the vertices will be read from [`Network::force`] afterwards. If
+    /// not, the network may drop it on the way.
     pub arrivals: bool,
 }
 
 /// What [`Network::take_steps`] may take over: `steps` plain steps at `rate` from `state`, live or
 /// frozen.
 ///
-/// Where `gradients` are there, weights learn at every step, and `steps` is 1: the weights have
-/// moved since the errors were found and pulled. The states move by what was pulled then; then
-/// errors are found and pulled at the new states by the new weights, as by [`Network::linearise`]
-/// and [`Network::pull`].
+/// If `gradients` is `Some`, weights learn at every step and `steps` is 1. The weights have moved
+/// since the errors were found and pulled. First the states move by what was pulled then. After
+/// that, errors are found and pulled at the new states with the new weights, as by
+/// [`Network::linearise`] and [`Network::pull`].
 #[derive(Debug)]
 pub struct FusedSteps<'a, T> {
     /// The states, moved in place. Frozen steps move `errors` alone, and may find no references and
@@ -352,7 +363,7 @@ pub struct FusedSteps<'a, T> {
     pub errors: &'a mut [T],
     /// The errors at the reference, from which live errors are counted.
     pub residuals: Residuals<'a, T>,
-    /// Which predictions' errors count: those of intervened vertices do not, and must not be
+    /// Which predictions' errors count. Those of intervened vertices do not, and must not be
     /// pulled.
     pub counts: &'a [bool],
     /// Which vertices move.
@@ -362,8 +373,8 @@ pub struct FusedSteps<'a, T> {
     /// precisions are no part. After the last live step the engine calls [`Network::linearise`] at
     /// the same point, asks for [`Network::change`], and evaluates the losses itself.
     pub losses: Losses<'a, T>,
-    /// Where to put the parameter gradients of the new point, where weights learn at every step;
-    /// none are there yet.
+    /// Where to put the parameter gradients of the new point, if weights learn at every step. It
+    /// holds no gradients yet.
     pub gradients: Option<&'a mut Gradients<T>>,
     /// The most steps to take.
     pub steps: usize,

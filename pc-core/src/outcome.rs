@@ -1,4 +1,4 @@
-//! What a relaxation comes to.
+//! How a relaxation ends.
 
 /// How a relaxation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -7,7 +7,7 @@ pub enum Status {
     Converged,
     /// All steps were taken.
     Spent,
-    /// The energy passed its bound, or a number stopped being finite. No gradients come of it.
+    /// The energy passed its bound, or a number was no longer finite. There are no gradients then.
     Diverged,
 }
 
@@ -34,14 +34,14 @@ pub struct Outcome {
     pub status: Status,
     /// The steps taken.
     pub steps: usize,
-    /// The energy at the end. Of a frozen relaxation it is that of the frozen, linear problem. In
-    /// Z-IL simulated whole, levels that have learned go on moving at rate 1, so that there it may
-    /// be anything, even without bound; the gradients were read before.
+    /// The energy at the end. After a frozen relaxation it is the energy of the frozen, linear
+    /// problem. When Z-IL is simulated whole, levels that have learned go on moving at rate 1, so
+    /// the energy may be anything, without bound; the gradients were read before that.
     pub energy: Energy,
-    /// The norm of the energy's gradient in the free states, where it was measured (a tolerance was
-    /// set).
+    /// The norm of the energy's gradient in the free states. It is `None` if it was not measured,
+    /// which only a tolerance asks for.
     pub residual: Option<f64>,
-    /// The energy before each step and after the last, where the schedule is traced.
+    /// The energy before each step and after the last. It is empty if the schedule is not traced.
     pub trace: Vec<f64>,
     /// Fewer steps than the graph is deep were taken: some vertices had no error yet, so their
     /// weights learned nothing.

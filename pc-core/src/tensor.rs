@@ -9,8 +9,10 @@ use crate::{Error, Result};
 /// handle that shares storage must copy them here). Scalars cross the interface as `f64`, whatever
 /// the tensor holds.
 ///
+/// The types of its calls, and the rest of what a backend needs, are in [`crate::backend`].
+///
 /// There are no `Send` or `Sync` bounds: some frameworks' tensors are not shareable. What explicit
-/// graphs ask for besides is [`crate::GraphTensor`].
+/// graphs ask for besides is [`crate::backend::GraphTensor`].
 pub trait Tensor: Clone + Sized {
     /// The shape, batch first.
     fn shape(&self) -> Vec<usize>;
@@ -36,11 +38,11 @@ pub trait Tensor: Clone + Sized {
         self.shape().first().copied().unwrap_or(0)
     }
 
-    /// Whether the two can meet in one operation: of one precision and on one device, where the
-    /// backend has several.
+    /// Whether the two can meet in one operation: whether they have one precision and lie on one
+    /// device, if the backend has several.
     ///
     /// # Errors
-    /// Where they cannot, with what differs.
+    /// If they cannot; it says what differs.
     fn check_like(&self, _other: &Self) -> Result<()> {
         Ok(())
     }
@@ -88,7 +90,8 @@ pub trait Tensor: Clone + Sized {
         terms.map(|(weight, tensor)| weight * tensor.norm_squared()).sum()
     }
 
-    /// Whether every element of all these is finite; in one go, too.
+    /// Whether every element of all these tensors is finite. A device that is far away does it in
+    /// one go.
     fn all_finite<'a>(mut tensors: impl Iterator<Item = &'a Self>) -> bool
     where
         Self: 'a,
@@ -155,9 +158,9 @@ pub trait Tensor: Clone + Sized {
         value.set_sum(reference, displacement);
     }
 
-    /// One frozen step of one error, `error <- error + rate * (force - precision * error)`, with
-    /// `velocity <- momentum * velocity + (force - precision * error)` as the step where there is
-    /// momentum. Backends fuse it into one pass.
+    /// One frozen step of one error, `error <- error + rate * (force - precision * error)`, or with
+    /// momentum by `velocity <- momentum * velocity + (force - precision * error)`. Backends fuse
+    /// it into one pass.
     fn step_error(
         error: &mut Self,
         precision: f64,
@@ -202,7 +205,7 @@ pub trait Tensor: Clone + Sized {
 /// The number of elements of a shape.
 ///
 /// # Errors
-/// Where no memory could hold so many numbers of eight bytes each.
+/// No memory could hold so many numbers of eight bytes each.
 pub(crate) fn elements(shape: &[usize]) -> Result<usize> {
     let count = shape.iter().try_fold(1_usize, |count, length| count.checked_mul(*length));
     count.filter(|count| *count <= isize::MAX as usize / 8).ok_or_else(|| {
@@ -221,14 +224,14 @@ pub struct StateStep<'a, T> {
     pub value: &'a mut T,
     /// `v_ref`.
     pub reference: &'a T,
-    /// `e`, the vertex's own error; none for a vertex that nothing predicts.
+    /// `e`, the vertex's own error. It is `None` if nothing predicts the vertex.
     pub error: Option<&'a T>,
     /// `pi`, the weight of the error.
     pub precision: f64,
-    /// `sum over children of J^T pi e`; none where no child's error has arrived.
+    /// `sum over children of J^T pi e`. It is `None` if no child's error has arrived.
     pub force: Option<&'a T>,
     /// `gamma`.
     pub rate: f64,
-    /// The running step and its momentum, where the rule has one.
+    /// The running step and its momentum. It is `None` if the rule has no momentum.
     pub velocity: Option<(&'a mut T, f64)>,
 }

@@ -32,8 +32,8 @@ id! {
     VertexId
 }
 id! {
-    /// Names a prediction of a network: usually one a vertex, but a vertex may have several, or
-    /// none.
+    /// Names a prediction of a network. A vertex usually has one prediction, but may have several
+    /// or none.
     PredictionId
 }
 id! {
@@ -90,8 +90,8 @@ pub struct Topology {
 impl Topology {
     /// Checks the parts and finds the orders.
     ///
-    /// The first prediction of a vertex is the one that a forward pass initialises it with. Cycles
-    /// are allowed here: what needs an order asks for it and is refused.
+    /// A forward pass sets a vertex to its first prediction. Cycles are allowed here. What needs an
+    /// order asks for it, and is refused then.
     ///
     /// # Errors
     /// An unknown vertex or parameter, a doubled name, a precision that is not a positive number.
@@ -245,8 +245,8 @@ impl Topology {
         hasher.finish()
     }
 
-    /// A number that tells topologies apart: another one where names, wiring, parameters or
-    /// precisions are others.
+    /// A number that differs between topologies of different names, wiring, parameters or
+    /// precisions.
     pub fn signature(&self) -> u64 {
         self.signature
     }
@@ -282,7 +282,7 @@ impl Topology {
     /// The vertex of this name.
     ///
     /// # Errors
-    /// Where there is none; the message lists the names there are, or the first of many.
+    /// No vertex has this name; the message lists the names there are, or the first of many.
     pub fn vertex(&self, name: &str) -> Result<VertexId> {
         self.by_name.get(name).copied().ok_or_else(|| {
             Error::graph(format!("no vertex is called `{name}`; there are {}", listed(&self.names)))
@@ -342,7 +342,8 @@ impl Topology {
         uses.ok_or_else(|| foreign_vertex(vertex))
     }
 
-    /// Whether nothing here predicts the vertex, as nothing does where it is not in this graph.
+    /// Whether nothing predicts the vertex. This is also true of a vertex that is not in this
+    /// graph.
     pub fn is_root(&self, vertex: VertexId) -> bool {
         self.predictions_of.get(vertex.0).is_none_or(Vec::is_empty)
     }
@@ -350,7 +351,7 @@ impl Topology {
     /// The order of a forward pass: each vertex's first prediction after its parents'.
     ///
     /// # Errors
-    /// Where those predictions form a cycle; it names a vertex on or below it.
+    /// Those predictions form a cycle; the error names a vertex on or below it.
     pub fn forward_order(&self) -> Result<&[PredictionId]> {
         self.forward_order.as_deref().map_err(Clone::clone)
     }
@@ -360,14 +361,15 @@ impl Topology {
         self.acyclic
     }
 
-    /// A vertex's level: its longest distance to a vertex without children. None in a cyclic graph,
-    /// and none of a vertex that is not in this graph.
+    /// A vertex's level: its longest distance to a vertex without children. Returns `None` if the
+    /// graph is cyclic, or if the vertex is not in it.
     pub fn level(&self, vertex: VertexId) -> Option<usize> {
         self.levels.get(vertex.0).copied()
     }
 
-    /// The longest path to a predicted vertex from a vertex without children, in edges: after so
-    /// many steps at rate 1 the last error has arrived. None in a cyclic graph.
+    /// The length, in edges, of the longest path to a predicted vertex from a vertex without
+    /// children. After so many steps at rate 1 the last error has arrived. Returns `None` if the
+    /// graph is cyclic.
     pub fn depth(&self) -> Option<usize> {
         self.acyclic.then(|| {
             self.vertices()
@@ -379,7 +381,8 @@ impl Topology {
     }
 
     /// The first edge from a predicted vertex that spans more than one level, as (parent, child).
-    /// Z-IL is exact only where there is none. None in a cyclic graph, which has no levels.
+    /// Returns `None` if there is no such edge; Z-IL is exact only then. Also returns `None` if the
+    /// graph is cyclic, since it has no levels.
     pub fn unlevelled_edge(&self) -> Option<(VertexId, VertexId)> {
         if !self.acyclic {
             return None;

@@ -15,8 +15,8 @@ use crate::{
 /// the shape `[batch, shape...]`.
 ///
 /// Only [`Vertex::shape`], [`Vertex::predict`] and [`Vertex::pull`] are required.
-/// [`Vertex::change`] has a default by direct subtraction, which loses digits in `f32`; give it
-/// where the difference can be had without cancellation.
+/// [`Vertex::change`] has a default by direct subtraction, which loses digits in `f32`. Write it if
+/// the difference can be computed without cancellation.
 pub trait Vertex<T: Tensor> {
     /// What it is, for error messages: `linear`, `conv2d`, ...
     fn kind(&self) -> &str;
@@ -24,7 +24,7 @@ pub trait Vertex<T: Tensor> {
     /// The shape (without the batch) of the prediction for parents and parameters of these shapes.
     ///
     /// # Errors
-    /// Where they do not fit; the graph adds the vertex's name.
+    /// They do not fit; the graph adds the vertex's name.
     fn shape(&self, parents: &[&[usize]], parameters: &[&[usize]]) -> Result<Vec<usize>>;
 
     /// Writes `f(value(0), value(1), ...)` to `output`, and keeps in `cache` what [`Vertex::pull`]
@@ -36,9 +36,9 @@ pub trait Vertex<T: Tensor> {
 
     /// Writes `f(reference + displacement) - f(reference)` to `output`, after a [`Vertex::predict`]
     /// at the reference, whose result was `predicted`; leaves `cache` ready for [`Vertex::pull`] at
-    /// the displaced values. Where [`Inputs::plastic`], the parameters may have moved since, and
-    /// the difference is from the old parameters at the reference to the new at the displaced
-    /// values.
+    /// the displaced values. If [`Inputs::plastic`] is true, the parameters may have moved since.
+    /// Then the difference is from the old parameters at the reference to the new ones at the
+    /// displaced values.
     ///
     /// # Errors
     /// As [`Vertex::predict`].
@@ -67,8 +67,8 @@ pub trait Vertex<T: Tensor> {
         pulled: &mut Pulled<'_, T>,
     ) -> Result<()>;
 
-    /// Whether [`Vertex::pull`] reads [`Inputs::value`]s to find forces; where it does not, a chain
-    /// of vertices spares itself the values between them. Parameter gradients may read them in any
+    /// Whether [`Vertex::pull`] reads [`Inputs::value`]s to find forces. If it does not, a chain of
+    /// vertices does not compute the values between them. Parameter gradients may read them in any
     /// case.
     fn reads_values(&self) -> bool {
         true
@@ -179,7 +179,7 @@ impl<'a, T> Inputs<'a, T> {
         &self.references[self.parents[k].index()]
     }
 
-    /// The displacement of parent `k` from its reference; none where it is zero.
+    /// The displacement of parent `k` from its reference. Returns `None` if it is zero.
     pub fn displacement(&self, k: usize) -> Option<&'a T> {
         let index = self.parents[k].index();
         self.moved[index].then(|| &self.displacements[index])
@@ -251,8 +251,8 @@ impl<T> Default for Cache<T> {
 }
 
 impl<T: Tensor> Cache<T> {
-    /// The tensor in `slot`, made (as zeros) where it is missing or of another shape; `like` says
-    /// on which device.
+    /// The tensor in `slot`. If it is missing or has another shape, it is made anew, as zeros, on
+    /// the device of `like`.
     pub fn slot(&mut self, slot: usize, shape: &[usize], like: &T) -> &mut T {
         if self.tensors.len() <= slot {
             self.tensors.resize_with(slot + 1, || None);
@@ -264,8 +264,8 @@ impl<T: Tensor> Cache<T> {
         held.get_or_insert_with(|| like.zeros(shape))
     }
 
-    /// Takes the tensor out of `slot`, made where it is missing or of another shape; give it back
-    /// with [`Cache::put`]. For working with two slots at once.
+    /// Takes the tensor out of `slot`. If it is missing or has another shape, it is made anew. Give
+    /// it back with [`Cache::put`]. This is for working with two slots at once.
     pub fn take(&mut self, slot: usize, shape: &[usize], like: &T) -> T {
         if self.tensors.len() <= slot {
             self.tensors.resize_with(slot + 1, || None);
@@ -299,7 +299,7 @@ impl<T: Tensor> Cache<T> {
     /// The tensor that an earlier call left in `slot`.
     ///
     /// # Errors
-    /// Where nothing was left: the vertex was pulled or changed before it was predicted.
+    /// Nothing was left in it: the vertex was pulled or changed before it was predicted.
     pub fn get(&self, slot: usize) -> Result<&T> {
         self.tensors.get(slot).and_then(Option::as_ref).ok_or_else(|| {
             Error::misuse(format!(
@@ -341,7 +341,7 @@ pub struct Pulled<'a, T> {
 }
 
 impl<'a, T: Tensor> Pulled<'a, T> {
-    /// The force on parent `k`, to be overwritten; none where it is not wanted.
+    /// The force on parent `k`, to be **overwritten**. Returns `None` if it is not wanted.
     pub fn force(&mut self, k: usize) -> Option<&mut T> {
         self.forces.get_mut(k).and_then(Option::as_mut)
     }
@@ -356,14 +356,14 @@ impl<'a, T: Tensor> Pulled<'a, T> {
         self.gradients.is_some()
     }
 
-    /// What to multiply a parameter gradient by before it is added: 1, or what a closed form weighs
-    /// this vertex with.
+    /// What to multiply a parameter gradient by before it is added: 1, or the weight that a closed
+    /// form gives this vertex.
     pub fn scale(&self) -> f64 {
         self.scale
     }
 
-    /// The gradient of parameter `k`, to be **added to** (after multiplication by
-    /// [`Pulled::scale`]); none where it is not wanted.
+    /// The gradient of parameter `k`, to be **added to** after multiplication by [`Pulled::scale`].
+    /// Returns `None` if it is not wanted.
     pub fn gradient(&mut self, k: usize) -> Option<&mut T> {
         self.gradient_or_fresh(k).map(|(gradient, fresh)| {
             if fresh {
@@ -373,8 +373,8 @@ impl<'a, T: Tensor> Pulled<'a, T> {
         })
     }
 
-    /// As [`Pulled::gradient`], without zeroing: where the flag is true the contents are stale and
-    /// must be **overwritten**, else added to.
+    /// As [`Pulled::gradient`], without zeroing. If the flag is true, the contents are stale and
+    /// must be **overwritten**; if it is false, they must be added to.
     pub fn gradient_or_fresh(&mut self, k: usize) -> Option<(&mut T, bool)> {
         let slot = self.gradients.as_mut()?.get_mut(self.uses.get(k)?.index())?;
         let fresh = !std::mem::replace(&mut slot.defined, true);

@@ -5,9 +5,12 @@
 #![cfg(feature = "conformance")]
 
 use pc_core::{
-    Abilities, Activation, Cache, Clamps, Drives, Forward, Gradients, Graph, GraphLinearisation,
-    GraphTensor, Identity, Inputs, Network, ParamId, Pulled, Residuals, Result, Settings, State,
-    StateStep, Tensor, Topology, Vertex, VertexId, Want,
+    Activation, Clamps, Gradients, Graph, Identity, Network, ParamId, PredictionId, Result, Tensor,
+    Topology, VertexId,
+    backend::{
+        Abilities, Cache, Drives, Forward, GraphLinearisation, GraphTensor, Inputs, Pulled,
+        Residuals, Settings, State, StateStep, Vertex, Want,
+    },
     conformance::{Backend, Built, Case, HostBackend, Net, Operation, Report, Verdict, run},
     host::HostTensor,
 };
@@ -119,11 +122,19 @@ impl Network for NanGradient {
     ) -> Result<()> {
         self.0.refer(state, settings, after_forward, into)
     }
-    fn prediction<'a>(&self, at: &'a GraphLinearisation<Host>, index: usize) -> Option<&'a Host> {
-        self.0.prediction(at, index)
+    fn prediction<'a>(
+        &self,
+        at: &'a GraphLinearisation<Host>,
+        id: PredictionId,
+    ) -> Option<&'a Host> {
+        self.0.prediction(at, id)
     }
-    fn change<'a>(&self, at: &'a Self::Linearisation, index: usize) -> Option<&'a Self::Tensor> {
-        self.0.change(at, index)
+    fn change<'a>(
+        &self,
+        at: &'a Self::Linearisation,
+        id: PredictionId,
+    ) -> Option<&'a Self::Tensor> {
+        self.0.change(at, id)
     }
     fn linearise(
         &mut self,

@@ -1,6 +1,6 @@
 //! Losses whose numbers stay on the device.
 
-use pc_core::{Error, ErrorKind, Loss, LossForm, Result, Tensor};
+use pc_core::{Error, ErrorKind, Loss, Result, Tensor, backend::LossForm};
 
 use crate::{
     device::{Family, Launch, Memory},

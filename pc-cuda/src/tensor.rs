@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use pc_core::{Error, ErrorKind, Result, StateStep, Tensor, host::HostTensor};
+use pc_core::{Error, ErrorKind, Result, Tensor, backend::StateStep, host::HostTensor};
 use rand::{SeedableRng, rngs::ChaCha8Rng};
 use rand_distr::{Distribution, Normal};
 

@@ -28,7 +28,7 @@ use tch::{
 };
 
 /// A net, and what a step of it may cost.
-struct Net {
+struct BenchNet {
     name: &'static str,
     make: fn(Kind, i64) -> Model,
     /// Samples in a batch: to be timed, and where memory is read.
@@ -39,9 +39,9 @@ struct Net {
     limit: f64,
 }
 
-const NETS: [Net; 2] = [
-    Net { name: "lenet", make: models::lenet_of, batch: [64, 1024], steps: 20, limit: 1.10 },
-    Net { name: "lstm", make: models::lstm_of, batch: [64, 512], steps: 20, limit: 1.25 },
+const NETS: [BenchNet; 2] = [
+    BenchNet { name: "lenet", make: models::lenet_of, batch: [64, 1024], steps: 20, limit: 1.10 },
+    BenchNet { name: "lstm", make: models::lstm_of, batch: [64, 512], steps: 20, limit: 1.25 },
 ];
 
 /// The most that the peak of memory may be, of backprop's.
@@ -76,7 +76,7 @@ struct Program {
 }
 
 impl Program {
-    fn new(net: &Net, batch: i64) -> Self {
+    fn new(net: &BenchNet, batch: i64) -> Self {
         tch::set_num_threads(1);
         tch::manual_seed(0);
         let model = (net.make)(Kind::Float, batch);
@@ -105,7 +105,7 @@ fn interval(figures: &[f64]) -> (f64, f64, f64) {
 }
 
 /// The ratios of the times of a step, pair by pair.
-fn time(net: &Net, pairs: usize) -> bool {
+fn time(net: &BenchNet, pairs: usize) -> bool {
     let mut program = Program::new(net, net.batch[0]);
     let mut ratios = Vec::new();
     let mut backprop = Vec::new();
@@ -164,7 +164,7 @@ fn marks() -> Option<(u64, u64)> {
 
 /// How far steps rise above what is held between them, in KiB, and how high the process has risen
 /// in all.
-fn rise(net: &Net, way: Way) -> Option<(u64, u64)> {
+fn rise(net: &BenchNet, way: Way) -> Option<(u64, u64)> {
     let mut program = Program::new(net, net.batch[1]);
     (0..3).for_each(|_| program.step(way));
     let whole = marks()?.0;
@@ -178,7 +178,7 @@ fn rise(net: &Net, way: Way) -> Option<(u64, u64)> {
 
 /// The same in a process of its own, which gives freed tensors back at once, so that what it holds
 /// is what lives.
-fn rise_apart(net: &Net, way: Way) -> (f64, f64) {
+fn rise_apart(net: &BenchNet, way: Way) -> (f64, f64) {
     let own = std::env::current_exe().unwrap();
     let output = Command::new(own)
         .args([CHILD, net.name, way.name()])
@@ -198,7 +198,7 @@ fn rise_apart(net: &Net, way: Way) -> (f64, f64) {
 }
 
 /// The peaks of memory, the middle one of three processes.
-fn memory(net: &Net) -> bool {
+fn memory(net: &BenchNet) -> bool {
     let middle = |way: Way| {
         let mut peaks = [0; 3].map(|_| rise_apart(net, way));
         peaks.sort_by(|a, b| a.0.total_cmp(&b.0));

@@ -46,10 +46,11 @@ enum Rule {
     Given(Schedule),
 }
 
-/// What a backward pass by predictive coding came to.
+/// How a backward pass by predictive coding ended, and what it cost. [`pc_core::Outcome`] is that
+/// of one relaxation.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
-pub struct Outcome {
+pub struct BackwardOutcome {
     /// How the relaxation ended. Where it diverged, no gradient has been touched.
     pub status: Status,
     /// The steps taken.
@@ -78,7 +79,7 @@ pub struct Outcome {
     pub trace: Vec<f64>,
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for BackwardOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { steps, depth, evaluation, vertices, pulls, other_pulls, .. } = self;
         write!(
@@ -131,8 +132,8 @@ impl Pc {
     /// [`Evaluation::ClosedForm`] takes no steps. All give the same numbers, to rounding. The
     /// closed form is one pass where all paths from the loss to an operation are of one length;
     /// elsewhere it pulls an operation once for each length, as a simulation that leaves out what
-    /// it can: never more often than that, but often. [`Outcome::evaluation`] and
-    /// [`Outcome::pulls`] say which it was.
+    /// it can: never more often than that, but often. [`BackwardOutcome::evaluation`] and
+    /// [`BackwardOutcome::pulls`] say which it was.
     #[must_use]
     pub fn evaluated_by(mut self, evaluation: Evaluation) -> Self {
         self.rule = match self.rule {
@@ -150,9 +151,9 @@ impl Pc {
         self
     }
 
-    /// Measures the energy at the end ([`Outcome::energy`]), and ends without gradients where it is
-    /// not finite. Unmeasured, a loss that is not finite gives gradients that are not, as in
-    /// backprop.
+    /// Measures the energy at the end ([`BackwardOutcome::energy`]), and ends without gradients
+    /// where it is not finite. Unmeasured, a loss that is not finite gives gradients that are not,
+    /// as in backprop.
     #[must_use]
     pub fn measured(mut self) -> Self {
         self.measured = true;
@@ -167,7 +168,7 @@ impl Pc {
     /// A loss that is not one number, needs no gradient, or whose graph has been freed; a tensor
     /// changed in place since the forward pass; a live schedule; what libtorch reports. No `.grad`
     /// has been touched then, unless the error comes from a hook on a leaf itself.
-    pub fn backward(&self, loss: &Tensor) -> Result<Outcome> {
+    pub fn backward(&self, loss: &Tensor) -> Result<BackwardOutcome> {
         self.backward_from(loss, &[])
     }
 
@@ -190,7 +191,7 @@ impl Pc {
     /// assert_eq!((outcome.vertices, outcome.depth), (2, 1));
     /// # Ok::<(), pc_core::Error>(())
     /// ```
-    pub fn backward_from(&self, loss: &Tensor, outputs: &[&Tensor]) -> Result<Outcome> {
+    pub fn backward_from(&self, loss: &Tensor, outputs: &[&Tensor]) -> Result<BackwardOutcome> {
         let mut graph = Autograd::below(loss, outputs, self.keep)?;
         let depth = graph.topology().depth().unwrap_or(0);
         let vertices = graph.topology().len();
@@ -229,7 +230,7 @@ impl Pc {
             })?;
         }
         let pulls = graph.pulls();
-        Ok(Outcome {
+        Ok(BackwardOutcome {
             status: outcome.status,
             steps: outcome.steps,
             depth,
@@ -244,12 +245,12 @@ impl Pc {
         })
     }
 
-    fn unrelaxed(&self, loss: &Tensor, graph: &mut Autograd) -> Result<Outcome> {
+    fn unrelaxed(&self, loss: &Tensor, graph: &mut Autograd) -> Result<BackwardOutcome> {
         graph.accumulate(|_| None)?;
         let pulls = graph.pulls();
         let energy =
             if self.measured { Some(Energy { internal: 0.0, loss: read(loss)? }) } else { None };
-        Ok(Outcome {
+        Ok(BackwardOutcome {
             status: Status::Spent,
             steps: 0,
             depth: 0,

@@ -3,7 +3,10 @@
 
 use std::fmt;
 
-use pc_core::{Cache, Error, ErrorKind, Inputs, Pulled, Result, Tensor as _, Vertex};
+use pc_core::{
+    Error, ErrorKind, Result, Tensor as _,
+    backend::{Cache, Inputs, Pulled, Vertex},
+};
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::{

@@ -29,14 +29,14 @@
 //! # What a vertex is
 //! An operation, as libtorch recorded it. Views, casts, clones, transposes and concatenation only
 //! pass values on: they are no vertices and cost no step. [`depth`] says how many steps the last
-//! error takes at rate 1, and [`Outcome::shallow`] that there were fewer. With [`Pc::exact`] the
-//! gradients are backprop's, to the last bit where the sums are taken in the same order. **Below
-//! rate 1 what counts as one vertex changes the result**, and libtorch's fused kernels decide that:
-//! an LSTM in f32 on the CPU is one operation a layer, in f64 it is hundreds. Paths of many lengths
-//! meet there, so that below rate 1 the closed form is no single pass ([`Pc::evaluated_by`]). So
-//! compare layers at rates below 1 on [explicit graphs](Function), whose vertices you choose. The
-//! loss's own operations are vertices too, unless the model's outputs are named:
-//! [`Pc::backward_from`]. Only frozen predictions are possible: live schedules need new
+//! error takes at rate 1, and [`BackwardOutcome::shallow`] that there were fewer. With
+//! [`Pc::exact`] the gradients are backprop's, to the last bit where the sums are taken in the same
+//! order. **Below rate 1 what counts as one vertex changes the result**, and libtorch's fused
+//! kernels decide that: an LSTM in f32 on the CPU is one operation a layer, in f64 it is hundreds.
+//! Paths of many lengths meet there, so that below rate 1 the closed form is no single pass
+//! ([`Pc::evaluated_by`]). So compare layers at rates below 1 on [explicit graphs](Function), whose
+//! vertices you choose. The loss's own operations are vertices too, unless the model's outputs are
+//! named: [`Pc::backward_from`]. Only frozen predictions are possible: live schedules need new
 //! predictions, which an autograd graph cannot make.
 //!
 //! # What is supported
@@ -70,7 +70,7 @@ mod optimiser;
 mod sys;
 mod tensor;
 
-pub use backward::{Outcome, Pc, depth};
+pub use backward::{BackwardOutcome, Pc, depth};
 pub use function::Function;
 pub use optimiser::PcOptimizer;
 pub use pc_core;

@@ -3,7 +3,7 @@
 use pc_core::Result;
 use tch::{Tensor, nn::Optimizer};
 
-use crate::{Outcome, Pc};
+use crate::{BackwardOutcome, Pc};
 
 /// What [`tch::nn::Optimizer`] has for backprop, by predictive coding.
 ///
@@ -26,32 +26,32 @@ pub trait PcOptimizer {
     ///
     /// # Errors
     /// As [`Pc::backward`]; no step has been taken then.
-    fn pc_step(&mut self, loss: &Tensor, pc: &Pc) -> Result<Outcome>;
+    fn pc_step(&mut self, loss: &Tensor, pc: &Pc) -> Result<BackwardOutcome>;
 
     /// As [`PcOptimizer::pc_step`], with every element of a gradient clipped to `[-max, max]`
     /// first.
     ///
     /// # Errors
     /// As [`Pc::backward`].
-    fn pc_step_clip(&mut self, loss: &Tensor, pc: &Pc, max: f64) -> Result<Outcome>;
+    fn pc_step_clip(&mut self, loss: &Tensor, pc: &Pc, max: f64) -> Result<BackwardOutcome>;
 
     /// As [`PcOptimizer::pc_step`], with the norm of all gradients together clipped to `max` first.
     ///
     /// # Errors
     /// As [`Pc::backward`].
-    fn pc_step_clip_norm(&mut self, loss: &Tensor, pc: &Pc, max: f64) -> Result<Outcome>;
+    fn pc_step_clip_norm(&mut self, loss: &Tensor, pc: &Pc, max: f64) -> Result<BackwardOutcome>;
 }
 
 impl PcOptimizer for Optimizer {
-    fn pc_step(&mut self, loss: &Tensor, pc: &Pc) -> Result<Outcome> {
+    fn pc_step(&mut self, loss: &Tensor, pc: &Pc) -> Result<BackwardOutcome> {
         step(self, loss, pc, |_| ())
     }
 
-    fn pc_step_clip(&mut self, loss: &Tensor, pc: &Pc, max: f64) -> Result<Outcome> {
+    fn pc_step_clip(&mut self, loss: &Tensor, pc: &Pc, max: f64) -> Result<BackwardOutcome> {
         step(self, loss, pc, |optimiser| optimiser.clip_grad_value(max))
     }
 
-    fn pc_step_clip_norm(&mut self, loss: &Tensor, pc: &Pc, max: f64) -> Result<Outcome> {
+    fn pc_step_clip_norm(&mut self, loss: &Tensor, pc: &Pc, max: f64) -> Result<BackwardOutcome> {
         step(self, loss, pc, |optimiser| optimiser.clip_grad_norm(max))
     }
 }
@@ -61,7 +61,7 @@ fn step(
     loss: &Tensor,
     pc: &Pc,
     clip: impl FnOnce(&mut Optimizer),
-) -> Result<Outcome> {
+) -> Result<BackwardOutcome> {
     optimiser.zero_grad();
     let outcome = pc.backward(loss)?;
     if outcome.status != pc_core::Status::Diverged {

@@ -1,6 +1,9 @@
 //! libtorch's tensors, as the engine moves them.
 
-use pc_core::{Error, ErrorKind, GraphTensor, Identity, Result, Vertex};
+use pc_core::{
+    Error, ErrorKind, Identity, Result,
+    backend::{GraphTensor, Vertex},
+};
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::sys;

@@ -2,7 +2,8 @@
 //! `gradients` asks for.
 
 use pc_core::{
-    Clamps, Graph, GraphTensor, Network, ParamId, Relaxation, Tensor, VertexId,
+    Clamps, Graph, Network, ParamId, Relaxation, Tensor, VertexId,
+    backend::GraphTensor,
     host::{Activation, HostTensor},
 };
 

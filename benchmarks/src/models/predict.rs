@@ -1,7 +1,8 @@
 //! Forward passes, and how good their logits are.
 
 use pc_core::{
-    Error, ErrorKind, Forward, Graph, GraphLinearisation, Loss, Network, Result, Settings,
+    Error, ErrorKind, Graph, Loss, Network, Result,
+    backend::{Forward, GraphLinearisation, Settings},
     host::{CrossEntropy, Element, HostTensor},
 };
 

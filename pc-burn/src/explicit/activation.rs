@@ -4,7 +4,7 @@ use burn::backend::{
     Dispatch,
     ops::{ActivationOps, FloatTensorOps},
 };
-use pc_core::{Result, Tensor, Vertex, host::Activation};
+use pc_core::{Result, Tensor, backend::Vertex, host::Activation};
 
 use super::{At, Kept, Pulls, ops::agree, parts::single};
 use crate::{BurnTensor, tensor::slices::on_slices};

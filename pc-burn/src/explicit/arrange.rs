@@ -1,6 +1,6 @@
 //! Vertices that only move numbers, and linear combinations.
 
-use pc_core::{Result, Tensor, Vertex};
+use pc_core::{Result, Tensor, backend::Vertex};
 
 use super::{
     At, Kept, Pulls,

@@ -7,7 +7,10 @@ use burn::{
     optim::GradientsParams,
     tensor::Tensor as BurnTensorOf,
 };
-use pc_core::{Gradients, Graph, GraphBuilder, Mark, ParamId, Result, Tensor, Vertex, VertexId};
+use pc_core::{
+    Gradients, Graph, GraphBuilder, ParamId, Result, Tensor, VertexId,
+    backend::{Mark, Vertex},
+};
 
 use super::parts::{graph, shape};
 use crate::BurnTensor;

@@ -5,7 +5,7 @@ use burn::{
     nn::PaddingConfig2d,
     tensor::ops::ConvOptions,
 };
-use pc_core::{Result, Tensor, Vertex};
+use pc_core::{Result, Tensor, backend::Vertex};
 
 use super::{
     At, Kept, Pulls,

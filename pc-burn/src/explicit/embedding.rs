@@ -7,7 +7,7 @@ use burn::{
     },
     tensor::{IntDType, Shape},
 };
-use pc_core::{Result, Tensor, Vertex};
+use pc_core::{Result, Tensor, backend::Vertex};
 
 use super::{
     At, Kept, Pulls,

@@ -1,7 +1,7 @@
 //! Ready vertices from Burn's modules.
 
 use burn::nn::{self, Linear as LinearModule, conv::Conv2d as ConvModule, pool};
-use pc_core::{Chain, GraphTensor, ParamId, Result, VertexId, host::Activation};
+use pc_core::{Chain, ParamId, Result, VertexId, backend::GraphTensor, host::Activation};
 
 use super::{
     Activate, AdaptiveAvgPool2d, AvgPool2d, BatchNorm, Concat, Conv2d, Embedding, FrozenBatchNorm,

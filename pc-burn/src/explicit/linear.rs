@@ -1,7 +1,7 @@
 //! Linear maps.
 
 use burn::backend::{Dispatch, ops::ModuleOps};
-use pc_core::{Result, Tensor, Vertex};
+use pc_core::{Result, Tensor, backend::Vertex};
 
 use super::{
     At, Kept, Pulls,

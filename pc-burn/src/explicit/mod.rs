@@ -42,7 +42,7 @@ mod pool;
 mod product;
 mod softmax;
 
-use pc_core::{Cache, Inputs, Pulled};
+use pc_core::backend::{Cache, Inputs, Pulled};
 
 use crate::BurnTensor;
 

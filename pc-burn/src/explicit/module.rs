@@ -7,7 +7,7 @@ use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId as BurnId},
     tensor::{DType, Device, Tensor as BurnTensorOf},
 };
-use pc_core::{Error, ErrorKind, Result, Tensor, Vertex, VertexId};
+use pc_core::{Error, ErrorKind, Result, Tensor, VertexId, backend::Vertex};
 
 use super::{
     At, Kept, ModuleGraph, Pulls,

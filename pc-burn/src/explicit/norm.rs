@@ -1,7 +1,7 @@
 //! Normalisation: over the last axis of each sample, or over the batch.
 
 use burn::{nn::BatchNorm as Module, tensor::Tensor as BurnTensorOf};
-use pc_core::{Result, Tensor, Vertex};
+use pc_core::{Result, Tensor, backend::Vertex};
 
 use super::{
     At, Kept, Pulls,

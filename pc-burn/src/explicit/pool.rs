@@ -8,7 +8,7 @@ use burn::{
     nn::PaddingConfig2d,
     tensor::IntDType,
 };
-use pc_core::{Result, Tensor, Vertex};
+use pc_core::{Result, Tensor, backend::Vertex};
 
 use super::{
     At, Kept, Pulls,

@@ -1,6 +1,6 @@
 //! Products: element by element for gates, and of matrices.
 
-use pc_core::{Error, ErrorKind, Result, Tensor, Vertex, host::Activation};
+use pc_core::{Error, ErrorKind, Result, Tensor, backend::Vertex, host::Activation};
 
 use super::{
     At, Kept, Pulls,

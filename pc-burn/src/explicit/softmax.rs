@@ -4,7 +4,7 @@ use burn::backend::{
     Dispatch, TensorMetadata,
     ops::{BoolTensorOps, FloatTensorOps},
 };
-use pc_core::{Result, Tensor, Vertex};
+use pc_core::{Result, Tensor, backend::Vertex};
 
 use super::{
     At, Kept, Pulls,

@@ -8,10 +8,10 @@ use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId},
     tensor::{GradientCheckpointingStrategy, Tensor},
 };
-use pc_core::{Error, ErrorKind, Prediction, Result, Tensor as _, Topology, VertexId};
+use pc_core::{Error, ErrorKind, Result, Tensor as _, Topology, VertexId, backend::Prediction};
 
 use super::{
-    pass::{self, Plan, Sight},
+    pass::{self, PassPlan, Sight},
     program::Program,
     random::draws,
 };
@@ -291,7 +291,7 @@ fn survey<M: Module, P: Program<M>>(
     model: &M,
     program: &mut P,
 ) -> Result<(Tensor<1>, bool, Vec<Sight>)> {
-    let mut forward = || pass::run(Plan::Survey, || program.forward(model));
+    let mut forward = || pass::run(PassPlan::Survey, || program.forward(model));
     let ((loss, mut pass), random) = draws(&model.devices(), &mut forward);
     pass.check()?;
     Ok((loss, random, pass.sights))

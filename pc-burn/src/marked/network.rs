@@ -2,8 +2,8 @@
 
 use burn::module::Module;
 use pc_core::{
-    Abilities, Clamps, Drives, Forward, Gradients, Network, Residuals, Result, Settings, State,
-    Tensor as _, Topology, VertexId, Want,
+    Clamps, Gradients, Network, PredictionId, Result, Tensor as _, Topology, VertexId,
+    backend::{Abilities, Drives, Forward, Residuals, Settings, State, Want},
 };
 
 use super::{
@@ -92,13 +92,13 @@ impl<M: Module, P: Program<M>> Network for Marked<'_, M, P> {
         Ok(())
     }
 
-    fn prediction<'a>(&self, at: &'a Tape, index: usize) -> Option<&'a BurnTensor> {
-        at.predictions.get(index)?.as_ref()
+    fn prediction<'a>(&self, at: &'a Tape, prediction: PredictionId) -> Option<&'a BurnTensor> {
+        at.predictions.get(prediction.index())?.as_ref()
     }
 
     /// The loss is the one vertex that a loss drives.
-    fn change<'a>(&self, at: &'a Tape, index: usize) -> Option<&'a BurnTensor> {
-        at.change.as_ref().filter(|_| index == self.layout.vertices())
+    fn change<'a>(&self, at: &'a Tape, prediction: PredictionId) -> Option<&'a BurnTensor> {
+        at.change.as_ref().filter(|_| prediction.index() == self.layout.vertices())
     }
 
     fn linearise(
@@ -118,7 +118,7 @@ impl<M: Module, P: Program<M>> Network for Marked<'_, M, P> {
                 || settings.may_change(prediction, &state.moved);
             let reference = into.references.get(vertex).and_then(Clone::clone).filter(|_| differs);
             deltas.push(reference.map(|reference| Delta {
-                residual: residuals.get(vertex).cloned(),
+                residual: residuals.get(PredictionId::new(vertex)).cloned(),
                 displacement: state.moved[vertex].then(|| state.displacements[vertex].clone()),
                 reference,
             }));
@@ -160,20 +160,20 @@ impl<M: Module, P: Program<M>> Network for Marked<'_, M, P> {
         if at.pulled.len() != count + 1 {
             at.pulled = vec![None; count + 1];
         }
-        for (index, cotangent) in
-            cotangents.iter().enumerate().filter(|(index, _)| want.prediction(*index))
+        let wanted = |index: usize| want.prediction(PredictionId::new(index));
+        for (index, cotangent) in cotangents.iter().enumerate().filter(|(index, _)| wanted(*index))
         {
             at.pulled[index] = Some(cotangent.clone());
         }
         if let Fresh::Pull(seeded) = std::mem::take(&mut at.fresh)
-            && seeded.iter().enumerate().all(|(index, seeded)| !seeded || want.prediction(index))
+            && seeded.iter().enumerate().all(|(index, seeded)| !seeded || wanted(index))
             && (gradients.is_none() || at.gradients.is_some())
         {
             return self.hand_out(at, gradients);
         }
         // Weights learn from the errors asked for; forces come from all that have been pulled.
         let learns = gradients.is_some();
-        let chosen = |index: usize| if learns { want.prediction(index) } else { true };
+        let chosen = |index: usize| !learns || wanted(index);
         let errors =
             (0..count).map(|index| at.pulled[index].clone().filter(|_| chosen(index))).collect();
         let forces = if learns && want.forces.is_empty() {

@@ -20,7 +20,7 @@ thread_local! {
 
 /// What a pass does at its marks.
 #[derive(Clone, Debug)]
-pub(super) enum Plan {
+pub(super) enum PassPlan {
     /// Every mark is a leaf, so that what depends on it directly can be seen.
     Survey,
     /// The marks of a known layout.
@@ -97,7 +97,7 @@ impl Sight {
 /// A pass under way.
 #[derive(Debug)]
 pub(super) struct Pass {
-    plan: Plan,
+    plan: PassPlan,
     pub(super) sights: Vec<Sight>,
     /// The first thing that went wrong.
     problem: Option<Error>,
@@ -105,7 +105,7 @@ pub(super) struct Pass {
 
 /// Runs `program` with every mark on this thread following `plan`. Marks outside are not disturbed,
 /// also where the program panics.
-pub(super) fn run<R>(plan: Plan, program: impl FnOnce() -> R) -> (R, Pass) {
+pub(super) fn run<R>(plan: PassPlan, program: impl FnOnce() -> R) -> (R, Pass) {
     /// Puts the pass that was interrupted back, whatever happens.
     struct Restore(Option<Pass>);
     impl Drop for Restore {
@@ -121,7 +121,7 @@ pub(super) fn run<R>(plan: Plan, program: impl FnOnce() -> R) -> (R, Pass) {
     (
         result,
         pass.unwrap_or_else(|| Pass {
-            plan: Plan::Survey,
+            plan: PassPlan::Survey,
             sights: Vec::new(),
             problem: Some(lost()),
         }),
@@ -150,13 +150,13 @@ impl Pass {
             slot: None,
         };
         let (sight, out) = match &self.plan {
-            Plan::Survey => {
+            PassPlan::Survey => {
                 let mut inner = Dispatch::from_inner(Dispatch::inner(x.clone()));
                 inner.autodiff = x.autodiff;
                 let leaf = Dispatch::float_set_require_grad(inner, true);
                 (Sight { leaf: Some(leaf.clone()), ..sight(x) }, leaf)
             }
-            Plan::Run { layout, values, links, passed, unit } => match layout
+            PassPlan::Run { layout, values, links, passed, unit } => match layout
                 .place(index, name, &shape)
             {
                 Err(error) => {
@@ -199,8 +199,8 @@ impl Pass {
             return Err(problem);
         }
         match &self.plan {
-            Plan::Run { layout, .. } => layout.check_count(self.sights.len()),
-            Plan::Survey => Ok(()),
+            PassPlan::Run { layout, .. } => layout.check_count(self.sights.len()),
+            PassPlan::Survey => Ok(()),
         }
     }
 }

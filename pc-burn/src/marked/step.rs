@@ -12,7 +12,7 @@ use pc_core::{Agreement, Error, ErrorKind, Gradients, Result, Tensor as _, Topol
 use super::{
     gradients,
     layout::{Layout, Layouts, apart, parameters_of},
-    pass::{self, Links, Plan, Values},
+    pass::{self, Links, PassPlan, Values},
     program::Program,
     random::Draws,
 };
@@ -231,7 +231,7 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
         };
         let unit = self.unit();
         let passed = self.passed(&links);
-        let plan = Plan::Run { layout: Arc::clone(&self.layout), values, links, passed, unit };
+        let plan = PassPlan::Run { layout: Arc::clone(&self.layout), values, links, passed, unit };
         let first = self.first.is_none();
         let model = if !learns {
             &*self.silent.get_or_insert_with(|| apart(&self.model).no_grad())

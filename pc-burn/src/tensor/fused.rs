@@ -1,7 +1,7 @@
 //! The engine's operations in one pass over the numbers, in place, where they lie in this process's
 //! memory. Each says whether it did its work.
 
-use pc_core::{StateStep, host::Element};
+use pc_core::{backend::StateStep, host::Element};
 
 use super::slices::on_slices;
 use crate::BurnTensor;

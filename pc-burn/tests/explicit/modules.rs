@@ -18,14 +18,14 @@ struct Two {
 }
 
 #[derive(Module, Debug)]
-struct Net {
+struct TestNet {
     two: Two,
     skip: Linear,
 }
 
-fn net() -> Net {
+fn net() -> TestNet {
     let d = device();
-    Net {
+    TestNet {
         two: Two {
             inner: LinearConfig::new(4, 7).init(&d),
             outer: LinearConfig::new(7, 5).init(&d),

@@ -15,7 +15,8 @@ use pc_burn::{
     with_operations_only,
 };
 use pc_core::{
-    Agreement, Clamps, Graph, GraphBuilder, GraphTensor, Relaxation, Schedule, Tensor,
+    Agreement, Clamps, Graph, GraphBuilder, Relaxation, Schedule, Tensor,
+    backend::GraphTensor,
     host::{self, Activation, HostTensor, HostVertex},
 };
 

@@ -9,7 +9,7 @@ use burn::{
 };
 use pc_burn::{BurnTensor, LossReduction, PredictiveCoding, explicit::ModuleGraph, vertex};
 use pc_core::{
-    Agreement, Clamps, Graph, Relaxation, Schedule, SquaredError, Tensor as _,
+    Agreement, Clamps, Graph, PredictionId, Relaxation, Schedule, SquaredError, Tensor as _,
     host::{Activation, HostLayers, HostTensor, Init},
 };
 
@@ -79,7 +79,7 @@ fn truth(
     let norm = |tensor: &HostTensor<f64>| tensor.norm_squared().sqrt();
     let norms = (0..DEPTH).map(|index| {
         let value = relaxation.value(&graph, vertices[index + 1]).unwrap();
-        (norm(&value), norm(relaxation.error(index).unwrap()))
+        (norm(&value), norm(relaxation.error(PredictionId::new(index)).unwrap()))
     });
     (gradients.collect(), norms.collect())
 }

@@ -21,7 +21,7 @@ pub type SharedLoss<T> = Rc<RefCell<dyn Loss<T>>>;
 #[non_exhaustive]
 #[derive(Clone)]
 pub enum Clamp<T> {
-    /// Free to move (what a vertex without a clamp is), starting at this value rather than where
+    /// Free to move, as a vertex without a clamp is, but starting at this value instead of where
     /// the schedule would start it. A free vertex that nothing predicts, such as the input of a
     /// generative model, needs this.
     Free(T),
@@ -30,8 +30,8 @@ pub enum Clamp<T> {
     Held(T),
     /// Held where the mask is 1, free where it is 0: completing a part from the rest.
     Masked {
-        /// What the held elements are held at; the others start there too where nothing predicts
-        /// the vertex.
+        /// The value of the held elements. If nothing predicts the vertex, the others start there
+        /// too.
         value: T,
         /// 1 where held, 0 where free.
         mask: T,
@@ -164,7 +164,7 @@ impl<T: Tensor> Clamps<T> {
     /// The batch size that the clamps agree on.
     ///
     /// # Errors
-    /// Where they do not, or none has a tensor.
+    /// They do not agree, or none of them has a tensor.
     pub fn batch(&self, topology: &Topology) -> Result<usize> {
         let mut found: Option<(usize, VertexId)> = None;
         for (vertex, clamp) in self.iter() {

@@ -84,7 +84,7 @@ impl<T: Tensor> Role<T> {
     }
 }
 
-/// The losses that drive vertices, as [`crate::FusedSteps`] has them.
+/// The losses that drive vertices, as [`crate::backend::FusedSteps`] has them.
 pub struct Losses<'a, T> {
     pub(crate) roles: &'a [Role<T>],
 }

@@ -49,7 +49,8 @@ pub trait Backend {
     /// What the framework reports.
     fn tensor(&self, shape: &[usize], values: &[f64]) -> Result<Self::Tensor>;
 
-    /// The net as this backend builds it; none where it cannot express it (a cycle, say).
+    /// The net as this backend builds it. Returns `None` if the backend cannot express it (a cycle,
+    /// say).
     ///
     /// # Errors
     /// What the framework reports.

@@ -36,10 +36,11 @@ pub struct NetVertex {
     pub name: String,
     /// What predicts it.
     pub operation: Operation,
-    /// The vertices it is predicted from, inputs counted first. In a cyclic net they may come
+    /// The vertices it is predicted from, by their numbers in the net, inputs counted first. These
+    /// are not ids: what a backend makes of the net has its own. In a cyclic net parents may come
     /// later.
     pub parents: Vec<usize>,
-    /// The parameters used.
+    /// The parameters used, by their numbers in the net.
     pub parameters: Vec<usize>,
     /// Its shape, without the batch.
     pub shape: Vec<usize>,

@@ -113,7 +113,7 @@ impl<T: GraphTensor> GraphBuilder<T> {
         Ok(ParamId::new(self.parameters.len() - 1))
     }
 
-    /// Adds a vertex with its prediction. Its shape is what the prediction says.
+    /// Adds a vertex with its prediction, which gives the vertex its shape.
     ///
     /// # Errors
     /// A name that is taken; unknown parents or parameters; shapes that do not fit.
@@ -245,7 +245,7 @@ impl<T: GraphTensor> GraphBuilder<T> {
         self.vertices.truncate(predictions);
     }
 
-    /// Adds all or nothing: where `add` fails, all that it has added and set is taken back, so that
+    /// Adds all or nothing. If `add` fails, all that it has added and set is taken back, so that
     /// another try finds the builder as it was.
     ///
     /// # Errors

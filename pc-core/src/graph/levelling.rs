@@ -8,9 +8,9 @@ use crate::{
 };
 
 impl<T: GraphTensor> Graph<T> {
-    /// The same function, with every edge from a predicted vertex spanning just one level. A level
-    /// is the longest distance to a vertex without children. An edge from level `l` to level `m`
-    /// gets `l - m - 1` identity vertices, and edges out of one vertex share them. Edges out of
+    /// The same function, with every edge from a predicted vertex spanning just one level: an edge
+    /// from level `l` to level `m` gets `l - m - 1` identity vertices (a level is the longest
+    /// distance to a vertex without children). Edges out of one vertex share them. Edges out of
     /// inputs are left alone, for nothing is ever sent back along them to a held input.
     ///
     /// Existing [`VertexId`]s and [`crate::ParamId`]s stay valid; the new vertices come after them,

@@ -22,7 +22,7 @@ use crate::{
     vertex::{Structure, Vertex},
 };
 
-/// A computation graph whose vertices are objects: the [`crate::Network`] that can do everything.
+/// A computation graph whose vertices are objects. It is a [`crate::Network`] with all abilities.
 ///
 /// Any topology is allowed: skips, shared parameters, several outputs, several predictions of one
 /// vertex, cycles. The graph owns its parameters.
@@ -119,7 +119,7 @@ impl<T: GraphTensor> Graph<T> {
     /// The vertex of this name.
     ///
     /// # Errors
-    /// Where there is none.
+    /// No vertex has this name.
     pub fn vertex(&self, name: &str) -> Result<VertexId> {
         self.topology.vertex(name)
     }
@@ -162,7 +162,7 @@ impl<T: GraphTensor> Graph<T> {
     /// The parameter of this name.
     ///
     /// # Errors
-    /// Where there is none.
+    /// No parameter has this name.
     pub fn parameter(&self, name: &str) -> Result<ParamId> {
         let names = self.topology.parameter_names();
         names.iter().position(|known| known == name).map(ParamId::new).ok_or_else(|| {
@@ -173,7 +173,7 @@ impl<T: GraphTensor> Graph<T> {
     /// Sets a parameter.
     ///
     /// # Errors
-    /// Where the shape is another, or a number is not finite.
+    /// The shape is another, or a number is not finite.
     pub fn set_parameter(&mut self, parameter: ParamId, value: T) -> Result<()> {
         let names = self.topology.parameter_names();
         let name = names.get(parameter.index()).map_or("?", String::as_str);

@@ -5,7 +5,7 @@ use crate::{
     gradients::Gradients,
     graph::{Graph, GraphTensor},
     network::{Residuals, Settings, State, Want},
-    topology::VertexId,
+    topology::{PredictionId, VertexId},
     vertex::{Cache, Inputs, Pulled, Vertex},
 };
 
@@ -165,7 +165,7 @@ impl<T: GraphTensor> NodeState<T> {
             let batch = error.batch();
             self.change = frame.checked(index, "change", of, batch, self.change.take())?;
         }
-        let residual = frame.residuals.as_ref().and_then(|residuals| residuals.get(index));
+        let residual = frame.residuals.as_ref().and_then(|all| all.get(PredictionId::new(index)));
         error.set_error(residual, displacement, if changed { self.change.as_ref() } else { None });
         Ok(())
     }

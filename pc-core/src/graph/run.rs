@@ -7,7 +7,7 @@ use crate::{
     graph::{Graph, GraphFrame, GraphTensor, NodeState},
     network::{Abilities, Drives, Forward, Network, Residuals, Settings, State, Want},
     tensor::elements,
-    topology::{Topology, VertexId},
+    topology::{PredictionId, Topology, VertexId},
 };
 
 /// What an evaluation of a whole [`Graph`] leaves behind.
@@ -194,9 +194,9 @@ impl<T: GraphTensor> Network for Graph<T> {
         let mut frame = GraphFrame::new(self, state, settings);
         frame.after_forward = after_forward;
         frame.moved = &self.still;
-        T::for_each_node(&mut into.nodes, &mut [], &frame, |index, node, _, frame| {
+        T::for_each_node(&mut into.nodes, &mut [], &frame, |id, node, _, frame| {
             if !(frame.after_forward && node.current) {
-                node.outcome = node.predict(index, frame);
+                node.outcome = node.predict(id.index(), frame);
             }
         });
         into.check(&frame)?;
@@ -204,12 +204,16 @@ impl<T: GraphTensor> Network for Graph<T> {
         Ok(())
     }
 
-    fn prediction<'a>(&self, at: &'a GraphLinearisation<T>, index: usize) -> Option<&'a T> {
-        at.nodes.get(index)?.predicted.as_ref()
+    fn prediction<'a>(
+        &self,
+        at: &'a GraphLinearisation<T>,
+        prediction: PredictionId,
+    ) -> Option<&'a T> {
+        at.nodes.get(prediction.index())?.predicted.as_ref()
     }
 
-    fn change<'a>(&self, at: &'a GraphLinearisation<T>, index: usize) -> Option<&'a T> {
-        at.nodes.get(index)?.change_so_far()
+    fn change<'a>(&self, at: &'a GraphLinearisation<T>, prediction: PredictionId) -> Option<&'a T> {
+        at.nodes.get(prediction.index())?.change_so_far()
     }
 
     fn linearise(
@@ -222,9 +226,9 @@ impl<T: GraphTensor> Network for Graph<T> {
     ) -> Result<()> {
         let mut frame = GraphFrame::new(self, state, settings);
         frame.residuals = Some(residuals);
-        T::for_each_node(&mut into.nodes, errors, &frame, |index, node, error, frame| {
+        T::for_each_node(&mut into.nodes, errors, &frame, |id, node, error, frame| {
             if let Some(error) = error {
-                node.outcome = node.change(index, error, frame);
+                node.outcome = node.change(id.index(), error, frame);
             }
         });
         into.check(&frame)
@@ -245,16 +249,18 @@ impl<T: GraphTensor> Network for Graph<T> {
             // Uses of one parameter add to one buffer, so these run in order; the vertices use the
             // threads themselves.
             Some(gradients) => {
-                for (index, node) in
-                    at.nodes.iter_mut().enumerate().filter(|(index, _)| want.prediction(*index))
-                {
+                for (index, node) in at.nodes.iter_mut().enumerate() {
+                    if !want.prediction(PredictionId::new(index)) {
+                        continue;
+                    }
                     node.pull(index, &cotangents[index], Some(&mut *gradients), -1.0, &frame)
                         .map_err(|error| error.at(frame.name(index)))?;
                 }
             }
             None => {
-                T::for_each_node(&mut at.nodes, &mut [], &frame, |index, node, _, frame| {
-                    if frame.want.prediction(index) {
+                T::for_each_node(&mut at.nodes, &mut [], &frame, |id, node, _, frame| {
+                    if frame.want.prediction(id) {
+                        let index = id.index();
                         node.outcome = node.pull(index, &frame.cotangents[index], None, 1.0, frame);
                     }
                 });
@@ -262,7 +268,7 @@ impl<T: GraphTensor> Network for Graph<T> {
             }
         }
         for vertex in self.topology.vertices().filter(|&vertex| want.force(vertex)) {
-            if self.topology.uses(vertex).iter().any(|(child, _)| want.prediction(child.index())) {
+            if self.topology.uses(vertex).iter().any(|(child, _)| want.prediction(*child)) {
                 at.gather(vertex, &self.topology);
             }
         }

@@ -3,6 +3,7 @@
 use crate::{
     graph::{GraphFrame, NodeState},
     tensor::Tensor,
+    topology::PredictionId,
     vertex::Vertex,
 };
 
@@ -17,9 +18,10 @@ pub trait GraphTensor: Tensor {
     /// owned as above.
     fn identity_vertex() -> Self::Vertex;
 
-    /// Runs `job` once for every node of an explicit graph, with the node's own state and its own
-    /// tensor of `outputs` (which may be empty). The jobs are independent of one another; a backend
-    /// whose tensors are shareable runs them in parallel.
+    /// Runs `job` once for every node of an explicit graph: with the id of its prediction, which
+    /// counts as the nodes do, its own state, and its own tensor of `outputs` (which may be empty).
+    /// The jobs are independent of one another; a backend whose tensors are shareable runs them in
+    /// parallel.
     fn for_each_node(
         nodes: &mut [NodeState<Self>],
         outputs: &mut [Self],
@@ -28,10 +30,10 @@ pub trait GraphTensor: Tensor {
     ) {
         let mut outputs = outputs.iter_mut();
         for (index, node) in nodes.iter_mut().enumerate() {
-            job(index, node, outputs.next(), frame);
+            job(PredictionId::new(index), node, outputs.next(), frame);
         }
     }
 }
 
-/// A job of [`GraphTensor::for_each_node`].
-pub type NodeJob<T> = fn(usize, &mut NodeState<T>, Option<&mut T>, &GraphFrame<'_, T>);
+/// A job of [`GraphTensor::for_each_node`]: the node of one prediction.
+pub type NodeJob<T> = fn(PredictionId, &mut NodeState<T>, Option<&mut T>, &GraphFrame<'_, T>);

@@ -29,7 +29,7 @@ use crate::{
 ///
 /// # Example
 /// ```
-/// use pc_core::{Vertex, host::{Conv2d, HostTensor}};
+/// use pc_core::{backend::Vertex, host::{Conv2d, HostTensor}};
 /// let conv = Conv2d { stride: 1, padding: 2, bias: true };
 /// let shape = Vertex::<HostTensor<f32>>::shape(&conv, &[&[1, 28, 28]], &[&[6, 1, 5, 5], &[6]])?;
 /// assert_eq!(shape, [6, 28, 28]);

@@ -107,7 +107,7 @@ pub(crate) fn gemm<F: Element>(
 /// program can measure what this machine reaches.
 ///
 /// # Errors
-/// Where a slice is not as long as its matrix.
+/// A slice is not as long as its matrix.
 ///
 /// # Example
 /// ```

@@ -86,7 +86,7 @@ impl Patches {
         (first, end.max(first))
     }
 
-    /// The row of the image at `y` of the padded image; none in the padding.
+    /// The row of the image at `y` of the padded image; `None` in the padding.
     fn image_row(&self, y: usize) -> Option<usize> {
         y.checked_sub(self.padding).filter(|y| *y < self.height)
     }

@@ -24,7 +24,7 @@ impl Init {
     /// Uniform draws in `[-bound, bound]`.
     ///
     /// # Errors
-    /// Where there is no memory for so many.
+    /// There is not enough memory for them.
     pub fn uniform<F: Element>(&mut self, shape: &[usize], bound: f64) -> Result<HostTensor<F>> {
         let mut tensor = HostTensor::zeroed(shape)?;
         for x in tensor.data_mut() {
@@ -36,7 +36,7 @@ impl Init {
     /// A weight with `fan_in` inputs for each output, followed by `activation`.
     ///
     /// # Errors
-    /// Where there is no memory for it.
+    /// There is not enough memory for it.
     pub fn weight<F: Element>(
         &mut self,
         shape: &[usize],

@@ -162,17 +162,17 @@ impl<F: Element> Sgd<F> {
         Ok(())
     }
 
-    /// The running steps, by parameter, for a checkpoint; none without momentum.
-    pub fn state(&self) -> impl Iterator<Item = (usize, &HostTensor<F>)> {
+    /// The running steps, by parameter, for a checkpoint. Without momentum there are none.
+    pub fn state(&self) -> impl Iterator<Item = (ParamId, &HostTensor<F>)> {
         self.velocity
             .iter()
             .enumerate()
-            .filter_map(|(index, velocity)| Some((index, velocity.as_ref()?)))
+            .filter_map(|(index, velocity)| Some((ParamId::new(index), velocity.as_ref()?)))
     }
 
     /// Puts back what [`Sgd::state`] gave for one parameter.
-    pub fn restore(&mut self, index: usize, velocity: &HostTensor<F>) {
-        running(&mut self.velocity, index, velocity).clone_from(velocity);
+    pub fn restore(&mut self, parameter: ParamId, velocity: &HostTensor<F>) {
+        running(&mut self.velocity, parameter.index(), velocity).clone_from(velocity);
     }
 }
 
@@ -274,21 +274,22 @@ impl<F: Element> Adam<F> {
     }
 
     /// The running averages and step counts, by parameter, for a checkpoint.
-    pub fn state(&self) -> impl Iterator<Item = (usize, &HostTensor<F>, &HostTensor<F>, i32)> {
+    pub fn state(&self) -> impl Iterator<Item = (ParamId, &HostTensor<F>, &HostTensor<F>, i32)> {
         let pairs = self.first.iter().zip(&self.second).zip(&self.counts).enumerate();
         pairs.filter_map(|(index, ((first, second), count))| {
-            Some((index, first.as_ref()?, second.as_ref()?, *count))
+            Some((ParamId::new(index), first.as_ref()?, second.as_ref()?, *count))
         })
     }
 
     /// Puts back what [`Adam::state`] gave for one parameter.
     pub fn restore(
         &mut self,
-        index: usize,
+        parameter: ParamId,
         first: &HostTensor<F>,
         second: &HostTensor<F>,
         count: i32,
     ) {
+        let index = parameter.index();
         if self.counts.len() <= index {
             self.counts.resize(index + 1, 0);
         }

@@ -9,7 +9,7 @@ use crate::{
 
 /// A vertex evaluated outside any graph: it holds the parents' references and displacements and the
 /// parameters, and calls the vertex as a relaxation would. For testing a vertex, and for looking at
-/// one. Results start as NaN, so that a vertex that reads what it should overwrite is found out.
+/// one. Results start as NaN, which shows up a vertex that reads what it should overwrite.
 ///
 /// # Example
 /// ```
@@ -250,7 +250,7 @@ impl<T: GraphTensor> Probe<T> {
         self.forces.get(k)?.as_ref()
     }
 
-    /// The gradient of parameter `k` from all pulls so far; none before the first.
+    /// The gradient of parameter `k` from all pulls so far. Returns `None` before the first pull.
     pub fn gradient(&self, k: usize) -> Option<&T> {
         self.gradients.get(k).filter(|slot| slot.defined)?.tensor.as_ref()
     }

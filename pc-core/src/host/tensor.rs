@@ -12,6 +12,7 @@ use crate::{
     host::{Element, parts::sum_by},
     identity::Identity,
     tensor::{StateStep, Tensor, elements},
+    topology::PredictionId,
     vertex::Vertex,
 };
 
@@ -45,7 +46,7 @@ impl<F: Element> HostTensor<F> {
     /// A tensor of this shape with these elements.
     ///
     /// # Errors
-    /// Where their number is not the product of the dimensions.
+    /// The number of elements is not the product of the dimensions.
     pub fn new(shape: &[usize], data: Vec<F>) -> Result<Self> {
         if data.len() != elements(shape)? {
             return Err(Error::shape(format!(
@@ -59,7 +60,7 @@ impl<F: Element> HostTensor<F> {
     /// Zeros.
     ///
     /// # Errors
-    /// Where there is no memory for so many.
+    /// There is not enough memory for them.
     pub fn zeroed(shape: &[usize]) -> Result<Self> {
         let count = elements(shape)?;
         // A size that no one meant is refused here, where it would abort the program else. Memory
@@ -361,19 +362,17 @@ impl<F: Element> GraphTensor for HostTensor<F> {
         if rayon::current_num_threads() == 1 {
             let mut outputs = outputs.iter_mut();
             for (index, node) in nodes.iter_mut().enumerate() {
-                job(index, node, outputs.next(), frame);
+                job(PredictionId::new(index), node, outputs.next(), frame);
             }
         } else if outputs.is_empty() {
             nodes
                 .par_iter_mut()
                 .enumerate()
-                .for_each(|(index, node)| job(index, node, None, frame));
+                .for_each(|(index, node)| job(PredictionId::new(index), node, None, frame));
         } else {
-            nodes
-                .par_iter_mut()
-                .zip(outputs)
-                .enumerate()
-                .for_each(|(index, (node, output))| job(index, node, Some(output), frame));
+            nodes.par_iter_mut().zip(outputs).enumerate().for_each(|(index, (node, output))| {
+                job(PredictionId::new(index), node, Some(output), frame)
+            });
         }
     }
 }

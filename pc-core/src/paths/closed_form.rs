@@ -81,7 +81,7 @@ fn obstacle(why: &str) -> Error {
 }
 
 /// By vertex: the shortest and the longest path from it to a vertex that does not move, through
-/// such as do, in edges; none where there is no path.
+/// such as do, in edges; `None` if there is no path.
 fn path_lengths(question: &Question<'_>) -> Vec<Option<(usize, usize)>> {
     let Question { topology, free, counts, .. } = *question;
     let mut lengths: Vec<Option<(usize, usize)>> = vec![None; topology.len()];

@@ -155,7 +155,8 @@ impl<T: Tensor> Point<T> {
         for (index, prediction) in topology.predictions().iter().enumerate() {
             let of = prediction.of.index();
             let role = &mut self.roles[of];
-            if let (true, Some(change)) = (role.is_driven(), network.change(at, index)) {
+            let change = network.change(at, PredictionId::new(index));
+            if let (true, Some(change)) = (role.is_driven(), change) {
                 let predicted = &mut self.state.values[of];
                 predicted.set_sum(&self.state.references[of], change);
                 role.drive(predicted, &mut self.errors[index])

@@ -93,7 +93,8 @@ impl<N: Network> Relaxation<N> {
         }
     }
 
-    /// Forces, the residual, and the gradients where they are due; none where a step is next.
+    /// Finds forces, the residual, and the gradients if they are due. Returns `None` if a step is
+    /// next.
     fn go_on(&mut self, network: &mut N, leap: Leap) -> Result<Option<Stop>> {
         let last = self.frame.is_last();
         let tolerance = self.frame.schedule.tolerance;

@@ -7,6 +7,7 @@ use crate::{
     point::{Point, VertexPoint},
     relaxation::frame::{Frame, Which},
     tensor::Tensor,
+    topology::PredictionId,
 };
 
 /// Forward with the errors as offsets; then the errors of held and driven vertices follow from
@@ -18,7 +19,8 @@ pub(super) fn evaluate<N: Network>(frame: &mut Frame<N>, network: &mut N) -> Res
     let topology = network.topology();
     for (index, prediction) in topology.predictions().iter().enumerate() {
         let of = prediction.of.index();
-        let Some(predicted) = network.prediction(&frame.at, index) else { continue };
+        let id = PredictionId::new(index);
+        let Some(predicted) = network.prediction(&frame.at, id) else { continue };
         let point = &mut frame.point;
         point.active[index] = point.counts[index] && (!point.free[of] || point.state.moved[of]);
         let driven = point.roles[of].drive(predicted, &mut point.errors[index]);

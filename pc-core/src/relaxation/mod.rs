@@ -24,7 +24,7 @@ use crate::{
     point::Point,
     schedule::{Learning, Reduction, Schedule, Start},
     tensor::Tensor,
-    topology::VertexId,
+    topology::{PredictionId, VertexId},
 };
 
 use engine::Stop;
@@ -40,7 +40,10 @@ use watch::Watch;
 ///
 /// # Example
 /// ```
-/// use pc_core::{Clamps, Event, Graph, Relaxation, Schedule, host::{Activation, HostLayers, HostTensor, Init, Sgd}};
+/// use pc_core::{
+///     Clamps, Event, Graph, Relaxation, Schedule,
+///     host::{Activation, HostLayers, HostTensor, Init, Sgd},
+/// };
 /// # let mut init = Init::new(7);
 /// # let mut b = Graph::<HostTensor<f64>>::builder();
 /// # let x = b.input("x", &[2])?;
@@ -213,7 +216,7 @@ impl<N: Network> Relaxation<N> {
         &self.frame.gradients
     }
 
-    /// The gradients of the last learning event, moved out; the relaxation is over with.
+    /// The gradients of the last learning event, moved out of the relaxation, which ends here.
     pub fn into_gradients(self) -> Gradients<N::Tensor> {
         self.frame.gradients
     }
@@ -223,32 +226,34 @@ impl<N: Network> Relaxation<N> {
         &self.frame.schedule
     }
 
-    /// How it is computed, in words: for a frozen relaxation what [`crate::Evaluation::Auto`] has
-    /// chosen, once it has begun.
+    /// How it is computed, in words. For a frozen relaxation that has begun, this is what
+    /// [`crate::Evaluation::Auto`] has chosen.
     pub fn evaluation(&self) -> &'static str {
         self.method.describe()
     }
 
-    /// Says how many batches have drawn random numbers before the next one, so that a relaxation
-    /// made anew goes on where another has stopped instead of repeating its draws.
+    /// Sets how many batches have drawn random numbers so far. A relaxation made anew then goes on
+    /// where another has stopped, instead of repeating its draws.
     pub fn set_draws(&mut self, batches: u64) {
         self.frame.draws = batches;
     }
 
-    /// The error of prediction `index`, as last evaluated.
-    pub fn error(&self, index: usize) -> Option<&N::Tensor> {
-        self.frame.point.errors.get(index)
+    /// The error of a prediction, as last evaluated. Returns `None` before the first batch, or if
+    /// the prediction is not in the network.
+    pub fn error(&self, prediction: PredictionId) -> Option<&N::Tensor> {
+        self.frame.point.errors.get(prediction.index())
     }
 
-    /// The value of a vertex, as last evaluated: in a frozen relaxation the feed-forward prediction
-    /// plus the error.
+    /// The value of a vertex, as last evaluated. In a frozen relaxation it is the feed-forward
+    /// prediction plus the error. Returns `None` before the first batch, or if the vertex is not in
+    /// the network.
     pub fn value(&self, network: &N, vertex: VertexId) -> Option<N::Tensor> {
         let point = &self.frame.point;
         let value = point.state.values.get(vertex.index())?;
         if let (Method::Frozen(_), true, Some(first)) =
             (&self.method, point.free[vertex.index()], network.topology().own(vertex).first())
         {
-            let mut moved = network.prediction(&self.frame.at, first.index())?.clone();
+            let mut moved = network.prediction(&self.frame.at, *first)?.clone();
             moved.axpy(1.0, &point.errors[first.index()]);
             return Some(moved);
         }

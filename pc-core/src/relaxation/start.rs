@@ -9,6 +9,7 @@ use crate::{
     relaxation::{Method, Phase, Relaxation, frame::Frame},
     schedule::{Start, StepRule, Steps},
     tensor::Tensor,
+    topology::PredictionId,
 };
 
 impl<N: Network> Relaxation<N> {
@@ -133,7 +134,8 @@ impl<N: Network> Frame<N> {
             let role = &mut point.roles[of];
             let counts = point.counts[index];
             let missing = || at(Error::misuse("it has no prediction"));
-            let predicted = || network.prediction(&self.at, index).ok_or_else(missing);
+            let predicted =
+                || network.prediction(&self.at, PredictionId::new(index)).ok_or_else(missing);
             point.residual[index] = false;
             if role.is_driven() {
                 let predicted = predicted()?;
@@ -183,7 +185,7 @@ impl<N: Network> Frame<N> {
                 continue;
             };
             let Point { state, follows, .. } = &mut self.point;
-            if let Some(predicted) = network.prediction(&self.at, first.index()) {
+            if let Some(predicted) = network.prediction(&self.at, *first) {
                 state.displacements[index].set_difference(&state.values[index], predicted);
                 state.moved[index] = true;
                 follows[index] = true;

@@ -7,10 +7,10 @@ impl Schedule {
     /// linearly, `e_i <- e_i + gamma (-e_i + sum_j J_ji^T e_j)`, for `steps` steps (Millidge,
     /// Tschantz and Buckley 2020).
     ///
-    /// At its fixed point the errors are backprop's, on any DAG. At `gamma = 1` it is there after
-    /// as many steps as the graph is deep. Elsewhere, on a chain, the error `k` edges from the
-    /// output is backprop's times `P[Binomial(steps, gamma) >= k]`: **backprop with each depth's
-    /// gradient rescaled**, which is how [`crate::Evaluation::Auto`] computes it.
+    /// At its fixed point the errors are backprop's, on any DAG. At `gamma = 1` it reaches that
+    /// point after as many steps as the graph is deep. In other cases, on a chain, the error `k`
+    /// edges from the output is backprop's times `P[Binomial(steps, gamma) >= k]`: **backprop with
+    /// each depth's gradient rescaled**, which is how [`crate::Evaluation::Auto`] computes it.
     ///
     /// # Errors
     /// A rate that is not a positive number; zero steps.

@@ -71,8 +71,8 @@ pub enum Start {
         /// The seed.
         seed: u64,
     },
-    /// Where the relaxation before left them; at their predictions the first time, or when the
-    /// batch size changes.
+    /// Where the last relaxation left them. The first time, and when the batch size changes, they
+    /// start at their predictions.
     Carried,
 }
 
@@ -81,7 +81,7 @@ pub enum Start {
 pub enum Linearise {
     /// Kept at their starting values (the fixed-prediction assumption).
     Frozen,
-    /// Re-evaluated where the values now are.
+    /// Re-evaluated at the present values.
     Live,
 }
 
@@ -102,8 +102,9 @@ pub enum StepRule {
     Plain,
     /// `u <- m u + g`, `v += gamma u`.
     Momentum(f64),
-    /// Plain, but a step after which the energy has not fallen is shortened by `shrink` (taken back
-    /// in part) and the rate with it; after one that lowered the energy the rate grows by `growth`.
+    /// Plain, with a rate that adapts. If the energy has not fallen after a step, part of the step
+    /// is taken back: step and rate are multiplied by `shrink`. If the energy has fallen, the rate
+    /// is multiplied by `growth`.
     Adaptive {
         /// Factor below 1.
         shrink: f64,
@@ -138,14 +139,14 @@ pub(crate) enum Steps {
     Depth,
 }
 
-/// What the energy may come to before a relaxation counts as diverged, as a multiple of what it
-/// starts at.
+/// How far the energy may rise before a relaxation counts as diverged, as a multiple of the energy
+/// at the start.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Bound {
-    /// [`Schedule::DIVERGED`] where relaxation descends the energy without noise, none elsewhere.
-    /// Looked at when relaxation ends.
+    /// [`Schedule::DIVERGED`] if relaxation descends the energy without noise, and no bound
+    /// otherwise. It is checked when relaxation ends.
     Usual,
-    /// This many times, looked at before every step.
+    /// This many times, checked before every step.
     Beyond(f64),
     /// Lifted.
     Lifted,
@@ -161,7 +162,7 @@ pub enum Evaluation {
     /// Only vertices that an error has reached and whose children's errors still change.
     Front,
     /// No steps at all: each error is a binomially weighted sum of backprop's, by path length.
-    /// Refused where it does not hold.
+    /// Refused if that does not hold.
     ClosedForm,
 }
 
@@ -211,8 +212,8 @@ impl Schedule {
         }
     }
 
-    /// Takes no steps: weights learn from the errors at the start. For measuring what relaxation
-    /// adds. Choices that only steps could honour are refused then.
+    /// Takes no steps: weights learn from the errors at the start. This is for measuring what
+    /// relaxation adds. Choices that only steps could honour are then refused.
     #[must_use]
     pub fn unrelaxed(mut self) -> Self {
         self.steps = Steps::Count(0);
@@ -226,8 +227,8 @@ impl Schedule {
         self
     }
 
-    /// Computes a frozen relaxation, or Z-IL, in this way. Live relaxation in the states has one
-    /// way, [`Evaluation::Simulate`]; backprop and error-based PC have none to choose.
+    /// Computes a frozen relaxation, or Z-IL, in this way. Live relaxation in the states has only
+    /// one way, [`Evaluation::Simulate`]. Backprop and error-based PC leave no choice.
     #[must_use]
     pub fn evaluated_by(mut self, evaluation: Evaluation) -> Self {
         self.evaluation = evaluation;
@@ -249,8 +250,8 @@ impl Schedule {
         Ok(self)
     }
 
-    /// Halves a step (and the rate) after which the energy has not fallen, and lets the rate grow
-    /// by a tenth after one that lowered it.
+    /// Halves a step, and the rate, if the energy has not fallen after it. If the energy has
+    /// fallen, the rate grows by a tenth.
     #[must_use]
     pub fn adaptive(mut self) -> Self {
         self.rule = StepRule::Adaptive { shrink: 0.5, growth: 1.1 };
@@ -261,7 +262,7 @@ impl Schedule {
     /// the norm of the drive (the errors of held and driven vertices at the start).
     ///
     /// # Errors
-    /// Where it is not a positive number.
+    /// The tolerance is not a positive number.
     pub fn until(mut self, tolerance: f64) -> Result<Self> {
         if !(tolerance > 0.0 && tolerance.is_finite()) {
             return Err(Error::schedule(format!(
@@ -273,18 +274,19 @@ impl Schedule {
         Ok(self)
     }
 
-    /// The usual bound on the energy: relaxations that descend it have diverged where it ends above
-    /// this many times what it was at the start.
+    /// The usual bound on the energy. A relaxation that descends the energy has diverged if it ends
+    /// with more than this many times the energy at the start.
     pub const DIVERGED: f64 = 1e3;
 
     /// Stops as diverged as soon as the energy exceeds `factor` times its starting value.
     ///
-    /// Unless said, a live relaxation without noise that ends above [`Schedule::DIVERGED`] times its
-    /// starting energy counts as diverged, and so does any whose numbers are not finite. Then no
-    /// gradients come of it. [`Schedule::unbounded`] lifts the bound.
+    /// Without this call, a live relaxation without noise counts as diverged if it ends above
+    /// [`Schedule::DIVERGED`] times its starting energy. So does any relaxation whose numbers are
+    /// not finite. A relaxation that has diverged gives no gradients. [`Schedule::unbounded`] lifts
+    /// the bound.
     ///
     /// # Errors
-    /// Where the factor is not above 1.
+    /// The factor is not above 1.
     pub fn diverged_beyond(mut self, factor: f64) -> Result<Self> {
         if !(factor > 1.0) {
             return Err(Error::schedule(format!(
@@ -296,8 +298,8 @@ impl Schedule {
         Ok(self)
     }
 
-    /// Lifts the bound on the energy of [`Schedule::diverged_beyond`]: gradients are handed out
-    /// wherever relaxation has gone, as long as numbers are finite.
+    /// Lifts the bound on the energy of [`Schedule::diverged_beyond`]. Gradients are handed out
+    /// wherever relaxation ends, as long as numbers are finite.
     #[must_use]
     pub fn unbounded(mut self) -> Self {
         self.bound = Bound::Lifted;
@@ -310,7 +312,7 @@ impl Schedule {
     /// the same stationary density. An adaptive step, which noise would mislead, is refused.
     ///
     /// # Errors
-    /// Where the temperature is not a positive number.
+    /// The temperature is not a positive number.
     pub fn with_noise(mut self, temperature: f64, seed: u64) -> Result<Self> {
         if !(temperature > 0.0 && temperature.is_finite()) {
             return Err(Error::schedule(format!(
@@ -322,7 +324,7 @@ impl Schedule {
         Ok(self)
     }
 
-    /// Says whether the loss is a sum over the batch (as it is unless said) or a mean. Gradients
+    /// Says whether the loss is a sum over the batch, which is the default, or a mean. Gradients
     /// are divided, states never.
     #[must_use]
     pub fn reduced_by(mut self, reduction: Reduction) -> Self {
@@ -370,7 +372,7 @@ impl Schedule {
         self.rate
     }
 
-    /// The most steps it takes; none where that depends on the graph's depth.
+    /// The most steps it takes. Returns `None` if that depends on the graph's depth.
     pub fn steps(&self) -> Option<usize> {
         match self.steps {
             Steps::Count(count) => Some(count),

@@ -3,14 +3,14 @@
 use crate::{Learning, Schedule, schedule::Steps};
 
 impl Schedule {
-    /// Z-IL: live predictions, rate 1 (over a vertex's precision, where that is not 1), forward start, outputs held from the start; the weights into
-    /// a vertex `l` levels from the output learn after `l` state updates (Song et al. 2020;
-    /// Salvatori et al. 2021).
+    /// Z-IL: live predictions, rate 1 (divided by a vertex's precision), forward start, and outputs
+    /// held from the start. The weights into a vertex `l` levels from the output learn after `l`
+    /// state updates (Song et al. 2020; Salvatori et al. 2021).
     ///
-    /// Gives backprop's gradients exactly where every edge spans one level. Other DAGs are refused:
+    /// Gives backprop's gradients exactly if every edge spans one level. Other DAGs are refused:
     /// call [`crate::Graph::levelled`] first. The errors of each level are read at its step, when
     /// the values it depends on have not moved yet. [`crate::Evaluation::Simulate`] runs every
-    /// vertex at every step; any other evaluation only the level that learns and the one that
+    /// vertex at every step; any other evaluation runs only the level that learns and the one that
     /// moves.
     ///
     /// # Example

@@ -2,9 +2,9 @@
 //! the same numbers.
 
 use pc_core::{
-    Abilities, Clamps, Drives, ErrorKind, Evaluation, Forward, Gradients, Graph,
-    GraphLinearisation, Network, Relaxation, Residuals, Result, Schedule, Settings, State,
-    Topology, VertexId, Want,
+    Clamps, ErrorKind, Evaluation, Gradients, Graph, Network, PredictionId, Relaxation, Result,
+    Schedule, Topology, VertexId,
+    backend::{Abilities, Drives, Forward, GraphLinearisation, Residuals, Settings, State, Want},
     host::{Activation, HostLayers, HostTensor, Init},
 };
 
@@ -63,11 +63,11 @@ impl Network for Limited {
         self.pulled &= after_forward;
         self.graph.refer(state, settings, after_forward, into)
     }
-    fn prediction<'a>(&self, at: &'a GraphLinearisation<T>, index: usize) -> Option<&'a T> {
-        self.graph.prediction(at, index)
+    fn prediction<'a>(&self, at: &'a GraphLinearisation<T>, id: PredictionId) -> Option<&'a T> {
+        self.graph.prediction(at, id)
     }
-    fn change<'a>(&self, at: &'a GraphLinearisation<T>, index: usize) -> Option<&'a T> {
-        self.graph.change(at, index)
+    fn change<'a>(&self, at: &'a GraphLinearisation<T>, id: PredictionId) -> Option<&'a T> {
+        self.graph.change(at, id)
     }
     fn linearise(
         &mut self,

@@ -1,5 +1,5 @@
-//! Every choice of a schedule, on every method, alone and in pairs: it changes what comes out, or it
-//! is refused. And every call made twice, with something changed in between.
+//! Every choice of a schedule, on every method, alone and in pairs: it changes what comes out, or
+//! it is refused. And every call made twice, with something changed in between.
 
 use pc_core::{
     Clamps, Error, Evaluation, Graph, Reduction, Relaxation, Result, Schedule, SquaredError, Start,
@@ -54,7 +54,7 @@ fn choices() -> Vec<Choice> {
     ]
 }
 
-struct Net {
+struct DeepNet {
     graph: Graph<T>,
     x: VertexId,
     h: VertexId,
@@ -63,7 +63,7 @@ struct Net {
 }
 
 /// `x -> h -> k -> y`, with a skip from `h` to `y` where asked for.
-fn net(skip: bool) -> Net {
+fn net(skip: bool) -> DeepNet {
     let mut init = Init::new(7);
     let mut b = Graph::builder();
     let x = b.input("x", &[4]).unwrap();
@@ -71,10 +71,10 @@ fn net(skip: bool) -> Net {
     let k = b.dense("k", h, 5, Activation::Tanh, &mut init).unwrap();
     let top = if skip { b.sum("top", &[h, k]).unwrap() } else { k };
     let y = b.dense("y", top, 3, Activation::Identity, &mut init).unwrap();
-    Net { graph: b.build().unwrap(), x, h, k, y }
+    DeepNet { graph: b.build().unwrap(), x, h, k, y }
 }
 
-fn batch(net: &Net, seed: u64, size: usize) -> Clamps<T> {
+fn batch(net: &DeepNet, seed: u64, size: usize) -> Clamps<T> {
     let mut numbers = Numbers::new(seed);
     Clamps::new()
         .hold(net.x, numbers.tensor(&[size, 4], 1.0))
@@ -92,7 +92,11 @@ struct Found {
 }
 
 /// One batch, with every learning event's gradients; weights stay.
-fn once(net: &mut Net, relaxation: &mut Relaxation<Graph<T>>, clamps: &Clamps<T>) -> Result<Found> {
+fn once(
+    net: &mut DeepNet,
+    relaxation: &mut Relaxation<Graph<T>>,
+    clamps: &Clamps<T>,
+) -> Result<Found> {
     let mut numbers = Vec::new();
     let outcome = relaxation.train(&mut net.graph, clamps, |_, gradients| {
         for (_, gradient) in gradients.iter() {
@@ -223,7 +227,7 @@ fn bounds_on_the_energy_are_kept_or_refused() {
 }
 
 /// What may change between two batches.
-type Change = fn(&mut Net, usize) -> Clamps<T>;
+type Change = fn(&mut DeepNet, usize) -> Clamps<T>;
 
 const CHANGES: [(&str, Change); 9] = [
     ("other numbers", |net, size| batch(net, 11, size)),

@@ -8,7 +8,7 @@ use pc_core::{
 
 use crate::common::{Numbers, close, tensor};
 
-struct Net {
+struct ShallowNet {
     graph: Graph<HostTensor<f64>>,
     x: VertexId,
     h: VertexId,
@@ -17,7 +17,7 @@ struct Net {
     target: HostTensor<f64>,
 }
 
-fn net(seed: u64) -> Net {
+fn net(seed: u64) -> ShallowNet {
     let mut init = Init::new(seed);
     let mut b = Graph::builder();
     let x = b.input("x", &[4]).unwrap();
@@ -25,7 +25,7 @@ fn net(seed: u64) -> Net {
     let k = b.dense("k", h, 6, Activation::Tanh, &mut init).unwrap();
     let y = b.dense("y", k, 3, Activation::Identity, &mut init).unwrap();
     let mut numbers = Numbers::new(seed);
-    Net {
+    ShallowNet {
         graph: b.build().unwrap(),
         x,
         h,
@@ -40,7 +40,7 @@ fn all(gradients: &pc_core::Gradients<HostTensor<f64>>) -> Vec<f64> {
 }
 
 fn run(
-    net: &mut Net,
+    net: &mut ShallowNet,
     clamps: &Clamps<HostTensor<f64>>,
     schedule: Schedule,
 ) -> (Vec<f64>, pc_core::Outcome) {
@@ -81,7 +81,7 @@ fn a_weak_loss_tends_to_backprop_in_proportion() {
     let mut net = net(2);
     let labels = [2, 0];
     for cross_entropy in [false, true] {
-        let clamps = |net: &Net, lambda: f64| {
+        let clamps = |net: &ShallowNet, lambda: f64| {
             let clamps = Clamps::new().hold(net.x, net.input.clone());
             if cross_entropy {
                 clamps.weak_loss(net.y, CrossEntropy::labels(&labels, 3).unwrap(), lambda)

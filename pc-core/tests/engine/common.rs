@@ -1,7 +1,8 @@
 //! What several tests share: numbers, and a vertex written as plainly as can be.
 
 use pc_core::{
-    Cache, Error, ErrorKind, Inputs, Pulled, Result, Vertex,
+    Error, ErrorKind, Result,
+    backend::{Cache, Inputs, Pulled, Vertex},
     host::{Element, HostTensor},
 };
 

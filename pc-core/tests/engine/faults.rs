@@ -1,8 +1,8 @@
 //! What once went silently wrong, each with its right value.
 
 use pc_core::{
-    Clamps, ErrorKind, Evaluation, Graph, Identity, Loss, Relaxation, Schedule, Start, Status,
-    Tensor, VertexId,
+    Clamps, ErrorKind, Evaluation, Graph, Identity, Loss, PredictionId, Relaxation, Schedule,
+    Start, Status, Tensor, VertexId,
     host::{Activation, CrossEntropy, HostLayers, HostTensor, Init, Linear},
 };
 
@@ -10,7 +10,7 @@ use crate::common::{Numbers, close, tensor};
 
 type T = HostTensor<f64>;
 
-struct Net {
+struct ChainNet {
     graph: Graph<T>,
     vertices: Vec<VertexId>,
 }
@@ -20,7 +20,7 @@ fn zeros<F: pc_core::host::Element>(shape: &[usize]) -> HostTensor<F> {
 }
 
 /// A chain of dense tanh layers, the last one linear.
-fn chain(widths: &[usize], hidden: Activation) -> Net {
+fn chain(widths: &[usize], hidden: Activation) -> ChainNet {
     let mut init = Init::new(7);
     let mut b = Graph::builder();
     let mut vertices = vec![b.input("x", &widths[..1]).unwrap()];
@@ -28,10 +28,10 @@ fn chain(widths: &[usize], hidden: Activation) -> Net {
         let act = if l + 1 == widths.len() { Activation::Identity } else { hidden };
         vertices.push(b.dense(&format!("v{l}"), vertices[l - 1], *width, act, &mut init).unwrap());
     }
-    Net { graph: b.build().unwrap(), vertices }
+    ChainNet { graph: b.build().unwrap(), vertices }
 }
 
-impl Net {
+impl ChainNet {
     fn first(&self) -> VertexId {
         self.vertices[0]
     }
@@ -88,13 +88,13 @@ fn a_given_start_is_no_closed_form() {
     // The simulation itself: one free vertex, e(t + 1) = (1 - gamma) e(t) + gamma W^T e_y.
     let (w, mu) =
         (net.graph.parameters()[2].to_vec(), net.run(Schedule::backprop(), &net.held(1, 1)));
-    let e_y = mu.0.error(1).unwrap().to_vec();
+    let e_y = mu.0.error(PredictionId::new(1)).unwrap().to_vec();
     // Frozen predictions stand where the given start puts them.
-    let y = simulated.error(1).unwrap().to_vec();
+    let y = simulated.error(PredictionId::new(1)).unwrap().to_vec();
     assert_ne!(e_y, y);
     let e_0 = {
         let unrelaxed = Schedule::fixed_prediction(0.3, 1).unwrap().unrelaxed();
-        net.run(unrelaxed, &clamps).0.error(0).unwrap().to_vec()
+        net.run(unrelaxed, &clamps).0.error(PredictionId::new(0)).unwrap().to_vec()
     };
     let mut e = e_0;
     for _ in 0..4 {
@@ -103,7 +103,7 @@ fn a_given_start_is_no_closed_form() {
             *e = 0.7 * *e + 0.3 * force;
         }
     }
-    close("by hand", &simulated.error(0).unwrap().to_vec(), &e, 1e-14);
+    close("by hand", &simulated.error(PredictionId::new(0)).unwrap().to_vec(), &e, 1e-14);
 }
 
 /// `x <-> h <-> y`, each vertex predicted by its neighbours.
@@ -326,7 +326,7 @@ fn levels_are_exact_with_any_precisions() {
     for (vertex, precision) in [(h, 0.25), (k, 3.0), (y, 1.5)] {
         b.precision(vertex, precision).unwrap();
     }
-    let mut net = Net { graph: b.build().unwrap(), vertices: vec![x, h, k, y] };
+    let mut net = ChainNet { graph: b.build().unwrap(), vertices: vec![x, h, k, y] };
     let clamps = net.held(4, 2);
     let (swept, energy) = net.run(Schedule::backprop(), &clamps);
     for evaluation in [Evaluation::Auto, Evaluation::Simulate] {
@@ -394,10 +394,10 @@ fn every_evaluation_reaches_the_same_weights() {
     let d = b.dense("d", c, 4, Activation::Tanh, &mut init).unwrap();
     let y = b.dense("y", d, 2, Activation::Identity, &mut init).unwrap();
     b.dense("nowhere", c, 2, Activation::Identity, &mut init).unwrap();
-    let mut net = Net { graph: b.build().unwrap(), vertices: vec![x, a, c, d, y] };
+    let mut net = ChainNet { graph: b.build().unwrap(), vertices: vec![x, a, c, d, y] };
     let held = net.held(3, 2);
     let cut = net.held(3, 2).intervene(c, Numbers::new(4).tensor(&[2, 4], 1.0));
-    let learned = |net: &mut Net, schedule: Schedule, clamps: &Clamps<T>| -> Vec<String> {
+    let learned = |net: &mut ChainNet, schedule: Schedule, clamps: &Clamps<T>| -> Vec<String> {
         let (relaxation, _) = net.run(schedule, clamps);
         let names = net.graph.topology().parameter_names();
         let with = relaxation.gradients().iter().filter(|(_, gradient)| gradient.is_some());

@@ -18,13 +18,13 @@ fn numbers(value: &Value) -> Vec<f64> {
     }
 }
 
-struct Net<F: Element> {
+struct GoldenNet<F: Element> {
     graph: Graph<HostTensor<F>>,
     clamps: Clamps<HostTensor<F>>,
     layers: Vec<VertexId>,
 }
 
-fn net<F: Element>(fixture: &Value, linear: bool) -> Net<F> {
+fn net<F: Element>(fixture: &Value, linear: bool) -> GoldenNet<F> {
     let dims: Vec<usize> = numbers(&fixture["dims"]).iter().map(|x| *x as usize).collect();
     let batch = fixture["B"].as_u64().expect("B") as usize;
     let last = dims.len() - 2;
@@ -54,7 +54,7 @@ fn net<F: Element>(fixture: &Value, linear: bool) -> Net<F> {
     let clamps = Clamps::new()
         .hold(layers[0], tensor(&[batch, dims[0]], &numbers(&fixture["X"])))
         .hold(layers[last + 1], tensor(&[batch, dims[last + 1]], &numbers(&fixture["Y"])));
-    Net { graph, clamps, layers }
+    GoldenNet { graph, clamps, layers }
 }
 
 fn check_gradients<F: Element>(

@@ -13,7 +13,7 @@ const BATCH: usize = 2;
 
 /// Weights `[layer][row][column]`, biases, input and target.
 #[derive(Clone)]
-struct Net {
+struct PlainNet {
     w: Vec<Vec<Vec<f64>>>,
     b: Vec<Vec<f64>>,
     x: Vec<Vec<f64>>,
@@ -22,7 +22,7 @@ struct Net {
 
 type States = Vec<Vec<Vec<f64>>>;
 
-impl Net {
+impl PlainNet {
     fn new(seed: u64) -> Self {
         let mut n = Numbers::new(seed);
         let w = (0..3).map(|l| (0..DIMS[l + 1]).map(|_| n.many(DIMS[l], 0.9)).collect()).collect();
@@ -114,7 +114,7 @@ impl Net {
 fn incremental_pc() {
     let (rate, weight_rate, steps) = (0.3, 0.05, 12);
     for seed in 0..5 {
-        let mut net = Net::new(seed);
+        let mut net = PlainNet::new(seed);
         let (mut graph, clamps) = net.graph();
         let mut relaxation = Relaxation::new(&graph, Schedule::ipc(rate, steps).unwrap()).unwrap();
         let mut sgd = Sgd::new(weight_rate).unwrap();
@@ -174,14 +174,14 @@ fn incremental_pc() {
 fn error_based_pc() {
     let (rate, steps) = (0.2, 15);
     for seed in 0..5 {
-        let net = Net::new(seed + 100);
+        let net = PlainNet::new(seed + 100);
         let (mut graph, clamps) = net.graph();
         let mut relaxation = Relaxation::new(&graph, Schedule::epc(rate, steps).unwrap()).unwrap();
         let outcome = relaxation.run(&mut graph, &clamps).unwrap();
 
         let mut offsets: States =
             (0..BATCH).map(|_| DIMS.iter().map(|d| vec![0.0; *d]).collect()).collect();
-        let held = |net: &Net, offsets: &States| {
+        let held = |net: &PlainNet, offsets: &States| {
             let mut states = net.forward(Some(offsets));
             for (z, y) in states.iter_mut().zip(&net.y) {
                 z[3] = y.clone();

@@ -1,8 +1,8 @@
 //! Vertices of users: without parents, and such that write other shapes than they say.
 
 use pc_core::{
-    Cache, Chain, Clamps, ErrorKind, Graph, Inputs, Pulled, Relaxation, Result, Schedule, Tensor,
-    Vertex, VertexId,
+    Chain, Clamps, ErrorKind, Graph, Relaxation, Result, Schedule, Tensor, VertexId,
+    backend::{Cache, Inputs, Pulled, Vertex},
     host::{Activate, Activation, HostLayers, HostTensor, HostVertex},
 };
 

@@ -8,14 +8,14 @@ use pc_core::{
 
 type Wide = HostTensor<f64>;
 
-struct Net {
+struct CellNet {
     graph: Graph<Wide>,
     held: Vec<(VertexId, Wide)>,
     output: VertexId,
     target: Wide,
 }
 
-impl Net {
+impl CellNet {
     /// The loss at the parameters as they are, and the gradients of it.
     fn backprop(&mut self) -> (f64, Vec<Vec<f64>>) {
         let mut clamps = Clamps::new().drive(self.output, SquaredError::new(self.target.clone()));
@@ -81,7 +81,7 @@ fn two_steps_of_an_lstm() {
         (c, init.uniform(&[2, 4], 1.0).unwrap()),
     ];
     let target = init.uniform(&[2, 2], 1.0).unwrap();
-    Net { graph, held, output: y, target }.check("lstm");
+    CellNet { graph, held, output: y, target }.check("lstm");
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn steps_of_a_recurrent_cell() {
     let y = b.dense_without_bias("y", state, 2, Activation::Identity, &mut init).unwrap();
     let graph = b.build().unwrap();
     assert_eq!(graph.topology().predictions().len(), 4);
-    Net { graph, held, output: y, target: init.uniform(&[2, 2], 1.0).unwrap() }.check("rnn");
+    CellNet { graph, held, output: y, target: init.uniform(&[2, 2], 1.0).unwrap() }.check("rnn");
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn attention_over_embedded_words() {
         let held =
             vec![(words, HostTensor::new(&[2, 3], vec![0.0, 4.0, 1.0, 2.0, 2.0, 3.0]).unwrap())];
         let mut net =
-            Net { graph, held, output: y, target: init.uniform(&[2, 3, 4], 1.0).unwrap() };
+            CellNet { graph, held, output: y, target: init.uniform(&[2, 3, 4], 1.0).unwrap() };
         net.check(&format!("attention, {heads} heads"));
     }
 }
@@ -179,7 +179,7 @@ fn a_small_convolutional_net() {
     let y = b.dense("y", flat, 2, Activation::Identity, &mut init).unwrap();
     let graph = b.build().unwrap();
     let held = vec![(x, init.uniform(&[3, 1, 8, 8], 1.0).unwrap())];
-    Net { graph, held, output: y, target: init.uniform(&[3, 2], 1.0).unwrap() }.check("conv");
+    CellNet { graph, held, output: y, target: init.uniform(&[3, 2], 1.0).unwrap() }.check("conv");
 }
 
 /// The layers that only pass on what they are asked for.
@@ -208,5 +208,5 @@ fn layers_of_one_vertex() {
     let y = b.dense_with("y", h, weight, None, Activation::Identity).unwrap();
     let graph = b.build().unwrap();
     let held = vec![(x, init.uniform(&[3, 2, 6], 1.0).unwrap())];
-    Net { graph, held, output: y, target: init.uniform(&[3, 6], 1.0).unwrap() }.check("shared");
+    CellNet { graph, held, output: y, target: init.uniform(&[3, 6], 1.0).unwrap() }.check("shared");
 }

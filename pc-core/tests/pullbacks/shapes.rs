@@ -1,7 +1,8 @@
 //! What vertices refuse, and in which words.
 
 use pc_core::{
-    ErrorKind, Graph, Tensor, Vertex,
+    ErrorKind, Graph, Tensor,
+    backend::Vertex,
     host::{
         Activation, AddParameter, AvgPool2d, Concat, Conv2d, ConvLayer, Embedding, Gated,
         HostLayers, HostTensor, HostVertex, Init, LayerNorm, Linear, LinearMany, MatMul, MaxPool2d,

@@ -1,7 +1,8 @@
 //! Sizes that no memory holds: errors, and never a number that wraps around, nor a panic.
 
 use pc_core::{
-    Error, ErrorKind, Graph, GraphBuilder, Result, Vertex, VertexId,
+    Error, ErrorKind, Graph, GraphBuilder, Result, VertexId,
+    backend::Vertex,
     host::{
         Activation, AvgPool2d, Concat, Conv2d, ConvLayer, CrossEntropy, HostLayers, HostTensor,
         Init, MaxPool2d, Reshape, Split,

@@ -1,6 +1,6 @@
 //! All checks on every vertex.
 
-use pc_core::GraphTensor;
+use pc_core::backend::GraphTensor;
 use pc_core::host::{
     Activate, Activation, AddParameter, AvgPool2d, Chain, Concat, Conv2d, Embedding, Gated,
     HostTensor, LayerNorm, Linear, LinearMany, MatMul, MaxPool2d, Product, Reshape, Scale, Softmax,

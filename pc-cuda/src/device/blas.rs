@@ -21,11 +21,11 @@ fn check(what: &str, status: sys::cublasStatus_t) -> Result<()> {
 pub(crate) struct Blas {
     handle: sys::cublasLtHandle_t,
     workspace: Address,
-    plans: HashMap<(Layout, usize, usize, usize, bool), Plan>,
+    plans: HashMap<(Layout, usize, usize, usize, bool), GemmPlan>,
 }
 
 /// One shape's plan. In column-major terms it is `C^T[n, m] = op(B) A^T`.
-struct Plan {
+struct GemmPlan {
     descriptor: sys::cublasLtMatmulDesc_t,
     a: sys::cublasLtMatrixLayout_t,
     b: sys::cublasLtMatrixLayout_t,
@@ -33,7 +33,7 @@ struct Plan {
     algorithm: sys::cublasLtMatmulAlgo_t,
 }
 
-impl Drop for Plan {
+impl Drop for GemmPlan {
     fn drop(&mut self) {
         // SAFETY: made in `Blas::plan`, used by nobody else. Null is allowed for none of them, so
         // each is asked for.
@@ -123,7 +123,7 @@ impl Blas {
         })
     }
 
-    fn plan(&self, gemm: &Gemm) -> Result<Plan> {
+    fn plan(&self, gemm: &Gemm) -> Result<GemmPlan> {
         let compute = if gemm.tf32 {
             sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32
         } else {
@@ -133,7 +133,7 @@ impl Blas {
         let (m, n, k) = (gemm.m as u64, gemm.n as u64, gemm.k as u64);
         // SAFETY: an algorithm is plain numbers, for which zero bytes are values.
         let algorithm = unsafe { std::mem::zeroed() };
-        let mut plan = Plan {
+        let mut plan = GemmPlan {
             descriptor: ptr::null_mut(),
             a: ptr::null_mut(),
             b: ptr::null_mut(),

@@ -1,7 +1,8 @@
 //! From a host graph to the device.
 
 use pc_core::{
-    ErrorKind, Graph, Result, Structure, Tensor, VertexId,
+    ErrorKind, Graph, Result, Tensor, VertexId,
+    backend::Structure,
     host::{Activation, Element, HostTensor},
 };
 
@@ -109,7 +110,7 @@ impl FusedNet {
             };
             let outputs = graph.shape(of)?.first().copied().unwrap_or(0);
             links.push(Link {
-                prediction: next.index(),
+                prediction: next,
                 of,
                 parent: at,
                 weight: prediction.parameters[0],

@@ -1,6 +1,6 @@
 //! Weight gradients, and weights that move while states relax.
 
-use pc_core::{Gradients, Result, State};
+use pc_core::{Gradients, Result, backend::State};
 
 use crate::{
     device::{Family, Launch},

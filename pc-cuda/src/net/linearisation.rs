@@ -109,7 +109,8 @@ impl FusedLinearisation {
     /// Notes how far the output's prediction has moved, from what kernels leave for its error:
     /// nothing but that change, since neither a residual nor a displacement is a driven output's.
     pub(super) fn note_change(&mut self, net: &FusedNet, errors: &[DeviceTensor]) -> Result<()> {
-        let Some(error) = net.links.last().and_then(|link| errors.get(link.prediction)) else {
+        let Some(error) = net.links.last().and_then(|link| errors.get(link.prediction.index()))
+        else {
             return Ok(());
         };
         if self.change.is_none() {

@@ -7,7 +7,7 @@ mod network;
 mod relax;
 mod weights;
 
-use pc_core::{ErrorKind, ParamId, Result, Topology, VertexId};
+use pc_core::{ErrorKind, ParamId, PredictionId, Result, Topology, VertexId};
 
 use crate::{
     device::Device,
@@ -59,7 +59,7 @@ pub struct FusedNet {
 /// One prediction of the chain.
 #[derive(Clone, Debug)]
 struct Link {
-    prediction: usize,
+    prediction: PredictionId,
     of: VertexId,
     parent: VertexId,
     weight: ParamId,

@@ -3,8 +3,8 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use pc_core::{
-    Abilities, Clamp, Clamps, Drives, ErrorKind, Forward, FusedSteps, Gradients, Network,
-    Residuals, Result, Settings, State, Tensor, Topology, VertexId, Want,
+    Clamp, Clamps, ErrorKind, Gradients, Network, PredictionId, Result, Tensor, Topology, VertexId,
+    backend::{Abilities, Drives, Forward, FusedSteps, Residuals, Settings, State, Want},
 };
 
 use crate::{
@@ -225,13 +225,21 @@ impl Network for FusedNet {
         self.device.check()
     }
 
-    fn prediction<'a>(&self, at: &'a FusedLinearisation, index: usize) -> Option<&'a DeviceTensor> {
-        let link = self.links.iter().position(|link| link.prediction == index)?;
+    fn prediction<'a>(
+        &self,
+        at: &'a FusedLinearisation,
+        prediction: PredictionId,
+    ) -> Option<&'a DeviceTensor> {
+        let link = self.links.iter().position(|link| link.prediction == prediction)?;
         at.layers.get(link).map(|layer| &layer.mu)
     }
 
-    fn change<'a>(&self, at: &'a FusedLinearisation, index: usize) -> Option<&'a DeviceTensor> {
-        let output = self.links.last().is_some_and(|link| link.prediction == index);
+    fn change<'a>(
+        &self,
+        at: &'a FusedLinearisation,
+        prediction: PredictionId,
+    ) -> Option<&'a DeviceTensor> {
+        let output = self.links.last().is_some_and(|link| link.prediction == prediction);
         at.change.as_ref().filter(|_| output)
     }
 
@@ -295,7 +303,7 @@ impl Network for FusedNet {
                 shift,
                 r: residuals.get(link.prediction).map_or(0, DeviceTensor::address),
                 d: state.displacements[of].address(),
-                e: errors[link.prediction].address(),
+                e: errors[link.prediction.index()].address(),
                 g: 0,
                 ..self.layer(into, index)
             });
@@ -318,7 +326,7 @@ impl Network for FusedNet {
             .collect();
         let layers: Vec<FusedLayer> = chosen
             .iter()
-            .map(|&index| self.gate(index, &cotangents[self.links[index].prediction], at))
+            .map(|&index| self.gate(index, &cotangents[self.links[index].prediction.index()], at))
             .collect();
         self.fused("pc_gate", 0.0, &layers)?;
         for &index in &chosen {
@@ -360,9 +368,9 @@ impl Network for FusedNet {
         at.forget();
         let mut learned = Vec::new();
         for (index, link) in self.links.iter().enumerate().rev() {
-            let driven = drives.driven[link.prediction];
+            let driven = drives.driven[link.prediction.index()];
             let cotangent = if driven {
-                Some(&drives.cotangents[link.prediction])
+                Some(&drives.cotangents[link.prediction.index()])
             } else {
                 self.force(at, link.of)
             };
@@ -378,8 +386,10 @@ impl Network for FusedNet {
                 )?;
                 at.layers[index].contributes = true;
             }
-            learned
-                .push((index, drives.weights.get(link.prediction).copied().unwrap_or(1.0) as f32));
+            learned.push((
+                index,
+                drives.weights.get(link.prediction.index()).copied().unwrap_or(1.0) as f32,
+            ));
         }
         if let Some(gradients) = gradients {
             self.learn(learned.into_iter(), state, gradients, at)?;

@@ -1,6 +1,9 @@
 //! Whole relaxations, between learning events.
 
-use pc_core::{FusedSteps, LossForm, Result, Tensor};
+use pc_core::{
+    Result, Tensor,
+    backend::{FusedSteps, LossForm},
+};
 
 use crate::{
     device::{Address, Family, Launch},
@@ -193,7 +196,7 @@ impl FusedNet {
                 reference: of(&steps.state.references),
                 d: of(&steps.state.displacements),
                 v: of(&steps.state.values),
-                e: steps.errors[link.prediction].address(),
+                e: steps.errors[link.prediction.index()].address(),
                 slope: layer.slope.address(),
                 precision: if index == last { top.precision } else { link.precision },
                 n: int(link.outputs),
@@ -267,7 +270,7 @@ impl FusedNet {
                 force: at.layers.get(index + 1).map_or(0, |above| above.force.address()),
                 d: of(&steps.state.displacements),
                 v: of(&steps.state.values),
-                e: steps.errors[link.prediction].address(),
+                e: steps.errors[link.prediction.index()].address(),
                 precision: if index == last { top.precision } else { link.precision },
                 ..self.layer(at, index)
             }

@@ -1,8 +1,9 @@
 //! Nets, batches and the comparison with the oracle.
 
 use pc_core::{
-    Agreement, Clamps, Evaluation, Gradients, Graph, GraphBuilder, GraphTensor, Learning, ParamId,
-    Relaxation, Result, Schedule, SquaredError, Tensor, VertexId,
+    Agreement, Clamps, Evaluation, Gradients, Graph, GraphBuilder, Learning, ParamId, Relaxation,
+    Result, Schedule, SquaredError, Tensor, VertexId,
+    backend::GraphTensor,
     host::{Activation, CrossEntropy, HostLayers, HostTensor, Init, Sgd},
 };
 use pc_cuda::{Device, FusedNet, Precision, Simulation, Strategy};

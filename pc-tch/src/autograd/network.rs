@@ -1,15 +1,16 @@
 //! The autograd graph, as the engine sees it.
 
 use pc_core::{
-    Abilities, Clamps, Drives, Error, ErrorKind, Forward, Gradients, Network, ParamId, Residuals,
-    Result, Settings, State, Topology, VertexId, Want,
+    Clamps, Error, ErrorKind, Gradients, Network, ParamId, PredictionId, Result, Topology,
+    VertexId,
+    backend::{Abilities, Drives, Forward, Residuals, Settings, State, Want},
 };
 use tch::Tensor;
 
 use crate::{
     autograd::{
         Autograd, Slots,
-        structure::{Incoming, Role},
+        structure::{Incoming, NodeRole},
     },
     sys::Pull,
 };
@@ -64,7 +65,7 @@ impl Autograd {
         let mut dirty = vec![false; self.structure.roles.len()];
         for node in 0..dirty.len() {
             match self.structure.roles[node] {
-                Role::Vertex(vertex) => {
+                NodeRole::Vertex(vertex) => {
                     if dirty[node] {
                         let sum = at.gather(
                             self.nodes.list()[node].slots,
@@ -83,13 +84,13 @@ impl Autograd {
                     let results = self.pull_node(node, cotangents[vertex].parts()?, Pull::Again)?;
                     self.send(node, results, &mut dirty, at);
                 }
-                Role::Costless if dirty[node] && self.structure.to_vertex[node] => {
+                NodeRole::Costless if dirty[node] && self.structure.to_vertex[node] => {
                     let sum =
                         at.gather(self.nodes.list()[node].slots, &self.structure.incoming[node])?;
                     let results = self.pull_node(node, sum.parts()?, Pull::Again)?;
                     self.send(node, results, &mut dirty, at);
                 }
-                Role::Costless | Role::Leaf(_) | Role::Tail => {}
+                NodeRole::Costless | NodeRole::Leaf(_) | NodeRole::Tail => {}
             }
         }
         Ok(())
@@ -122,7 +123,7 @@ impl Autograd {
         let mut flow = Flow { plain: Vec::new(), weighed: self.empty(), matters: Vec::new() };
         for node in 0..flow.weighed.len() {
             let results = match self.structure.roles[node] {
-                Role::Vertex(vertex) => {
+                NodeRole::Vertex(vertex) => {
                     let of = &self.nodes.list()[node];
                     let learns = want.predictions[vertex]
                         && (of.hooked || self.structure.leads(of, &self.structure.to_leaf));
@@ -130,11 +131,11 @@ impl Autograd {
                     let cotangent = if learns { &cotangents[vertex] } else { &none };
                     self.pull_node(node, cotangent.parts()?, self.last())?
                 }
-                Role::Costless => {
+                NodeRole::Costless => {
                     let arrived = std::mem::take(&mut flow.weighed[node]);
                     self.pull_node(node, arrived.parts()?, self.last())?
                 }
-                Role::Leaf(_) | Role::Tail => continue,
+                NodeRole::Leaf(_) | NodeRole::Tail => continue,
             };
             for (result, edge) in results.iter().zip(&self.nodes.list()[node].edges) {
                 if let (Some(result), Some((target, slot))) = (result, *edge)
@@ -170,12 +171,12 @@ impl Autograd {
         for (result, edge) in results.into_iter().zip(&self.nodes.list()[node].edges) {
             let (Some(result), Some((target, slot))) = (result, *edge) else { continue };
             let wanted = match self.structure.roles[target] {
-                Role::Vertex(vertex) => drives.forces[vertex] && flow.matters[target],
-                Role::Costless => {
+                NodeRole::Vertex(vertex) => drives.forces[vertex] && flow.matters[target],
+                NodeRole::Costless => {
                     flow.matters[target] || (uniform && self.structure.to_leaf[target])
                 }
-                Role::Leaf(_) => uniform,
-                Role::Tail => false,
+                NodeRole::Leaf(_) => uniform,
+                NodeRole::Tail => false,
             };
             if wanted && (uniform || !self.is_weighed(node, weight)) {
                 flow.plain[target].add(slot, &result)?;
@@ -267,11 +268,11 @@ impl Network for Autograd {
         if after_forward { Ok(()) } else { Err(unsupported()) }
     }
 
-    fn prediction<'a>(&self, at: &'a Arrivals, index: usize) -> Option<&'a Slots> {
-        at.blank.get(index)
+    fn prediction<'a>(&self, at: &'a Arrivals, prediction: PredictionId) -> Option<&'a Slots> {
+        at.blank.get(prediction.index())
     }
 
-    fn change<'a>(&self, _at: &'a Arrivals, _index: usize) -> Option<&'a Slots> {
+    fn change<'a>(&self, _at: &'a Arrivals, _prediction: PredictionId) -> Option<&'a Slots> {
         None
     }
 
@@ -330,7 +331,7 @@ impl Network for Autograd {
         let how = self.last();
         for node in 0..flow.plain.len() {
             match self.structure.roles[node] {
-                Role::Vertex(vertex) => {
+                NodeRole::Vertex(vertex) => {
                     let arrived = std::mem::take(&mut flow.plain[node]);
                     let cotangent =
                         if drives.driven[vertex] { &drives.cotangents[vertex] } else { &arrived };
@@ -341,7 +342,7 @@ impl Network for Autograd {
                         at.forces[vertex] = Some(arrived);
                     }
                 }
-                Role::Costless => {
+                NodeRole::Costless => {
                     let arrived = std::mem::take(&mut flow.plain[node]);
                     let weighed =
                         flow.weighed.get_mut(node).map(std::mem::take).unwrap_or_default();
@@ -357,7 +358,7 @@ impl Network for Autograd {
                         self.pass(node, results, Some(1.0), &drives, &mut flow)?;
                     }
                 }
-                Role::Leaf(_) | Role::Tail => {}
+                NodeRole::Leaf(_) | NodeRole::Tail => {}
             }
         }
         if let Some(gradients) = gradients {

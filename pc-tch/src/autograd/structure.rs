@@ -1,12 +1,12 @@
 //! What each node of an autograd graph is to the relaxation, and what leads where.
 
-use pc_core::{Error, ErrorKind, ParamId, Prediction, Result, Topology, VertexId};
+use pc_core::{Error, ErrorKind, ParamId, Result, Topology, VertexId, backend::Prediction};
 
 use crate::{autograd::costless::is_costless, sys::Node};
 
 /// What a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub(super) enum NodeRole {
     /// An operation, which is a vertex.
     Vertex(usize),
     /// A node that only passes values on.
@@ -28,7 +28,7 @@ pub(super) struct Incoming {
 /// The roles of the nodes, and what follows from them.
 #[derive(Debug)]
 pub(super) struct Structure {
-    pub(super) roles: Vec<Role>,
+    pub(super) roles: Vec<NodeRole>,
     /// The node of each vertex.
     pub(super) vertices: Vec<usize>,
     /// The node of each parameter.
@@ -63,19 +63,20 @@ impl Structure {
                 .at(&node.name));
             }
             roles.push(if tail[index] {
-                Role::Tail
+                NodeRole::Tail
             } else if node.leaf {
                 leaves.push(index);
-                Role::Leaf(leaves.len() - 1)
+                NodeRole::Leaf(leaves.len() - 1)
             } else if is_costless(&node.name) && !driven.contains(&index) {
-                Role::Costless
+                NodeRole::Costless
             } else {
                 vertices.push(index);
-                Role::Vertex(vertices.len() - 1)
+                NodeRole::Vertex(vertices.len() - 1)
             });
         }
         let mut incoming = vec![Vec::new(); count];
-        for (from, node) in nodes.iter().enumerate().filter(|(from, _)| roles[*from] != Role::Tail)
+        for (from, node) in
+            nodes.iter().enumerate().filter(|(from, _)| roles[*from] != NodeRole::Tail)
         {
             for (edge, target) in node.edges.iter().enumerate() {
                 if let Some((target, slot)) = *target {
@@ -88,22 +89,22 @@ impl Structure {
             let reached =
                 |which: &[bool]| node.edges.iter().flatten().any(|(target, _)| which[*target]);
             (to_vertex[index], to_leaf[index]) = match roles[index] {
-                Role::Vertex(_) => (true, false),
-                Role::Leaf(_) => (false, true),
-                Role::Costless => (reached(&to_vertex), reached(&to_leaf)),
-                Role::Tail => (false, false),
+                NodeRole::Vertex(_) => (true, false),
+                NodeRole::Leaf(_) => (false, true),
+                NodeRole::Costless => (reached(&to_vertex), reached(&to_leaf)),
+                NodeRole::Tail => (false, false),
             };
         }
         Ok(Self { roles, vertices, leaves, incoming, to_vertex, to_leaf })
     }
 
     pub(super) fn is_costless(&self, node: usize) -> bool {
-        self.roles[node] == Role::Costless
+        self.roles[node] == NodeRole::Costless
     }
 
     /// The vertex that a node is.
     pub(super) fn vertex(&self, node: usize) -> Option<usize> {
-        if let Role::Vertex(vertex) = self.roles[node] { Some(vertex) } else { None }
+        if let NodeRole::Vertex(vertex) = self.roles[node] { Some(vertex) } else { None }
     }
 
     /// Whether something of a node's pull goes where `which` leads.
@@ -118,19 +119,19 @@ impl Structure {
         let mut behind: Vec<(Vec<VertexId>, Vec<ParamId>)> =
             vec![(Vec::new(), Vec::new()); nodes.len()];
         for (index, node) in nodes.iter().enumerate().rev() {
-            if matches!(self.roles[index], Role::Tail | Role::Leaf(_)) {
+            if matches!(self.roles[index], NodeRole::Tail | NodeRole::Leaf(_)) {
                 continue;
             }
             let (mut parents, mut parameters) = (Vec::new(), Vec::new());
             for (target, _) in node.edges.iter().flatten() {
                 match self.roles[*target] {
-                    Role::Vertex(vertex) => parents.push(VertexId::new(vertex)),
-                    Role::Leaf(parameter) => parameters.push(ParamId::new(parameter)),
-                    Role::Costless => {
+                    NodeRole::Vertex(vertex) => parents.push(VertexId::new(vertex)),
+                    NodeRole::Leaf(parameter) => parameters.push(ParamId::new(parameter)),
+                    NodeRole::Costless => {
                         parents.extend_from_slice(&behind[*target].0);
                         parameters.extend_from_slice(&behind[*target].1);
                     }
-                    Role::Tail => {}
+                    NodeRole::Tail => {}
                 }
             }
             parents.sort_unstable();

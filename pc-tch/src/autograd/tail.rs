@@ -7,7 +7,7 @@ use crate::{
     autograd::{
         Autograd, Pulls, Slots,
         costless::is_costless,
-        structure::{Role, Structure},
+        structure::{NodeRole, Structure},
     },
     sys::{Nodes, Pull},
     tensor::reported,
@@ -117,15 +117,16 @@ impl Autograd {
         }
         let how = if self.keep { Pull::LastKept } else { Pull::Last };
         for node in 0..arrived.len() {
-            if self.structure.roles[node] != Role::Tail {
+            if self.structure.roles[node] != NodeRole::Tail {
                 continue;
             }
             let cotangents = std::mem::take(&mut arrived[node]);
             let results = self.pull_node(node, cotangents.parts()?, how)?;
             for (result, edge) in results.into_iter().zip(&self.nodes.list()[node].edges) {
                 let (Some(result), Some((target, slot))) = (result, *edge) else { continue };
-                let passes = matches!(self.structure.roles[target], Role::Tail | Role::Leaf(_))
-                    || driven.contains(&target);
+                let passes =
+                    matches!(self.structure.roles[target], NodeRole::Tail | NodeRole::Leaf(_))
+                        || driven.contains(&target);
                 if !passes {
                     return Err(misuse(
                         "the loss depends on it past the outputs that were named: name it too",

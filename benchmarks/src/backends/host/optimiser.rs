@@ -1,7 +1,7 @@
 //! The optimisers by name, with their state as named tensors.
 
 use pc_core::{
-    Gradients, Graph, Result,
+    Gradients, Graph, ParamId, Result,
     host::{Adam, Element, HostTensor, Sgd},
 };
 
@@ -54,14 +54,14 @@ impl<F: Element> Optimiser<F> {
         let mut saved = OptimiserState::default();
         match self {
             Self::Adam(adam) => {
-                for (index, first, second, count) in adam.state() {
-                    saved.put(&names[index], MOMENTS, [first.clone(), second.clone()]);
-                    saved.counts.insert(names[index].clone(), count);
+                for (parameter, first, second, count) in adam.state() {
+                    saved.put(&names[parameter.index()], MOMENTS, [first.clone(), second.clone()]);
+                    saved.counts.insert(names[parameter.index()].clone(), count);
                 }
             }
             Self::Sgd(sgd) => {
-                for (index, velocity) in sgd.state() {
-                    saved.put(&names[index], VELOCITY, [velocity.clone()]);
+                for (parameter, velocity) in sgd.state() {
+                    saved.put(&names[parameter.index()], VELOCITY, [velocity.clone()]);
                 }
             }
         }
@@ -83,12 +83,12 @@ impl<F: Element> Optimiser<F> {
                     if let Some(([first, second], count)) =
                         saved.take_moments(name, parameter.dims())?
                     {
-                        adam.restore(index, &first, &second, count);
+                        adam.restore(ParamId::new(index), &first, &second, count);
                     }
                 }
                 Self::Sgd(sgd) => {
                     if let Some([velocity]) = saved.take(name, VELOCITY, parameter.dims())? {
-                        sgd.restore(index, &velocity);
+                        sgd.restore(ParamId::new(index), &velocity);
                     }
                 }
             }

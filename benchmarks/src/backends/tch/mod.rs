@@ -11,7 +11,8 @@ mod train;
 
 use ::tch::{Device, TchError, Tensor};
 use pc_core::{
-    Error, ErrorKind, Vertex,
+    Error, ErrorKind,
+    backend::Vertex,
     host::{Activation, Element, HostTensor},
 };
 use pc_tch::{Function, TchTensor};

@@ -1,6 +1,6 @@
 //! Which ways to the gradients are checked, and against what.
 
-use pc_core::{Evaluation, Prediction, Schedule, Topology, host::Element};
+use pc_core::{Evaluation, Schedule, Topology, backend::Prediction, host::Element};
 
 use super::{
     comparison::{Case, Comparison, Lists, Oracle},

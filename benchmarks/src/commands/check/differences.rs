@@ -1,6 +1,10 @@
 //! The oracle that knows nothing of pullbacks: derivatives of the loss from forward passes alone.
 
-use pc_core::{Forward, GraphLinearisation, Network, ParamId, Settings, host::HostTensor};
+use pc_core::{
+    Network, ParamId,
+    backend::{Forward, GraphLinearisation, Settings},
+    host::HostTensor,
+};
 
 use crate::{
     contract::check::{LossKind, Subject},

@@ -1,0 +1,25 @@
+//! What a backend, a vertex or a network of one's own needs.
+//!
+//! A program that builds graphs of ready layers and trains them needs none of these names: what it
+//! needs is at the [crate's root](crate). Here is the rest, by what it is for.
+//!
+//! - **A vertex of one's own** is one `impl` of [`Vertex`]. It reads [`Inputs`], keeps what the
+//!   pullback needs in a [`Cache`], and writes to [`Pulled`]. With [`Structure`] it may say what it
+//!   is made of.
+//! - **A loss that a backend computes itself** says which loss it is with [`LossForm`].
+//! - **A backend** is one `impl` of [`Tensor`](crate::Tensor), whose state updates arrive as a
+//!   [`StateStep`], and one of [`GraphTensor`], which runs each [`NodeJob`] over the [`NodeState`]s
+//!   of a graph in one [`GraphFrame`].
+//! - **A network** is one `impl` of [`Network`](crate::Network). It is made of [`Prediction`]s, and
+//!   says what it can do with [`Abilities`]. The other types here are what its calls take.
+//! - **A set of layers** that adds several vertices at once can take them back to a [`Mark`].
+
+pub use crate::{
+    clamp::Losses,
+    graph::{GraphFrame, GraphLinearisation, GraphTensor, Mark, NodeJob, NodeState},
+    loss::LossForm,
+    network::{Abilities, Drives, Forward, FusedSteps, Residuals, Settings, State, Want},
+    tensor::StateStep,
+    topology::Prediction,
+    vertex::{Cache, Inputs, Pulled, Structure, Vertex},
+};
