@@ -1,11 +1,20 @@
 //! The command line.
 
-use crate::commands::{
-    check::{self, CheckArgs},
-    gradients::{self, GradientsArgs},
-    speed::{self, SpeedArgs},
-    train::TrainArgs,
+use clap::{CommandFactory, builder::PossibleValuesParser};
+use clap_complete::Shell;
+
+use crate::{
+    commands::{
+        check::{self, CheckArgs},
+        gradients::{self, GradientsArgs},
+        speed::{self, SpeedArgs},
+        train::TrainArgs,
+    },
+    error::CommandError,
+    output,
 };
+
+const NAME: &str = "pc-bench";
 
 const ABOUT: &str =
     "Trains, checks and times neural networks by predictive coding, beside backprop";
@@ -39,12 +48,15 @@ Exit status: 0 done, 1 beyond tolerance, 2 wrong input, 130 interrupted.";
 
 /// `pc-bench`'s arguments.
 #[derive(Debug, clap::Parser)]
-#[command(name = "pc-bench", version, about = ABOUT, long_about = TEACH, after_help = EXAMPLES,
+#[command(name = NAME, version, about = ABOUT, long_about = TEACH, after_help = EXAMPLES,
 disable_help_subcommand = true)]
 pub struct Cli {
     /// Print one JSON object a line instead of tables; the last one is the summary
     #[arg(long, global = true)]
     pub json: bool,
+    /// Show no progress and no notes on standard error, only warnings and errors
+    #[arg(long, global = true)]
+    pub quiet: bool,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -64,16 +76,79 @@ pub enum Command {
     #[command(long_about = speed::TEACH)]
     /// Time PC and backprop steps against each other and against the machine
     Speed(SpeedArgs),
+    /// Print a script that completes this program's options in a shell
+    #[command(after_help = COMPLETIONS)]
+    Completions {
+        /// Whose script
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Print this program's page of the manual, or a command's (roff)
+    #[command(after_help = MAN)]
+    Man {
+        /// A command's own page
+        #[arg(value_parser = PossibleValuesParser::new(PAGES))]
+        command: Option<String>,
+    },
+}
+
+/// The commands that have a page of the manual.
+const PAGES: [&str; 6] = ["train", "check", "gradients", "speed", "completions", "man"];
+
+const COMPLETIONS: &str = "\
+Examples:
+  pc-bench completions bash > ~/.local/share/bash-completion/completions/pc-bench
+  pc-bench completions fish > ~/.config/fish/completions/pc-bench.fish
+  pc-bench completions zsh > _pc-bench    in a folder of zsh's $fpath";
+
+const MAN: &str = "\
+Examples:
+  pc-bench man > ~/.local/share/man/man1/pc-bench.1
+  pc-bench man train > ~/.local/share/man/man1/pc-bench-train.1";
+
+/// Prints a shell's script.
+///
+/// # Errors
+/// Where standard output takes no more.
+pub fn completions(shell: Shell) -> Result<(), CommandError> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), NAME, &mut script);
+    output::bytes(&script)
+}
+
+/// Prints the program's page of the manual, or that of a command.
+///
+/// # Errors
+/// A command that there is not; where standard output takes no more.
+pub fn man(command: Option<&str>) -> Result<(), CommandError> {
+    let mut all = Cli::command();
+    // Gives the commands their whole names, and the options that all of them have.
+    all.build();
+    let page = match command {
+        None => Some(&all),
+        Some(name) => all.find_subcommand(name),
+    };
+    let page = page.cloned().ok_or_else(|| CommandError::input("there is no such command"))?;
+    let mut text = Vec::new();
+    clap_mangen::Man::new(page)
+        .render(&mut text)
+        .map_err(|error| CommandError::input(format!("cannot make the page: {error}")))?;
+    output::bytes(&text)
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_arguments_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_a_page() {
+        let all = Cli::command();
+        let names: Vec<&str> = all.get_subcommands().map(|command| command.get_name()).collect();
+        assert_eq!(names, PAGES);
     }
 }
