@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::io;
+
 use clap::{CommandFactory, builder::PossibleValuesParser};
 use clap_complete::Shell;
 
@@ -113,7 +115,12 @@ Examples:
 pub fn completions(shell: Shell) -> Result<(), CommandError> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), NAME, &mut script);
-    output::bytes(&script)
+    if shell != Shell::Bash {
+        return output::bytes(&script);
+    }
+    // clap_complete 4.6 gives the commands of a program with a hyphen in its name two names.
+    let script = String::from_utf8_lossy(&script);
+    output::bytes(script.replace("pc__subcmd__bench__", "pc__bench__").as_bytes())
 }
 
 /// Prints the program's page of the manual, or that of a command.
@@ -129,11 +136,41 @@ pub fn man(command: Option<&str>) -> Result<(), CommandError> {
         Some(name) => all.find_subcommand(name),
     };
     let page = page.cloned().ok_or_else(|| CommandError::input("there is no such command"))?;
-    let mut text = Vec::new();
-    clap_mangen::Man::new(page)
-        .render(&mut text)
+    let text = page_of(page)
         .map_err(|error| CommandError::input(format!("cannot make the page: {error}")))?;
-    output::bytes(&text)
+    output::bytes(text.as_bytes())
+}
+
+/// A page as roff. Its lines are not stretched, and its notes and examples stay as they are
+/// written.
+fn page_of(command: clap::Command) -> io::Result<String> {
+    let version = concat!("pc-bench ", env!("CARGO_PKG_VERSION"));
+    let (has_commands, has_notes) = (
+        command.has_subcommands(),
+        command.get_after_help().is_some() || command.get_after_long_help().is_some(),
+    );
+    let page = clap_mangen::Man::new(command).source(version).manual("pc-bench");
+    let (mut text, mut notes) = (Vec::new(), Vec::new());
+    page.render_title(&mut text)?;
+    text.extend_from_slice(b".na\n");
+    page.render_name_section(&mut text)?;
+    page.render_synopsis_section(&mut text)?;
+    page.render_description_section(&mut text)?;
+    page.render_options_section(&mut text)?;
+    if has_commands {
+        page.render_subcommands_section(&mut text)?;
+    }
+    if has_notes {
+        page.render_extra_section(&mut notes)?;
+    }
+    let mut text = String::from_utf8_lossy(&text).into_owned();
+    if let Some((_, notes)) = String::from_utf8_lossy(&notes).split_once(".SH EXTRA\n") {
+        // Lines are of up to 78 characters, which a page's indent would leave no room for.
+        text += ".SH NOTES\n.nf\n.in 1n\n";
+        text += notes;
+        text += ".in\n.fi\n";
+    }
+    Ok(text)
 }
 
 #[cfg(test)]

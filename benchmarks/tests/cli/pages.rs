@@ -30,7 +30,7 @@ fn bash_completes_by_its_script() {
     let script = folder.path().join("script");
     std::fs::write(&script, pc_bench(&["completions", "bash"]).stdout).unwrap();
     let ask = "source \"$1\"; COMP_WORDS=(pc-bench train --schedule zi); COMP_CWORD=3; \
-               _pc-bench pc-bench zi --schedule; echo \"${COMPREPLY[@]}\"";
+               _pc__bench pc-bench zi --schedule; echo \"${COMPREPLY[@]}\"";
     let Ok(output) =
         std::process::Command::new("bash").args(["-c", ask, "bash"]).arg(&script).output()
     else {
@@ -58,6 +58,8 @@ fn the_manual_has_a_page_of_all_and_one_of_each_command() {
         let page = pc_bench(&["man", command]);
         page.succeeds();
         assert!(page.stdout.contains(&format!(".TH pc-bench-{command} 1")), "{}", page.stdout);
+        let notes = page.stdout.contains(".SH NOTES\n.nf\n") && page.stdout.contains("Example");
+        assert!(notes, "{}", page.stdout);
         for word in [word, "\\-\\-json", &format!("pc\\-bench {command}")] {
             assert!(page.stdout.contains(word), "{command}: no `{word}` in {}", page.stdout);
         }
