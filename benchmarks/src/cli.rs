@@ -6,13 +6,17 @@ use clap::{CommandFactory, builder::PossibleValuesParser};
 use clap_complete::Shell;
 
 use crate::{
+    backends::Backend,
     commands::{
         check::{self, CheckArgs},
         gradients::{self, GradientsArgs},
         speed::{self, SpeedArgs},
         train::TrainArgs,
     },
+    contract::ScheduleKind,
+    data,
     error::CommandError,
+    models::ModelKind,
     output,
 };
 
@@ -114,13 +118,41 @@ Examples:
 /// Where standard output takes no more.
 pub fn completions(shell: Shell) -> Result<(), CommandError> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), NAME, &mut script);
+    let mut all = Cli::command().mut_subcommands(|command| {
+        let name = command.get_name().to_owned();
+        command.mut_args(|option| match choices(&name, option.get_id().as_str()) {
+            Some(names) => option.value_parser(PossibleValuesParser::new(names)),
+            None => option,
+        })
+    });
+    clap_complete::generate(shell, &mut all, NAME, &mut script);
     if shell != Shell::Bash {
         return output::bytes(&script);
     }
     // clap_complete 4.6 gives the commands of a program with a hyphen in its name two names.
     let script = String::from_utf8_lossy(&script);
     output::bytes(script.replace("pc__subcmd__bench__", "pc__bench__").as_bytes())
+}
+
+/// What an option of a command can be given, where clap itself knows nothing of it.
+fn choices(command: &str, option: &str) -> Option<Vec<&'static str>> {
+    let rules = || ScheduleKind::ALL.iter().map(|rule| rule.name());
+    let mut names: Vec<&str> = match (command, option) {
+        (_, "backend") => Backend::ALL.iter().map(|backend| backend.name()).collect(),
+        ("train", "data") => data::Kind::ALL.iter().map(|kind| kind.name()).collect(),
+        ("check" | "speed", "model") => ModelKind::ALL.iter().map(|kind| kind.name()).collect(),
+        ("check", "schedule") => check::EXACT.iter().map(|rule| rule.name()).collect(),
+        ("gradients", "schedule") => rules().filter(|rule| *rule != "ipc").collect(),
+        ("speed", "schedule") => rules().collect(),
+        ("check", "precision") => vec!["f32", "f64", "both"],
+        ("speed", "precision") => vec!["f32", "f64"],
+        ("gradients", "evaluation") => vec!["auto", "simulate", "front", "closed-form"],
+        _ => return None,
+    };
+    if matches!(command, "check" | "speed") && option != "precision" {
+        names.push("all");
+    }
+    Some(names)
 }
 
 /// Prints the program's page of the manual, or that of a command.
@@ -150,12 +182,13 @@ fn page_of(command: clap::Command) -> io::Result<String> {
         command.get_after_help().is_some() || command.get_after_long_help().is_some(),
     );
     let page = clap_mangen::Man::new(command).source(version).manual("pc-bench");
-    let (mut text, mut notes) = (Vec::new(), Vec::new());
+    let (mut text, mut about, mut notes) = (Vec::new(), Vec::new(), Vec::new());
     page.render_title(&mut text)?;
     text.extend_from_slice(b".na\n");
     page.render_name_section(&mut text)?;
     page.render_synopsis_section(&mut text)?;
-    page.render_description_section(&mut text)?;
+    page.render_description_section(&mut about)?;
+    text.extend_from_slice(with_listings(&String::from_utf8_lossy(&about)).as_bytes());
     page.render_options_section(&mut text)?;
     if has_commands {
         page.render_subcommands_section(&mut text)?;
@@ -173,8 +206,25 @@ fn page_of(command: clap::Command) -> io::Result<String> {
     Ok(text)
 }
 
+/// Keeps lines as they are that begin with two spaces.
+fn with_listings(text: &str) -> String {
+    let (mut all, mut listing) = (String::new(), false);
+    for line in text.lines() {
+        let listed = line.starts_with("  ");
+        if listed != listing {
+            all += if listed { ".nf\n" } else { ".fi\n" };
+            listing = listed;
+        }
+        all += line;
+        all.push('\n');
+    }
+    if listing { all + ".fi\n" } else { all }
+}
+
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
     #[test]
@@ -187,5 +237,30 @@ mod tests {
         let all = Cli::command();
         let names: Vec<&str> = all.get_subcommands().map(|command| command.get_name()).collect();
         assert_eq!(names, PAGES);
+    }
+
+    #[test]
+    fn what_shells_complete_is_taken() {
+        for command in Cli::command().get_subcommands() {
+            for option in command.get_arguments() {
+                let (command, option) = (command.get_name(), option.get_id().as_str());
+                for name in choices(command, option).unwrap_or_default() {
+                    let flag = format!("--{option}={name}");
+                    let mut words = vec![NAME, command, &flag];
+                    if command == "gradients" {
+                        words.extend(["--net=n", "--output=o", "--activation=tanh"]);
+                        words.extend(["--schedule=zil"].iter().filter(|_| option != "schedule"));
+                    }
+                    assert!(Cli::try_parse_from(&words).is_ok(), "{words:?}");
+                }
+            }
+        }
+        assert_eq!(choices("speed", "precision"), Some(vec!["f32", "f64"]));
+    }
+
+    #[test]
+    fn listings_stay_as_they_are() {
+        let text = with_listings("Words\n  a  b\n  c\nmore\n  d\n");
+        assert_eq!(text, "Words\n.nf\n  a  b\n  c\n.fi\nmore\n.nf\n  d\n.fi\n");
     }
 }

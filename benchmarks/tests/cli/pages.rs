@@ -29,14 +29,18 @@ fn bash_completes_by_its_script() {
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("script");
     std::fs::write(&script, pc_bench(&["completions", "bash"]).stdout).unwrap();
+    // By clap's own choices, and by those that it knows nothing of.
     let ask = "source \"$1\"; COMP_WORDS=(pc-bench train --schedule zi); COMP_CWORD=3; \
-               _pc__bench pc-bench zi --schedule; echo \"${COMPREPLY[@]}\"";
+               _pc__bench pc-bench zi --schedule; echo \"${COMPREPLY[@]}\"; \
+               COMP_WORDS[1]=check; _pc__bench pc-bench '' --schedule; \
+               echo \"${COMPREPLY[@]}\"";
     let Ok(output) =
         std::process::Command::new("bash").args(["-c", ask, "bash"]).arg(&script).output()
     else {
         return;
     };
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "zil\n", "{output:?}");
+    let found = "zil\nbackprop fixed-prediction zil all\n";
+    assert_eq!(String::from_utf8_lossy(&output.stdout), found, "{output:?}");
 }
 
 #[test]

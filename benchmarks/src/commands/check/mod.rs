@@ -78,7 +78,7 @@ pub struct CheckArgs {
     pub threads: Threads,
 }
 
-const EXACT: [ScheduleKind; 3] =
+pub(crate) const EXACT: [ScheduleKind; 3] =
     [ScheduleKind::Backprop, ScheduleKind::FixedPrediction, ScheduleKind::Zil];
 
 fn exact_rule(name: &str) -> Result<OrAll<ScheduleKind>, String> {
