@@ -10,5 +10,6 @@ pub mod error;
 pub mod models;
 pub mod output;
 pub mod places;
+mod progress;
 pub mod report;
 pub mod threads;

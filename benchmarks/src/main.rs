@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use pc_bench::{
-    cli::{Cli, Command},
+    cli::{self, Cli, Command},
     commands::{check, gradients, speed, train},
     error::CommandError,
+    output,
 };
 
 fn main() -> ExitCode {
@@ -23,10 +24,18 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), CommandError> {
+    if cli.quiet {
+        output::be_quiet();
+    }
     match cli.command {
         Command::Train(args) => train::run(*args, cli.json),
         Command::Check(args) => check::run(&args, cli.json),
         Command::Gradients(args) => gradients::run(&args, cli.json),
         Command::Speed(args) => speed::run(&args, cli.json),
+        Command::Completions { .. } | Command::Man { .. } if cli.json => Err(CommandError::input(
+            "--json: `completions` and `man` print what a shell or a reader takes, not JSON",
+        )),
+        Command::Completions { shell } => cli::completions(shell),
+        Command::Man { command } => cli::man(command.as_deref()),
     }
 }

@@ -3,12 +3,38 @@
 use std::{
     io::{self, Write},
     path::Path,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use comfy_table::{Cell, CellAlignment, LineStyle, Table, TableStyle};
 use serde_json::Value;
 
-use crate::error::CommandError;
+use crate::{error::CommandError, progress};
+
+/// Whether this process says no more on standard error than warnings and errors.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// From here on neither progress nor notes are shown (`--quiet`): results, warnings and errors are.
+pub fn be_quiet() {
+    QUIET.store(true, Ordering::Relaxed);
+}
+
+/// Whether quiet was asked for.
+pub(crate) fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// Tells people something beside the results, which is good to know and asks for nothing.
+pub(crate) fn note(text: &str) {
+    if !is_quiet() {
+        progress::beside(text);
+    }
+}
+
+/// Warns of something that may not be as it was meant.
+pub(crate) fn warn(text: &str) {
+    progress::beside(&format!("warning: {text}"));
+}
 
 /// Where a command's findings go: standard output, in one of two forms. Progress and errors go to
 /// standard error.
@@ -55,12 +81,15 @@ impl Output {
 }
 
 fn line(text: &str) -> Result<(), CommandError> {
+    bytes(format!("{}\n", text.trim_end()).as_bytes())
+}
+
+/// Prints bytes as they are.
+pub(crate) fn bytes(bytes: &[u8]) -> Result<(), CommandError> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()).map_err(|error| {
-        match error.kind() {
-            io::ErrorKind::BrokenPipe => CommandError::Closed,
-            _ => CommandError::io("write to", Path::new("standard output"), &error),
-        }
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => CommandError::Closed,
+        _ => CommandError::io("write to", Path::new("standard output"), &error),
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod cuda;
 mod deps;
+mod drill;
 mod libtorch;
 mod lines;
 mod sanitize;
@@ -29,6 +30,10 @@ Usage: cargo xtask <command>
                 downloads), where LIBTORCH names none; test and lint do it too
   asan [words]  run pc-tch's tests with its C++ under AddressSanitizer; further
                 words go to the test program
+  drill [words] kill and resume pc-bench over a hundred times, on every model:
+                each run comes to the bits of one that was never killed; takes
+                minutes, and is no part of test. Further words go to cargo test
+                (--release), those after -- to the test program (--nocapture)
   cuda          compile the CUDA kernels for every architecture, with a
                 compiler fetched once into .cache/cuda (190 MB), and hold them
                 to their budgets; test does it too
@@ -52,6 +57,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         ["test", more @ ..] => ("test", test(more)),
+        ["drill", more @ ..] => ("drill", drill::run(more).err().into_iter().collect()),
         ["cuda"] => ("cuda", cuda::compile()),
         ["gpu"] => ("gpu", cuda::program()),
         ["lint"] => ("lint", lint()),

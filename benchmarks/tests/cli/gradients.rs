@@ -90,6 +90,13 @@ fn tensors(net: &Plain) -> Tensors {
     all
 }
 
+/// A file with a net, and a tensor `more` that is of no use.
+pub(crate) fn net_with_more(path: &Path) {
+    let mut all = tensors(&Plain::new("tanh", &[3, 4, 2], 2));
+    all.insert("more".to_owned(), (vec![1], vec![0.0]));
+    write(path, &all, Dtype::F64);
+}
+
 /// Runs the command on `net.safetensors` in a folder, towards `out.safetensors`, with these words
 /// after.
 fn gradients(folder: &Path, activation: &str, words: &str) -> Ran {

@@ -10,8 +10,10 @@ mod common;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod gradients;
+mod pages;
 mod plain;
 mod refusals;
+mod said;
 mod speed;
 #[cfg(feature = "tch")]
 mod tch;

@@ -240,7 +240,8 @@ fn tensors<F: Element>(path: &Path) -> Checkpoint<F> {
 }
 
 /// Kills a comparison that saves within epochs so many times, each time after a save or in the
-/// middle of the next, and lets it go on. It comes to the bits of one that was never killed.
+/// middle of the next, and lets it go on. It comes to the bits of one that was never killed. Where
+/// it comes to its end before, it begins anew.
 fn drill<F: Element>(model: &str, schedules: &str, kills: u64) {
     let folder = tempfile::tempdir().unwrap();
     let precision = Precision::of::<F>();
@@ -262,8 +263,17 @@ fn drill<F: Element>(model: &str, schedules: &str, kills: u64) {
     let file = |run: &str, name: &str| folder.path().join(format!("{run}.{name}.safetensors"));
     let files: Vec<PathBuf> = schedules.split(',').map(|name| file("run", name)).collect();
     let contents = || files.iter().map(|path| fs::read(path).ok()).collect::<Vec<_>>();
+    let check = || {
+        for name in schedules.split(',') {
+            let [run, whole] = ["run", "whole"].map(|run| tensors::<F>(&file(run, name)));
+            assert_eq!(run, whole, "{model} by {name} in {precision}");
+        }
+    };
     let mut steps = Vec::new();
-    for kill in 0..kills {
+    let (mut kill, mut turns) = (0, 0);
+    while kill < kills {
+        turns += 1;
+        assert!(turns <= 10 * kills, "{model}: it ends before it is killed");
         let before = contents();
         let mut child = bare(folder.path(), &words)
             .stdout(Stdio::null())
@@ -274,7 +284,15 @@ fn drill<F: Element>(model: &str, schedules: &str, kills: u64) {
         wait_until("a save", || contents() != before || child.try_wait().unwrap().is_some());
         sleep(Duration::from_micros(kill * 2700 % 29_000));
         let _ = child.kill();
-        child.wait().unwrap();
+        if child.wait().unwrap().code().is_some() {
+            check();
+            for name in names(folder.path()).iter().filter(|name| name.starts_with("run.")) {
+                fs::remove_file(folder.path().join(name)).unwrap();
+            }
+            words = format!("{common} {begin} --save run.safetensors");
+            continue;
+        }
+        kill += 1;
         words.clone_from(&on);
         let saved = files.iter().filter(|path| path.exists());
         steps.extend(
@@ -290,10 +308,7 @@ fn drill<F: Element>(model: &str, schedules: &str, kills: u64) {
     } else {
         assert_eq!(figures(&last(&resumed)), figures(&last(&whole)), "{model}");
     }
-    for name in schedules.split(',') {
-        let [run, whole] = ["run", "whole"].map(|run| tensors::<F>(&file(run, name)));
-        assert_eq!(run, whole, "{model} by {name} in {precision}");
-    }
+    check();
     assert!(names(folder.path()).iter().all(|name| name.ends_with(".safetensors")));
 }
 
@@ -302,8 +317,7 @@ fn a_comparison_goes_on_as_a_whole_through_ten_kills() {
     drill::<f32>("mlp", "backprop,standard,ipc", 10);
 }
 
-/// All models, schedules and precisions: `cargo test -p pc-bench --test train a_hundred_kills --
-/// --ignored`.
+/// All models, schedules and precisions: `cargo xtask drill`.
 #[test]
 #[ignore = "takes minutes"]
 fn a_hundred_kills() {

@@ -19,6 +19,7 @@ use crate::{
     error::CommandError,
     models::ModelKind,
     output::{Output, small, table},
+    progress::Line,
     threads::Threads,
 };
 
@@ -77,7 +78,7 @@ pub struct CheckArgs {
     pub threads: Threads,
 }
 
-const EXACT: [ScheduleKind; 3] =
+pub(crate) const EXACT: [ScheduleKind; 3] =
     [ScheduleKind::Backprop, ScheduleKind::FixedPrediction, ScheduleKind::Zil];
 
 fn exact_rule(name: &str) -> Result<OrAll<ScheduleKind>, String> {
@@ -127,7 +128,7 @@ fn check(args: &CheckArgs, output: Output) -> Result<(), CommandError> {
         )?;
         for kind in backend.among("--model", args.model, &ModelKind::ALL, has.models)? {
             let Found { comparisons: found, refused } =
-                check_model(backend, kind, &rules, &precisions)?;
+                check_model(backend, kind, &rules, &precisions, output)?;
             if let (OrAll::One(rule), Some((_, why))) = (args.schedule, refused.first()) {
                 return Err(CommandError::input(format!(
                     "--schedule {rule} with --model {kind} on {backend}: {why}"
@@ -183,7 +184,11 @@ fn check_model(
     kind: ModelKind,
     rules: &[ScheduleKind],
     precisions: &[Precision],
+    output: Output,
 ) -> Result<Found, CommandError> {
+    let parts = precisions.len() * LossKind::ALL.len();
+    let what = format!("checking {kind} on {backend}");
+    let progress = Line::of(output.is_json(), what, parts).ticking();
     let mut all = Found::default();
     for precision in precisions {
         for loss in LossKind::ALL {
@@ -191,6 +196,7 @@ fn check_model(
                 Precision::F64 => cases::check::<f64>(backend, kind, loss, *precision, rules)?,
                 Precision::F32 => cases::check::<f32>(backend, kind, loss, *precision, rules)?,
             };
+            progress.one_more();
             all.comparisons.extend(found.comparisons);
             for (rule, why) in found.refused {
                 if !all.refused.iter().any(|(known, _)| *known == rule) {

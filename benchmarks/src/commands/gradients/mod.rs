@@ -16,8 +16,9 @@ use self::{file::NetFile, ways::ways};
 use crate::{
     contract::{OrAll, Precision, gradients::Number},
     error::CommandError,
-    output::{Output, table},
+    output::{Output, note, table},
     places::write_whole,
+    progress::Line,
 };
 
 pub(crate) const TEACH: &str = "\
@@ -74,7 +75,7 @@ fn run_in<F: Number>(
     let output = Output::new(json);
     let net = file.net::<F>()?;
     if !net.ignored.is_empty() {
-        eprintln!("note: {} in {} is not used", net.ignored.join(", "), args.net.display());
+        note(&format!("note: {} in {} is not used", net.ignored.join(", "), args.net.display()));
     }
     let batch = net.x.dims()[0];
     let mut widths = vec![net.x.dims()[1].to_string()];
@@ -88,7 +89,9 @@ fn run_in<F: Number>(
         args.backend.support().precisions,
     )?;
     let ways = ways(args, net.layers.len() - 1)?;
+    let progress = Line::open(json, format!("relaxing by {}", args.schedule));
     let found = args.backend.gradients(net, &ways)?;
+    drop(progress);
     let energy = HostTensor::new(
         &[found.energy.len()],
         found.energy.iter().map(|energy| F::of(*energy)).collect(),

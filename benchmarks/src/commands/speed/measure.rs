@@ -12,26 +12,33 @@ use crate::{
     },
     error::CommandError,
     models::ModelKind,
+    progress::Line,
 };
 
 /// Rounds before the first that counts.
 const WARM_UP: usize = 3;
 
-/// Runs the rounds.
+/// How many rounds are run for so many that count.
+pub(super) fn rounds(count: usize) -> usize {
+    count.saturating_add(WARM_UP)
+}
+
+/// Runs the rounds. Progress is shown between them, where no clock runs.
 pub(super) fn measure<F: Element>(
     backend: Backend,
     kind: ModelKind,
     batch: usize,
     rules: &[ScheduleKind],
-    rounds: usize,
+    count: usize,
+    progress: &Line,
 ) -> Result<Measured, CommandError> {
     let mut net = backend.timed::<F>(kind, batch, rules)?;
     let mut product = Gemm::<F>::new()?;
-    let mut gemm = Vec::with_capacity(rounds);
+    let mut gemm = Vec::with_capacity(count);
     let mut timed: Vec<(Contender, Vec<Seconds>)> =
-        net.contenders().into_iter().map(|c| (c, Vec::with_capacity(rounds))).collect();
+        net.contenders().into_iter().map(|c| (c, Vec::with_capacity(count))).collect();
     let turns = timed.len() + 1;
-    for round in 0..rounds + WARM_UP {
+    for round in 0..rounds(count) {
         let counts = round >= WARM_UP;
         // Each round begins with another one, so that what comes at regular times falls on all
         // alike.
@@ -48,6 +55,7 @@ pub(super) fn measure<F: Element>(
                 timed[index].1.push(seconds);
             }
         }
+        progress.one_more();
     }
     Ok(Measured { kind, description: net.description(), arithmetic: net.arithmetic(), gemm, timed })
 }

@@ -18,6 +18,7 @@ use crate::{
     error::CommandError,
     models::ModelKind,
     output::{Output, table},
+    progress::Line,
     threads::Threads,
 };
 
@@ -124,14 +125,17 @@ fn time(args: &SpeedArgs, output: Output) -> Result<(), CommandError> {
                 continue;
             }
             backend.among("--model", OrAll::One(*kind), &ModelKind::ALL, has.models)?;
-            let measured = match args.precision {
-                Precision::F32 => {
-                    measure::measure::<f32>(backend, *kind, args.batch, &rules, args.repeats)?
-                }
-                Precision::F64 => {
-                    measure::measure::<f64>(backend, *kind, args.batch, &rules, args.repeats)?
-                }
+            let progress = Line::of(
+                output.is_json(),
+                format!("timing {kind} on {backend}"),
+                measure::rounds(args.repeats),
+            );
+            let measure = match args.precision {
+                Precision::F32 => measure::measure::<f32>,
+                Precision::F64 => measure::measure::<f64>,
             };
+            let measured = measure(backend, *kind, args.batch, &rules, args.repeats, &progress)?;
+            drop(progress);
             show(&measured, output)?;
             events(&measured, backend, output)?;
             own.push(measured);

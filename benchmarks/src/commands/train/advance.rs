@@ -12,10 +12,14 @@ use super::{
     measure::Measured,
     plan::Plan,
     saver::Saver,
-    show::{Show, say},
+    show::Show,
     summary::Ended,
 };
-use crate::{error::CommandError, output::Output};
+use crate::{
+    error::CommandError,
+    output::{Output, note, warn},
+    progress::Line,
+};
 
 /// Why a run ended before its end.
 pub(super) enum Early {
@@ -67,7 +71,7 @@ pub(super) fn advance<F: Element>(
                 match show.epoch(&figures) {
                     // Nobody reads what is still to come.
                     Err(CommandError::Closed) => return Err(CommandError::Closed.into()),
-                    Err(error) => say(&format!("warning: {error}; the run goes on")),
+                    Err(error) => warn(&format!("{error}; the run goes on")),
                     Ok(()) => {}
                 }
             }
@@ -96,11 +100,13 @@ pub(super) fn advance<F: Element>(
     {
         saver.save(&learner)?;
     }
+    let measuring = Line::open(output.is_json(), format!("measuring {}", settings.schedule));
     let measured =
         match (&diverged, data.probe(settings.batch, settings.batch, settings.seed)?.first()) {
             (None, Some(batch)) => learner.measure_unless(batch, &interrupt::asked)?,
             _ => Measured::default(),
         };
+    drop(measuring);
     let unsaved = saver.as_ref().and_then(|saver| saver.failure()).map(str::to_owned);
     // A run that diverged in its first epoch has left nothing to save.
     let saved = plan
@@ -125,11 +131,11 @@ fn stop<F: Element>(
     let mut saved = None;
     let mut resume: Option<PathBuf> = None;
     match saver {
-        None => say(&format!("{place}; nothing is saved without --save FILE")),
+        None => note(&format!("{place}; nothing is saved without --save FILE")),
         Some(saver) => {
             saver.save(learner)?;
             if let Some(why) = saver.failure() {
-                say(&format!("{place}, and could not be saved: {why}"));
+                warn(&format!("{place}, and could not be saved: {why}"));
             } else {
                 saved = plan.save_path(schedule);
                 resume = plan.save.clone();
@@ -138,7 +144,7 @@ fn stop<F: Element>(
     }
     if let (Some(saved), Some(resume)) = (&saved, &resume) {
         let (saved, resume) = (saved.display(), resume.display());
-        say(&format!(
+        note(&format!(
             "{place}, saved as {saved}; go on with: pc-bench train --resume {resume} --save \
              {resume}"
         ));

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use super::show::say;
+use crate::output::note;
 
 static ASKED: AtomicBool = AtomicBool::new(false);
 
@@ -19,7 +19,7 @@ pub(super) fn listen() {
             if ASKED.swap(true, Ordering::SeqCst) {
                 std::process::exit(130);
             }
-            say("stopping after this batch; ask once more to stop at once");
+            note("stopping after this batch; ask once more to stop at once");
         });
     });
 }

@@ -34,12 +34,16 @@ pub use settings::RunSettings;
 use advance::{Early, advance};
 use comparison::{COMPARISON, file_of_run};
 use saver::Saver;
-use show::say;
 use summary::Ended;
 
 use crate::{
-    checkpoint::Checkpoint, contract::Precision, error::CommandError, output::Output,
-    places::Place, report, threads,
+    checkpoint::Checkpoint,
+    contract::Precision,
+    error::CommandError,
+    output::{Output, warn},
+    places::Place,
+    progress::Line,
+    report, threads,
 };
 
 /// Does what `args` say, and prints tables, or JSON lines whose last is a `summary`.
@@ -60,6 +64,7 @@ pub fn run(args: TrainArgs, json: bool) -> Result<(), CommandError> {
 
 fn compare<F: Element>(plan: &Plan, output: Output) -> Result<(), CommandError> {
     let first = &plan.runs[0];
+    let reading = Line::open(output.is_json(), format!("reading {}", first.data));
     let data = Dataset::load(
         first.data,
         plan.data_dir.as_deref(),
@@ -74,6 +79,7 @@ fn compare<F: Element>(plan: &Plan, output: Output) -> Result<(), CommandError> 
         .iter()
         .map(|settings| Learner::<F>::new(settings, &data))
         .collect::<Result<Vec<_>, _>>()?;
+    drop(reading);
     if let Some(dir) = &plan.report {
         report::try_place(dir)?;
     }
@@ -164,7 +170,7 @@ fn go_on_within<F: Element>(
 ) -> Result<(), CommandError> {
     let saved = Checkpoint::read(path)?;
     if saved.metadata.get(COMPARISON) != plan.comparison.as_ref() {
-        say(&format!(
+        warn(&format!(
             "{} is of another comparison; {} starts anew",
             path.display(),
             learner.settings().schedule

@@ -10,9 +10,11 @@ use super::{
     comparison::COMPARISON,
     learner::{Learner, Progress},
     settings::{RunSettings, entry},
-    show::say,
 };
-use crate::{checkpoint::Checkpoint, contract::OptimiserState, error::CommandError, report::Epoch};
+use crate::{
+    checkpoint::Checkpoint, contract::OptimiserState, error::CommandError, output::warn,
+    report::Epoch,
+};
 
 /// What the names of the optimiser's tensors begin with.
 const OPTIMISER: &str = "optimiser.";
@@ -102,8 +104,8 @@ impl<F: Element> Learner<F> {
         };
         let now = rayon::current_num_threads();
         match entry::<usize>(path, &metadata, THREADS)? {
-            before if before != now => say(&format!(
-                "warning: {} was made with --threads {before}, and {now} compute now: the last \
+            before if before != now => warn(&format!(
+                "{} was made with --threads {before}, and {now} compute now: the last \
                  bits of some models depend on it",
                 path.display()
             )),

@@ -9,8 +9,12 @@ use std::{
 
 use pc_core::host::Element;
 
-use super::{learner::Learner, show::say};
-use crate::{error::CommandError, places::Place};
+use super::learner::Learner;
+use crate::{
+    error::CommandError,
+    output::{note, warn},
+    places::Place,
+};
 
 /// How long after a save that failed the next is tried, where none is due before.
 const AGAIN: Duration = Duration::from_secs(30);
@@ -116,14 +120,14 @@ impl Saver {
         (self.since, self.batches) = (Instant::now(), 0);
         match (written, &self.failed) {
             (Ok(()), Some(_)) => {
-                say(&format!("saved {} after all", self.place.path().display()));
+                note(&format!("saved {} after all", self.place.path().display()));
                 self.failed = None;
             }
             (Ok(()), None) => {}
             (Err(error), before) => {
                 if before.is_none() {
-                    say(&format!(
-                        "warning: {error}; the run goes on, and this is tried again at the next \
+                    warn(&format!(
+                        "{error}; the run goes on, and this is tried again at the next \
                          save or in {} seconds",
                         AGAIN.as_secs()
                     ));

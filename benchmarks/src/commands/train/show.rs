@@ -1,11 +1,10 @@
 //! What is seen while runs train: progress bars for people, a line for each epoch for machines.
 
-use std::io::Write;
-
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
-use crate::{contract::ScheduleKind, error::CommandError, output::Output, report::Epoch};
+use crate::{
+    contract::ScheduleKind, error::CommandError, output::Output, progress::Line, report::Epoch,
+};
 
 /// The show of one run.
 pub(super) struct Show {
@@ -13,7 +12,7 @@ pub(super) struct Show {
     schedule: ScheduleKind,
     epochs: usize,
     batches: usize,
-    bar: ProgressBar,
+    progress: Line,
 }
 
 impl Show {
@@ -25,27 +24,19 @@ impl Show {
         batches: usize,
         done: usize,
     ) -> Self {
-        // Where standard error is no terminal, nothing is drawn.
-        let target = if output.is_json() {
-            ProgressDrawTarget::hidden()
-        } else {
-            ProgressDrawTarget::stderr()
-        };
-        let bar = ProgressBar::with_draw_target(Some((epochs * batches) as u64), target);
-        if let Ok(style) =
-            ProgressStyle::with_template("{prefix:<16} {bar:18} {elapsed:>4} {wide_msg}")
-        {
-            bar.set_style(style.progress_chars("━╸ "));
-        }
-        bar.set_prefix(schedule.name());
-        bar.set_position((done * batches) as u64);
-        bar.reset_eta();
-        Self { output, schedule, epochs, batches, bar }
+        let progress = Line::styled(
+            output.is_json(),
+            schedule.name(),
+            Some(epochs * batches),
+            "{prefix:<16} {bar:18} {elapsed:>4} {wide_msg}",
+        );
+        progress.done(done * batches);
+        Self { output, schedule, epochs, batches, progress }
     }
 
     /// So many batches of epoch number `epoch` (from 0) are done.
     pub(super) fn batch(&self, epoch: usize, done: usize) {
-        self.bar.set_position((epoch * self.batches + done) as u64);
+        self.progress.done(epoch * self.batches + done);
     }
 
     /// An epoch is done.
@@ -54,7 +45,7 @@ impl Show {
             share.map_or("-".to_owned(), |share| format!("{:.2}%", 100.0 * share))
         };
         let test = percent(epoch.test_accuracy);
-        self.bar.set_message(format!(
+        self.progress.say(format!(
             "epoch {}/{} loss {:.4} test {test}",
             epoch.epoch, self.epochs, epoch.train_loss
         ));
@@ -69,12 +60,6 @@ impl Show {
 
     /// The run is over.
     pub(super) fn end(&self) {
-        self.bar.abandon();
+        self.progress.keep();
     }
-}
-
-/// Tells people something beside the results.
-pub(super) fn say(text: &str) {
-    // Nothing can be said where standard error is closed.
-    let _ = writeln!(std::io::stderr(), "{text}");
 }
