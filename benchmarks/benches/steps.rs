@@ -7,7 +7,7 @@ use criterion::Criterion;
 use pc_bench::{
     backends::Backend,
     commands::speed::Gemm,
-    contract::{ScheduleKind, speed::Role},
+    contract::{ScheduleKind, speed::ContenderRole},
     models::ModelKind,
 };
 
@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             .contenders()
             .into_iter()
             .enumerate()
-            .filter(|(_, contender)| contender.role == Role::Shown)
+            .filter(|(_, contender)| contender.role == ContenderRole::Shown)
         {
             // What fails does so here.
             net.step(index)?;

@@ -8,7 +8,7 @@ use pc_core::{
 };
 
 use crate::{
-    contract::gradients::{Findings, Net, Number, Ways},
+    contract::gradients::{Findings, LayerChain, Number, Ways},
     error::CommandError,
 };
 
@@ -31,7 +31,7 @@ pub(super) struct Chain<T> {
 
 /// Runs a schedule on a net.
 pub(super) fn compute<T: GraphTensor, F: Number>(
-    net: Net<F>,
+    net: LayerChain<F>,
     ways: &Ways,
     parts: &Parts<T, F>,
 ) -> Result<Findings<F>, CommandError> {
@@ -41,7 +41,7 @@ pub(super) fn compute<T: GraphTensor, F: Number>(
 
 /// The graph of a net.
 pub(super) fn build<T: GraphTensor, F: Number>(
-    net: Net<F>,
+    net: LayerChain<F>,
     activation: Activation,
     parts: &Parts<T, F>,
 ) -> Result<(Graph<T>, Chain<T>), CommandError> {

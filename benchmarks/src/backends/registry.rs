@@ -9,7 +9,7 @@ use crate::{
     contract::{
         Adapter, OrAll, Precision, ScheduleKind, Support,
         check::{Checked, Subject},
-        gradients::{Findings, Net, Number, Ways},
+        gradients::{Findings, LayerChain, Number, Ways},
         speed::{Measured, Target, Timed},
         train::{Task, Trainee},
     },
@@ -85,8 +85,11 @@ macro_rules! backends {
             ///
             /// # Errors
             /// As there.
-            pub fn gradients<F: Number>(self, net: Net<F>, ways: &Ways) -> Result<Findings<F>,
-            CommandError> {
+            pub fn gradients<F: Number>(
+                self,
+                net: LayerChain<F>,
+                ways: &Ways,
+            ) -> Result<Findings<F>, CommandError> {
                 match self {
                     $($(#[cfg($cfg)])? Self::$variant => <$adapter>::gradients(net, ways),)+
                 }

@@ -5,7 +5,7 @@ use pc_core::host::Element;
 use super::{
     check::{Checked, Subject},
     choices::{Precision, ScheduleKind},
-    gradients::{Findings, Net, Number, Ways},
+    gradients::{Findings, LayerChain, Number, Ways},
     speed::{Measured, Target, Timed},
     train::{Task, Trainee},
 };
@@ -53,7 +53,7 @@ pub trait Adapter {
     ///
     /// # Errors
     /// A schedule that is refused, or diverges.
-    fn gradients<F: Number>(net: Net<F>, ways: &Ways) -> Result<Findings<F>, CommandError>;
+    fn gradients<F: Number>(net: LayerChain<F>, ways: &Ways) -> Result<Findings<F>, CommandError>;
 
     /// The net of a kind with a batch of random numbers, and the contenders by these rules, for
     /// `speed`.

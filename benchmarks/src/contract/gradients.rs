@@ -41,7 +41,7 @@ number!(f64, Dtype::F64);
 
 /// A chain of layers and the batch it is shown.
 #[derive(Debug)]
-pub struct Net<F> {
+pub struct LayerChain<F> {
     /// Weight `[out, in]` and bias `[out]` of each layer.
     pub layers: Vec<(HostTensor<F>, HostTensor<F>)>,
     /// The inputs, `[batch, in]`.

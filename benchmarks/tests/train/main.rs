@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use pc_bench::{
     checkpoint::Checkpoint,
-    commands::train::{Dataset, Learner, Measured, Plan, RunSettings, Step, TrainArgs},
+    commands::train::{Dataset, Learner, Measured, RunSettings, Step, TrainArgs, TrainingPlan},
     contract::ScheduleKind,
     data::{Data, Kind, Sequences, Text},
     models::{Features, InputShape, ModelKind, OutputLoss, Predictor, Size, build, build_per_step},
@@ -18,7 +18,7 @@ use pc_bench::{
 use pc_core::{Relaxation, Status, host::Element};
 
 fn settings(args: &TrainArgs) -> RunSettings {
-    Plan::new(args).unwrap().runs[0].clone()
+    TrainingPlan::new(args).unwrap().runs[0].clone()
 }
 
 /// A quick run on the digits.
@@ -443,8 +443,9 @@ fn a_checkpoint_says_what_to_go_on_with() {
         no_report: true,
         ..TrainArgs::default()
     };
-    let plan = Plan::new(&TrainArgs { compare_backprop: true, ..resume(&files[1]) }).unwrap();
-    let all = Plan::new(&TrainArgs { save: None, ..args }).unwrap();
+    let plan =
+        TrainingPlan::new(&TrainArgs { compare_backprop: true, ..resume(&files[1]) }).unwrap();
+    let all = TrainingPlan::new(&TrainArgs { save: None, ..args }).unwrap();
     assert_eq!(plan.runs[1], all.runs[1]);
     assert_eq!(plan.runs[0].schedule, ScheduleKind::Backprop);
     let error =

@@ -72,8 +72,8 @@ fn unfit<T>(
     let childless = topology.uses(vertex).is_empty();
     let why = match (clamp, rules) {
         (Clamp::Free(_), Rules::Frozen | Rules::Once | Rules::Levels) if own == 0 => {
-            "it is free and nothing predicts it, so only live predictions can infer it: hold it, or \
-             relax with live predictions"
+            "it is free and nothing predicts it, so only live predictions can infer it: hold it, \
+             or relax with live predictions"
         }
         (Clamp::Free(_), Rules::Errors) if own == 0 => {
             "it is free and nothing predicts it, so it has no error to move: relax states instead"

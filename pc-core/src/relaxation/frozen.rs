@@ -1,7 +1,7 @@
 //! The method of frozen predictions: Jacobians keep their feed-forward values, and errors move.
 //!
-//! One linear recursion, `e <- e + gamma (J^T e - pi e)`, in four evaluations: every vertex at every
-//! step, the front alone, the closed form by path lengths, and one sweep.
+//! One linear recursion, `e <- e + gamma (J^T e - pi e)`, in four evaluations: every vertex at
+//! every step, the front alone, the closed form by path lengths, and one sweep.
 
 use crate::{
     Error, Result,

@@ -17,9 +17,9 @@ impl<N: Network> Relaxation<N> {
     /// the batch is as large as the last.
     ///
     /// # Errors
-    /// A vertex that nothing predicts and nothing clamps; clamps of a wrong shape, or on a vertex or
-    /// by a rule that cannot take them; numbers that are not finite; a forward start that nothing
-    /// held leads to; another network than this relaxation was made for.
+    /// A vertex that nothing predicts and nothing clamps; clamps of a wrong shape, or on a vertex
+    /// or by a rule that cannot take them; numbers that are not finite; a forward start that
+    /// nothing held leads to; another network than this relaxation was made for.
     pub fn begin(&mut self, network: &mut N, clamps: &Clamps<N::Tensor>) -> Result<()> {
         self.phase = Phase::Idle;
         self.same_network(network)?;

@@ -22,7 +22,7 @@ pub(crate) use noise::{Noise, stream};
 /// | constructor | predictions | coordinates | weights learn | exact? |
 /// |---|---|---|---|---|
 /// | [`Schedule::backprop`] | frozen | - | at the end | backprop itself |
-/// | [`Schedule::fixed_prediction`] | frozen | states | at the end | at rate 1 and enough steps; else each depth rescaled |
+/// | [`Schedule::fixed_prediction`] | frozen | states | at the end | at rate 1; else rescaled |
 /// | [`Schedule::zil`] | live | states | at their level | on levelled graphs |
 /// | [`Schedule::standard`] | live | states | at the end | no: another learner |
 /// | [`Schedule::ipc`] | live | states | every step | no |

@@ -1,5 +1,5 @@
-//! Figures that nothing else pins: energies of what takes no steps, the scale of a tolerance, angles,
-//! and work that is left out.
+//! Figures that nothing else pins: energies of what takes no steps, the scale of a tolerance,
+//! angles, and work that is left out.
 
 use std::sync::{
     Arc,

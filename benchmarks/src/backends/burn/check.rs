@@ -4,7 +4,7 @@ use pc_core::{Schedule, host::Element};
 
 use super::{
     layers,
-    models::{Input, Net, Task},
+    models::{BurnNet, Input, Task},
     pass::{devices, gradients},
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
 
 /// A subject's model and batch.
 pub(super) struct Burn {
-    net: Net,
+    net: BurnNet,
     batch: Task,
     depth: usize,
     structure: String,
@@ -38,7 +38,7 @@ impl Burn {
         };
         let per_step = loss == OutputLoss::CrossEntropy && subject.model.kind.goes_by_step();
         Ok(Self {
-            net: Net::new(&subject.model, per_step, &device)?,
+            net: BurnNet::new(&subject.model, per_step, &device)?,
             batch: Task {
                 input: Input::new(&input, &device)?,
                 targets: layers::tensor(&target, &device)?,

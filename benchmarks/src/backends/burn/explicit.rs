@@ -3,7 +3,7 @@
 use pc_burn::{BurnTensor, explicit::ModuleGraph};
 use pc_core::{Clamps, Graph, Result, host::Activation};
 
-use super::models::{Cnn, Input, Mlp, Net, Task};
+use super::models::{BurnNet, Cnn, Input, Mlp, Task};
 
 /// A graph, and a batch that is held.
 pub(super) struct Explicit {
@@ -14,7 +14,7 @@ pub(super) struct Explicit {
 impl Explicit {
     /// Of a net and a batch whose targets are held at the outputs; none of a net that has no
     /// explicit graph here.
-    pub(super) fn new(net: &Net, batch: &Task) -> Result<Option<Self>> {
+    pub(super) fn new(net: &BurnNet, batch: &Task) -> Result<Option<Self>> {
         let input = match &batch.input {
             Input::Flat(x) => BurnTensor::new(x.clone()),
             Input::Steps(x) => BurnTensor::new(x.clone()),
@@ -23,12 +23,12 @@ impl Explicit {
         let mut b = ModuleGraph::new();
         let x = b.input("x", &pc_core::Tensor::shape(&input)[1..])?;
         let logits = match net {
-            Net::Mlp(Mlp { dense1, dense2, head }) => {
+            BurnNet::Mlp(Mlp { dense1, dense2, head }) => {
                 let h = b.linear("dense1", x, dense1, Activation::Relu)?;
                 let h = b.linear("dense2", h, dense2, Activation::Relu)?;
                 b.linear("head", h, head, Activation::Identity)?
             }
-            Net::Cnn(Cnn { conv1, pool1, conv2, pool2, dense1, dense2, head }) => {
+            BurnNet::Cnn(Cnn { conv1, pool1, conv2, pool2, dense1, dense2, head }) => {
                 let h = b.conv2d("conv1", x, conv1, Activation::Relu, pool1.as_ref())?;
                 let h = b.conv2d("conv2", h, conv2, Activation::Relu, Some(pool2))?;
                 let h = b.flatten("flat", h)?;

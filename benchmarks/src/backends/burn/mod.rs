@@ -26,7 +26,7 @@ use crate::{
     contract::{
         Adapter, Precision, ScheduleKind, Support,
         check::{Checked, Subject},
-        gradients::{Findings, Net as Chain, Number, Ways},
+        gradients::{Findings, LayerChain, Number, Ways},
         speed::{Measured, Target, Timed},
         train::{Task, Trainee},
     },
@@ -56,7 +56,7 @@ impl Adapter for Burn {
         Ok(Box::new(check::Burn::new(subject)?))
     }
 
-    fn gradients<F: Number>(net: Chain<F>, ways: &Ways) -> Result<Findings<F>, CommandError> {
+    fn gradients<F: Number>(net: LayerChain<F>, ways: &Ways) -> Result<Findings<F>, CommandError> {
         // Marked programs keep their relaxed values to themselves, and this command writes them
         // out: an explicit graph has them.
         chain::compute(net, ways, &Parts { layer, tensor: layers::burn_tensor })

@@ -92,7 +92,7 @@ impl Task {
 
 /// Any of the models.
 #[derive(Module, Debug)]
-pub(super) enum Net {
+pub(super) enum BurnNet {
     Mlp(Mlp),
     Cnn(Cnn),
     Rnn(Rnn),
@@ -102,7 +102,7 @@ pub(super) enum Net {
     Attention(Attention),
 }
 
-impl Net {
+impl BurnNet {
     /// The model with the parameters of the host's.
     pub(super) fn new<F: Element>(
         model: &Model<F>,

@@ -13,7 +13,7 @@ use burn::{
 use burn_pack::{Reader, Scalar, Tensor, Writer};
 use pc_core::{Error, ErrorKind, Result, host::Element};
 
-use super::{layers::Slot, models::Net};
+use super::{layers::Slot, models::BurnNet};
 use crate::contract::{MOMENTS, OptimiserKind, OptimiserState, VELOCITY};
 
 /// The moments as Burn's records call them.
@@ -50,7 +50,7 @@ impl Optimiser {
         self.rate = rate;
     }
 
-    pub(super) fn step(&mut self, net: Net, gradients: GradientsParams) -> Net {
+    pub(super) fn step(&mut self, net: BurnNet, gradients: GradientsParams) -> BurnNet {
         self.burns.step(self.rate, net, gradients)
     }
 

@@ -6,7 +6,7 @@ use pc_core::{Outcome, Result, Schedule, Status};
 
 use super::{
     layers,
-    models::{Net, Task as Batch},
+    models::{BurnNet, Task as Batch},
 };
 
 /// Where tensors without gradients live, and where those with them do.
@@ -15,7 +15,7 @@ pub(super) fn devices() -> (Device, Device) {
 }
 
 /// Backprop, as any Burn program does it: the gradients, and the loss.
-pub(super) fn backward(net: &Net, batch: &Batch) -> (GradientsParams, burn::tensor::Tensor<1>) {
+pub(super) fn backward(net: &BurnNet, batch: &Batch) -> (GradientsParams, burn::tensor::Tensor<1>) {
     let loss = net.loss(batch);
     (GradientsParams::from_grads(loss.backward(), net), loss)
 }
@@ -23,7 +23,7 @@ pub(super) fn backward(net: &Net, batch: &Batch) -> (GradientsParams, burn::tens
 /// The gradients of one batch by a schedule, their mean over the samples, summed over the learning
 /// events; no weight moves.
 pub(super) fn gradients(
-    net: &Net,
+    net: &BurnNet,
     batch: &Batch,
     schedule: Schedule,
 ) -> Result<(Vec<Vec<f64>>, Option<Outcome>)> {
@@ -35,7 +35,7 @@ pub(super) fn gradients(
     let mut pc = PredictiveCoding::new(schedule, LossReduction::MeanOver(batch.samples()));
     let learned = pc.train(
         &mut own,
-        |net: &Net| net.loss(batch),
+        |net: &BurnNet| net.loss(batch),
         |net, gradients| {
             let found = layers::gradients(&net, &gradients);
             if sums.is_empty() {
@@ -61,6 +61,6 @@ pub(super) fn number(tensor: burn::tensor::Tensor<1>) -> f64 {
 }
 
 /// A copy that does not compute gradients.
-pub(super) fn without_autodiff(net: &Net) -> Net {
+pub(super) fn without_autodiff(net: &BurnNet) -> BurnNet {
     net.valid()
 }

@@ -11,13 +11,15 @@ use pc_core::{
 use super::{
     explicit::Explicit,
     layers,
-    models::{Input, Net, Task},
+    models::{BurnNet, Input, Task},
     pass::{backward, devices},
 };
 use crate::{
     contract::{
         ScheduleKind,
-        speed::{Arithmetic, Contender, Measured, RATE, Role, STEPS, Seconds, Target, Timed},
+        speed::{
+            Arithmetic, Contender, ContenderRole, Measured, RATE, STEPS, Seconds, Target, Timed,
+        },
     },
     error::CommandError,
     models::{InputShape, ModelKind, OutputLoss, Size, build},
@@ -34,7 +36,7 @@ const EXPLICIT: &str = "standard, explicit graph";
 pub(super) struct Burn {
     description: String,
     arithmetic: Option<Arithmetic>,
-    net: Net,
+    net: BurnNet,
     batch: Task,
     contenders: Vec<Contender>,
     runners: Vec<Runner>,
@@ -69,7 +71,7 @@ impl Burn {
             targets: layers::tensor(&targets, &device)?,
             loss: OutputLoss::SquaredError,
         };
-        let net = Net::new(&model, false, &device)?;
+        let net = BurnNet::new(&model, false, &device)?;
         let mut contenders = contenders(rules, depth)?;
         if model.graph.topology().unlevelled_edge().is_some() {
             // Marked programs cannot be levelled.
@@ -107,7 +109,7 @@ impl Burn {
 fn contenders(rules: &[ScheduleKind], depth: usize) -> Result<Vec<Contender>, CommandError> {
     let mut all = Vec::new();
     let mut add = |rule, name, steps, schedule| {
-        all.push(Contender { rule, name, schedule, steps, role: Role::Shown })
+        all.push(Contender { rule, name, schedule, steps, role: ContenderRole::Shown })
     };
     add(ScheduleKind::Backprop, "backprop", 0, Schedule::backprop());
     for &rule in rules {
@@ -134,7 +136,7 @@ fn contenders(rules: &[ScheduleKind], depth: usize) -> Result<Vec<Contender>, Co
 fn on_explicit_graphs(rules: &[ScheduleKind]) -> Result<Vec<Contender>, CommandError> {
     let mut all = Vec::new();
     let mut add = |rule, name, steps, schedule| {
-        all.push(Contender { rule, name, schedule, steps, role: Role::Shown })
+        all.push(Contender { rule, name, schedule, steps, role: ContenderRole::Shown })
     };
     for &rule in rules {
         match rule {
@@ -183,9 +185,9 @@ impl Timed for Burn {
             }
             Runner::Marked(pc) if contenders[contender].rule == ScheduleKind::Ipc => {
                 let mut own = net.clone();
-                Some(pc.train(&mut own, |net: &Net| net.loss(batch), |net, _| net)?.outcome)
+                Some(pc.train(&mut own, |net: &BurnNet| net.loss(batch), |net, _| net)?.outcome)
             }
-            Runner::Marked(pc) => Some(pc.learn(net, |net: &Net| net.loss(batch))?.outcome),
+            Runner::Marked(pc) => Some(pc.learn(net, |net: &BurnNet| net.loss(batch))?.outcome),
             Runner::Explicit(own) => {
                 let (Explicit { graph, clamps }, relaxation) = &mut **own;
                 Some(relaxation.run(graph, clamps)?)

@@ -9,7 +9,7 @@ use pc_core::{
 
 use super::{
     layers,
-    models::{Input, Net, Task as Marked},
+    models::{BurnNet, Input, Task as Marked},
     optimiser::Optimiser,
     pass::{backward, devices, gradients, number, without_autodiff},
 };
@@ -27,7 +27,7 @@ pub(super) struct Burn<F: Element> {
     /// How inputs are laid out, and what parameters are called.
     model: Model<F>,
     names: Vec<String>,
-    net: Net,
+    net: BurnNet,
     rule: ScheduleKind,
     schedule: Schedule,
     /// One for each size of batch, which is what the mean is over: all but the last of an epoch
@@ -41,7 +41,7 @@ impl<F: Element> Burn<F> {
         let Task { rule, optimiser, learning_rate, .. } = *task;
         let model = task.model::<F>()?;
         Ok(Self {
-            net: Net::new(&model, task.per_step, &devices().1)?,
+            net: BurnNet::new(&model, task.per_step, &devices().1)?,
             names: model.graph.topology().parameter_names().to_vec(),
             model,
             rule,
@@ -98,7 +98,7 @@ impl<F: Element> Trainee<F> for Burn<F> {
         let pc = &mut self.relaxations[index].1;
         let learned = pc.train(
             &mut self.net,
-            |net: &Net| net.loss(&batch),
+            |net: &BurnNet| net.loss(&batch),
             |net, gradients| optimiser.step(net, gradients),
         )?;
         let outcome = learned.outcome;

@@ -15,7 +15,7 @@ use crate::{
     contract::{
         Adapter, Precision, ScheduleKind, Support,
         check::{Checked, Subject},
-        gradients::{Findings, Net, Number, Ways},
+        gradients::{Findings, LayerChain, Number, Ways},
         speed::Timed,
         train::{Task, Trainee},
     },
@@ -58,7 +58,7 @@ impl Adapter for Cuda {
         Ok(Box::new(relaxed::Subjected::new(subject, &device()?)?))
     }
 
-    fn gradients<F: Number>(net: Net<F>, ways: &Ways) -> Result<Findings<F>, CommandError> {
+    fn gradients<F: Number>(net: LayerChain<F>, ways: &Ways) -> Result<Findings<F>, CommandError> {
         relaxed::gradients(net, ways, &device()?)
     }
 

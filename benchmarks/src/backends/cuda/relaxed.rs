@@ -14,8 +14,8 @@ use crate::{
     contract::{
         ScheduleKind,
         check::{Checked, LossKind, Subject},
-        gradients::{Findings, Net, Number, Ways},
-        speed::{Arithmetic, Contender, Role, Seconds, Timed},
+        gradients::{Findings, LayerChain, Number, Ways},
+        speed::{Arithmetic, Contender, ContenderRole, Seconds, Timed},
     },
     error::CommandError,
     models::ModelKind,
@@ -92,7 +92,7 @@ impl<F: Element> Checked<F> for Subjected<F> {
 
 /// Runs a schedule on a chain, as the host backend builds it.
 pub(super) fn gradients<F: Number>(
-    net: Net<F>,
+    net: LayerChain<F>,
     ways: &Ways,
     device: &Device,
 ) -> Result<Findings<F>, CommandError> {
@@ -125,8 +125,10 @@ impl<F: Element> Clocked<F> {
         let plain = host::timed_net::<F>(kind, batch)?;
         let net = FusedNet::from_graph(&plain.graph, device, Precision::F32)?;
         // A loss that watches would run on the host.
-        let contenders: Vec<Contender> =
-            host::contenders(rules)?.into_iter().filter(|one| one.role != Role::Watched).collect();
+        let contenders: Vec<Contender> = host::contenders(rules)?
+            .into_iter()
+            .filter(|one| one.role != ContenderRole::Watched)
+            .collect();
         let runners = contenders
             .iter()
             .map(|one| Relaxation::new(&net, one.schedule.clone()))

@@ -14,8 +14,8 @@ use crate::{
     contract::{
         Adapter, OptimiserKind, ScheduleKind,
         check::{LossKind, Subject},
-        gradients::{Net, Ways},
-        speed::Role,
+        gradients::{LayerChain, Ways},
+        speed::ContenderRole,
         train::{Batch, Inputs, Task},
     },
     data::{Data, Kind, load},
@@ -108,7 +108,7 @@ fn training_goes_as_on_the_host() {
 fn the_gradients_of_a_net_of_ones_own_are_the_hosts() {
     let net = || {
         let mut init = Init::new(4);
-        Net::<f32> {
+        LayerChain::<f32> {
             layers: vec![
                 (init.uniform(&[9, 5], 0.5).unwrap(), init.uniform(&[9], 0.2).unwrap()),
                 (init.uniform(&[3, 9], 0.5).unwrap(), init.uniform(&[3], 0.2).unwrap()),
@@ -149,7 +149,7 @@ fn contenders_are_timed_without_watchers() {
         Cuda::timed::<f32>(ModelKind::Mlp, 2, &[ScheduleKind::FixedPrediction]).unwrap();
     let contenders = timed.contenders();
     assert_eq!(contenders[0].name, "backprop");
-    assert!(contenders.iter().all(|one| one.role != Role::Watched));
+    assert!(contenders.iter().all(|one| one.role != ContenderRole::Watched));
     assert!(timed.step(0).unwrap().total > 0.0);
     assert!(timed.description().contains("relax_"), "{}", timed.description());
 }

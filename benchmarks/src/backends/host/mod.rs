@@ -15,7 +15,7 @@ use crate::{
     contract::{
         Adapter, Precision, ScheduleKind, Support,
         check::{Checked, Subject},
-        gradients::{Findings, Net, Number, Ways},
+        gradients::{Findings, LayerChain, Number, Ways},
         speed::{Measured, Target, Timed},
         train::{Task, Trainee},
     },
@@ -50,7 +50,7 @@ impl Adapter for Host {
         Ok(Box::new(check::Host::new(subject)?))
     }
 
-    fn gradients<F: Number>(net: Net<F>, ways: &Ways) -> Result<Findings<F>, CommandError> {
+    fn gradients<F: Number>(net: LayerChain<F>, ways: &Ways) -> Result<Findings<F>, CommandError> {
         chain::compute(net, ways, &parts())
     }
 

@@ -20,7 +20,7 @@ const SEED: u64 = 7;
 
 /// A net with a batch of random numbers, its inputs and outputs held.
 #[derive(Debug)]
-pub(in crate::backends) struct Net<F: Element> {
+pub(in crate::backends) struct TimedNet<F: Element> {
     /// The architecture in a few words.
     pub(in crate::backends) description: String,
     /// The net.
@@ -56,7 +56,7 @@ impl Watch {
 ///
 /// # Errors
 /// None, if the nets are right.
-pub(in crate::backends) fn net<F: Element>(kind: ModelKind, batch: usize) -> Result<Net<F>> {
+pub(in crate::backends) fn net<F: Element>(kind: ModelKind, batch: usize) -> Result<TimedNet<F>> {
     match kind {
         ModelKind::Mlp => mlp(batch),
         ModelKind::Cnn => lenet(batch),
@@ -74,7 +74,7 @@ pub(in crate::backends) fn net<F: Element>(kind: ModelKind, batch: usize) -> Res
     }
 }
 
-fn mlp<F: Element>(batch: usize) -> Result<Net<F>> {
+fn mlp<F: Element>(batch: usize) -> Result<TimedNet<F>> {
     const WIDTHS: [usize; 4] = [784, 512, 512, CLASSES];
     let mut init = Init::new(SEED);
     let mut b = Graph::builder();
@@ -93,7 +93,7 @@ fn mlp<F: Element>(batch: usize) -> Result<Net<F>> {
     )
 }
 
-fn lenet<F: Element>(batch: usize) -> Result<Net<F>> {
+fn lenet<F: Element>(batch: usize) -> Result<TimedNet<F>> {
     // Channels in, channels out, padding, side of the result before pooling.
     const CONVOLUTIONS: [[usize; 4]; 2] = [[1, 6, 2, 28], [6, 16, 0, 10]];
     const KERNEL: usize = 5;
@@ -143,7 +143,7 @@ fn finish<F: Element>(
     [inputs, zeros, outputs]: [&[VertexId]; 3],
     batch: usize,
     arithmetic: Option<Arithmetic>,
-) -> Result<Net<F>> {
+) -> Result<TimedNet<F>> {
     let mut numbers = Init::new(SEED + 1);
     let shape =
         |vertex: VertexId| -> Result<Vec<usize>> { Ok([&[batch], graph.shape(vertex)?].concat()) };
@@ -168,7 +168,7 @@ fn finish<F: Element>(
                 loss.evaluate(prediction, drive)
             });
     }
-    Ok(Net { description, graph, clamps, watched, watch, arithmetic })
+    Ok(TimedNet { description, graph, clamps, watched, watch, arithmetic })
 }
 
 #[cfg(test)]

@@ -7,11 +7,11 @@ use pc_core::{
     host::{Element, HostTensor},
 };
 
-use super::net::{Net, Watch, net};
+use super::net::{TimedNet, Watch, net};
 use crate::{
     contract::{
         ScheduleKind,
-        speed::{Arithmetic, Contender, RATE, Role, STEPS, Seconds, Timed},
+        speed::{Arithmetic, Contender, ContenderRole, RATE, STEPS, Seconds, Timed},
     },
     error::CommandError,
     models::ModelKind,
@@ -19,9 +19,9 @@ use crate::{
 
 /// A net and its contenders.
 pub(super) struct Host<F: Element> {
-    plain: Net<F>,
+    plain: TimedNet<F>,
     /// Z-IL wants every edge to span one level.
-    levelled: Option<Net<F>>,
+    levelled: Option<TimedNet<F>>,
     contenders: Vec<Contender>,
     runners: Vec<Runner<F>>,
 }
@@ -34,7 +34,7 @@ impl<F: Element> Host<F> {
         if plain.graph.topology().unlevelled_edge().is_some() && rules.contains(&ScheduleKind::Zil)
         {
             let twin = net::<F>(kind, batch)?;
-            levelled = Some(Net { graph: twin.graph.levelled()?, ..twin });
+            levelled = Some(TimedNet { graph: twin.graph.levelled()?, ..twin });
         }
         let mut runners = Vec::with_capacity(contenders.len());
         for contender in &contenders {
@@ -76,7 +76,7 @@ pub(in crate::backends) fn contenders(rules: &[ScheduleKind]) -> Result<Vec<Cont
     let mut add = |rule, name, steps, schedule, role| {
         all.push(Contender { rule, name, schedule, steps, role })
     };
-    add(ScheduleKind::Backprop, "backprop", 0, Schedule::backprop(), Role::Shown);
+    add(ScheduleKind::Backprop, "backprop", 0, Schedule::backprop(), ContenderRole::Shown);
     for &rule in rules {
         match rule {
             ScheduleKind::Backprop => {}
@@ -89,29 +89,37 @@ pub(in crate::backends) fn contenders(rules: &[ScheduleKind]) -> Result<Vec<Cont
                     "fixed-prediction",
                     STEPS,
                     Schedule::fixed_prediction(RATE, STEPS)?,
-                    Role::Shown,
+                    ContenderRole::Shown,
                 );
-                add(rule, "fixed-prediction, simulated", STEPS, simulated(STEPS)?, Role::Shown);
+                add(
+                    rule,
+                    "fixed-prediction, simulated",
+                    STEPS,
+                    simulated(STEPS)?,
+                    ContenderRole::Shown,
+                );
                 add(
                     rule,
                     "fixed-prediction, simulated",
                     STEPS / 2,
                     simulated(STEPS / 2)?,
-                    Role::Half,
+                    ContenderRole::Half,
                 );
             }
-            ScheduleKind::Zil => add(rule, "zil", 0, Schedule::zil(), Role::Shown),
+            ScheduleKind::Zil => add(rule, "zil", 0, Schedule::zil(), ContenderRole::Shown),
             ScheduleKind::Standard => {
                 let schedule = Schedule::standard(RATE, STEPS)?;
-                add(rule, "standard", STEPS, schedule.clone(), Role::Shown);
-                add(rule, "standard", STEPS, schedule.clone(), Role::Watched);
-                add(rule, "standard T=0", 0, schedule.unrelaxed(), Role::Shown);
+                add(rule, "standard", STEPS, schedule.clone(), ContenderRole::Shown);
+                add(rule, "standard", STEPS, schedule.clone(), ContenderRole::Watched);
+                add(rule, "standard T=0", 0, schedule.unrelaxed(), ContenderRole::Shown);
             }
-            ScheduleKind::Ipc => add(rule, "ipc", STEPS, Schedule::ipc(RATE, STEPS)?, Role::Shown),
+            ScheduleKind::Ipc => {
+                add(rule, "ipc", STEPS, Schedule::ipc(RATE, STEPS)?, ContenderRole::Shown)
+            }
             ScheduleKind::Epc => {
                 let schedule = Schedule::epc(RATE, STEPS)?;
-                add(rule, "epc", STEPS, schedule.clone(), Role::Shown);
-                add(rule, "epc", STEPS, schedule, Role::Watched);
+                add(rule, "epc", STEPS, schedule.clone(), ContenderRole::Shown);
+                add(rule, "epc", STEPS, schedule, ContenderRole::Watched);
             }
         }
     }
@@ -131,8 +139,8 @@ impl<F: Element> Runner<F> {
     ///
     /// # Errors
     /// A schedule that the net does not suit.
-    fn new(net: &Net<F>, contender: &Contender) -> Result<Self> {
-        let watched = contender.role == Role::Watched;
+    fn new(net: &TimedNet<F>, contender: &Contender) -> Result<Self> {
+        let watched = contender.role == ContenderRole::Watched;
         Ok(Self {
             relaxation: Relaxation::new(&net.graph, contender.schedule.clone())?,
             clamps: if watched { net.watched.clone() } else { net.clamps.clone() },
@@ -145,7 +153,7 @@ impl<F: Element> Runner<F> {
     ///
     /// # Errors
     /// A relaxation that diverges; what the graph reports.
-    fn step(&mut self, net: &mut Net<F>) -> Result<Seconds> {
+    fn step(&mut self, net: &mut TimedNet<F>) -> Result<Seconds> {
         let start = Instant::now();
         self.relaxation.begin(&mut net.graph, &self.clamps)?;
         let forward = start.elapsed().as_secs_f64();

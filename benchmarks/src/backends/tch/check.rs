@@ -4,7 +4,7 @@ use ::tch::{Kind, Tensor};
 use pc_core::{Evaluation, Schedule, Status, host::Element};
 use pc_tch::Pc;
 
-use super::model::{Net, failed, from_host, rows};
+use super::model::{TchNet, failed, from_host, rows};
 use crate::{
     contract::{
         ScheduleKind,
@@ -15,7 +15,7 @@ use crate::{
 
 /// A subject's model, inputs and targets.
 pub(super) struct Tch {
-    net: Net,
+    net: TchNet,
     inputs: Vec<Tensor>,
     targets: Tensor,
     classes: i64,
@@ -33,7 +33,7 @@ impl Tch {
         };
         let classes = subject.model.classes as i64;
         let mut made = Self {
-            net: Net::new(&subject.model)?,
+            net: TchNet::new(&subject.model)?,
             inputs: tensors(&subject.inputs)?,
             targets: rows(&tensors(&subject.targets)?, classes)?,
             classes,

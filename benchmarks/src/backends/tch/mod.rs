@@ -22,7 +22,7 @@ use crate::{
     contract::{
         Adapter, Precision, ScheduleKind, Support,
         check::{Checked, Subject},
-        gradients::{Findings, Net, Number, Ways},
+        gradients::{Findings, LayerChain, Number, Ways},
         speed::Timed,
         train::{Task, Trainee},
     },
@@ -60,7 +60,7 @@ impl Adapter for Tch {
         Ok(Box::new(check::Tch::new(subject)?))
     }
 
-    fn gradients<F: Number>(net: Net<F>, ways: &Ways) -> Result<Findings<F>, CommandError> {
+    fn gradients<F: Number>(net: LayerChain<F>, ways: &Ways) -> Result<Findings<F>, CommandError> {
         share_threads();
         // Layer by layer, as every backend: on an explicit graph of functions, whose values can be
         // had, and not on the autograd graph of operations.

@@ -25,7 +25,7 @@ type Answer<T = Tensor> = Result<T, TchError>;
 
 /// A model with its parameters.
 #[derive(Debug)]
-pub(super) struct Net {
+pub(super) struct TchNet {
     pub(super) store: VarStore,
     /// In the host's order.
     pub(super) parameters: Vec<(String, Tensor)>,
@@ -77,7 +77,7 @@ pub(super) fn inputs<F: Element>(
     model.inputs.iter().chain(&model.zeros).map(held).collect()
 }
 
-impl Net {
+impl TchNet {
     pub(super) fn new<F: Element>(model: &Model<F>) -> Result<Self, CommandError> {
         let mut store = VarStore::new(Device::Cpu);
         store.set_kind(kind_of::<F>());

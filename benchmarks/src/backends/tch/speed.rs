@@ -9,11 +9,11 @@ use pc_core::{
 };
 use pc_tch::Pc;
 
-use super::model::{Net, failed, inputs, rows};
+use super::model::{TchNet, failed, inputs, rows};
 use crate::{
     contract::{
         ScheduleKind,
-        speed::{Arithmetic, Contender, RATE, Role, STEPS, Seconds, Timed},
+        speed::{Arithmetic, Contender, ContenderRole, RATE, STEPS, Seconds, Timed},
     },
     error::CommandError,
     models::{Features, InputShape, ModelKind, Size, build},
@@ -33,7 +33,7 @@ enum Way {
 /// A net with a batch of random numbers.
 pub(super) struct Tch {
     description: String,
-    net: Net,
+    net: TchNet,
     inputs: Vec<Tensor>,
     labels: Tensor,
     contenders: Vec<Contender>,
@@ -54,7 +54,7 @@ impl Tch {
         let (contenders, ways) = contenders(rules)?;
         Ok(Self {
             description: format!("{}, by libtorch", model.description),
-            net: Net::new(&model)?,
+            net: TchNet::new(&model)?,
             inputs: inputs(&model, &clamps)?,
             labels: Tensor::from_slice(&labels),
             contenders,
@@ -70,13 +70,34 @@ fn contenders(rules: &[ScheduleKind]) -> Result<(Vec<Contender>, Vec<Way>)> {
         all.push(Contender { rule, name, schedule, steps, role });
         ways.push(way);
     };
-    add(ScheduleKind::Backprop, "backprop", 0, Schedule::backprop(), Role::Shown, Way::Backprop);
+    add(
+        ScheduleKind::Backprop,
+        "backprop",
+        0,
+        Schedule::backprop(),
+        ContenderRole::Shown,
+        Way::Backprop,
+    );
     if rules.contains(&ScheduleKind::FixedPrediction) {
         let rule = ScheduleKind::FixedPrediction;
-        add(rule, "drop-in, rate 1", 0, Schedule::backprop(), Role::Shown, Way::Pc(Pc::exact()));
+        add(
+            rule,
+            "drop-in, rate 1",
+            0,
+            Schedule::backprop(),
+            ContenderRole::Shown,
+            Way::Pc(Pc::exact()),
+        );
         let closed = Schedule::fixed_prediction(RATE, STEPS)?;
-        add(rule, "fixed-prediction", STEPS, closed.clone(), Role::Shown, Way::Pc(Pc::new(closed)));
-        for (steps, role) in [(STEPS, Role::Shown), (STEPS / 2, Role::Half)] {
+        add(
+            rule,
+            "fixed-prediction",
+            STEPS,
+            closed.clone(),
+            ContenderRole::Shown,
+            Way::Pc(Pc::new(closed)),
+        );
+        for (steps, role) in [(STEPS, ContenderRole::Shown), (STEPS / 2, ContenderRole::Half)] {
             let schedule =
                 Schedule::fixed_prediction(RATE, steps)?.evaluated_by(Evaluation::Simulate);
             add(

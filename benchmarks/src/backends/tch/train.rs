@@ -11,7 +11,7 @@ use pc_core::{
 };
 use pc_tch::Pc;
 
-use super::model::{Net, failed, from_host, inputs, rows};
+use super::model::{TchNet, failed, from_host, inputs, rows};
 use crate::{
     contract::{
         OptimiserKind, OptimiserState, ScheduleKind,
@@ -25,7 +25,7 @@ use crate::{
 pub(super) struct Tch<F: Element> {
     /// Says how a batch is laid out; its own weights stay what they were at first.
     layout: Model<F>,
-    net: Net,
+    net: TchNet,
     optimiser: Optimizer,
     /// None for backprop.
     pc: Option<Pc>,
@@ -34,7 +34,7 @@ pub(super) struct Tch<F: Element> {
 impl<F: Element> Tch<F> {
     pub(super) fn new(task: &Task) -> Result<Self, CommandError> {
         let layout = task.model::<F>()?;
-        let net = Net::new(&layout)?;
+        let net = TchNet::new(&layout)?;
         let rate = task.learning_rate;
         let optimiser = match task.optimiser {
             OptimiserKind::Adam => nn::Adam::default().build(&net.store, rate),

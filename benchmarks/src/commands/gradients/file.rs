@@ -6,7 +6,7 @@ use pc_core::{Tensor, host::HostTensor};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use crate::{
-    contract::gradients::{Net, Number},
+    contract::gradients::{LayerChain, Number},
     error::CommandError,
 };
 
@@ -51,7 +51,7 @@ impl<'a> NetFile<'a> {
     }
 
     /// Reads and checks the whole net.
-    pub(super) fn net<F: Number>(&self) -> Result<Net<F>, CommandError> {
+    pub(super) fn net<F: Number>(&self) -> Result<LayerChain<F>, CommandError> {
         let (count, ignored) = self.layer_count()?;
         let x = self.matrix::<F>("x", "[batch, in]")?;
         let y = self.matrix::<F>("y", "[batch, out]")?;
@@ -94,7 +94,7 @@ impl<'a> NetFile<'a> {
                 y.dims()
             )));
         }
-        Ok(Net { layers, x, y, ignored })
+        Ok(LayerChain { layers, x, y, ignored })
     }
 
     /// How many layers the names speak of, and which names speak of none.

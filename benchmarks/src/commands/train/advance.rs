@@ -10,7 +10,7 @@ use super::{
     interrupt,
     learner::{Learner, Step},
     measure::Measured,
-    plan::Plan,
+    plan::TrainingPlan,
     saver::Saver,
     show::Show,
     summary::Ended,
@@ -37,7 +37,7 @@ impl From<CommandError> for Early {
 
 /// Advances one run to its last epoch, and measures it.
 pub(super) fn advance<F: Element>(
-    plan: &Plan,
+    plan: &TrainingPlan,
     data: &Dataset,
     mut learner: Learner<F>,
     mut saver: Option<&mut Saver>,
@@ -118,7 +118,7 @@ pub(super) fn advance<F: Element>(
 
 /// Saves what there is after Ctrl-C, and says how to go on.
 fn stop<F: Element>(
-    plan: &Plan,
+    plan: &TrainingPlan,
     learner: &Learner<F>,
     saver: Option<&mut Saver>,
 ) -> Result<Early, CommandError> {

@@ -32,11 +32,11 @@ const RUN_AWAY_ENERGY: f64 = 1e6;
 ///
 /// # Example
 /// ```
-/// use pc_bench::commands::train::{Dataset, Learner, Plan, Step, TrainArgs};
+/// use pc_bench::commands::train::{Dataset, Learner, TrainingPlan, Step, TrainArgs};
 /// use pc_bench::models::ModelKind;
 /// let args =
 ///     TrainArgs { model: Some(ModelKind::Mlp), samples: Some(64), ..TrainArgs::default() };
-/// let settings = Plan::new(&args)?.runs[0].clone();
+/// let settings = TrainingPlan::new(&args)?.runs[0].clone();
 /// let data = Dataset::load(settings.data, None, settings.seed, settings.model, settings.samples)?;
 /// let mut learner = Learner::<f32>::new(&settings, &data)?;
 /// let Step::Finished(epoch) = learner.epoch(&data, &mut |_| true)? else { unreachable!() };

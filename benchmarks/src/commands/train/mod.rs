@@ -1,8 +1,8 @@
 //! `pc-bench train`: models trained by predictive coding, beside backprop.
 //!
-//! A [`Plan`] is what the command line comes to, a [`Dataset`] the data in the form a model takes,
-//! a [`Learner`] one run that can be advanced, measured, saved and gone on with. [`run`] puts them
-//! together.
+//! A [`TrainingPlan`] is what the command line comes to, a [`Dataset`] the data in the form a model
+//! takes, a [`Learner`] one run that can be advanced, measured, saved and gone on with. [`run`]
+//! puts them together.
 
 mod advance;
 mod args;
@@ -27,7 +27,7 @@ pub use args::TrainArgs;
 pub use dataset::Dataset;
 pub use learner::{Learner, Progress, Step};
 pub use measure::Measured;
-pub use plan::{Plan, Resume};
+pub use plan::{Resume, TrainingPlan};
 pub use saver::SaveEvery;
 pub use settings::RunSettings;
 
@@ -53,7 +53,7 @@ use crate::{
 /// for a file that could not be written, after the results; [`CommandError::Beyond`] where a run
 /// diverged, after the report; [`CommandError::Interrupted`] after Ctrl-C.
 pub fn run(args: TrainArgs, json: bool) -> Result<(), CommandError> {
-    let plan = Plan::new(&args)?;
+    let plan = TrainingPlan::new(&args)?;
     let output = Output::new(json);
     let pool = threads::pool(plan.threads.unwrap_or(0))?;
     pool.install(|| match plan.runs[0].precision {
@@ -62,7 +62,7 @@ pub fn run(args: TrainArgs, json: bool) -> Result<(), CommandError> {
     })
 }
 
-fn compare<F: Element>(plan: &Plan, output: Output) -> Result<(), CommandError> {
+fn compare<F: Element>(plan: &TrainingPlan, output: Output) -> Result<(), CommandError> {
     let first = &plan.runs[0];
     let reading = Line::open(output.is_json(), format!("reading {}", first.data));
     let data = Dataset::load(
@@ -132,7 +132,7 @@ fn compare<F: Element>(plan: &Plan, output: Output) -> Result<(), CommandError> 
 
 /// Puts runs where their checkpoints left them.
 fn go_on<F: Element>(
-    plan: &Plan,
+    plan: &TrainingPlan,
     resume: &Resume,
     learners: &mut [Learner<F>],
 ) -> Result<(), CommandError> {
@@ -164,7 +164,7 @@ fn go_on<F: Element>(
 
 /// The same of one run of a comparison, whose file may be left of an earlier one.
 fn go_on_within<F: Element>(
-    plan: &Plan,
+    plan: &TrainingPlan,
     path: &Path,
     learner: &mut Learner<F>,
 ) -> Result<(), CommandError> {
@@ -190,7 +190,7 @@ fn already(path: &Path, done: usize, epochs: usize) -> CommandError {
 /// Prints what came of the runs that ended, first of all; then writes the report. What could not
 /// be printed or written is told at the end.
 fn finish(
-    plan: &Plan,
+    plan: &TrainingPlan,
     data: &Dataset,
     model: &str,
     ended: &[Ended],

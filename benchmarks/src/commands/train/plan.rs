@@ -20,7 +20,7 @@ use crate::{
 
 /// The runs of one command.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct TrainingPlan {
     /// In order; equal but for the schedule and what comes with it.
     pub runs: Vec<RunSettings>,
     /// Passes over the data, in all.
@@ -66,7 +66,7 @@ impl Saved {
     }
 }
 
-impl Plan {
+impl TrainingPlan {
     /// Checks what was given, and fills in what was not.
     ///
     /// # Errors

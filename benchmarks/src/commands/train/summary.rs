@@ -8,7 +8,7 @@ use super::{
     dataset::Dataset,
     learner::Progress,
     measure::{Measured, TRACED},
-    plan::Plan,
+    plan::TrainingPlan,
     settings::RunSettings,
 };
 use crate::{
@@ -85,7 +85,7 @@ impl Ended {
 }
 
 /// The report.
-pub(super) fn report(plan: &Plan, data: &Dataset, model: &str, ended: &[Ended]) -> Report {
+pub(super) fn report(plan: &TrainingPlan, data: &Dataset, model: &str, ended: &[Ended]) -> Report {
     let first = &plan.runs[0];
     let mut notes = vec![
         "All runs start from the same weights and see the same batches.".to_owned(),

@@ -26,12 +26,12 @@ pub struct Contender {
     /// Its steps.
     pub steps: usize,
     /// Whether the time it takes is shown for itself, or shows where that of another one goes.
-    pub role: Role,
+    pub role: ContenderRole,
 }
 
 /// What a contender is timed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum ContenderRole {
     /// For itself.
     Shown,
     /// It takes half the steps of the one before it.

@@ -2,7 +2,7 @@
 
 use super::{
     arithmetic::Arithmetic,
-    contender::{Contender, GEMM_FLOP, Role, Seconds},
+    contender::{Contender, ContenderRole, GEMM_FLOP, Seconds},
     statistics::Median,
 };
 use crate::models::ModelKind;
@@ -39,15 +39,15 @@ impl Measured {
         self.timed
             .iter()
             .map(|(contender, _)| contender)
-            .filter(|contender| contender.role == Role::Shown)
+            .filter(|contender| contender.role == ContenderRole::Shown)
     }
 
-    fn find(&self, name: &str, role: Role) -> Option<&(Contender, Vec<Seconds>)> {
+    fn find(&self, name: &str, role: ContenderRole) -> Option<&(Contender, Vec<Seconds>)> {
         self.timed.iter().find(|(contender, _)| contender.name == name && contender.role == role)
     }
 
     fn times(&self, name: &str) -> Option<&[Seconds]> {
-        self.find(name, Role::Shown).map(|(_, times)| times.as_slice())
+        self.find(name, ContenderRole::Shown).map(|(_, times)| times.as_slice())
     }
 
     /// Seconds of the product.
@@ -82,7 +82,7 @@ impl Measured {
 
     /// Floating-point operations of a contender, where they are counted.
     fn flop(&self, name: &str) -> Option<f64> {
-        self.find(name, Role::Shown)?.0.arithmetic(self.arithmetic.as_ref()?)
+        self.find(name, ContenderRole::Shown)?.0.arithmetic(self.arithmetic.as_ref()?)
     }
 
     /// Its floating-point operations a second.
@@ -104,7 +104,7 @@ impl Measured {
     pub fn relaxation_step(&self, name: &str) -> Option<(Median, Median)> {
         let (long, none, backprop) =
             (self.times(name)?, self.times(&format!("{name} T=0"))?, self.times("backprop")?);
-        let steps = self.find(name, Role::Shown)?.0.steps as f64;
+        let steps = self.find(name, ContenderRole::Shown)?.0.steps as f64;
         let each: Vec<f64> =
             long.iter().zip(none).map(|(long, none)| (long.total - none.total) / steps).collect();
         let ratio =
@@ -132,13 +132,13 @@ impl Measured {
         }
         let forward = median(&mut split.iter().map(|own| own.0));
         let rest = median(&mut split.iter().map(|own| own.1));
-        if let Some((_, twin)) = self.find(name, Role::Watched) {
+        if let Some((_, twin)) = self.find(name, ContenderRole::Watched) {
             let learn = median(
                 &mut twin.iter().map(|seconds| seconds.total - seconds.relaxed.unwrap_or(f64::NAN)),
             );
             return Some(Parts { forward, relax: Some(rest - learn), learn: Some(learn) });
         }
-        if let Some((_, twin)) = self.find(name, Role::Half) {
+        if let Some((_, twin)) = self.find(name, ContenderRole::Half) {
             let relax = median(
                 &mut times.iter().zip(twin).map(|(whole, half)| 2.0 * (whole.total - half.total)),
             );

@@ -8,7 +8,7 @@ mod target;
 mod timed;
 
 pub use arithmetic::Arithmetic;
-pub use contender::{Contender, GEMM_FLOP, GEMM_SIDE, RATE, Role, STEPS, Seconds};
+pub use contender::{Contender, ContenderRole, GEMM_FLOP, GEMM_SIDE, RATE, STEPS, Seconds};
 pub use measured::{Measured, Parts};
 pub use statistics::Median;
 pub use target::Target;
