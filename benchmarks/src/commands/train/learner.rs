@@ -155,7 +155,8 @@ impl<F: Element> Learner<F> {
             self.progress.samples += batch.samples;
             if !energy.is_finite() {
                 let place = format!("batch {}", self.progress.batch);
-                return Ok(Step::Diverged(self.diverged(&place, "a number is no longer finite")));
+                let what = "the energy has run away, or a number is no longer finite";
+                return Ok(Step::Diverged(self.diverged(&place, what)));
             }
             if !watch(self.progress.batch) {
                 return Ok(Step::Stopped);
