@@ -1,4 +1,4 @@
-//! Which method a schedule comes to on a network; what it honours, and what is refused.
+//! Which method a schedule is on a network, which choices it honours, and which it refuses.
 
 mod answers;
 mod choice;

@@ -110,8 +110,7 @@ impl<T: Tensor> Frozen<T> {
         }
     }
 
-    /// The weights of the one sweep that this batch is, empty for 1; none where it is something
-    /// else.
+    /// The weights of the sweep, if one sweep is all that this batch takes. Empty means 1.
     pub(super) fn sweep(&self) -> Option<&[f64]> {
         match (self.way, self.found.as_ref().map(|found| &found.form)) {
             (Way::Backprop, _) => Some(&[]),

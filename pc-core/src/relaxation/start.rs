@@ -4,6 +4,7 @@ use crate::{
     Error, Result,
     clamp::{Clamp, Clamps},
     network::Network,
+    outcome::Status,
     plan,
     point::{Point, Wants},
     relaxation::{Method, Phase, Relaxation, frame::Frame},
@@ -35,12 +36,14 @@ impl<N: Network> Relaxation<N> {
         let noisy = frame.schedule.noise.is_some();
         frame.point.set_roles(network.topology(), clamps, noisy)?;
         frame.reset(network);
+        // What has diverged is nowhere to go on from.
+        let anew = fresh || self.watch.status == Status::Diverged;
         self.watch.begin();
         self.method.begin();
         self.merge = false;
 
-        let carried = start == Start::Carried && !fresh;
-        let forward = start == Start::Forward || (start == Start::Carried && fresh);
+        let carried = start == Start::Carried && !anew;
+        let forward = start == Start::Forward || (start == Start::Carried && anew);
         let frame = &mut self.frame;
         frame.point.start_values(network.topology(), clamps, start, carried, frame.draws);
         if frame.by_errors || forward {

@@ -116,8 +116,8 @@ impl Watch {
         if beyond || !total.is_finite() { Verdict::Diverged } else { Verdict::Fine }
     }
 
-    /// Notes the residual; true where it is within the tolerance, which is relative to the norm of
-    /// the drive, where there is one.
+    /// Notes the residual. Returns true if it is within the tolerance, which is relative to the
+    /// norm of the drive unless that is zero.
     pub(super) fn converges(&mut self, residual: f64, tolerance: f64, drive: f64) -> bool {
         self.residual = Some(residual);
         let scale = if drive > 0.0 { drive } else { 1.0 };

@@ -71,8 +71,8 @@ pub enum Start {
         /// The seed.
         seed: u64,
     },
-    /// Where the last relaxation left them. The first time, and when the batch size changes, they
-    /// start at their predictions.
+    /// Where the last relaxation left them. The first time, when the batch size changes, and after
+    /// a relaxation that diverged, they start at their predictions.
     Carried,
 }
 

@@ -516,6 +516,23 @@ fn frozen_states_are_carried_too() {
 }
 
 #[test]
+fn states_that_have_diverged_are_not_carried() {
+    let mut net = chain(&[4, 6, 6, 3], Activation::Tanh);
+    let mut wild = net.held(1, 2);
+    wild = wild.hold(net.last(), tensor(&[2, 3], &[1e200; 6]));
+    let clamps = net.held(2, 2);
+    for plain in [Schedule::standard(0.1, 9), Schedule::fixed_prediction(0.1, 9)] {
+        let schedule = plain.unwrap().starting(Start::Carried);
+        let mut warm = Relaxation::new(&net.graph, schedule.clone()).unwrap();
+        let outcome = warm.run(&mut net.graph, &wild).unwrap();
+        assert_eq!(outcome.status, Status::Diverged, "{schedule}");
+        warm.run(&mut net.graph, &clamps).unwrap();
+        let (fresh, _) = net.run(schedule, &clamps);
+        assert_eq!(flat(&warm), flat(&fresh));
+    }
+}
+
+#[test]
 fn cross_entropy_of_large_logits_is_known_to_rounding() {
     let mut loss = CrossEntropy::<f32>::labels(&[1], 3).unwrap();
     let logits = tensor::<f32>(&[1, 3], &[1e4, 1e4 - 2.0, -1e4]);
