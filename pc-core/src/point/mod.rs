@@ -130,6 +130,20 @@ impl<T: Tensor> Point<T> {
         }
     }
 
+    /// Finds the norm of the errors that drive the rest, unless the network knows it better.
+    pub(crate) fn find_drive<N: Network<Tensor = T>>(&mut self, network: &N) {
+        let terms = network
+            .topology()
+            .predictions()
+            .iter()
+            .enumerate()
+            .filter(|(index, p)| self.counts[*index] && self.roles[p.of.index()].drives());
+        let squares =
+            terms.map(|(index, p)| p.precision.powi(2) * self.errors[index].norm_squared());
+        let norm = network.drive_norm().unwrap_or_else(|| squares.sum::<f64>().sqrt());
+        self.drive = norm;
+    }
+
     /// The energy at the current errors, counted where `reads` says so.
     pub(crate) fn energy(&self, topology: &Topology, reads: impl Fn(usize) -> bool) -> Energy {
         let terms = topology.predictions().iter().enumerate().filter_map(|(index, prediction)| {

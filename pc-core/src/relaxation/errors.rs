@@ -35,30 +35,18 @@ pub(super) fn evaluate<N: Network>(frame: &mut Frame<N>, network: &mut N) -> Res
         }
     }
     if frame.step == 0 {
-        frame.point.drive = drive_norm(frame, network);
+        frame.point.find_drive(network);
     }
     Ok(())
 }
 
-/// The norm of the errors that drive the rest.
-fn drive_norm<N: Network>(frame: &Frame<N>, network: &N) -> f64 {
-    let point = &frame.point;
-    let terms =
-        network.topology().predictions().iter().enumerate().filter(|(index, prediction)| {
-            point.counts[*index] && point.roles[prediction.of.index()].drives()
-        });
-    let squares = terms.map(|(index, p)| p.precision.powi(2) * point.errors[index].norm_squared());
-    network.drive_norm().unwrap_or_else(|| squares.sum::<f64>().sqrt())
-}
-
-/// Finds what the step goes by: one reverse traversal from the errors of held and driven vertices.
-/// Where the residual is asked for, which is the gradient in the states, the forces on those first.
+/// Finds the forces on the states, whose gap to the errors is the residual.
 pub(super) fn pull_states<N: Network>(frame: &mut Frame<N>, network: &mut N) -> Result<()> {
     network.forget_pulls(&mut frame.at);
     frame.pull(network, Which::Active, true, false)
 }
 
-/// The reverse traversal.
+/// Finds what the step goes by: one reverse traversal from the errors of held and driven vertices.
 pub(super) fn pull<N: Network>(
     frame: &mut Frame<N>,
     network: &mut N,

@@ -40,6 +40,8 @@ pub(super) struct Frozen<T> {
 pub(super) struct Found {
     free: Vec<bool>,
     counts: Vec<bool>,
+    /// Whether free vertices started at their predictions, without which no form was looked for.
+    zero_start: bool,
     pub(super) form: Result<Form>,
 }
 
@@ -88,7 +90,7 @@ impl<T: Tensor> Frozen<T> {
         let Point { free, counts, .. } = &frame.point;
         let zero_start = zero_start(frame, network);
         let stale = self.found.as_ref().is_none_or(|found| {
-            found.free != *free || found.counts != *counts || found.form.is_err()
+            !found.zero_start || found.free != *free || found.counts != *counts
         });
         if stale || zero_start.is_err() {
             let can = network.abilities();
@@ -101,8 +103,12 @@ impl<T: Tensor> Frozen<T> {
                 traverse: can.traverse,
                 single: can.single && can.repull,
             };
-            let form = zero_start.and_then(|()| paths::find(&question));
-            self.found = Some(Found { free: free.clone(), counts: counts.clone(), form });
+            self.found = Some(Found {
+                free: free.clone(),
+                counts: counts.clone(),
+                zero_start: zero_start.is_ok(),
+                form: zero_start.and_then(|()| paths::find(&question)),
+            });
         }
         match self.found.as_ref().map(|found| &found.form) {
             Some(Err(why)) if self.way == Way::Required => Err(why.clone()),

@@ -128,7 +128,6 @@ impl<N: Network> Frame<N> {
     /// The errors at the starting point.
     fn compare(&mut self, network: &N) -> Result<()> {
         let topology = network.topology();
-        let mut drive = 0.0;
         let point = &mut self.point;
         for (index, prediction) in topology.predictions().iter().enumerate() {
             let of = prediction.of.index();
@@ -157,16 +156,13 @@ impl<N: Network> Frame<N> {
                 }
             }
             let drives = role.drives() && counts;
-            if drives {
-                drive += prediction.precision.powi(2) * error.norm_squared();
-            }
             point.active[index] = drives || point.residual[index];
             if !point.active[index] {
                 // Plain simulation pulls what is zero yet, too.
                 point.clear_weighted(index);
             }
         }
-        point.drive = network.drive_norm().unwrap_or_else(|| drive.sqrt());
+        point.find_drive(network);
         Ok(())
     }
 
