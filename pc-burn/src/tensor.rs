@@ -320,6 +320,16 @@ impl pc_core::Tensor for BurnTensor {
         })
     }
 
+    fn assign(&mut self, numbers: &[f64]) {
+        let shape = self.shape();
+        if numbers.len() != shape.iter().product::<usize>() {
+            self.fill(f64::NAN);
+            return;
+        }
+        let numbers = numbers.to_vec();
+        *self = Self::of_numbers(numbers, &shape, &self.inner.device(), self.dtype());
+    }
+
     /// The elements in row-major order; NaNs where the device cannot be read.
     fn to_vec(&self) -> Vec<f64> {
         let data = try_read_sync(Dispatch::float_into_data(self.inner.clone()))

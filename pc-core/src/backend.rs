@@ -19,6 +19,7 @@ pub use crate::{
     graph::{GraphFrame, GraphLinearisation, GraphTensor, Mark, NodeJob, NodeState},
     loss::LossForm,
     network::{Abilities, Drives, Forward, FusedSteps, Residuals, Settings, State, Want},
+    rows::RowJob,
     tensor::StateStep,
     topology::Prediction,
     vertex::{Cache, Inputs, Pulled, Structure, Vertex},

@@ -27,6 +27,7 @@ mod paths;
 mod plan;
 mod point;
 mod relaxation;
+mod rows;
 mod schedule;
 mod tensor;
 mod topology;

@@ -1,6 +1,9 @@
 //! What the engine asks of a framework's tensor: the few operations that move states, and no more.
 
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    rows::{self, RowJob},
+};
 
 /// A dense array of numbers, batch first, as some framework holds it.
 ///
@@ -76,6 +79,19 @@ pub trait Tensor: Clone + Sized {
 
     /// The elements in row-major order, for reports and tests.
     fn to_vec(&self) -> Vec<f64>;
+
+    /// Overwrites the elements, in row-major order, by these numbers, each rounded to what the
+    /// tensor holds. A list of another length makes every element NaN.
+    fn assign(&mut self, numbers: &[f64]);
+
+    /// Calls `job` once for every sample, with that sample's numbers of each input and of each
+    /// output, which `job` may read and overwrite. All tensors are of one batch.
+    ///
+    /// This is how what is written once for all backends (energies, projections, state rules) gets
+    /// at numbers. By default they are copied out, and back in.
+    fn by_rows(inputs: &[&Self], outputs: &mut [&mut Self], job: &mut RowJob<'_>) {
+        rows::copied(inputs, outputs, job);
+    }
 
     /// `sum self^2`.
     fn norm_squared(&self) -> f64 {

@@ -354,6 +354,18 @@ impl Tensor for DeviceTensor {
         }
     }
 
+    fn assign(&mut self, numbers: &[f64]) {
+        if numbers.len() != self.count() {
+            self.fill(f64::NAN);
+            return;
+        }
+        let numbers: Vec<f32> = numbers.iter().map(|x| *x as f32).collect();
+        let device = self.device.clone();
+        if let Some(copy) = device.note(Self::new(&device, &self.shape, &numbers)) {
+            self.copy_from(&copy);
+        }
+    }
+
     fn set_difference(&mut self, a: &Self, b: &Self) {
         self.map(Operation::Sum, Some(a), Some(b), None, 1.0, -1.0);
     }

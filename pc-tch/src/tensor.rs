@@ -148,11 +148,9 @@ impl pc_core::Tensor for TchTensor {
         // dropout draws.
         let draws: Vec<f64> =
             normal(stream).take(self.0.numel()).map(|draw| deviation * draw).collect();
-        let noise = Tensor::f_from_slice(&draws).and_then(|noise| {
-            let noise = noise.f_to_device(self.0.device())?.f_to_kind(self.0.kind())?;
-            noise.f_reshape(self.0.size())
-        });
-        self.put(noise.and_then(|noise| self.0.f_add(&noise)));
+        let mut noise = self.clone();
+        noise.assign(&draws);
+        self.axpy(1.0, &noise);
     }
 
     fn is_finite(&self) -> bool {
@@ -166,6 +164,18 @@ impl pc_core::Tensor for TchTensor {
             .and_then(|x| x.f_to_device(Device::Cpu)?.f_reshape([-1]))
             .and_then(|x| Vec::try_from(&x));
         numbers.unwrap_or_else(|_| vec![f64::NAN; self.0.numel()])
+    }
+
+    fn assign(&mut self, numbers: &[f64]) {
+        if numbers.len() != self.0.numel() {
+            self.spoil();
+            return;
+        }
+        let numbers = Tensor::f_from_slice(numbers).and_then(|numbers| {
+            let numbers = numbers.f_to_device(self.0.device())?.f_to_kind(self.0.kind())?;
+            numbers.f_reshape(self.0.size())
+        });
+        self.put(numbers);
     }
 
     fn set_difference(&mut self, a: &Self, b: &Self) {

@@ -75,6 +75,22 @@ pub(super) fn cases<B: Backend>(backend: &B) -> Vec<Case> {
             let infinite = backend.tensor(&SHAPE, &values)?.is_finite();
             Ok(if finite && !nan && !infinite { 0.0 } else { f64::NAN })
         }),
+        run("numbers in, and sample by sample", &|| {
+            let mut x = make(0.1)?;
+            x.assign(&b);
+            let assigned = off(&x, &|k| b[k]);
+            let (mut y, z) = (make(0.3)?, make(0.4)?);
+            B::Tensor::by_rows(&[&x, &z], &mut [&mut y], &mut |inputs, outputs| {
+                let first = inputs[0][0];
+                for (k, y) in outputs[0].iter_mut().enumerate() {
+                    *y = 2.0 * *y + first * inputs[1][k];
+                }
+            });
+            let rows = off(&y, &|k| 2.0 * c[k] + b[5 * (k / 5)] * d[k]);
+            x.assign(&b[1..]);
+            let short = x.to_vec().iter().all(|x| x.is_nan());
+            Ok(if short { worse(assigned, rows) } else { f64::NAN })
+        }),
         run("normal draws repeat with their stream", &|| {
             let mut draws = Vec::new();
             for stream in [5, 5, 6] {

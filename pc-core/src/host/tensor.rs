@@ -11,6 +11,7 @@ use crate::{
     graph::{GraphFrame, GraphTensor, NodeJob, NodeState},
     host::{Element, parts::sum_by},
     identity::Identity,
+    rows::{self, RowJob},
     tensor::{StateStep, Tensor, elements},
     topology::PredictionId,
     vertex::Vertex,
@@ -225,6 +226,47 @@ impl<F: Element> Tensor for HostTensor<F> {
 
     fn to_vec(&self) -> Vec<f64> {
         self.data.iter().map(|x| x.value()).collect()
+    }
+
+    fn assign(&mut self, numbers: &[f64]) {
+        if numbers.len() != self.data.len() {
+            self.fill(f64::NAN);
+            return;
+        }
+        for (y, x) in self.data.iter_mut().zip(numbers) {
+            *y = F::of(*x);
+        }
+    }
+
+    fn by_rows(inputs: &[&Self], outputs: &mut [&mut Self], job: &mut RowJob<'_>) {
+        if inputs.len() > rows::FEW || outputs.len() > rows::FEW {
+            return rows::copied(inputs, outputs, job);
+        }
+        let first = inputs.first().copied().or(outputs.first().map(|output| &**output));
+        let Some(batch) = first.map(Self::batch) else { return };
+        let length = |tensor: &Self| tensor.data.len() / batch.max(1);
+        let (mut from, mut to) = ([0; rows::FEW], [0; rows::FEW]);
+        inputs.iter().zip(&mut from).for_each(|(input, own)| *own = length(input));
+        outputs.iter().zip(&mut to).for_each(|(output, own)| *own = length(output));
+        let part = |row: usize, length: usize| row * length..(row + 1) * length;
+        rows::in_place(
+            batch,
+            &from[..inputs.len()],
+            &to[..outputs.len()],
+            &mut |k, row, numbers| {
+                let own = &inputs[k].data[part(row, numbers.len())];
+                numbers.iter_mut().zip(own).for_each(|(y, x)| *y = x.value());
+            },
+            &mut |k, row, numbers, back| {
+                let own = &mut outputs[k].data[part(row, numbers.len())];
+                if back {
+                    own.iter_mut().zip(numbers).for_each(|(y, x)| *y = F::of(*x));
+                } else {
+                    numbers.iter_mut().zip(own).for_each(|(y, x)| *y = x.value());
+                }
+            },
+            job,
+        );
     }
 
     fn set_difference(&mut self, a: &Self, b: &Self) {

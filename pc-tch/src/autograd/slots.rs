@@ -195,6 +195,13 @@ impl pc_core::Tensor for Slots {
             .collect()
     }
 
+    fn assign(&mut self, _numbers: &[f64]) {
+        self.note(Err(Error::new(
+            ErrorKind::Unsupported,
+            "the errors of an autograd graph are not written number by number",
+        )));
+    }
+
     fn step_error(
         error: &mut Self,
         precision: f64,

@@ -1,0 +1,101 @@
+//! Numbers of tensors, sample by sample, for what is written once for all backends.
+
+use std::cell::RefCell;
+
+use crate::tensor::Tensor;
+
+/// What [`Tensor::by_rows`] calls: with one sample's numbers of each input, and of each output.
+pub type RowJob<'a> = dyn FnMut(&[&[f64]], &mut [&mut [f64]]) + 'a;
+
+/// With more inputs or outputs than this, [`copied`] is taken.
+pub(crate) const FEW: usize = 8;
+
+thread_local! {
+    /// The numbers of one sample; kept, so that a warm call allocates nothing.
+    static NUMBERS: RefCell<Vec<f64>> = const { RefCell::new(Vec::new()) };
+}
+
+/// [`Tensor::by_rows`] over copies of whole tensors.
+pub(crate) fn copied<T: Tensor>(inputs: &[&T], outputs: &mut [&mut T], job: &mut RowJob<'_>) {
+    let Some(batch) = inputs.first().copied().or(outputs.first().map(|o| &**o)).map(T::batch)
+    else {
+        return;
+    };
+    let read: Vec<Vec<f64>> = inputs.iter().map(|input| input.to_vec()).collect();
+    let mut written: Vec<Vec<f64>> = outputs.iter().map(|output| output.to_vec()).collect();
+    let length = |numbers: &Vec<f64>| numbers.len() / batch.max(1);
+    for row in 0..batch {
+        let part = |numbers: &Vec<f64>| row * length(numbers)..(row + 1) * length(numbers);
+        let rows: Vec<&[f64]> = read.iter().map(|numbers| &numbers[part(numbers)]).collect();
+        let mut own: Vec<&mut [f64]> = Vec::with_capacity(written.len());
+        for numbers in &mut written {
+            let part = part(numbers);
+            own.push(&mut numbers[part]);
+        }
+        job(&rows, &mut own);
+    }
+    for (output, numbers) in outputs.iter_mut().zip(&written) {
+        output.assign(numbers);
+    }
+}
+
+/// The same for tensors whose numbers lie in memory: `read` copies row `row` of input `k` to where
+/// it is told, `exchange` copies a row of output `k` there, or (with `true`) back.
+pub(crate) fn in_place(
+    batch: usize,
+    inputs: &[usize],
+    outputs: &[usize],
+    read: &mut dyn FnMut(usize, usize, &mut [f64]),
+    exchange: &mut dyn FnMut(usize, usize, &mut [f64], bool),
+    job: &mut RowJob<'_>,
+) {
+    let total: usize = inputs.iter().chain(outputs).sum();
+    // Taken out, so that a job may come here again.
+    let mut numbers = NUMBERS.with(RefCell::take);
+    numbers.resize(total, 0.0);
+    for row in 0..batch {
+        let mut rest = &mut numbers[..];
+        for (k, length) in inputs.iter().enumerate() {
+            let (own, others) = rest.split_at_mut(*length);
+            read(k, row, own);
+            rest = others;
+        }
+        for (k, length) in outputs.iter().enumerate() {
+            let (own, others) = rest.split_at_mut(*length);
+            exchange(k, row, own, false);
+            rest = others;
+        }
+        let (front, back) = numbers.split_at_mut(inputs.iter().sum());
+        lend(front, inputs, back, outputs, job);
+        let mut rest = back;
+        for (k, length) in outputs.iter().enumerate() {
+            let (own, others) = rest.split_at_mut(*length);
+            exchange(k, row, own, true);
+            rest = others;
+        }
+    }
+    NUMBERS.with(|kept| *kept.borrow_mut() = numbers);
+}
+
+/// Cuts the numbers into slices of these lengths, at most [`FEW`], and calls the job.
+fn lend(
+    front: &[f64],
+    inputs: &[usize],
+    back: &mut [f64],
+    outputs: &[usize],
+    job: &mut RowJob<'_>,
+) {
+    let mut read: [&[f64]; FEW] = [&[]; FEW];
+    let mut written: [&mut [f64]; FEW] = [(); FEW].map(|()| &mut [][..]);
+    let mut rest = front;
+    for (slot, length) in read.iter_mut().zip(inputs) {
+        (*slot, rest) = rest.split_at(*length);
+    }
+    let mut rest = back;
+    for (slot, length) in written.iter_mut().zip(outputs) {
+        let (own, others) = rest.split_at_mut(*length);
+        *slot = own;
+        rest = others;
+    }
+    job(&read[..inputs.len()], &mut written[..outputs.len()]);
+}
