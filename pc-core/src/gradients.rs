@@ -80,6 +80,18 @@ impl<T: Tensor> Gradients<T> {
         }
     }
 
+    /// One gradient, to be changed in place.
+    pub(crate) fn defined(&mut self, parameter: ParamId) -> Option<&mut T> {
+        self.slots.get_mut(parameter.index()).filter(|slot| slot.defined)?.tensor.as_mut()
+    }
+
+    /// Gives up the memory of one gradient, which nothing will be written to.
+    pub(crate) fn forgo(&mut self, parameter: ParamId) {
+        if let Some(slot) = self.slots.get_mut(parameter.index()) {
+            slot.tensor = None;
+        }
+    }
+
     /// Forgets those that `keeps` does not select.
     pub(crate) fn keep(&mut self, keeps: impl Fn(ParamId) -> bool) {
         for (index, slot) in self.slots.iter_mut().enumerate() {
@@ -108,6 +120,23 @@ impl<T: Tensor> Gradients<T> {
                 if let Some(tensor) = &mut slot.tensor {
                     tensor.scale(factor);
                 }
+            }
+        }
+    }
+
+    /// Adds `a` times the gradients of `other`. A parameter that has a gradient on one side alone
+    /// counts as zero on the other.
+    pub fn axpy(&mut self, a: f64, other: &Self) {
+        for (own, theirs) in self.slots.iter_mut().zip(&other.slots) {
+            let Some(theirs) = theirs.tensor.as_ref().filter(|_| theirs.defined) else { continue };
+            let own_is_new = !std::mem::replace(&mut own.defined, true);
+            match &mut own.tensor {
+                Some(tensor) if own_is_new => {
+                    tensor.copy_from(theirs);
+                    tensor.scale(a);
+                }
+                Some(tensor) => tensor.axpy(a, theirs),
+                none => none.insert(theirs.clone()).scale(a),
             }
         }
     }

@@ -16,6 +16,8 @@ mod chain;
 mod clamp;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod constraint;
+mod energy;
 mod error;
 mod gradients;
 mod graph;
@@ -26,6 +28,8 @@ mod outcome;
 mod paths;
 mod plan;
 mod point;
+mod prior;
+mod projection;
 mod relaxation;
 mod rows;
 mod schedule;
@@ -39,6 +43,11 @@ pub mod host;
 pub use activation::Activation;
 pub use chain::Chain;
 pub use clamp::{Clamp, Clamps, SharedLoss};
+pub use constraint::{Constraint, Mask, ZeroDiagonal};
+pub use energy::{
+    Bernoulli, Categorical, DiagonalPrecision, EnergyInputs, Laplace, LearnedDiagonalPrecision,
+    LearnedMatrixPrecision, MatrixPrecision, PredictionEnergy, Slopes,
+};
 pub use error::{Error, ErrorKind, Result};
 pub use gradients::{Agreement, Gradients};
 pub use graph::{Graph, GraphBuilder};
@@ -46,6 +55,8 @@ pub use identity::Identity;
 pub use loss::{Loss, SquaredError};
 pub use network::Network;
 pub use outcome::{Energy, Event, Outcome, Status};
+pub use prior::Prior;
+pub use projection::{Interval, Projection, Simplex, SoftThreshold};
 pub use relaxation::Relaxation;
 pub use schedule::{
     Coordinates, Evaluation, Learning, Linearise, Reduction, Schedule, Start, StepRule,

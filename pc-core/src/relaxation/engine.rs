@@ -104,7 +104,7 @@ impl<N: Network> Relaxation<N> {
             self.method.pull(&mut self.frame, network, teaches)?;
         }
         let converged = tolerance.is_some_and(|tolerance| {
-            let residual = self.frame.point.gap(network, &self.frame.at);
+            let residual = self.frame.point.gap(network, &self.frame.at, self.frame.rate);
             self.watch.converges(residual, tolerance, self.frame.point.drive)
         });
         if converged && !self.frame.schedule.unmeasured {
@@ -145,6 +145,7 @@ impl<N: Network> Relaxation<N> {
 
     /// Hands out gradients, unless some number in them is not finite.
     fn teach(&mut self, network: &N, next: Phase) -> Result<Stop> {
+        network.constrain(&mut self.frame.gradients);
         if !self.frame.schedule.unmeasured && !self.frame.gradients.is_finite() {
             network.failure()?;
             return Ok(self.diverge(network));

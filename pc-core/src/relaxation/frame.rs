@@ -74,7 +74,8 @@ impl<N: Network> Frame<N> {
         let at = &mut self.at;
         network.linearise(&point.state, settings, residuals, &mut point.errors, at)?;
         self.pulled = false;
-        self.point.drive_losses(network, &self.at)
+        self.point.drive_losses(network, &self.at)?;
+        self.point.evaluate_terms(network, &self.at)
     }
 
     /// Linearises again at the same point, where a network's linearisation is used up by one pull
@@ -112,7 +113,11 @@ impl<N: Network> Frame<N> {
         let want = Want { predictions, forces: if forces { free } else { &[] } };
         let gradients = learns.then_some(&mut self.gradients);
         self.pulled = true;
-        network.pull(state, self.point.cotangents(), want, gradients, &mut self.at)
+        network.pull(state, self.point.cotangents(), want, gradients, &mut self.at)?;
+        if learns {
+            self.point.learn_terms(network, |index| predictions[index], &mut self.gradients)?;
+        }
+        Ok(())
     }
 
     /// The parameter gradients from the current errors.

@@ -40,6 +40,7 @@ pub(super) struct Frozen<T> {
 pub(super) struct Found {
     free: Vec<bool>,
     counts: Vec<bool>,
+    precisions: Vec<f64>,
     /// Whether free vertices started at their predictions, without which no form was looked for.
     zero_start: bool,
     pub(super) form: Result<Form>,
@@ -84,18 +85,31 @@ impl<T: Tensor> Frozen<T> {
         frame: &Frame<N>,
         network: &N,
     ) -> Result<()> {
+        let Point { free, counts, order, .. } = &frame.point;
+        let topology = network.topology();
+        if self.way == Way::Backprop {
+            return paths::single(topology, free, counts).map_err(|vertex| {
+                let why = "a sweep goes by one prediction of each vertex, and this has several";
+                let message = format!("{}: {why}", frame.schedule.name());
+                Error::schedule(message).at(topology.label(vertex))
+            });
+        }
         if !matches!(self.way, Way::Required | Way::Preferred { .. }) {
             return Ok(());
         }
-        let Point { free, counts, .. } = &frame.point;
         let zero_start = zero_start(frame, network);
         let stale = self.found.as_ref().is_none_or(|found| {
-            !found.zero_start || found.free != *free || found.counts != *counts
+            let precisions = topology.predictions().iter().map(|p| p.precision);
+            !found.zero_start
+                || found.free != *free
+                || found.counts != *counts
+                || !precisions.eq(found.precisions.iter().copied())
         });
         if stale || zero_start.is_err() {
             let can = network.abilities();
             let question = Question {
-                topology: network.topology(),
+                topology,
+                order,
                 free,
                 counts,
                 rate: frame.schedule.rate,
@@ -106,6 +120,7 @@ impl<T: Tensor> Frozen<T> {
             self.found = Some(Found {
                 free: free.clone(),
                 counts: counts.clone(),
+                precisions: topology.predictions().iter().map(|p| p.precision).collect(),
                 zero_start: zero_start.is_ok(),
                 form: zero_start.and_then(|()| paths::find(&question)),
             });

@@ -73,6 +73,9 @@ pub(super) fn move_state<N: Network>(
         let state = &mut frame.point.state;
         state.values[index].set_sum(&state.references[index], &state.displacements[index]);
     }
+    if let Some(projection) = network.projection(vertex) {
+        frame.point.project(vertex, projection, rate);
+    }
 }
 
 /// Takes back part of the last step: `change` times its direction is added.

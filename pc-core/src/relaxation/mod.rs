@@ -9,6 +9,7 @@ mod leap;
 mod levels;
 mod live;
 mod method;
+mod phases;
 mod start;
 mod watch;
 

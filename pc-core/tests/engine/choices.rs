@@ -317,7 +317,7 @@ fn a_relaxation_serves_one_network_only() {
     let clamps = batch(&first, 1, 2);
     let mut init = Init::new(7);
     let mut others = Vec::new();
-    // As many vertices: other widths, other wiring, another precision, a shared parameter.
+    // As many vertices: other widths, other wiring, a cut, other weights.
     for case in 0..4 {
         let mut b = Graph::<T>::builder();
         let x = b.input("x", &[4]).unwrap();
@@ -327,7 +327,7 @@ fn a_relaxation_serves_one_network_only() {
         let k = b.dense("k", from, 5, Activation::Tanh, &mut init).unwrap();
         let y = b.dense("y", k, 3, Activation::Identity, &mut init).unwrap();
         if case == 2 {
-            b.precision(h, 0.5).unwrap();
+            b.cut(b.prediction_of(k).unwrap(), &[h]).unwrap();
         }
         others.push((b.build().unwrap(), y, case));
     }

@@ -10,6 +10,7 @@ mod clamps;
 mod common;
 mod dags;
 mod delta;
+mod energies;
 mod faults;
 mod golden;
 mod independent;
