@@ -13,18 +13,23 @@ impl<T: Tensor> Point<T> {
     /// of it stays.
     pub(crate) fn project(&mut self, vertex: VertexId, projection: &dyn Projection<T>, rate: f64) {
         let index = vertex.index();
-        let VertexPoint { projected, free_mask, .. } = &mut self.vertices[index];
+        let VertexPoint { projected, free_mask, velocity, .. } = &mut self.vertices[index];
         let Some(projected) = projected else { return };
         let value = &mut self.state.values[index];
         projected.copy_from(value);
         projection.project(projected, rate);
         if let Some(mask) = free_mask {
+            // Of the held part nothing moves.
             projected.axpy(-1.0, value);
             projected.multiply(mask);
-            value.axpy(1.0, projected);
-        } else {
-            value.copy_from(projected);
+            projected.axpy(1.0, value);
         }
+        if let (Some(velocity), true) = (velocity, rate > 0.0) {
+            // Momentum is of what has been moved: else it would push on against a bound.
+            velocity.axpy(1.0 / rate, projected);
+            velocity.axpy(-1.0 / rate, value);
+        }
+        value.copy_from(projected);
         let displacement = self.state.displacements.get_mut(index);
         if let Some((displacement, reference)) = displacement.zip(self.state.references.get(index))
         {

@@ -138,6 +138,7 @@ impl<N: Network> Relaxation<N> {
         self.phase = if last { Phase::Done } else { Phase::Move };
         let due = !self.merge || last;
         if due && levels.hand_out(&mut self.frame, self.merge) {
+            network.constrain(&mut self.frame.gradients);
             return Ok(Some(Stop::Learn));
         }
         Ok(last.then_some(Stop::End))

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod abilities;
+mod both_ways;
 mod builder;
 mod choices;
 mod clamps;
@@ -17,6 +18,9 @@ mod independent;
 mod linear;
 mod losses;
 mod optimisers;
+mod parameters;
+mod phases;
 mod pinned;
+mod projections;
 mod refusals;
 mod shapes;
