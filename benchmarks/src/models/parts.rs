@@ -3,7 +3,7 @@
 use pc_core::{
     Error, ErrorKind, Graph, GraphBuilder, Result, VertexId,
     host::{
-        Activate, Activation, Chain, Element, HostLayers, HostTensor, HostVertex, Init, Linear,
+        Activate, Activation, Element, HostChain, HostLayers, HostTensor, HostVertex, Init, Linear,
         Reshape,
     },
 };
@@ -129,6 +129,6 @@ impl<F: Element> Parts<F> {
         if activation != Activation::Identity {
             links.push(Box::new(Activate(activation)));
         }
-        self.b.vertex(name, Box::new(Chain::new(links)?), &[parent], &[weight, bias])
+        self.b.vertex(name, Box::new(HostChain::new(links)?), &[parent], &[weight, bias])
     }
 }

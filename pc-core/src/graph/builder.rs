@@ -6,7 +6,7 @@ use crate::{
     Error, Result,
     graph::{Graph, GraphTensor},
     tensor::elements,
-    topology::{ParamId, Prediction, Topology, VertexId, foreign_vertex},
+    topology::{ParamId, Prediction, PredictionId, Topology, VertexId, foreign_vertex},
     vertex::Vertex,
 };
 
@@ -134,6 +134,8 @@ impl<T: GraphTensor> GraphBuilder<T> {
     /// Adds a (further) prediction to a vertex, its error weighted by `precision` in the energy.
     /// The first prediction of a vertex is the one that a forward pass sets it to.
     ///
+    /// Returns the id of the prediction, by which its error is found.
+    ///
     /// # Errors
     /// Unknown vertices or parameters; a prediction whose shape is not the vertex's; a precision
     /// that is not a positive number.
@@ -144,7 +146,7 @@ impl<T: GraphTensor> GraphBuilder<T> {
         parents: &[VertexId],
         parameters: &[ParamId],
         precision: f64,
-    ) -> Result<()> {
+    ) -> Result<PredictionId> {
         let Some(name) = self.names.get(of.index()) else {
             return Err(foreign_vertex(of));
         };
@@ -165,7 +167,7 @@ impl<T: GraphTensor> GraphBuilder<T> {
             .at(name));
         }
         self.push(of, vertex, parents, parameters, precision);
-        Ok(())
+        Ok(PredictionId::new(self.predictions.len() - 1))
     }
 
     /// Sets the precision of the first prediction of a vertex.

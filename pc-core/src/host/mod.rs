@@ -54,5 +54,23 @@ pub use recurrent::{GateParameters, LstmCell, LstmParameters};
 pub use softmax::Softmax;
 pub use tensor::{HostTensor, HostVertex};
 
-/// Several host vertices' functions as one vertex.
-pub type Chain<F> = crate::Chain<HostTensor<F>>;
+/// Several host vertices' functions as one vertex: [`crate::Chain`] of host tensors. It has a name
+/// of its own, so that both can be imported with everything else.
+///
+/// # Example
+/// ```
+/// use pc_core::*;
+/// use pc_core::host::*;
+/// let links: Vec<HostVertex<f32>> = vec![Box::new(Linear::new()), Box::new(Softmax::new())];
+/// let chain: Chain<HostTensor<f32>> = HostChain::new(links)?;
+/// let mut b = Graph::<HostTensor<f32>>::builder();
+/// let x = b.input("x", &[2])?;
+/// let w = b.parameter("w", HostTensor::new(&[3, 2], vec![1.0, 0.0, 0.0, 1.0, 0.0, 0.0])?)?;
+/// let bias = b.parameter("b", HostTensor::zeroed(&[3])?)?;
+/// assert_eq!(b.vertex("y", Box::new(chain), &[x], &[w, bias]).and_then(|y| b.shape(y))?, [3]);
+/// # Ok::<(), pc_core::Error>(())
+/// ```
+pub type HostChain<F> = crate::Chain<HostTensor<F>>;
+
+// What this module's own files call it.
+use HostChain as Chain;

@@ -155,9 +155,11 @@ fn a_rollback_takes_back_precisions_and_predictions() {
     assert!(failed.is_err());
     // Nothing predicts it again, so it has no precision to set.
     assert!(b.precision(free, 2.0).is_err());
-    b.predict(free, Box::new(pc_core::Identity), &[h], &[], 4.0).unwrap();
+    let id = b.predict(free, Box::new(pc_core::Identity), &[h], &[], 4.0).unwrap();
+    assert_eq!(id, PredictionId::new(1));
     b.precision(free, 6.0).unwrap();
     let graph = b.build().unwrap();
+    assert_eq!(graph.topology().prediction(id).unwrap().of, free);
     let precisions: Vec<f64> =
         graph.topology().predictions().iter().map(|prediction| prediction.precision).collect();
     assert_eq!(precisions, [0.5, 6.0]);

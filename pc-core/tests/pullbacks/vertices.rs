@@ -2,7 +2,7 @@
 
 use pc_core::backend::GraphTensor;
 use pc_core::host::{
-    Activate, Activation, AddParameter, AvgPool2d, Chain, Concat, Conv2d, Embedding, Gated,
+    Activate, Activation, AddParameter, AvgPool2d, Concat, Conv2d, Embedding, Gated, HostChain,
     HostTensor, LayerNorm, Linear, LinearMany, MatMul, MaxPool2d, Product, Reshape, Scale, Softmax,
     Split, Sum, SumOfProducts, SwapAxes,
 };
@@ -156,13 +156,16 @@ fn activations() {
 
 #[test]
 fn chains() {
-    case!(Chain::new(vec![Box::new(Linear::new()), Box::new(Activate(Activation::Tanh))]).unwrap())
-        .parent(&[3, 5])
-        .parameter(&[4, 5])
-        .parameter(&[4])
-        .check();
     case!(
-        Chain::new(vec![
+        HostChain::new(vec![Box::new(Linear::new()), Box::new(Activate(Activation::Tanh))])
+            .unwrap()
+    )
+    .parent(&[3, 5])
+    .parameter(&[4, 5])
+    .parameter(&[4])
+    .check();
+    case!(
+        HostChain::new(vec![
             Box::new(Conv2d { stride: 1, padding: 1, bias: true }),
             Box::new(Activate(Activation::Relu)),
             Box::new(MaxPool2d { size: 2, stride: 2 })
@@ -175,7 +178,7 @@ fn chains() {
     .kinked()
     .check();
     case!(
-        Chain::new(vec![
+        HostChain::new(vec![
             Box::new(LinearMany::new(2)),
             Box::new(LayerNorm::default()),
             Box::new(Activate(Activation::Gelu)),
@@ -194,7 +197,7 @@ fn chains() {
     .parameter(&[3, 5])
     .check();
     case!(
-        Chain::new(vec![
+        HostChain::new(vec![
             Box::new(MatMul::default()),
             Box::new(SwapAxes),
             Box::new(Reshape::to(&[6, 2]))

@@ -5,8 +5,8 @@ use std::{cell::Cell, rc::Rc, time::Instant};
 use pc_core::{
     Clamps, Graph, Loss, Result, SquaredError, VertexId,
     host::{
-        Activation, Chain, Conv2d, Element, HostLayers, HostTensor, HostVertex, Init, MaxPool2d,
-        Reshape,
+        Activation, Conv2d, Element, HostChain, HostLayers, HostTensor, HostVertex, Init,
+        MaxPool2d, Reshape,
     },
 };
 
@@ -119,7 +119,7 @@ fn lenet<F: Element>(batch: usize) -> Result<TimedNet<F>> {
         if index + 1 == CONVOLUTIONS.len() {
             links.push(Box::new(Reshape::flatten()));
         }
-        last = b.vertex(&name, Box::new(Chain::new(links)?), &[last], &[weight, bias])?;
+        last = b.vertex(&name, Box::new(HostChain::new(links)?), &[last], &[weight, bias])?;
         layers.push((2 * batch * outputs * side * side * fan_in) as f64);
     }
     for (name, inputs, outputs, activation) in [
