@@ -21,14 +21,17 @@ mod gradients;
 mod graph;
 mod identity;
 mod loss;
+mod map;
 mod network;
 mod outcome;
 mod paths;
 mod plan;
 mod point;
 mod relaxation;
+mod residual;
 mod rows;
 mod schedule;
+mod sum_of;
 mod tensor;
 mod topology;
 mod vertex;
@@ -44,12 +47,15 @@ pub use gradients::{Agreement, Gradients};
 pub use graph::{Graph, GraphBuilder};
 pub use identity::Identity;
 pub use loss::{Loss, SquaredError};
+pub use map::Map;
 pub use network::Network;
 pub use outcome::{Energy, Event, Outcome, Status};
 pub use relaxation::Relaxation;
+pub use residual::Residual;
 pub use schedule::{
     Coordinates, Evaluation, Learning, Linearise, Reduction, Schedule, Start, StepRule,
 };
+pub use sum_of::SumOf;
 pub use tensor::Tensor;
 pub use topology::{ParamId, PredictionId, Topology, VertexId};
 

@@ -170,6 +170,15 @@ impl<T: GraphTensor> GraphBuilder<T> {
         Ok(PredictionId::new(self.predictions.len() - 1))
     }
 
+    /// The name and the shape of a parameter.
+    pub(crate) fn parameter_named(&self, parameter: ParamId) -> Result<(&str, Vec<usize>)> {
+        let index = parameter.index();
+        match (self.parameter_names.get(index), self.parameters.get(index)) {
+            (Some(name), Some(value)) => Ok((name, value.shape())),
+            _ => Err(Error::graph(format!("parameter {index} is not in this graph"))),
+        }
+    }
+
     /// Sets the precision of the first prediction of a vertex.
     ///
     /// # Errors
