@@ -23,6 +23,7 @@ mod gradients;
 mod graph;
 mod identity;
 mod loss;
+mod map;
 mod network;
 mod outcome;
 mod paths;
@@ -31,8 +32,10 @@ mod point;
 mod prior;
 mod projection;
 mod relaxation;
+mod residual;
 mod rows;
 mod schedule;
+mod sum_of;
 mod tensor;
 mod topology;
 mod vertex;
@@ -53,14 +56,17 @@ pub use gradients::{Agreement, Gradients};
 pub use graph::{Graph, GraphBuilder};
 pub use identity::Identity;
 pub use loss::{Loss, SquaredError};
+pub use map::Map;
 pub use network::Network;
 pub use outcome::{Energy, Event, Outcome, Status};
 pub use prior::Prior;
 pub use projection::{Interval, Projection, Simplex, SoftThreshold};
 pub use relaxation::Relaxation;
+pub use residual::Residual;
 pub use schedule::{
     Coordinates, Evaluation, Learning, Linearise, Reduction, Schedule, Start, StepRule,
 };
+pub use sum_of::SumOf;
 pub use tensor::Tensor;
 pub use topology::{ParamId, PredictionId, Topology, VertexId};
 

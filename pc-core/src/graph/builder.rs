@@ -6,7 +6,7 @@ use crate::{
     Error, Result,
     graph::{Graph, GraphTensor, additions::Additions},
     tensor::elements,
-    topology::{ParamId, Prediction, Topology, VertexId, foreign_vertex, positive},
+    topology::{ParamId, Prediction, PredictionId, Topology, VertexId, foreign_vertex, positive},
     vertex::Vertex,
 };
 
@@ -137,6 +137,8 @@ impl<T: GraphTensor> GraphBuilder<T> {
     /// Adds a (further) prediction to a vertex, its error weighted by `precision` in the energy.
     /// The first prediction of a vertex is the one that a forward pass sets it to.
     ///
+    /// Returns the id of the prediction, by which its error is found.
+    ///
     /// # Errors
     /// Unknown vertices or parameters; a prediction whose shape is not the vertex's; a precision
     /// that is not a positive number.
@@ -147,7 +149,7 @@ impl<T: GraphTensor> GraphBuilder<T> {
         parents: &[VertexId],
         parameters: &[ParamId],
         precision: f64,
-    ) -> Result<()> {
+    ) -> Result<PredictionId> {
         let Some(name) = self.names.get(of.index()) else {
             return Err(foreign_vertex(of));
         };
@@ -163,7 +165,16 @@ impl<T: GraphTensor> GraphBuilder<T> {
         }
         positive(precision).map_err(|error| error.at(name))?;
         self.push(of, vertex, parents, parameters, precision);
-        Ok(())
+        Ok(PredictionId::new(self.predictions.len() - 1))
+    }
+
+    /// The name and the shape of a parameter.
+    pub(crate) fn parameter_named(&self, parameter: ParamId) -> Result<(&str, Vec<usize>)> {
+        let index = parameter.index();
+        match (self.parameter_names.get(index), self.parameters.get(index)) {
+            (Some(name), Some(value)) => Ok((name, value.shape())),
+            _ => Err(Error::graph(format!("parameter {index} is not in this graph"))),
+        }
     }
 
     /// Sets the precision of the first prediction of a vertex.
@@ -285,9 +296,7 @@ impl<T: GraphTensor> GraphBuilder<T> {
     }
 
     pub(super) fn parameter_shape(&self, parameter: ParamId) -> Result<Vec<usize>> {
-        self.parameters.get(parameter.index()).map(T::shape).ok_or_else(|| {
-            Error::graph(format!("parameter {} is not in this graph", parameter.index()))
-        })
+        self.parameter_named(parameter).map(|(_, shape)| shape)
     }
 
     fn predicted_shape(

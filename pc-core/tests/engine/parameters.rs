@@ -3,7 +3,7 @@
 use pc_core::{
     Activation, Clamps, Error, ErrorKind, Graph, Mask, ParamId, Prior, Reduction, Relaxation,
     Schedule, Start, Tensor, VertexId, ZeroDiagonal,
-    host::{Adam, HostLayers, HostTensor, Init, Linear, Sgd},
+    host::{Adam, Dense, HostLayers, HostTensor, Init, Linear, Sgd},
 };
 
 use crate::common::{Numbers, close, tensor};
@@ -184,7 +184,7 @@ fn a_cut_stops_the_gradient_for_every_rule() {
         let h = b.dense("h", x, 4, Activation::Tanh, &mut init).unwrap();
         let k = b.dense("k", h, 4, Activation::Tanh, &mut init).unwrap();
         let s = if skip { b.input("s", &[4]).unwrap() } else { h };
-        let y = b.dense_many("y", &[k, s], 2, Activation::Identity, &mut init).unwrap();
+        let y = b.layer("y", &[k, s], &Dense::new(2), &mut init).unwrap();
         if cut {
             b.cut(b.prediction_of(y).unwrap(), &[h]).unwrap();
         }

@@ -2,7 +2,7 @@
 
 use pc_core::{
     Clamps, ErrorKind, Event, Graph, Network, Relaxation, Schedule, SquaredError, Tensor,
-    host::{Activation, HostLayers, HostTensor, Init},
+    host::{Activation, Dense, HostLayers, HostTensor, Init},
 };
 use pc_cuda::{
     AdamW, CrossEntropy, Device, DeviceProps, FusedNet, Kernel, NetShape, Output, Precision,
@@ -18,13 +18,23 @@ fn device() -> Device {
 #[test]
 fn a_vertex_that_is_not_linear_is_named() {
     let mut init = Init::new(1);
-    let mut b = Graph::<HostTensor<f32>>::builder();
-    let x = b.input("x", &[4]).unwrap();
-    let h = b.dense("hidden", x, 4, Activation::Gelu, &mut init).unwrap();
-    b.dense("y", h, 2, Activation::Identity, &mut init).unwrap();
-    let error = FusedNet::from_graph(&b.build().unwrap(), &device(), Precision::F32).unwrap_err();
-    assert_eq!((error.kind(), error.vertex()), (ErrorKind::Unsupported, Some("hidden")));
-    assert!(error.to_string().contains("Gelu"), "{error}");
+    let dense = Dense::new(4);
+    for (layer, name) in [
+        (dense.clone().activation(Activation::Gelu), "Gelu"),
+        (dense.clone().activation(Activation::HardTanh), "HardTanh"),
+        (dense.clone().activation_before(Activation::Tanh), "Tanh"),
+        (dense.clone().scale(0.5), "scale"),
+        (dense.residual(), "residual"),
+    ] {
+        let mut b = Graph::<HostTensor<f32>>::builder();
+        let x = b.input("x", &[4]).unwrap();
+        let h = b.layer("hidden", &[x], &layer, &mut init).unwrap();
+        b.dense("y", h, 2, Activation::Identity, &mut init).unwrap();
+        let graph = b.build().unwrap();
+        let error = FusedNet::from_graph(&graph, &device(), Precision::F32).unwrap_err();
+        assert_eq!((error.kind(), error.vertex()), (ErrorKind::Unsupported, Some("hidden")));
+        assert!(error.to_string().contains(name), "{error}");
+    }
 
     let mut b = Graph::<HostTensor<f32>>::builder();
     let x = b.input("x", &[4]).unwrap();
