@@ -17,6 +17,7 @@ pub(super) fn live(choice: Choice, learning: Learning) -> Answer {
         | Choice::Noise
         | Choice::Mean
         | Choice::Trace
+        | Choice::Observed
         | Choice::Evaluation(Evaluation::Auto | Evaluation::Simulate) => Answer::Honoured,
         Choice::Adaptive if every_step => {
             Answer::Refused("an adaptive step needs an energy that only states change")
@@ -42,6 +43,7 @@ pub(super) fn levels(choice: Choice) -> Answer {
     match choice {
         Choice::Mean
         | Choice::Trace
+        | Choice::Observed
         | Choice::Unrelaxed
         | Choice::Unlevelled
         | Choice::Start(Start::Forward)
@@ -75,6 +77,7 @@ pub(super) fn errors(choice: Choice) -> Answer {
         | Choice::Noise
         | Choice::Mean
         | Choice::Trace
+        | Choice::Observed
         | Choice::Unrelaxed
         | Choice::Start(Start::Forward)
         | Choice::Evaluation(Evaluation::Auto) => Answer::Honoured,
@@ -105,6 +108,7 @@ pub(super) fn backprop(choice: Choice) -> Answer {
         | Choice::Unbounded
         | Choice::Noise
         | Choice::Trace
+        | Choice::Observed
         | Choice::Evaluation(_) => Answer::Refused("it takes no steps: it is one reverse sweep"),
         Choice::Unlevelled => Answer::Refused("it asks for no levels, so none have to be waived"),
     }
@@ -120,6 +124,7 @@ pub(super) fn frozen(choice: Choice) -> Answer {
         | Choice::Bound
         | Choice::Mean
         | Choice::Trace
+        | Choice::Observed
         | Choice::Unrelaxed
         | Choice::Unmeasured => Answer::Honoured,
         Choice::Adaptive => Answer::Refused(

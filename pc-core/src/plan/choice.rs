@@ -16,6 +16,7 @@ pub(super) enum Choice {
     Noise,
     Mean,
     Trace,
+    Observed,
     Unrelaxed,
     Unlevelled,
     Unmeasured,
@@ -48,6 +49,7 @@ impl Choice {
             noise,
             reduction,
             trace,
+            observed,
             unlevelled,
             unmeasured,
         } = schedule;
@@ -72,6 +74,7 @@ impl Choice {
                 Reduction::Mean => Some(Self::Mean),
             },
             trace.then_some(Self::Trace),
+            observed.then_some(Self::Observed),
             unlevelled.then_some(Self::Unlevelled),
             unmeasured.then_some(Self::Unmeasured),
         ]
@@ -97,6 +100,8 @@ pub(super) fn contradiction(schedule: &Schedule) -> Option<&'static str> {
         Some("with noise there is no usual bound to lift")
     } else if schedule.unmeasured && schedule.is_watched() {
         Some("its energy is watched, so it cannot be left unmeasured")
+    } else if schedule.unmeasured && schedule.observed {
+        Some("its energy can be read at every step, so it cannot be left unmeasured")
     } else if unrelaxed && acts_on_steps {
         Some("it takes no steps, so nothing about its steps can be chosen")
     } else if schedule.unlevelled && schedule.evaluation == Evaluation::Front {

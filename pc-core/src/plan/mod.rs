@@ -135,7 +135,8 @@ fn ordered(name: &str, topology: &Topology) -> Result<()> {
 /// How fixed prediction is computed, as far as that is known before the clamps.
 fn way(schedule: &Schedule, topology: &Topology, can: Abilities) -> Result<Way> {
     let name = schedule.name;
-    let watched = schedule.trace || schedule.tolerance.is_some() || schedule.bound != Bound::Usual;
+    let looked_at = schedule.trace || schedule.observed;
+    let watched = looked_at || schedule.tolerance.is_some() || schedule.bound != Bound::Usual;
     let obstacle = if !topology.is_acyclic() {
         Some("the graph is cyclic")
     } else if schedule.start != Start::Forward {

@@ -144,14 +144,24 @@ impl<T: Tensor> Point<T> {
         self.drive = norm;
     }
 
-    /// The energy at the current errors, counted where `reads` says so.
-    pub(crate) fn energy(&self, topology: &Topology, reads: impl Fn(usize) -> bool) -> Energy {
-        let terms = topology.predictions().iter().enumerate().filter_map(|(index, prediction)| {
-            let counts = self.counts[index] && self.active[index] && reads(index);
-            let driven = self.roles[prediction.of.index()].is_driven();
-            (counts && !driven).then(|| (0.5 * prediction.precision, &self.errors[index]))
-        });
+    /// The energy at the current errors.
+    pub(crate) fn energy(&self, topology: &Topology) -> Energy {
+        let all = 0..topology.predictions().len();
+        let terms = all.filter_map(|index| self.energy_term(topology, index));
         Energy { internal: T::weighted_norms(terms), loss: self.loss_energy() }
+    }
+
+    /// The energy of one prediction, without losses.
+    pub(crate) fn energy_of(&self, topology: &Topology, index: usize) -> f64 {
+        T::weighted_norms(self.energy_term(topology, index).into_iter())
+    }
+
+    /// The weight of a prediction's squared error, and the error, where it counts.
+    fn energy_term(&self, topology: &Topology, index: usize) -> Option<(f64, &T)> {
+        let prediction = &topology.predictions()[index];
+        let counts = self.counts[index] && self.active[index];
+        let driven = self.roles[prediction.of.index()].is_driven();
+        (counts && !driven).then(|| (0.5 * prediction.precision, &self.errors[index]))
     }
 
     /// The part of the energy that driven vertices add.

@@ -15,6 +15,7 @@ use crate::{
         fuse,
         watch::Leap,
     },
+    schedule::Schedule,
     tensor::Tensor,
     topology::VertexId,
 };
@@ -199,7 +200,8 @@ impl<T: Tensor> Frozen<T> {
             }
         }
         self.changed.copy_from_slice(&self.marked);
-        let watched = frame.schedule.tolerance.is_some() || frame.schedule.is_watched();
+        let Schedule { tolerance, observed, .. } = &frame.schedule;
+        let watched = tolerance.is_some() || *observed || frame.schedule.is_watched();
         if !self.simulates() && !watched && !self.changed.contains(&true) {
             // No step from here on would change anything: the rest is taken at once, and the loop
             // counts this one.

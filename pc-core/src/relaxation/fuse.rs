@@ -16,6 +16,7 @@ fn plain<N: Network>(frame: &Frame<N>) -> bool {
         && schedule.noise.is_none()
         && schedule.tolerance.is_none()
         && !schedule.is_watched()
+        && !schedule.observed
         && frame.point.vertices.iter().all(|vertex| vertex.scratch.is_none())
 }
 

@@ -111,7 +111,7 @@ impl<T: Tensor> Method<T> {
     ) -> Energy {
         match self {
             Self::Levels(levels) => levels.measure(frame, network),
-            _ => frame.point.energy(network.topology(), |_| true),
+            _ => frame.point.energy(network.topology()),
         }
     }
 

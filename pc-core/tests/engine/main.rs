@@ -15,6 +15,7 @@ mod golden;
 mod independent;
 mod linear;
 mod losses;
+mod observing;
 mod optimisers;
 mod pinned;
 mod refusals;
