@@ -28,6 +28,7 @@ mod plan;
 mod point;
 mod relaxation;
 mod rows;
+mod rule;
 mod schedule;
 mod tensor;
 mod topology;
@@ -47,6 +48,7 @@ pub use loss::{Loss, SquaredError};
 pub use network::Network;
 pub use outcome::{Energy, Event, Outcome, Status};
 pub use relaxation::Relaxation;
+pub use rule::Pace;
 pub use schedule::{
     Coordinates, Evaluation, Learning, Linearise, Reduction, Schedule, Start, StepRule,
 };

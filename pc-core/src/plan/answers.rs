@@ -18,6 +18,9 @@ pub(super) fn live(choice: Choice, learning: Learning) -> Answer {
         | Choice::Mean
         | Choice::Trace
         | Choice::Observed
+        | Choice::VertexRate
+        | Choice::RateByPrecision
+        | Choice::Pace
         | Choice::Evaluation(Evaluation::Auto | Evaluation::Simulate) => Answer::Honoured,
         Choice::Adaptive if every_step => {
             Answer::Refused("an adaptive step needs an energy that only states change")
@@ -50,7 +53,13 @@ pub(super) fn levels(choice: Choice) -> Answer {
         | Choice::Evaluation(Evaluation::Auto | Evaluation::Simulate | Evaluation::Front) => {
             Answer::Honoured
         }
-        Choice::Start(_) | Choice::Momentum | Choice::Adaptive | Choice::Noise => {
+        Choice::Start(_)
+        | Choice::Momentum
+        | Choice::Adaptive
+        | Choice::VertexRate
+        | Choice::RateByPrecision
+        | Choice::Pace
+        | Choice::Noise => {
             Answer::Refused("it is exact only from a forward start, with plain steps at rate 1")
         }
         Choice::Evaluation(Evaluation::ClosedForm) => {
@@ -78,6 +87,9 @@ pub(super) fn errors(choice: Choice) -> Answer {
         | Choice::Mean
         | Choice::Trace
         | Choice::Observed
+        | Choice::VertexRate
+        | Choice::RateByPrecision
+        | Choice::Pace
         | Choice::Unrelaxed
         | Choice::Start(Start::Forward)
         | Choice::Evaluation(Evaluation::Auto) => Answer::Honoured,
@@ -109,6 +121,9 @@ pub(super) fn backprop(choice: Choice) -> Answer {
         | Choice::Noise
         | Choice::Trace
         | Choice::Observed
+        | Choice::VertexRate
+        | Choice::RateByPrecision
+        | Choice::Pace
         | Choice::Evaluation(_) => Answer::Refused("it takes no steps: it is one reverse sweep"),
         Choice::Unlevelled => Answer::Refused("it asks for no levels, so none have to be waived"),
     }
@@ -125,6 +140,9 @@ pub(super) fn frozen(choice: Choice) -> Answer {
         | Choice::Mean
         | Choice::Trace
         | Choice::Observed
+        | Choice::VertexRate
+        | Choice::RateByPrecision
+        | Choice::Pace
         | Choice::Unrelaxed
         | Choice::Unmeasured => Answer::Honoured,
         Choice::Adaptive => Answer::Refused(

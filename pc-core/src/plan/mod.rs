@@ -143,6 +143,8 @@ fn way(schedule: &Schedule, topology: &Topology, can: Abilities) -> Result<Way> 
         Some("it does not start from a forward pass, with zero errors")
     } else if schedule.rule != StepRule::Plain {
         Some("its steps are not plain")
+    } else if !schedule.rates.are_plain() {
+        Some("its rate is not the same for every vertex at every step")
     } else if !(schedule.rate <= 1.0) {
         Some("its rate is above 1")
     } else if watched {

@@ -15,6 +15,7 @@ use crate::{
         fuse,
         watch::Leap,
     },
+    rule::Pace,
     schedule::Schedule,
     tensor::Tensor,
     topology::VertexId,
@@ -178,7 +179,8 @@ impl<T: Tensor> Frozen<T> {
             let precision = topology.at(*first).precision;
             // At gamma pi = 1 an error is forgotten at each step; else it goes on changing once
             // the front has reached it.
-            let forgets = frame.rate * precision == 1.0 && momentum == 0.0 && own.len() == 1;
+            let steady = momentum == 0.0 && frame.schedule.rates.pace == Pace::Constant;
+            let forgets = steady && frame.rate_of(vertex) * precision == 1.0 && own.len() == 1;
             let arrives = |flags: &[bool]| {
                 topology.uses(vertex).iter().any(|(child, _)| flags[child.index()])
             };
@@ -218,7 +220,7 @@ fn move_errors<N: Network>(
     precision: f64,
     momentum: f64,
 ) {
-    let (topology, rate) = (network.topology(), frame.rate);
+    let (topology, rate) = (network.topology(), frame.rate_of(vertex));
     let force = network.force(&frame.at, vertex);
     let composed = frame.point.compose(topology, vertex, force);
     let Point { vertices, errors, .. } = &mut frame.point;

@@ -129,6 +129,7 @@ impl<N: Network> Relaxation<N> {
             step: 0,
             steps: 0,
             rate: schedule.rate,
+            factors: schedule.rates.factors(schedule.name(), network.topology())?,
             draws: 0,
             pulled: false,
             schedule,

@@ -4,12 +4,13 @@ mod epc;
 mod fixed_prediction;
 mod ipc;
 mod noise;
+mod rates;
 mod standard;
 mod zil;
 
 use std::fmt;
 
-use crate::{Error, Result};
+use crate::{Error, Result, rule::Rates};
 
 pub(crate) use noise::{Noise, stream};
 
@@ -44,6 +45,7 @@ pub struct Schedule {
     pub(crate) coordinates: Coordinates,
     pub(crate) rule: StepRule,
     pub(crate) rate: f64,
+    pub(crate) rates: Rates,
     pub(crate) steps: Steps,
     pub(crate) learning: Learning,
     pub(crate) tolerance: Option<f64>,
@@ -200,6 +202,7 @@ impl Schedule {
             coordinates: Coordinates::States,
             rule: StepRule::Plain,
             rate,
+            rates: Rates::default(),
             steps,
             learning: Learning::AtEnd,
             tolerance: None,

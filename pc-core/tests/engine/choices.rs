@@ -2,8 +2,8 @@
 //! it is refused. And every call made twice, with something changed in between.
 
 use pc_core::{
-    Clamps, Error, Evaluation, Event, Graph, Reduction, Relaxation, Result, Schedule, SquaredError,
-    Start, Status, Tensor, VertexId,
+    Clamps, Error, Evaluation, Event, Graph, Pace, Reduction, Relaxation, Result, Schedule,
+    SquaredError, Start, Status, Tensor, VertexId,
     host::{Activation, HostLayers, HostTensor, Init, Sgd},
 };
 
@@ -45,6 +45,9 @@ fn choices() -> Vec<Choice> {
         told("closed form", |s| Ok(s.evaluated_by(Evaluation::ClosedForm)), "closed form"),
         choice("rule", "momentum", |s| s.with_momentum(0.5)),
         choice("rule", "adaptive", |s| Ok(s.adaptive())),
+        choice("rate", "of a vertex", |s| s.with_rate_of(net(false).h, 0.5)),
+        choice("by precision", "rate by precision", |s| Ok(s.rate_by_precision())),
+        choice("pace", "paced", |s| s.paced(Pace::Inverse(0.5))),
         choice("tolerance", "until", |s| s.until(0.01)),
         choice("noise", "with noise", |s| s.with_noise(0.01, 5)),
         choice("reduction", "mean", |s| Ok(s.reduced_by(Reduction::Mean))),

@@ -18,5 +18,7 @@ mod losses;
 mod observing;
 mod optimisers;
 mod pinned;
+mod rates;
 mod refusals;
 mod shapes;
+mod walk;
