@@ -34,6 +34,7 @@ mod projection;
 mod relaxation;
 mod residual;
 mod rows;
+mod rule;
 mod schedule;
 mod sum_of;
 mod tensor;
@@ -63,6 +64,7 @@ pub use prior::Prior;
 pub use projection::{Interval, Projection, Simplex, SoftThreshold};
 pub use relaxation::Relaxation;
 pub use residual::Residual;
+pub use rule::Pace;
 pub use schedule::{
     Coordinates, Evaluation, Learning, Linearise, Reduction, Schedule, Start, StepRule,
 };

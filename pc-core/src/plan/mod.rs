@@ -122,11 +122,14 @@ impl Plan {
 /// How fixed prediction is computed, as far as that is known before the clamps.
 fn way(schedule: &Schedule, can: Abilities) -> Result<Way> {
     let name = schedule.name;
-    let watched = schedule.trace || schedule.tolerance.is_some() || schedule.bound != Bound::Usual;
+    let looked_at = schedule.trace || schedule.observed;
+    let watched = looked_at || schedule.tolerance.is_some() || schedule.bound != Bound::Usual;
     let obstacle = if schedule.start != Start::Forward {
         Some("it does not start from a forward pass, with zero errors")
     } else if schedule.rule != StepRule::Plain {
         Some("its steps are not plain")
+    } else if !schedule.rates.are_plain() {
+        Some("its rate is not the same for every vertex at every step")
     } else if !(schedule.rate <= 1.0) {
         Some("its rate is above 1")
     } else if watched {

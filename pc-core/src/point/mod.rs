@@ -182,24 +182,40 @@ impl<T: Tensor> Point<T> {
         self.drive = norm;
     }
 
-    /// The energy at the current errors, counted where `reads` says so.
-    pub(crate) fn energy(&self, topology: &Topology, reads: impl Fn(usize) -> bool) -> Energy {
-        let terms = topology.predictions().iter().enumerate().filter_map(|(index, prediction)| {
-            let counts = self.counts[index] && self.active[index] && reads(index);
-            let driven = self.roles[prediction.of.index()].is_driven();
-            let usual = counts && !driven && self.terms.get(index).is_none_or(Option::is_none);
-            usual.then(|| (0.5 * prediction.precision, &self.errors[index]))
-        });
-        let others = self.terms.iter().enumerate().filter(|(index, _)| reads(*index));
-        let others: f64 = others.filter_map(|(_, term)| Some(term.as_ref()?.energy)).sum();
-        let internal = T::weighted_norms(terms) + others;
+    /// The energy at the current errors.
+    pub(crate) fn energy(&self, topology: &Topology) -> Energy {
+        let all = 0..topology.predictions().len();
+        let usual = all.clone().filter_map(|index| self.usual_term(topology, index));
+        let others: f64 = all.filter_map(|index| Some(self.other_term(index)?.energy)).sum();
+        let internal = T::weighted_norms(usual) + others;
         Energy { internal, loss: self.loss_energy() }
     }
 
     /// The energy of a prediction where it is not the usual one, and no loss stands in its place.
     fn term(&self, index: usize, prediction: &Prediction) -> Option<&Term<T>> {
         let driven = self.roles[prediction.of.index()].is_driven();
-        self.terms.get(index)?.as_ref().filter(|_| !driven)
+        self.other_term(index).filter(|_| !driven)
+    }
+
+    /// The energy of one prediction, without losses.
+    pub(crate) fn energy_of(&self, topology: &Topology, index: usize) -> f64 {
+        match self.other_term(index) {
+            Some(term) => term.energy,
+            None => T::weighted_norms(self.usual_term(topology, index).into_iter()),
+        }
+    }
+
+    /// The weight of a prediction's squared error, and the error, where that is its energy and
+    /// counts.
+    fn usual_term(&self, topology: &Topology, index: usize) -> Option<(f64, &T)> {
+        let prediction = &topology.predictions()[index];
+        let counts = self.counts[index] && self.active[index] && self.other_term(index).is_none();
+        let driven = self.roles[prediction.of.index()].is_driven();
+        (counts && !driven).then(|| (0.5 * prediction.precision, &self.errors[index]))
+    }
+
+    fn other_term(&self, index: usize) -> Option<&Term<T>> {
+        self.terms.get(index)?.as_ref()
     }
 
     /// The part of the energy that driven vertices add.

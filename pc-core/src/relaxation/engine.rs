@@ -16,6 +16,8 @@ use crate::{
 pub(super) enum Stop {
     /// There are gradients to learn from.
     Learn,
+    /// A point has been evaluated, and is shown before anything else is made of it.
+    Seen,
     /// Nothing is left to do.
     End,
 }
@@ -25,6 +27,7 @@ impl<N: Network> Relaxation<N> {
     pub(super) fn go(&mut self, network: &mut N) -> Result<Stop> {
         loop {
             let mut leap = Leap::None;
+            let mut shown = None;
             match self.phase {
                 Phase::Move => {
                     if fuse::learning_step(&mut self.frame, network)? {
@@ -38,9 +41,18 @@ impl<N: Network> Relaxation<N> {
                 }
                 Phase::Start => leap = self.set_out(network)?,
                 Phase::Again => self.method.evaluate(&mut self.frame, network)?,
+                Phase::Shown(verdict) => shown = Some(verdict),
                 Phase::Done | Phase::Idle => return Ok(Stop::End),
             }
-            match self.look(network) {
+            let verdict = match shown {
+                Some(verdict) => verdict,
+                None => self.look(network),
+            };
+            if self.frame.schedule.observed && shown.is_none() {
+                self.phase = Phase::Shown(verdict);
+                return Ok(Stop::Seen);
+            }
+            match verdict {
                 Verdict::Fine => {}
                 Verdict::Diverged => return Ok(self.diverge(network)),
                 Verdict::Rejected(change) => {

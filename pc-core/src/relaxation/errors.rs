@@ -85,13 +85,14 @@ pub(super) fn pull<N: Network>(
 /// `e_i += gamma (-pi_i e_i + delta_i)` for every free vertex, with `delta` from the traversal.
 pub(super) fn step<N: Network>(frame: &mut Frame<N>, network: &N) {
     let topology = network.topology();
-    let (rate, momentum) = (frame.rate, frame.schedule.rule.momentum());
+    let momentum = frame.schedule.rule.momentum();
     reach(frame, network);
     for vertex in topology.vertices() {
         let index = vertex.index();
         if !frame.point.free[index] {
             continue;
         }
+        let rate = frame.rate_of(vertex);
         let force = network.force(&frame.at, vertex);
         let setting = frame.point.setting(topology, vertex);
         let precision = setting.map(|id| topology.at(id).precision);
@@ -143,7 +144,7 @@ pub(super) fn take_back<N: Network>(frame: &mut Frame<N>, change: f64) {
     let Point { state, vertices, free, .. } = &mut frame.point;
     for (index, vertex) in vertices.iter().enumerate().filter(|(index, _)| free[*index]) {
         if let Some(velocity) = &vertex.velocity {
-            state.displacements[index].axpy(change, velocity);
+            state.displacements[index].axpy(change * frame.factors[index], velocity);
         }
     }
 }

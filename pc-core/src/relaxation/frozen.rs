@@ -15,6 +15,8 @@ use crate::{
         fuse,
         watch::Leap,
     },
+    rule::Pace,
+    schedule::Schedule,
     tensor::Tensor,
     topology::VertexId,
 };
@@ -192,7 +194,8 @@ impl<T: Tensor> Frozen<T> {
             let precision = topology.at(*first).precision;
             // At gamma pi = 1 an error is forgotten at each step; else it goes on changing once
             // the front has reached it.
-            let forgets = frame.rate * precision == 1.0 && momentum == 0.0 && own.len() == 1;
+            let steady = momentum == 0.0 && frame.schedule.rates.pace == Pace::Constant;
+            let forgets = steady && frame.rate_of(vertex) * precision == 1.0 && own.len() == 1;
             let arrives = |flags: &[bool]| {
                 topology.uses(vertex).iter().any(|(child, _)| flags[child.index()])
             };
@@ -214,7 +217,8 @@ impl<T: Tensor> Frozen<T> {
             }
         }
         self.changed.copy_from_slice(&self.marked);
-        let watched = frame.schedule.tolerance.is_some() || frame.schedule.is_watched();
+        let Schedule { tolerance, observed, .. } = &frame.schedule;
+        let watched = tolerance.is_some() || *observed || frame.schedule.is_watched();
         if !self.simulates() && !watched && !self.changed.contains(&true) {
             // No step from here on would change anything: the rest is taken at once, and the loop
             // counts this one.
@@ -231,7 +235,7 @@ fn move_errors<N: Network>(
     precision: f64,
     momentum: f64,
 ) {
-    let (topology, rate) = (network.topology(), frame.rate);
+    let (topology, rate) = (network.topology(), frame.rate_of(vertex));
     let force = network.force(&frame.at, vertex);
     let composed = frame.point.compose(topology, vertex, force);
     let Point { vertices, errors, .. } = &mut frame.point;

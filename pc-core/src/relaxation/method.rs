@@ -112,7 +112,7 @@ impl<T: Tensor> Method<T> {
         match self {
             Self::Levels(levels) => levels.measure(frame, network),
             _ => {
-                let mut energy = frame.point.energy(network.topology(), |_| true);
+                let mut energy = frame.point.energy(network.topology());
                 energy.internal += frame.point.projection_energy(network);
                 energy
             }

@@ -17,7 +17,7 @@ use std::fmt;
 
 use crate::{
     Error, Result,
-    clamp::Clamps,
+    clamp::{Clamps, Role},
     gradients::Gradients,
     network::{Network, Settings},
     outcome::{Energy, Event, Outcome},
@@ -31,7 +31,7 @@ use crate::{
 use engine::Stop;
 use frame::Frame;
 use method::Method;
-use watch::Watch;
+use watch::{Verdict, Watch};
 
 /// A relaxation of one network by one schedule: a value that can be advanced from one learning
 /// event to the next, and begun again with the next batch in the memory of the last.
@@ -60,6 +60,7 @@ use watch::Watch;
 /// let outcome = loop {
 ///     match relaxation.advance(&mut graph)? {
 ///         Event::Learn => optimiser.step(graph.parameters_mut(), relaxation.gradients())?,
+///         Event::Step => {} // An observed schedule stops at every step.
 ///         Event::Finished(outcome) => break outcome,
 ///     }
 /// };
@@ -90,7 +91,7 @@ impl<N: Network> fmt::Debug for Relaxation<N> {
 }
 
 /// What is to be done next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Phase {
     /// Nothing: there is no batch, or it is over with.
     Idle,
@@ -100,6 +101,8 @@ enum Phase {
     Move,
     /// To evaluate again, after part of a step was taken back.
     Again,
+    /// To go on from a point that has been shown.
+    Shown(Verdict),
     /// Nothing but to say so.
     Done,
 }
@@ -127,6 +130,7 @@ impl<N: Network> Relaxation<N> {
             step: 0,
             steps: 0,
             rate: schedule.rate,
+            factors: schedule.rates.factors(schedule.name(), network.topology())?,
             draws: 0,
             pulled: false,
             schedule,
@@ -160,6 +164,7 @@ impl<N: Network> Relaxation<N> {
                 }
                 Ok(Event::Learn)
             }
+            Ok(Stop::Seen) => Ok(Event::Step),
             Ok(Stop::End) => {
                 self.phase = Phase::Idle;
                 self.finish(network).map(Event::Finished)
@@ -207,6 +212,7 @@ impl<N: Network> Relaxation<N> {
         loop {
             match self.advance(network)? {
                 Event::Learn => learn(network, &self.frame.gradients)?,
+                Event::Step => {}
                 Event::Finished(outcome) => return Ok(outcome),
             }
         }
@@ -259,6 +265,29 @@ impl<N: Network> Relaxation<N> {
             return Some(moved);
         }
         Some(value.clone())
+    }
+
+    /// The energy of a prediction, `1/2 pi |e|^2` summed over the batch, as last evaluated; by Z-IL,
+    /// as its weights read it, and 0 before. It is 0 where the error does not count, and where a
+    /// loss drives the vertex ([`Relaxation::loss_of`]); all of these and all losses make up
+    /// [`Outcome::energy`]. Returns `None` before the first batch, or if the prediction is not in
+    /// the network.
+    pub fn energy_of(&self, network: &N, prediction: PredictionId) -> Option<f64> {
+        self.frame.point.errors.get(prediction.index())?;
+        let topology = network.topology();
+        Some(match &self.method {
+            Method::Levels(levels) => levels.energy_of(prediction),
+            _ => self.frame.point.energy_of(topology, prediction.index()),
+        })
+    }
+
+    /// The loss that drives a vertex, times its strength, summed over the batch and as last
+    /// evaluated (by Z-IL, as its weights read it); 0 where none does. Returns `None` if the vertex is not in the network.
+    pub fn loss_of(&self, vertex: VertexId) -> Option<f64> {
+        match &self.method {
+            Method::Levels(levels) => levels.loss_of(vertex),
+            _ => self.frame.point.roles.get(vertex.index()).map(Role::loss),
+        }
     }
 
     /// What was kept is only good for a network like the one this relaxation was made for.

@@ -224,6 +224,7 @@ fn two_streams_take_turns() {
             sgd.step(net, rule.gradients()).unwrap();
             true
         }
+        Event::Step => true,
         Event::Finished(_) => false,
     };
     let alone = [1, 2].map(|seed| {
