@@ -41,7 +41,7 @@ pub use chain::Chain;
 pub use clamp::{Clamp, Clamps, SharedLoss};
 pub use error::{Error, ErrorKind, Result};
 pub use gradients::{Agreement, Gradients};
-pub use graph::{Graph, GraphBuilder};
+pub use graph::{Graph, GraphBuilder, Predictor};
 pub use identity::Identity;
 pub use loss::{Loss, SquaredError};
 pub use network::Network;

@@ -3,11 +3,13 @@
 mod builder;
 mod levelling;
 mod node;
+mod predict;
 mod run;
 mod tensor;
 
 pub use builder::{GraphBuilder, Mark};
 pub use node::{GraphFrame, NodeState};
+pub use predict::Predictor;
 pub use run::GraphLinearisation;
 pub use tensor::{GraphTensor, NodeJob};
 

@@ -17,5 +17,6 @@ mod linear;
 mod losses;
 mod optimisers;
 mod pinned;
+mod predict;
 mod refusals;
 mod shapes;
