@@ -87,6 +87,7 @@ impl<T: Tensor> Levels<T> {
         for (index, turn) in self.turn.iter_mut().enumerate() {
             *turn = frame.point.active[index] && at_level(topology, index, frame.step);
         }
+        frame.add_forces(network, Which::These(&self.turn))?;
         if !frame.is_last() {
             if self.whole {
                 frame.pull(network, Which::Active, true, false)?;
@@ -94,6 +95,9 @@ impl<T: Tensor> Levels<T> {
                 network.forget_pulls(&mut frame.at);
                 frame.pull(network, Which::These(&self.turn), true, false)?;
             }
+        }
+        if frame.infers {
+            return Ok(true);
         }
         std::mem::swap(&mut frame.gradients, &mut self.partial);
         let pulled = frame.pull(network, Which::These(&self.turn), false, true);

@@ -2,13 +2,16 @@
 
 mod engine;
 mod errors;
+mod forces;
 mod frame;
 mod frozen;
 mod fuse;
+mod infer;
 mod leap;
 mod levels;
 mod live;
 mod method;
+mod read;
 mod start;
 mod watch;
 
@@ -23,12 +26,12 @@ use crate::{
     plan::Plan,
     point::Point,
     schedule::{Learning, Reduction, Schedule, Start},
-    tensor::Tensor,
-    topology::{PredictionId, VertexId},
 };
 
 use engine::Stop;
+use forces::Forces;
 use frame::Frame;
+use infer::Kept;
 use method::Method;
 use watch::Watch;
 
@@ -72,6 +75,9 @@ pub struct Relaxation<N: Network> {
     phase: Phase,
     /// Whether the gradients of all levels are handed out together.
     merge: bool,
+    /// What inferences keep for the next batch that learns, and how many there were.
+    kept: Option<Kept<N::Tensor>>,
+    inferences: u64,
     /// What tells the network apart that it was made for.
     signature: u64,
 }
@@ -128,6 +134,8 @@ impl<N: Network> Relaxation<N> {
             rate: schedule.rate,
             draws: 0,
             pulled: false,
+            infers: false,
+            forces: Forces::none(),
             schedule,
         };
         Ok(Self {
@@ -136,6 +144,8 @@ impl<N: Network> Relaxation<N> {
             watch: Watch::new(),
             phase: Phase::Idle,
             merge: false,
+            kept: None,
+            inferences: 0,
             signature: network.signature(),
         })
     }
@@ -184,11 +194,7 @@ impl<N: Network> Relaxation<N> {
         }
         self.begin(network, clamps)?;
         self.merge = true;
-        loop {
-            if let Event::Finished(outcome) = self.advance(network)? {
-                return Ok(outcome);
-            }
-        }
+        self.to_end(network)
     }
 
     /// Begins and advances to the end, calling `learn` at every learning event. For most optimisers
@@ -238,28 +244,6 @@ impl<N: Network> Relaxation<N> {
         self.frame.draws = batches;
     }
 
-    /// The error of a prediction, as last evaluated. Returns `None` before the first batch, or if
-    /// the prediction is not in the network.
-    pub fn error(&self, prediction: PredictionId) -> Option<&N::Tensor> {
-        self.frame.point.errors.get(prediction.index())
-    }
-
-    /// The value of a vertex, as last evaluated. In a frozen relaxation it is the feed-forward
-    /// prediction plus the error. Returns `None` before the first batch, or if the vertex is not in
-    /// the network.
-    pub fn value(&self, network: &N, vertex: VertexId) -> Option<N::Tensor> {
-        let point = &self.frame.point;
-        let value = point.state.values.get(vertex.index())?;
-        if let (Method::Frozen(_), true, Some(first)) =
-            (&self.method, point.free[vertex.index()], network.topology().own(vertex).first())
-        {
-            let mut moved = network.prediction(&self.frame.at, *first)?.clone();
-            moved.axpy(1.0, &point.errors[first.index()]);
-            return Some(moved);
-        }
-        Some(value.clone())
-    }
-
     /// What was kept is only good for a network like the one this relaxation was made for.
     fn same_network(&self, network: &N) -> Result<()> {
         if network.signature() != self.signature {
@@ -283,7 +267,7 @@ impl<N: Network> Relaxation<N> {
             }
         }
         let (frame, watch) = (&self.frame, &mut self.watch);
-        if frame.schedule.unmeasured {
+        if !frame.measures() {
             watch.energy = Energy { internal: f64::NAN, loss: frame.point.loss_energy() };
         }
         Ok(Outcome {

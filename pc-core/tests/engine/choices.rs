@@ -12,9 +12,9 @@ use crate::common::{Numbers, close};
 type T = HostTensor<f64>;
 
 /// A way to relax, at this rate for this many steps.
-type Make = fn(f64, usize) -> Result<Schedule>;
+pub(crate) type Make = fn(f64, usize) -> Result<Schedule>;
 
-const METHODS: [(&str, Make); 6] = [
+pub(crate) const METHODS: [(&str, Make); 6] = [
     ("backprop", |_, _| Ok(Schedule::backprop())),
     ("fixed prediction", Schedule::fixed_prediction),
     ("Z-IL", |_, _| Ok(Schedule::zil())),
@@ -25,14 +25,14 @@ const METHODS: [(&str, Make); 6] = [
 
 /// A choice: what it is about (two about one thing cannot be made together), its name, how it is
 /// made, and what [`Relaxation::evaluation`] then says, where nothing else tells it.
-struct Choice {
+pub(crate) struct Choice {
     about: &'static str,
-    name: &'static str,
-    make: fn(Schedule) -> Result<Schedule>,
+    pub(crate) name: &'static str,
+    pub(crate) make: fn(Schedule) -> Result<Schedule>,
     told: Option<&'static str>,
 }
 
-fn choices() -> Vec<Choice> {
+pub(crate) fn choices() -> Vec<Choice> {
     let choice = |about, name, make| Choice { about, name, make, told: None };
     let told = |name, make, told| Choice { about: "evaluation", name, make, told: Some(told) };
     vec![
@@ -54,16 +54,16 @@ fn choices() -> Vec<Choice> {
     ]
 }
 
-struct DeepNet {
-    graph: Graph<T>,
-    x: VertexId,
-    h: VertexId,
-    k: VertexId,
-    y: VertexId,
+pub(crate) struct DeepNet {
+    pub(crate) graph: Graph<T>,
+    pub(crate) x: VertexId,
+    pub(crate) h: VertexId,
+    pub(crate) k: VertexId,
+    pub(crate) y: VertexId,
 }
 
 /// `x -> h -> k -> y`, with a skip from `h` to `y` where asked for.
-fn net(skip: bool) -> DeepNet {
+pub(crate) fn net(skip: bool) -> DeepNet {
     let mut init = Init::new(7);
     let mut b = Graph::builder();
     let x = b.input("x", &[4]).unwrap();
@@ -74,7 +74,7 @@ fn net(skip: bool) -> DeepNet {
     DeepNet { graph: b.build().unwrap(), x, h, k, y }
 }
 
-fn batch(net: &DeepNet, seed: u64, size: usize) -> Clamps<T> {
+pub(crate) fn batch(net: &DeepNet, seed: u64, size: usize) -> Clamps<T> {
     let mut numbers = Numbers::new(seed);
     Clamps::new()
         .hold(net.x, numbers.tensor(&[size, 4], 1.0))
@@ -83,7 +83,7 @@ fn batch(net: &DeepNet, seed: u64, size: usize) -> Clamps<T> {
 
 /// Everything that a batch leaves.
 #[derive(Clone, Debug, PartialEq)]
-struct Found {
+pub(crate) struct Found {
     status: Status,
     steps: usize,
     evaluation: &'static str,
@@ -92,7 +92,7 @@ struct Found {
 }
 
 /// One batch, with every learning event's gradients; weights stay.
-fn once(
+pub(crate) fn once(
     net: &mut DeepNet,
     relaxation: &mut Relaxation<Graph<T>>,
     clamps: &Clamps<T>,
