@@ -54,7 +54,7 @@ pub use energy::{
 };
 pub use error::{Error, ErrorKind, Result};
 pub use gradients::{Agreement, Gradients};
-pub use graph::{Graph, GraphBuilder};
+pub use graph::{Graph, GraphBuilder, Predictor};
 pub use identity::Identity;
 pub use loss::{Loss, SquaredError};
 pub use map::Map;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use pc_core::{
-    Clamps, Graph, Relaxation, Schedule,
+    Clamps, Graph, Predictor, Relaxation, Schedule,
     host::{Activation, ConvLayer, HostLayers, HostTensor, Init, Sgd},
 };
 
@@ -124,6 +124,14 @@ fn a_warm_relaxation_allocates_nothing() {
                     );
                 }
             }
+            let mut predictor = Predictor::new(&graph);
+            let mut predict = || {
+                predictor.run(&mut graph, &[(x, &input)], &[k, y]).unwrap();
+                assert_eq!(predictor.value(y).unwrap().dims(), [8, 5]);
+            };
+            (0..3).for_each(|_| predict());
+            let allocations = (0..20).map(|_| count(&mut predict)).min().unwrap();
+            assert_eq!(allocations, 0, "{threads} threads: allocations in a warm prediction");
         });
     }
 }

@@ -1,8 +1,7 @@
 //! Forward passes, and how good their logits are.
 
 use pc_core::{
-    Error, ErrorKind, Graph, Loss, Network, Result,
-    backend::{Forward, GraphLinearisation, Settings},
+    Clamp, Error, ErrorKind, Graph, Loss, Result,
     host::{CrossEntropy, Element, HostTensor},
 };
 
@@ -11,9 +10,7 @@ use super::{feed::Features, model::Model};
 /// Runs a model forward, in the same memory each time.
 #[derive(Debug)]
 pub struct Predictor<F: Element> {
-    values: Vec<HostTensor<F>>,
-    at: GraphLinearisation<HostTensor<F>>,
-    follows: Vec<bool>,
+    inner: pc_core::Predictor<HostTensor<F>>,
 }
 
 /// What a set of predictions is worth.
@@ -74,48 +71,31 @@ impl std::ops::AddAssign for Score {
 impl<F: Element> Predictor<F> {
     /// For models with this graph.
     pub fn new(graph: &Graph<HostTensor<F>>) -> Self {
-        let topology = graph.topology();
-        let follows = topology.vertices().map(|vertex| !topology.is_root(vertex)).collect();
-        Self { values: Vec::new(), at: graph.linearisation(), follows }
+        Self { inner: pc_core::Predictor::new(graph) }
     }
 
     /// The logits of every output for a batch of inputs, each `[batch, classes]`.
     ///
     /// # Errors
-    /// Inputs that do not fit.
+    /// Inputs that do not fit; logits that are not finite.
     pub fn logits(
         &mut self,
         model: &mut Model<F>,
         features: Features<'_>,
     ) -> Result<Vec<&HostTensor<F>>> {
         let clamps = model.feed(features)?;
-        if model.graph.prepare(&clamps, &mut self.values)? {
-            self.at = model.graph.linearisation();
-        }
+        let mut given = Vec::new();
         for (vertex, clamp) in clamps.iter() {
-            if let pc_core::Clamp::Held(held) = clamp {
-                self.values[vertex.index()].clone_from(held);
+            if let Clamp::Held(held) = clamp {
+                given.push((vertex, held));
             }
         }
-        let order = model.graph.topology().forward_order()?.to_vec();
-        let pass = Forward {
-            values: &mut self.values,
-            order: &order,
-            follows: &self.follows,
-            offsets: &[],
-            settings: Settings::default(),
-            sweep: None,
-        };
-        model.graph.forward(pass, &mut self.at)?;
-        let logits = model.outputs.iter().map(|vertex| self.values.get(vertex.index()));
-        logits
-            .map(|tensor| {
-                tensor.ok_or_else(|| Error::new(ErrorKind::Graph, "an output is not in this graph"))
-            })
-            .collect()
+        self.inner.run(&mut model.graph, &given, &model.outputs)?;
+        model.outputs.iter().map(|vertex| self.inner.value(*vertex)).collect()
     }
 
-    /// How good the logits are for these labels, [`Model::labels_per_sample`] for each sample.
+    /// How good the logits are for these labels, [`Model::labels_per_sample`] for each sample. Where
+    /// a logit is not finite, the loss is NaN and nothing is correct.
     ///
     /// # Errors
     /// Inputs or labels that do not fit.
@@ -133,7 +113,13 @@ impl<F: Element> Predictor<F> {
         let wanted = wanted.collect::<Result<Vec<_>>>()?;
         let classes = model.classes;
         let mut score = Score::default();
-        for (logits, (target, labels)) in self.logits(model, features)?.into_iter().zip(wanted) {
+        let logits = match self.logits(model, features) {
+            Err(error) if error.kind() == ErrorKind::NotFinite => {
+                return Ok(Score { loss: f64::NAN, correct: 0, count: labels.len() });
+            }
+            found => found?,
+        };
+        for (logits, (target, labels)) in logits.into_iter().zip(wanted) {
             let mut drive = HostTensor::zeroed(logits.dims())?;
             score.loss += CrossEntropy::new(target).evaluate(logits, &mut drive)?;
             for (row, label) in logits.data().chunks_exact(classes).zip(labels) {

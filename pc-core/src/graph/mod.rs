@@ -4,12 +4,14 @@ mod additions;
 mod builder;
 mod levelling;
 mod node;
+mod predict;
 mod run;
 mod tensor;
 
 use additions::Settled;
 pub use builder::{GraphBuilder, Mark};
 pub use node::{GraphFrame, NodeState};
+pub use predict::Predictor;
 pub use run::GraphLinearisation;
 pub use tensor::{GraphTensor, NodeJob};
 

@@ -8,5 +8,5 @@ mod reach;
 mod tests;
 
 pub(crate) use closed_form::{Form, Question, find, single};
-pub(crate) use outward::outward;
+pub(crate) use outward::{as_far_as_known, outward};
 pub(crate) use reach::{Reached, reach};

@@ -21,10 +21,27 @@ pub(crate) fn outward(
     known: &[bool],
     order: &mut Vec<PredictionId>,
 ) -> Result<()> {
+    match as_far_as_known(topology, known, order) {
+        None => Ok(()),
+        Some(vertex) => Err(Error::schedule(
+            "a forward start reaches it from nothing that is held: it lies on a cycle, or below \
+             one. Hold a vertex on the cycle, or start elsewhere with `Schedule::starting`",
+        )
+        .at(topology.label(vertex))),
+    }
+}
+
+/// The same order, as far as what is known leads. Returns the first vertex that it does not lead
+/// to, if there is one.
+pub(crate) fn as_far_as_known(
+    topology: &Topology,
+    known: &[bool],
+    order: &mut Vec<PredictionId>,
+) -> Option<VertexId> {
     order.clear();
     if let Ok(forward) = topology.forward_order() {
         order.extend_from_slice(forward);
-        return Ok(());
+        return None;
     }
     let mut sweep = Sweep {
         topology,
@@ -47,14 +64,7 @@ pub(crate) fn outward(
         sweep.known[of.index()] = true;
         sweep.arrive(of);
     }
-    match topology.vertices().find(|vertex| !sweep.known[vertex.index()]) {
-        None => Ok(()),
-        Some(vertex) => Err(Error::schedule(
-            "a forward start reaches it from nothing that is held: it lies on a cycle, or below \
-             one. Hold a vertex on the cycle, or start elsewhere with `Schedule::starting`",
-        )
-        .at(topology.label(vertex))),
-    }
+    topology.vertices().find(|vertex| !sweep.known[vertex.index()])
 }
 
 struct Sweep<'a> {

@@ -110,7 +110,8 @@ impl<N: Network> Relaxation<N> {
     fn go_on(&mut self, network: &mut N, leap: Leap) -> Result<Option<Stop>> {
         let last = self.frame.is_last();
         let tolerance = self.frame.schedule.tolerance;
-        let every_step = self.frame.schedule.learning == Learning::EveryStep;
+        let infers = self.frame.infers;
+        let every_step = self.frame.schedule.learning == Learning::EveryStep && !infers;
         let teaches = every_step && !last;
         if leap != Leap::Learned && (!last || tolerance.is_some()) {
             self.method.pull(&mut self.frame, network, teaches)?;
@@ -119,7 +120,7 @@ impl<N: Network> Relaxation<N> {
             let residual = self.frame.point.gap(network, &self.frame.at, self.frame.rate);
             self.watch.converges(residual, tolerance, self.frame.point.drive)
         });
-        if converged && !self.frame.schedule.unmeasured {
+        if converged && self.frame.measures() {
             self.measure(network);
             if !self.watch.energy.total().is_finite() {
                 return Ok(Some(self.diverge(network)));
@@ -130,12 +131,15 @@ impl<N: Network> Relaxation<N> {
             self.phase = Phase::Move;
             return if teaches { self.teach(network, Phase::Move).map(Some) } else { Ok(None) };
         }
-        if every_step {
+        let learns = !(every_step || infers);
+        if learns && leap != Leap::Learned {
+            self.frame.learn(network)?;
+        }
+        // While weights are still those that the errors were found with.
+        self.frame.find_forces(network)?;
+        if !learns {
             self.phase = Phase::Done;
             return Ok(Some(Stop::End));
-        }
-        if leap != Leap::Learned {
-            self.frame.learn(network)?;
         }
         self.teach(network, Phase::Done).map(Some)
     }
@@ -148,7 +152,8 @@ impl<N: Network> Relaxation<N> {
         }
         let last = self.frame.is_last();
         self.phase = if last { Phase::Done } else { Phase::Move };
-        let due = !self.merge || last;
+        self.frame.forces.set_ready(last);
+        let due = (!self.merge || last) && !self.frame.infers;
         if due && levels.hand_out(&mut self.frame, self.merge) {
             network.constrain(&mut self.frame.gradients);
             return Ok(Some(Stop::Learn));
@@ -159,7 +164,7 @@ impl<N: Network> Relaxation<N> {
     /// Hands out gradients, unless some number in them is not finite.
     fn teach(&mut self, network: &N, next: Phase) -> Result<Stop> {
         network.constrain(&mut self.frame.gradients);
-        if !self.frame.schedule.unmeasured && !self.frame.gradients.is_finite() {
+        if self.frame.measures() && !self.frame.gradients.is_finite() {
             network.failure()?;
             return Ok(self.diverge(network));
         }
@@ -173,6 +178,7 @@ impl<N: Network> Relaxation<N> {
         self.watch.status = Status::Diverged;
         self.phase = Phase::Done;
         self.frame.gradients.clear();
+        self.frame.forces.set_ready(false);
         Stop::End
     }
 }

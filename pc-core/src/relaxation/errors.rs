@@ -14,7 +14,7 @@ use crate::{
 /// where it arrives.
 pub(super) fn evaluate<N: Network>(frame: &mut Frame<N>, network: &mut N) -> Result<()> {
     let learns = frame.learns_here();
-    let sweeps = !learns && frame.schedule.tolerance.is_none();
+    let sweeps = !learns && !frame.is_last() && frame.schedule.tolerance.is_none();
     frame.forward(network, learns, sweeps.then_some(&[]))?;
     if frame.point.order.len() < network.topology().predictions().len() {
         // The forward pass has set vertices by one prediction each; there are others.

@@ -5,6 +5,7 @@ use crate::{
     gradients::Gradients,
     network::{Forward, Network, Residuals, Settings, State, Want},
     point::Point,
+    relaxation::forces::Forces,
     schedule::{Learning, Noise, Schedule, StepRule, stream},
     tensor::Tensor,
     topology::VertexId,
@@ -32,6 +33,10 @@ pub(super) struct Frame<N: Network> {
     pub(super) draws: u64,
     /// Whether the linearisation has been pulled, which some networks allow once only.
     pub(super) pulled: bool,
+    /// Whether weights are left alone: nothing is pulled for them.
+    pub(super) infers: bool,
+    /// The forces on held vertices, where some were asked for.
+    pub(super) forces: Forces<N::Tensor>,
 }
 
 impl<N: Network> Frame<N> {
@@ -45,10 +50,16 @@ impl<N: Network> Frame<N> {
         self.step >= self.steps
     }
 
+    /// Whether the energy at the end is measured.
+    pub(super) fn measures(&self) -> bool {
+        self.infers || !self.schedule.unmeasured
+    }
+
     /// Whether the first thing asked of the linearisation at this step is known to be parameter
     /// gradients.
     pub(super) fn learns_here(&self) -> bool {
         match self.schedule.learning {
+            _ if self.infers => false,
             Learning::AtEnd => self.is_last() && self.schedule.tolerance.is_none(),
             Learning::EveryStep => !self.is_last(),
             Learning::AtLevel => false,
@@ -111,12 +122,8 @@ impl<N: Network> Frame<N> {
         learns: bool,
     ) -> Result<()> {
         self.point.weigh(network.topology());
-        let Point { active, counts, free, state, .. } = &self.point;
-        let predictions = match which {
-            Which::Active => active,
-            Which::Counted => counts,
-            Which::These(which) => which,
-        };
+        let Point { free, state, .. } = &self.point;
+        let predictions = which.of(&self.point);
         let want = Want { predictions, forces: if forces { free } else { &[] } };
         let gradients = learns.then_some(&mut self.gradients);
         self.pulled = true;
@@ -169,4 +176,15 @@ pub(super) enum Which<'a> {
     Counted,
     /// These, by index.
     These(&'a [bool]),
+}
+
+impl<'a> Which<'a> {
+    /// By prediction.
+    pub(super) fn of<T>(self, point: &'a Point<T>) -> &'a [bool] {
+        match self {
+            Which::Active => &point.active,
+            Which::Counted => &point.counts,
+            Which::These(which) => which,
+        }
+    }
 }

@@ -52,7 +52,7 @@ pub(super) fn steps<N: Network>(
     allowed: bool,
 ) -> Result<bool> {
     let at_end = frame.schedule.learning == Learning::AtEnd;
-    if !allowed || !at_end || !plain(frame) {
+    if !allowed || !(at_end || frame.infers) || !plain(frame) {
         return Ok(false);
     }
     let mut any = false;
@@ -72,7 +72,7 @@ pub(super) fn steps<N: Network>(
 /// after which nothing learns.
 pub(super) fn learning_step<N: Network>(frame: &mut Frame<N>, network: &mut N) -> Result<bool> {
     let due = frame.schedule.learning == Learning::EveryStep && frame.step + 1 < frame.steps;
-    if !due || !plain(frame) {
+    if !due || frame.infers || !plain(frame) {
         return Ok(false);
     }
     frame.gradients.clear();

@@ -27,7 +27,7 @@ impl<T: Tensor> Frozen<T> {
         }
         frame.point.weigh(topology);
         frame.gradients.clear();
-        let arrivals = !frame.schedule.unmeasured;
+        let arrivals = frame.measures() || frame.forces.any();
         let weights = self.sweep().unwrap_or_default();
         let drives = Drives {
             order: &frame.point.order,
@@ -37,7 +37,7 @@ impl<T: Tensor> Frozen<T> {
             weights,
             arrivals,
         };
-        let gradients = Some(&mut frame.gradients);
+        let gradients = (!frame.infers).then_some(&mut frame.gradients);
         frame.pulled = true;
         network.reverse(&frame.point.state, drives, gradients, &mut frame.at)?;
         let driven = |index: usize| self.marked[index];

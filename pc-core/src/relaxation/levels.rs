@@ -61,8 +61,8 @@ impl<T: Tensor> Levels<T> {
     }
 
     /// The loss that drives a vertex, as its weights read it.
-    pub(super) fn loss_of(&self, vertex: VertexId) -> Option<f64> {
-        self.losses.get(vertex.index()).copied()
+    pub(super) fn loss_of(&self, vertex: VertexId) -> f64 {
+        self.losses.get(vertex.index()).copied().unwrap_or(0.0)
     }
 
     /// Finds the errors at the current states. Level by level they are known already: the parents
@@ -108,6 +108,7 @@ impl<T: Tensor> Levels<T> {
         for (index, turn) in self.turn.iter_mut().enumerate() {
             *turn = frame.point.active[index] && at_level(topology, index, frame.step);
         }
+        frame.add_forces(network, Which::These(&self.turn))?;
         if !frame.is_last() {
             if self.whole {
                 frame.pull(network, Which::Active, true, false)?;
@@ -115,6 +116,9 @@ impl<T: Tensor> Levels<T> {
                 network.forget_pulls(&mut frame.at);
                 frame.pull(network, Which::These(&self.turn), true, false)?;
             }
+        }
+        if frame.infers {
+            return Ok(true);
         }
         std::mem::swap(&mut frame.gradients, &mut self.partial);
         let pulled = frame.pull(network, Which::These(&self.turn), false, true);

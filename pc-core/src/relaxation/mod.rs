@@ -2,14 +2,17 @@
 
 mod engine;
 mod errors;
+mod forces;
 mod frame;
 mod frozen;
 mod fuse;
+mod infer;
 mod leap;
 mod levels;
 mod live;
 mod method;
 mod phases;
+mod read;
 mod start;
 mod watch;
 
@@ -17,19 +20,19 @@ use std::fmt;
 
 use crate::{
     Error, Result,
-    clamp::{Clamps, Role},
+    clamp::Clamps,
     gradients::Gradients,
     network::{Network, Settings},
     outcome::{Energy, Event, Outcome},
     plan::Plan,
     point::Point,
     schedule::{Learning, Reduction, Schedule, Start},
-    tensor::Tensor,
-    topology::{PredictionId, VertexId},
 };
 
 use engine::Stop;
+use forces::Forces;
 use frame::Frame;
+use infer::Kept;
 use method::Method;
 use watch::{Verdict, Watch};
 
@@ -74,6 +77,9 @@ pub struct Relaxation<N: Network> {
     phase: Phase,
     /// Whether the gradients of all levels are handed out together.
     merge: bool,
+    /// What inferences keep for the next batch that learns, and how many there were.
+    kept: Option<Kept<N::Tensor>>,
+    inferences: u64,
     /// What tells the network apart that it was made for.
     signature: u64,
 }
@@ -133,6 +139,8 @@ impl<N: Network> Relaxation<N> {
             factors: schedule.rates.factors(schedule.name(), network.topology())?,
             draws: 0,
             pulled: false,
+            infers: false,
+            forces: Forces::none(),
             schedule,
         };
         Ok(Self {
@@ -141,6 +149,8 @@ impl<N: Network> Relaxation<N> {
             watch: Watch::new(),
             phase: Phase::Idle,
             merge: false,
+            kept: None,
+            inferences: 0,
             signature: network.signature(),
         })
     }
@@ -190,11 +200,7 @@ impl<N: Network> Relaxation<N> {
         }
         self.begin(network, clamps)?;
         self.merge = true;
-        loop {
-            if let Event::Finished(outcome) = self.advance(network)? {
-                return Ok(outcome);
-            }
-        }
+        self.to_end(network)
     }
 
     /// Begins and advances to the end, calling `learn` at every learning event. For most optimisers
@@ -245,51 +251,6 @@ impl<N: Network> Relaxation<N> {
         self.frame.draws = batches;
     }
 
-    /// The error of a prediction, as last evaluated. Returns `None` before the first batch, or if
-    /// the prediction is not in the network.
-    pub fn error(&self, prediction: PredictionId) -> Option<&N::Tensor> {
-        self.frame.point.errors.get(prediction.index())
-    }
-
-    /// The value of a vertex, as last evaluated. In a frozen relaxation it is the feed-forward
-    /// prediction plus the error. Returns `None` before the first batch, or if the vertex is not in
-    /// the network.
-    pub fn value(&self, network: &N, vertex: VertexId) -> Option<N::Tensor> {
-        let point = &self.frame.point;
-        let value = point.state.values.get(vertex.index())?;
-        if let (Method::Frozen(_), true, Some(first)) =
-            (&self.method, point.free[vertex.index()], network.topology().own(vertex).first())
-        {
-            let mut moved = network.prediction(&self.frame.at, *first)?.clone();
-            moved.axpy(1.0, &point.errors[first.index()]);
-            return Some(moved);
-        }
-        Some(value.clone())
-    }
-
-    /// The energy of a prediction, `1/2 pi |e|^2` summed over the batch, as last evaluated; by Z-IL,
-    /// as its weights read it, and 0 before. It is 0 where the error does not count, and where a
-    /// loss drives the vertex ([`Relaxation::loss_of`]); all of these and all losses make up
-    /// [`Outcome::energy`]. Returns `None` before the first batch, or if the prediction is not in
-    /// the network.
-    pub fn energy_of(&self, network: &N, prediction: PredictionId) -> Option<f64> {
-        self.frame.point.errors.get(prediction.index())?;
-        let topology = network.topology();
-        Some(match &self.method {
-            Method::Levels(levels) => levels.energy_of(prediction),
-            _ => self.frame.point.energy_of(topology, prediction.index()),
-        })
-    }
-
-    /// The loss that drives a vertex, times its strength, summed over the batch and as last
-    /// evaluated (by Z-IL, as its weights read it); 0 where none does. Returns `None` if the vertex is not in the network.
-    pub fn loss_of(&self, vertex: VertexId) -> Option<f64> {
-        match &self.method {
-            Method::Levels(levels) => levels.loss_of(vertex),
-            _ => self.frame.point.roles.get(vertex.index()).map(Role::loss),
-        }
-    }
-
     /// What was kept is only good for a network like the one this relaxation was made for.
     fn same_network(&self, network: &N) -> Result<()> {
         if network.signature() != self.signature {
@@ -313,7 +274,7 @@ impl<N: Network> Relaxation<N> {
             }
         }
         let (frame, watch) = (&self.frame, &mut self.watch);
-        if frame.schedule.unmeasured {
+        if !frame.measures() {
             watch.energy = Energy { internal: f64::NAN, loss: frame.point.loss_energy() };
         }
         Ok(Outcome {

@@ -35,9 +35,10 @@ impl<N: Network> Relaxation<N> {
         self.phase = Phase::Idle;
         self.same_network(network)?;
         plan::check(network, clamps, self.method.rules(), start == Start::Forward)?;
+        let refit = self.keep_carried();
         let frame = &mut self.frame;
         let fresh = network.prepare(clamps, &mut frame.point.state.values)?;
-        if fresh {
+        if fresh || refit {
             // What the last batch left fits no other size.
             frame.at = network.linearisation();
             frame.allocate(network);
@@ -45,6 +46,7 @@ impl<N: Network> Relaxation<N> {
         frame.point.allocate_weights(network.topology());
         let noisy = frame.schedule.noise.is_some();
         frame.point.set_roles(network.topology(), clamps, noisy)?;
+        frame.forces.begin(network.topology(), &frame.point)?;
         frame.reset(network);
         // What has diverged is nowhere to go on from.
         let anew = fresh || self.watch.status == Status::Diverged;
@@ -118,7 +120,7 @@ impl<N: Network> Frame<N> {
     ) -> Result<()> {
         self.point.project_start(network, forward);
         if forward {
-            let learns = sweep.is_some() || self.learns_here();
+            let learns = !self.infers && (sweep.is_some() || self.learns_here());
             self.forward(network, learns, sweep)?;
             if self.point.settle(network.topology(), clamps) {
                 self.forward(network, learns, sweep)?;

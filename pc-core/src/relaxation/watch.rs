@@ -69,7 +69,7 @@ impl Watch {
         let adaptive = matches!(frame.schedule.rule, StepRule::Adaptive { .. });
         let every = adaptive || frame.schedule.is_watched();
         let first = frame.step == 0 && usual_bound(frame).is_some();
-        every || first || (frame.is_last() && !frame.schedule.unmeasured)
+        every || first || (frame.is_last() && frame.measures())
     }
 
     /// Notes the energy of this step.

@@ -15,10 +15,10 @@ type T = HostTensor<f64>;
 /// A graph that admits to less, and minds: without `repull` a linearisation is good for one pull,
 /// as a framework's autograd graph is.
 #[derive(Debug)]
-struct Limited {
-    graph: Graph<T>,
-    abilities: Abilities,
-    pulled: bool,
+pub(crate) struct Limited {
+    pub(crate) graph: Graph<T>,
+    pub(crate) abilities: Abilities,
+    pub(crate) pulled: bool,
 }
 
 impl Limited {

@@ -25,14 +25,14 @@ pub(crate) const METHODS: [(&str, Make); 6] = [
 
 /// A choice: what it is about (two about one thing cannot be made together), its name, how it is
 /// made, and what [`Relaxation::evaluation`] then says, where nothing else tells it.
-struct Choice {
+pub(crate) struct Choice {
     about: &'static str,
-    name: &'static str,
-    make: fn(Schedule) -> Result<Schedule>,
+    pub(crate) name: &'static str,
+    pub(crate) make: fn(Schedule) -> Result<Schedule>,
     told: Option<&'static str>,
 }
 
-fn choices() -> Vec<Choice> {
+pub(crate) fn choices() -> Vec<Choice> {
     let choice = |about, name, make| Choice { about, name, make, told: None };
     let told = |name, make, told| Choice { about: "evaluation", name, make, told: Some(told) };
     vec![
@@ -67,7 +67,7 @@ pub(crate) struct DeepNet {
 }
 
 /// `x -> h -> k -> y`, with a skip from `h` to `y` where asked for.
-fn net(skip: bool) -> DeepNet {
+pub(crate) fn net(skip: bool) -> DeepNet {
     let mut init = Init::new(7);
     let mut b = Graph::builder();
     let x = b.input("x", &[4]).unwrap();

@@ -1,8 +1,7 @@
 //! An observed relaxation stops at every step, where what it stands at can be read.
 
 use pc_core::{
-    Clamps, Energy, Evaluation, Event, Graph, Relaxation, Result, Schedule, SquaredError, Tensor,
-    VertexId,
+    Clamps, Evaluation, Event, Graph, Relaxation, Result, Schedule, SquaredError, Tensor, VertexId,
     host::{Activation, HostLayers, HostTensor, Init},
 };
 
@@ -30,21 +29,20 @@ fn net(precise: bool, driven: bool) -> (Graph<T>, Vec<VertexId>, Clamps<T>) {
     (b.build().unwrap(), vec![x, h, k, y], clamps)
 }
 
-/// What can be read at one step: values, errors, and the energy by its parts.
+/// What can be read at one step: values, errors, and the sum of the energies.
 struct Seen {
     values: Vec<Vec<f64>>,
     errors: Vec<Vec<f64>>,
-    energy: Energy,
+    energy: f64,
 }
 
 fn read(graph: &Graph<T>, relaxation: &Relaxation<Graph<T>>, vertices: &[VertexId]) -> Seen {
-    let mut seen = Seen { values: Vec::new(), errors: Vec::new(), energy: Energy::default() };
+    let mut seen = Seen { values: Vec::new(), errors: Vec::new(), energy: 0.0 };
     for vertex in vertices {
         seen.values.push(relaxation.value(graph, *vertex).unwrap().to_vec());
-        seen.energy.loss += relaxation.loss_of(*vertex).unwrap();
         for id in graph.topology().predictions_of(*vertex).unwrap() {
             seen.errors.push(relaxation.error(*id).unwrap().to_vec());
-            seen.energy.internal += relaxation.energy_of(graph, *id).unwrap();
+            seen.energy += relaxation.energy(graph, *id).unwrap();
         }
     }
     seen
@@ -86,8 +84,7 @@ fn what_is_seen_at_a_step_is_where_a_shorter_relaxation_ends() {
             };
             assert_eq!((outcome.steps, path.len()), (steps, steps + 1), "{what}");
             let last = path.last().unwrap();
-            close(&what, &[last.energy.internal], &[outcome.energy.internal], 1e-14);
-            close(&what, &[last.energy.loss], &[outcome.energy.loss], 1e-14);
+            close(&what, &[last.energy], &[outcome.energy.total()], 1e-13);
             for (step, seen) in path.iter().enumerate() {
                 let (_, short) = &schedules(step.max(1))[index(name)];
                 let mut short = short.clone().unwrap();
@@ -103,7 +100,7 @@ fn what_is_seen_at_a_step_is_where_a_shorter_relaxation_ends() {
                 let what = format!("{what}, step {step}");
                 close(&what, &seen.values.concat(), &at_end.values.concat(), 1e-13);
                 close(&what, &seen.errors.concat(), &at_end.errors.concat(), 1e-13);
-                close(&what, &[seen.energy.total()], &[ended.energy.total()], 1e-13);
+                close(&what, &[seen.energy], &[ended.energy.total()], 1e-13);
             }
         }
     }
@@ -126,7 +123,7 @@ fn a_trace_is_the_energies_seen() {
         let mut path = Vec::new();
         let outcome = loop {
             match relaxation.advance(&mut graph).unwrap() {
-                Event::Step => path.push(read(&graph, &relaxation, &vertices).energy.total()),
+                Event::Step => path.push(read(&graph, &relaxation, &vertices).energy),
                 Event::Learn => {}
                 Event::Finished(outcome) => break outcome,
             }
@@ -145,16 +142,8 @@ fn run_passes_over_steps() {
         let mut observed = Relaxation::new(&graph, schedule.observed()).unwrap();
         let found = observed.run(&mut graph, &clamps).unwrap();
         assert_eq!(found, plain.run(&mut graph, &clamps).unwrap());
-        assert!(
-            plain
-                .energy_of(
-                    &graph,
-                    Graph::<T>::topology(&graph)
-                        .predictions_of(graph.vertex("h").unwrap(),)
-                        .unwrap()[0]
-                )
-                .unwrap()
-                > 0.0
-        );
+        let h = graph.vertex("h").unwrap();
+        let id = graph.topology().predictions_of(h).unwrap()[0];
+        assert!(plain.energy(&graph, id).unwrap() > 0.0);
     }
 }
