@@ -197,7 +197,8 @@ impl<T: Tensor> Frozen<T> {
             let steady = momentum == 0.0 && frame.schedule.rates.pace == Pace::Constant;
             let forgets = steady && frame.rate_of(vertex) * precision == 1.0 && own.len() == 1;
             let arrives = |flags: &[bool]| {
-                topology.uses(vertex).iter().any(|(child, _)| flags[child.index()])
+                let mut uses = topology.uses(vertex).iter();
+                uses.any(|(child, slot)| flags[child.index()] && topology.at(*child).sends(*slot))
             };
             let goes_on = own
                 .iter()

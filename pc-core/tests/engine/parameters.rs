@@ -226,6 +226,28 @@ fn a_cut_stops_the_gradient_for_every_rule() {
             assert!(found.iter().zip(&uncut).any(|(a, b)| (a - b).abs() > 1e-3));
         }
     }
+    // Where every way is cut, no weight above learns, however it is computed.
+    let mut b = Graph::<T>::builder();
+    let (x, mut init) = (b.input("x", &[3]).unwrap(), Init::new(5));
+    let h = b.dense("h", x, 4, Activation::Tanh, &mut init).unwrap();
+    let y = b.dense("y", h, 2, Activation::Identity, &mut init).unwrap();
+    b.cut(b.prediction_of(y).unwrap(), &[h]).unwrap();
+    let mut short = b.build().unwrap();
+    let held = Clamps::new()
+        .hold(x, numbers.tensor(&[2, 3], 1.0))
+        .hold(y, numbers.tensor(&[2, 2], 1.0));
+    for schedule in [
+        Schedule::backprop(),
+        Schedule::zil(),
+        fixed(0.3, 5).evaluated_by(Simulate),
+        fixed(0.3, 5).evaluated_by(Front),
+        fixed(0.3, 5).evaluated_by(ClosedForm),
+        Schedule::standard(0.1, 5).unwrap(),
+        Schedule::epc(0.1, 5).unwrap(),
+    ] {
+        let found = run(&mut short, &held, &schedule);
+        assert_eq!(found.len(), 2 * 4 + 2, "{schedule:?}");
+    }
     // Live, and with errors as coordinates, the cut way gives values and takes no force.
     let states =
         run(&mut graph, &clamps, &Schedule::standard(0.1, 50_000).unwrap().until(1e-12).unwrap());
