@@ -219,8 +219,8 @@ pub trait HostLayers<F: Element> {
         self.builder().vertex(name, Box::new(Split { axis, start, length }), &[parent], &[])
     }
 
-    /// A row of a weight `[vocabulary, width]` (uniform, of variance 1) for every number of the
-    /// parent.
+    /// A row of a weight `[vocabulary, width]` for every number of the parent. The weight starts as
+    /// one with a fan-in of 1 does: uniform of variance 1, unless `init` has another rule.
     fn embedding(
         &mut self,
         name: &str,

@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// The layers of a muPC net (Innocenti, Achour and Buckley 2025, "muPC: Scaling predictive coding
-/// to 100+ layer networks", table 1): with `phi` the activation,
+/// to 100+ layer networks", arXiv:2505.13124): with `phi` the activation,
 /// ```text
 /// u_1 = a_1 W_1 x,   u_l = a W_l phi(h_(l-1)) [+ h_(l-1)],   u_L = a_L W_L phi(h_(L-1))
 /// ```
