@@ -233,9 +233,8 @@ fn a_cut_stops_the_gradient_for_every_rule() {
     let y = b.dense("y", h, 2, Activation::Identity, &mut init).unwrap();
     b.cut(b.prediction_of(y).unwrap(), &[h]).unwrap();
     let mut short = b.build().unwrap();
-    let held = Clamps::new()
-        .hold(x, numbers.tensor(&[2, 3], 1.0))
-        .hold(y, numbers.tensor(&[2, 2], 1.0));
+    let held =
+        Clamps::new().hold(x, numbers.tensor(&[2, 3], 1.0)).hold(y, numbers.tensor(&[2, 2], 1.0));
     for schedule in [
         Schedule::backprop(),
         Schedule::zil(),
