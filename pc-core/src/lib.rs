@@ -28,7 +28,6 @@ mod plan;
 mod point;
 mod relaxation;
 mod rows;
-mod rule;
 mod schedule;
 mod tensor;
 mod topology;
@@ -36,6 +35,7 @@ mod vertex;
 
 pub mod backend;
 pub mod host;
+pub mod rule;
 
 pub use activation::Activation;
 pub use chain::Chain;
@@ -49,9 +49,7 @@ pub use network::Network;
 pub use outcome::{Energy, Event, Outcome, Status};
 pub use relaxation::Relaxation;
 pub use rule::Pace;
-pub use schedule::{
-    Coordinates, Evaluation, Learning, Linearise, Reduction, Schedule, Start, StepRule,
-};
+pub use schedule::{Coordinates, Evaluation, Learning, Linearise, Reduction, Schedule, Start};
 pub use tensor::Tensor;
 pub use topology::{ParamId, PredictionId, Topology, VertexId};
 

@@ -26,6 +26,8 @@ pub(super) fn live(choice: Choice, learning: Learning) -> Answer {
             Answer::Refused("an adaptive step needs an energy that only states change")
         }
         Choice::Adaptive => Answer::Honoured,
+        Choice::Ruled { moving_weights: Some(why), .. } if every_step => Answer::Refused(why),
+        Choice::Ruled { .. } => Answer::Honoured,
         Choice::Unrelaxed if every_step => {
             Answer::Refused("weights learn at its steps: without any they learn nothing")
         }
@@ -56,6 +58,7 @@ pub(super) fn levels(choice: Choice) -> Answer {
         Choice::Start(_)
         | Choice::Momentum
         | Choice::Adaptive
+        | Choice::Ruled { .. }
         | Choice::VertexRate
         | Choice::RateByPrecision
         | Choice::Pace
@@ -93,6 +96,8 @@ pub(super) fn errors(choice: Choice) -> Answer {
         | Choice::Unrelaxed
         | Choice::Start(Start::Forward)
         | Choice::Evaluation(Evaluation::Auto) => Answer::Honoured,
+        Choice::Ruled { errors: Some(why), .. } => Answer::Refused(why),
+        Choice::Ruled { errors: None, .. } => Answer::Honoured,
         Choice::Start(_) => {
             Answer::Refused("it starts with zero errors, which is the forward pass")
         }
@@ -115,6 +120,7 @@ pub(super) fn backprop(choice: Choice) -> Answer {
         Choice::Unrelaxed
         | Choice::Momentum
         | Choice::Adaptive
+        | Choice::Ruled { .. }
         | Choice::Tolerance
         | Choice::Bound
         | Choice::Unbounded
@@ -147,6 +153,10 @@ pub(super) fn frozen(choice: Choice) -> Answer {
         | Choice::Unmeasured => Answer::Honoured,
         Choice::Adaptive => Answer::Refused(
             "a frozen relaxation does not descend an energy, so its step cannot adapt to one",
+        ),
+        Choice::Ruled { .. } => Answer::Refused(
+            "a frozen relaxation is one linear recursion and descends no energy, which other rules \
+             than plain steps and momentum are made for",
         ),
         Choice::Unbounded => Answer::Refused(
             "a frozen relaxation does not descend an energy, so there is no usual bound to lift",

@@ -7,9 +7,8 @@ mod clamps;
 use crate::{
     Error, Result,
     network::{Abilities, Network},
-    schedule::{
-        Bound, Coordinates, Evaluation, Learning, Linearise, Schedule, Start, StepRule, Steps,
-    },
+    rule::StepForm,
+    schedule::{Bound, Coordinates, Evaluation, Learning, Linearise, Schedule, Start, Steps},
     topology::Topology,
 };
 
@@ -141,7 +140,7 @@ fn way(schedule: &Schedule, topology: &Topology, can: Abilities) -> Result<Way> 
         Some("the graph is cyclic")
     } else if schedule.start != Start::Forward {
         Some("it does not start from a forward pass, with zero errors")
-    } else if schedule.rule != StepRule::Plain {
+    } else if schedule.rule.form() != Some(StepForm::Plain) {
         Some("its steps are not plain")
     } else if !schedule.rates.are_plain() {
         Some("its rate is not the same for every vertex at every step")

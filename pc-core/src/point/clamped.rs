@@ -16,7 +16,7 @@ impl<T: Tensor> Point<T> {
         &mut self,
         topology: &Topology,
         clamps: &Clamps<T>,
-        noisy: bool,
+        composed: bool,
     ) -> Result<()> {
         let Self { roles, vertices, state, free, follows, counts, .. } = self;
         for vertex in topology.vertices() {
@@ -24,7 +24,7 @@ impl<T: Tensor> Point<T> {
             let clamp = clamps.get(vertex);
             let (value, moving) = (&state.values[index], &mut vertices[index]);
             let role = Role::of(clamp);
-            let slow = noisy || matches!(role, Role::Masked) || topology.own(vertex).len() > 1;
+            let slow = composed || matches!(role, Role::Masked) || topology.own(vertex).len() > 1;
             if role.moves() && slow && moving.scratch.is_none() {
                 moving.scratch = Some(value.zeros(&value.shape()));
             } else if !(role.moves() && slow) {

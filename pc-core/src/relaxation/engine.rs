@@ -35,7 +35,7 @@ impl<N: Network> Relaxation<N> {
                         live::touch_all(&mut self.frame, network);
                         return self.teach(network, Phase::Move);
                     }
-                    self.method.step(&mut self.frame, network);
+                    self.method.step(&mut self.frame, network)?;
                     self.frame.step += 1;
                     self.method.evaluate(&mut self.frame, network)?;
                 }

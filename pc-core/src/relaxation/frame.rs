@@ -5,7 +5,8 @@ use crate::{
     gradients::Gradients,
     network::{Forward, Network, Residuals, Settings, State, Want},
     point::Point,
-    schedule::{Learning, Noise, Schedule, StepRule, stream},
+    rule::{Memory, StepForm, Taken, View},
+    schedule::{Learning, Noise, Schedule, stream},
     tensor::Tensor,
     topology::VertexId,
 };
@@ -14,6 +15,9 @@ use crate::{
 pub(super) struct Frame<N: Network> {
     pub(super) schedule: Schedule,
     pub(super) settings: Settings,
+    /// The form of the rule's steps, or what a rule of no form keeps.
+    pub(super) form: Option<StepForm>,
+    pub(super) memory: Memory<N::Tensor>,
     /// Whether errors are the coordinates, so that the network is linearised by a forward pass.
     pub(super) by_errors: bool,
     /// Whether steps go down the energy, so that it may be bounded.
@@ -38,6 +42,35 @@ impl<N: Network> Frame<N> {
     /// The rate of a vertex at this step.
     pub(super) fn rate_of(&self, vertex: VertexId) -> f64 {
         self.rate * self.schedule.rates.pace.at(self.step) * self.factors[vertex.index()]
+    }
+
+    /// The momentum of the rule, 0 where it has none, or is of no form.
+    pub(super) fn momentum(&self) -> f64 {
+        if let Some(StepForm::Momentum(momentum)) = self.form { momentum } else { 0.0 }
+    }
+
+    /// Lets a rule of no form move the displacements of all free vertices, whose directions lie in
+    /// their scratch. Marks what may have moved.
+    pub(super) fn follow_rule(&mut self, network: &N) -> Result<Taken> {
+        let Self { schedule, point, memory, factors, .. } = self;
+        let rule = &*schedule.rule;
+        let energy =
+            if rule.watches() { point.energy(network.topology()).total() } else { f64::NAN };
+        let rate = self.rate * schedule.rates.pace.at(self.step);
+        let view = View { point, memory, factors, rate, taken: self.step, energy, fault: None };
+        let taken = view.take(rule, schedule.name)?;
+        let whole = taken == Taken::Step;
+        memory.part = if whole { 0 } else { memory.part + 1 };
+        memory.parts += usize::from(!whole);
+        for vertex in network.topology().vertices().filter(|_| whole) {
+            if self.point.free[vertex.index()] {
+                self.add_noise(vertex);
+            }
+        }
+        for (moved, free) in self.point.state.moved.iter_mut().zip(&self.point.free) {
+            *moved |= free;
+        }
+        Ok(taken)
     }
 
     /// Whether there is no step left.
@@ -136,7 +169,7 @@ impl<N: Network> Frame<N> {
     pub(super) fn add_noise(&mut self, vertex: VertexId) -> bool {
         let Some(Noise { temperature, seed }) = self.schedule.noise else { return false };
         let rate = self.rate_of(vertex);
-        let momentum = self.schedule.rule.momentum();
+        let momentum = self.momentum();
         let deviation = (2.0 * rate * (1.0 - momentum) * temperature).sqrt();
         let index = vertex.index();
         let moving = &mut self.point.vertices[index];
@@ -146,8 +179,7 @@ impl<N: Network> Frame<N> {
         if let Some(mask) = &moving.free_mask {
             noise.multiply(mask);
         }
-        if let (Some(velocity), StepRule::Momentum(_)) = (&mut moving.velocity, self.schedule.rule)
-        {
+        if let (Some(velocity), Some(StepForm::Momentum(_))) = (&mut moving.velocity, self.form) {
             velocity.axpy(1.0 / rate, noise);
         }
         self.point.state.displacements[index].axpy(1.0, noise);

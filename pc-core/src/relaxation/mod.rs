@@ -22,6 +22,7 @@ use crate::{
     outcome::{Energy, Event, Outcome},
     plan::Plan,
     point::Point,
+    rule::Memory,
     schedule::{Learning, Reduction, Schedule, Start},
     tensor::Tensor,
     topology::{PredictionId, VertexId},
@@ -121,6 +122,8 @@ impl<N: Network> Relaxation<N> {
                 plastic: schedule.learning == Learning::EveryStep,
                 learns: false,
             },
+            form: schedule.rule.form(),
+            memory: Memory::new(),
             by_errors,
             descends: matches!(plan, Plan::Live | Plan::Errors),
             at: network.linearisation(),
@@ -236,6 +239,12 @@ impl<N: Network> Relaxation<N> {
     /// [`crate::Evaluation::Auto`] has chosen.
     pub fn evaluation(&self) -> &'static str {
         self.method.describe()
+    }
+
+    /// How often the network has been evaluated for this batch, if by steps: at the start, after
+    /// every step, and within steps of rules that take several evaluations for one.
+    pub fn passes(&self) -> usize {
+        1 + self.frame.step + self.frame.memory.parts
     }
 
     /// Sets how many batches have drawn random numbers so far. A relaxation made anew then goes on

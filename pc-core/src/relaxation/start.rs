@@ -8,7 +8,8 @@ use crate::{
     plan,
     point::{Point, Wants},
     relaxation::{Method, Phase, Relaxation, frame::Frame},
-    schedule::{Start, StepRule, Steps},
+    rule::StepForm,
+    schedule::{Start, Steps},
     tensor::Tensor,
     topology::PredictionId,
 };
@@ -33,8 +34,9 @@ impl<N: Network> Relaxation<N> {
             frame.at = network.linearisation();
             frame.allocate(network);
         }
-        let noisy = frame.schedule.noise.is_some();
-        frame.point.set_roles(network.topology(), clamps, noisy)?;
+        let composed = frame.schedule.noise.is_some() || frame.form.is_none();
+        frame.point.set_roles(network.topology(), clamps, composed)?;
+        frame.memory.begin(&*frame.schedule.rule, &frame.point, fresh);
         frame.reset(network);
         // What has diverged is nowhere to go on from.
         let anew = fresh || self.watch.status == Status::Diverged;
@@ -72,7 +74,7 @@ impl<N: Network> Frame<N> {
         let wants = Wants {
             references: self.settings.live,
             displacements: self.settings.live || self.by_errors,
-            velocities: self.schedule.rule != StepRule::Plain || self.by_errors,
+            velocities: self.form.is_some_and(|f| f != StepForm::Plain || self.by_errors),
         };
         self.point.batch = self.point.state.values.first().map_or(0, Tensor::batch);
         self.point.allocate(network.topology(), wants);

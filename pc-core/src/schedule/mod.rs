@@ -5,12 +5,16 @@ mod fixed_prediction;
 mod ipc;
 mod noise;
 mod rates;
+mod rule;
 mod standard;
 mod zil;
 
 use std::fmt;
 
-use crate::{Error, Result, rule::Rates};
+use crate::{
+    Error, Result,
+    rule::{Plain, Rates, Ruled},
+};
 
 pub(crate) use noise::{Noise, stream};
 
@@ -43,7 +47,7 @@ pub struct Schedule {
     pub(crate) start: Start,
     pub(crate) linearisation: Linearise,
     pub(crate) coordinates: Coordinates,
-    pub(crate) rule: StepRule,
+    pub(crate) rule: Ruled,
     pub(crate) rate: f64,
     pub(crate) rates: Rates,
     pub(crate) steps: Steps,
@@ -95,32 +99,6 @@ pub enum Coordinates {
     States,
     /// The errors `e`, with `v = f(v_parents) + e` (error-based PC).
     Errors,
-}
-
-/// How far a step goes.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum StepRule {
-    /// `v += gamma g`.
-    Plain,
-    /// `u <- m u + g`, `v += gamma u`.
-    Momentum(f64),
-    /// Plain, with a rate that adapts. If the energy has not fallen after a step, part of the step
-    /// is taken back: step and rate are multiplied by `shrink`. If the energy has fallen, the rate
-    /// is multiplied by `growth`.
-    Adaptive {
-        /// Factor below 1.
-        shrink: f64,
-        /// Factor of at least 1.
-        growth: f64,
-    },
-}
-
-impl StepRule {
-    /// The momentum of the rule, 0 where it has none.
-    pub(crate) fn momentum(self) -> f64 {
-        if let StepRule::Momentum(momentum) = self { momentum } else { 0.0 }
-    }
 }
 
 /// When weights learn.
@@ -200,7 +178,7 @@ impl Schedule {
             start: Start::Forward,
             linearisation: Linearise::Live,
             coordinates: Coordinates::States,
-            rule: StepRule::Plain,
+            rule: Ruled::new(Plain),
             rate,
             rates: Rates::default(),
             steps,
@@ -237,29 +215,6 @@ impl Schedule {
     #[must_use]
     pub fn evaluated_by(mut self, evaluation: Evaluation) -> Self {
         self.evaluation = evaluation;
-        self
-    }
-
-    /// Moves states with momentum `m`; in error-based PC, errors.
-    ///
-    /// # Errors
-    /// Outside `[0, 1)`.
-    pub fn with_momentum(mut self, momentum: f64) -> Result<Self> {
-        if !(0.0..1.0).contains(&momentum) {
-            return Err(Error::schedule(format!(
-                "{}: momentum must be in [0, 1), not {momentum}",
-                self.name
-            )));
-        }
-        self.rule = StepRule::Momentum(momentum);
-        Ok(self)
-    }
-
-    /// Halves a step, and the rate, if the energy has not fallen after it. If the energy has
-    /// fallen, the rate grows by a tenth.
-    #[must_use]
-    pub fn adaptive(mut self) -> Self {
-        self.rule = StepRule::Adaptive { shrink: 0.5, growth: 1.1 };
         self
     }
 
@@ -314,7 +269,7 @@ impl Schedule {
     /// Adds noise to every step, `sqrt(2 gamma temperature)` times a normal draw: Langevin sampling
     /// of `exp(-F / temperature)`. With momentum `m` the noise enters the velocity,
     /// `u <- m u + g + sqrt(2 (1 - m) temperature / gamma) xi`, which is the underdamped form, with
-    /// the same stationary density. An adaptive step, which noise would mislead, is refused.
+    /// the same stationary density. Other rules are refused, which would sample something else.
     ///
     /// # Errors
     /// The temperature is not a positive number.
@@ -391,9 +346,9 @@ impl Schedule {
         self
     }
 
-    /// Whether the energy is looked at before every step, to be traced or bounded.
+    /// Whether the energy is looked at before every step: traced, bounded or observed.
     pub fn is_watched(&self) -> bool {
-        self.trace || matches!(self.bound, Bound::Beyond(_))
+        self.trace || self.observed || matches!(self.bound, Bound::Beyond(_))
     }
 
     /// Lets Z-IL run on a graph that is not levelled, where it does **not** give backprop's

@@ -5,6 +5,7 @@ use pc_core::{
     Clamps, Error, Evaluation, Event, Graph, Pace, Reduction, Relaxation, Result, Schedule,
     SquaredError, Start, Status, Tensor, VertexId,
     host::{Activation, HostLayers, HostTensor, Init, Sgd},
+    rule::{Adam, Anderson, Heun, Nesterov},
 };
 
 use crate::common::{Numbers, close};
@@ -45,6 +46,10 @@ fn choices() -> Vec<Choice> {
         told("closed form", |s| Ok(s.evaluated_by(Evaluation::ClosedForm)), "closed form"),
         choice("rule", "momentum", |s| s.with_momentum(0.5)),
         choice("rule", "adaptive", |s| Ok(s.adaptive())),
+        choice("rule", "Nesterov", |s| Ok(s.ruled_by(Nesterov::new(0.5)?))),
+        choice("rule", "Adam", |s| Ok(s.ruled_by(Adam::default()))),
+        choice("rule", "Heun", |s| Ok(s.ruled_by(Heun))),
+        choice("rule", "Anderson", |s| Ok(s.ruled_by(Anderson::new(3)?))),
         choice("rate", "of a vertex", |s| s.with_rate_of(net(false).h, 0.5)),
         choice("by precision", "rate by precision", |s| Ok(s.rate_by_precision())),
         choice("pace", "paced", |s| s.paced(Pace::Inverse(0.5))),

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod abilities;
+mod accelerated;
 mod builder;
 mod choices;
 mod clamps;
@@ -20,5 +21,6 @@ mod optimisers;
 mod pinned;
 mod rates;
 mod refusals;
+mod rules;
 mod shapes;
 mod walk;
