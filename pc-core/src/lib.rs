@@ -49,7 +49,9 @@ pub use network::Network;
 pub use outcome::{Energy, Event, Outcome, Status};
 pub use relaxation::Relaxation;
 pub use rule::Pace;
-pub use schedule::{Coordinates, Evaluation, Learning, Linearise, Reduction, Schedule, Start};
+pub use schedule::{
+    Coordinates, ErrorStart, Evaluation, Learning, Linearise, Reduction, Schedule, Start,
+};
 pub use tensor::Tensor;
 pub use topology::{ParamId, PredictionId, Topology, VertexId};
 

@@ -2,7 +2,7 @@
 
 use crate::{
     rule::{Pace, Setting, StepForm},
-    schedule::{Bound, Evaluation, Reduction, Schedule, Start, Steps},
+    schedule::{Bound, ErrorStart, Evaluation, Learning, Reduction, Schedule, Start, Steps},
 };
 
 /// A choice that a schedule can make. Every method answers every choice, in a `match` without a
@@ -10,6 +10,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Choice {
     Start(Start),
+    Errors,
     Evaluation(Evaluation),
     Momentum,
     Adaptive,
@@ -25,6 +26,7 @@ pub(super) enum Choice {
     Mean,
     Trace,
     Observed,
+    Samples,
     VertexRate,
     RateByPrecision,
     Pace,
@@ -53,8 +55,10 @@ impl Choice {
             rate: _,
             rates,
             start,
+            errors,
             rule,
             steps,
+            samples,
             tolerance,
             bound,
             evaluation,
@@ -67,6 +71,7 @@ impl Choice {
         } = schedule;
         [
             Some(Self::Start(*start)),
+            (*errors != ErrorStart::Zero).then_some(Self::Errors),
             Some(Self::Evaluation(*evaluation)),
             match rule.form() {
                 Some(StepForm::Plain) => None,
@@ -91,6 +96,7 @@ impl Choice {
             },
             trace.then_some(Self::Trace),
             observed.then_some(Self::Observed),
+            samples.map(|_| Self::Samples),
             (!rates.of.is_empty()).then_some(Self::VertexRate),
             rates.by_precision.then_some(Self::RateByPrecision),
             (rates.pace != Pace::Constant).then_some(Self::Pace),
@@ -116,6 +122,8 @@ pub(super) fn contradiction(schedule: &Schedule) -> Option<&'static str> {
         && !(deviation >= 0.0 && deviation.is_finite())
     {
         Some("the deviation of a noisy start must be a number that is not negative")
+    } else if schedule.errors != ErrorStart::Zero && schedule.start != Start::Forward {
+        Some("errors start by themselves only where states start at their predictions")
     } else if misled.is_some() {
         misled
     } else if adaptive && schedule.rates.pace != Pace::Constant {
@@ -124,6 +132,14 @@ pub(super) fn contradiction(schedule: &Schedule) -> Option<&'static str> {
         Some("with noise there is no usual bound to lift")
     } else if schedule.unmeasured && schedule.is_watched() {
         Some("its energy is watched, so it cannot be left unmeasured")
+    } else if schedule.samples.is_some() && schedule.learning == Learning::EveryStep {
+        Some("its weights learn at every step already")
+    } else if schedule.samples.is_some() && schedule.noise.is_none() {
+        Some("without noise there are no samples to learn from")
+    } else if let (Some((burn_in, every)), Steps::Count(count)) = (schedule.samples, schedule.steps)
+        && count < burn_in.saturating_add(every)
+    {
+        Some("its steps end before the first sample that it would learn from")
     } else if unrelaxed && acts_on_steps {
         Some("it takes no steps, so nothing about its steps can be chosen")
     } else if schedule.unlevelled && schedule.evaluation == Evaluation::Front {

@@ -8,7 +8,9 @@ use crate::{
     Error, Result,
     network::{Abilities, Network},
     rule::StepForm,
-    schedule::{Bound, Coordinates, Evaluation, Learning, Linearise, Schedule, Start, Steps},
+    schedule::{
+        Bound, Coordinates, ErrorStart, Evaluation, Learning, Linearise, Schedule, Start, Steps,
+    },
     topology::Topology,
 };
 
@@ -74,21 +76,21 @@ impl Plan {
             (Linearise::Frozen, Coordinates::Errors, _) => {
                 return refuse("errors as coordinates are live by nature");
             }
-            (_, _, Learning::EveryStep | Learning::AtLevel) => {
+            (_, _, Learning::EveryStep | Learning::AtLevel | Learning::FromSamples { .. }) => {
                 return refuse("its weights learn at the end");
             }
         };
         if !can.predict && !matches!(plan, Self::Frozen(_)) {
             return missing("predict at values other than the feed-forward ones");
         }
-        if !can.plastic && schedule.learning == Learning::EveryStep {
+        if !can.plastic && schedule.learning().moves_weights() {
             return missing("let weights move while states relax");
         }
         if let Some(why) = choice::contradiction(schedule) {
             return refuse(why);
         }
         for choice in Choice::of(schedule) {
-            if let Answer::Refused(why) = plan.answer(choice, schedule.learning) {
+            if let Answer::Refused(why) = plan.answer(choice, schedule.learning()) {
                 return refuse(why);
             }
         }
@@ -138,7 +140,7 @@ fn way(schedule: &Schedule, topology: &Topology, can: Abilities) -> Result<Way> 
     let watched = looked_at || schedule.tolerance.is_some() || schedule.bound != Bound::Usual;
     let obstacle = if !topology.is_acyclic() {
         Some("the graph is cyclic")
-    } else if schedule.start != Start::Forward {
+    } else if schedule.start != Start::Forward || schedule.errors != ErrorStart::Zero {
         Some("it does not start from a forward pass, with zero errors")
     } else if schedule.rule.form() != Some(StepForm::Plain) {
         Some("its steps are not plain")

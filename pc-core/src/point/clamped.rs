@@ -11,12 +11,14 @@ use crate::{
 };
 
 impl<T: Tensor> Point<T> {
-    /// What this batch's clamps make of every vertex.
+    /// What this batch's clamps make of every vertex. Where free ones are `given` errors, they follow
+    /// their prediction.
     pub(crate) fn set_roles(
         &mut self,
         topology: &Topology,
         clamps: &Clamps<T>,
         composed: bool,
+        given: bool,
     ) -> Result<()> {
         let Self { roles, vertices, state, free, follows, counts, .. } = self;
         for vertex in topology.vertices() {
@@ -45,7 +47,8 @@ impl<T: Tensor> Point<T> {
                 moving.free_mask = None;
             }
             // A nudged or masked vertex needs its prediction before it is set.
-            let set = matches!(clamp, Some(Clamp::Held(_) | Clamp::Intervened(_) | Clamp::Free(_)));
+            let held = matches!(clamp, Some(Clamp::Held(_) | Clamp::Intervened(_)));
+            let set = held || (!given && matches!(clamp, Some(Clamp::Free(_))));
             follows[index] = !set && !topology.is_root(vertex);
             free[index] = role.moves();
             for id in topology.own(vertex) {

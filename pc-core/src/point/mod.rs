@@ -1,6 +1,7 @@
 //! Where a relaxation stands: states, errors, and what the clamps make of each vertex.
 
 mod clamped;
+mod errors;
 
 use crate::{
     Result,

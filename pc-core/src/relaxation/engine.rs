@@ -62,9 +62,9 @@ impl<N: Network> Relaxation<N> {
                     continue;
                 }
             }
-            let stop = match self.frame.schedule.learning {
+            let stop = match self.frame.schedule.learning() {
                 Learning::AtLevel => self.read_level(network)?,
-                Learning::AtEnd | Learning::EveryStep => self.go_on(network, leap)?,
+                _ => self.go_on(network, leap)?,
             };
             if let Some(stop) = stop {
                 return Ok(stop);
@@ -110,9 +110,9 @@ impl<N: Network> Relaxation<N> {
     fn go_on(&mut self, network: &mut N, leap: Leap) -> Result<Option<Stop>> {
         let last = self.frame.is_last();
         let tolerance = self.frame.schedule.tolerance;
-        let every_step = self.frame.schedule.learning == Learning::EveryStep;
-        let teaches = every_step && !last;
-        if leap != Leap::Learned && (!last || tolerance.is_some()) {
+        let learning = self.frame.schedule.learning();
+        let teaches = learning.is_due(self.frame.step, self.frame.steps);
+        if leap != Leap::Learned && (!last || teaches || tolerance.is_some()) {
             self.method.pull(&mut self.frame, network, teaches)?;
         }
         let converged = tolerance.is_some_and(|tolerance| {
@@ -130,7 +130,10 @@ impl<N: Network> Relaxation<N> {
             self.phase = Phase::Move;
             return if teaches { self.teach(network, Phase::Move).map(Some) } else { Ok(None) };
         }
-        if every_step {
+        if learning.moves_weights() {
+            if teaches && learning != Learning::EveryStep {
+                return self.teach(network, Phase::Done).map(Some);
+            }
             self.phase = Phase::Done;
             return Ok(Some(Stop::End));
         }

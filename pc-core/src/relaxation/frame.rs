@@ -81,10 +81,9 @@ impl<N: Network> Frame<N> {
     /// Whether the first thing asked of the linearisation at this step is known to be parameter
     /// gradients.
     pub(super) fn learns_here(&self) -> bool {
-        match self.schedule.learning {
+        match self.schedule.learning() {
             Learning::AtEnd => self.is_last() && self.schedule.tolerance.is_none(),
-            Learning::EveryStep => !self.is_last(),
-            Learning::AtLevel => false,
+            learning => learning.is_due(self.step, self.steps),
         }
     }
 

@@ -7,7 +7,7 @@ use crate::{
     point::Point,
     relaxation::frame::Frame,
     rule::StepForm,
-    schedule::Learning,
+    schedule::{ErrorStart, Learning},
 };
 
 /// Whether steps are plain and nothing looks at them, so that a network may take them over.
@@ -16,6 +16,7 @@ fn plain<N: Network>(frame: &Frame<N>) -> bool {
     frame.form == Some(StepForm::Plain)
         && schedule.rates.are_plain()
         && schedule.noise.is_none()
+        && schedule.errors == ErrorStart::Zero
         && schedule.tolerance.is_none()
         && !schedule.is_watched()
         && frame.point.vertices.iter().all(|vertex| vertex.scratch.is_none())

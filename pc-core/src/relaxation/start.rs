@@ -9,7 +9,7 @@ use crate::{
     point::{Point, Wants},
     relaxation::{Method, Phase, Relaxation, frame::Frame},
     rule::StepForm,
-    schedule::{Start, Steps},
+    schedule::{ErrorStart, Schedule, Start, Steps},
     tensor::Tensor,
     topology::PredictionId,
 };
@@ -28,6 +28,12 @@ impl<N: Network> Relaxation<N> {
         let start = self.frame.schedule.start;
         plan::check(network, clamps, self.method.rules(), start == Start::Forward)?;
         let frame = &mut self.frame;
+        let gives = |clamp: &Clamp<N::Tensor>| matches!(clamp, Clamp::Free(_));
+        let none = !clamps.iter().any(|(_, clamp)| gives(clamp));
+        if frame.schedule.errors == ErrorStart::Given && none {
+            let why = "errors are to start from given ones, and no clamp gives any";
+            return Err(Error::schedule(format!("{}: {why}", frame.schedule.name)));
+        }
         let fresh = network.prepare(clamps, &mut frame.point.state.values)?;
         if fresh {
             // What the last batch left fits no other size.
@@ -35,7 +41,8 @@ impl<N: Network> Relaxation<N> {
             frame.allocate(network);
         }
         let composed = frame.schedule.noise.is_some() || frame.form.is_none();
-        frame.point.set_roles(network.topology(), clamps, composed)?;
+        let given = frame.schedule.errors == ErrorStart::Given;
+        frame.point.set_roles(network.topology(), clamps, composed, given)?;
         frame.memory.begin(&*frame.schedule.rule, &frame.point, fresh);
         frame.reset(network);
         // What has diverged is nowhere to go on from.
@@ -62,6 +69,9 @@ impl<N: Network> Relaxation<N> {
                 _ => None,
             };
             frame.first_errors(network, clamps, forward, sweep)?;
+            let Frame { schedule: Schedule { errors, .. }, draws, .. } = &*frame;
+            let (errors, draws) = (*errors, *draws);
+            frame.point.start_errors(network.topology(), clamps, errors, draws, false);
         }
         self.phase = Phase::Start;
         Ok(())
@@ -171,9 +181,10 @@ impl<N: Network> Frame<N> {
     /// Where errors are the coordinates: those of vertices that start elsewhere than at their
     /// prediction, which they follow from there on.
     fn first_offsets(&mut self, network: &mut N, clamps: &Clamps<N::Tensor>) -> Result<()> {
+        let (start, draws) = (self.schedule.errors, self.draws);
         let sets =
             |clamp: &Clamp<N::Tensor>| matches!(clamp, Clamp::Nudged { .. } | Clamp::Free(_));
-        if !clamps.iter().any(|(_, clamp)| sets(clamp)) {
+        if start == ErrorStart::Zero && !clamps.iter().any(|(_, clamp)| sets(clamp)) {
             return Ok(());
         }
         self.forward(network, false, None)?;
@@ -181,7 +192,9 @@ impl<N: Network> Frame<N> {
             self.forward(network, false, None)?;
         }
         let topology = network.topology();
-        for (vertex, _) in clamps.iter().filter(|(_, clamp)| matches!(clamp, Clamp::Free(_))) {
+        self.point.start_errors(topology, clamps, start, draws, true);
+        let free = |clamp: &Clamp<_>| matches!(clamp, Clamp::Free(_)) && start != ErrorStart::Given;
+        for (vertex, _) in clamps.iter().filter(|(_, clamp)| free(clamp)) {
             let (index, Some(first)) = (vertex.index(), topology.own(vertex).first()) else {
                 continue;
             };

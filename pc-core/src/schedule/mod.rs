@@ -1,11 +1,13 @@
 //! Schedules: a rule of predictive coding as a value made of independent choices.
 
 mod epc;
+mod errors_start;
 mod fixed_prediction;
 mod ipc;
 mod noise;
 mod rates;
 mod rule;
+mod samples;
 mod standard;
 mod zil;
 
@@ -16,6 +18,7 @@ use crate::{
     rule::{Plain, Rates, Ruled},
 };
 
+pub use errors_start::ErrorStart;
 pub(crate) use noise::{Noise, stream};
 
 /// A rule: where relaxation starts, what it moves and how, when weights learn and when it stops.
@@ -45,6 +48,7 @@ pub(crate) use noise::{Noise, stream};
 pub struct Schedule {
     pub(crate) name: &'static str,
     pub(crate) start: Start,
+    pub(crate) errors: ErrorStart,
     pub(crate) linearisation: Linearise,
     pub(crate) coordinates: Coordinates,
     pub(crate) rule: Ruled,
@@ -52,6 +56,7 @@ pub struct Schedule {
     pub(crate) rates: Rates,
     pub(crate) steps: Steps,
     pub(crate) learning: Learning,
+    pub(crate) samples: Option<(usize, usize)>,
     pub(crate) tolerance: Option<f64>,
     pub(crate) bound: Bound,
     pub(crate) evaluation: Evaluation,
@@ -108,6 +113,14 @@ pub enum Learning {
     AtEnd,
     /// At every step, from the same errors that move the states.
     EveryStep,
+    /// From samples that noise has drawn, at every `every`-th step after the first `burn_in`
+    /// ([`Schedule::learning_from_samples`]).
+    FromSamples {
+        /// The steps before the first sample counts.
+        burn_in: usize,
+        /// The steps from one sample to the next.
+        every: usize,
+    },
     /// The weights of a level after as many steps as the level is from the output.
     AtLevel,
 }
@@ -176,6 +189,7 @@ impl Schedule {
         Self {
             name,
             start: Start::Forward,
+            errors: ErrorStart::Zero,
             linearisation: Linearise::Live,
             coordinates: Coordinates::States,
             rule: Ruled::new(Plain),
@@ -183,6 +197,7 @@ impl Schedule {
             rates: Rates::default(),
             steps,
             learning: Learning::AtEnd,
+            samples: None,
             tolerance: None,
             bound: Bound::Usual,
             evaluation: Evaluation::Auto,
@@ -384,7 +399,10 @@ impl Schedule {
 
     /// When weights learn.
     pub fn learning(&self) -> Learning {
-        self.learning
+        match self.samples {
+            Some((burn_in, every)) => Learning::FromSamples { burn_in, every },
+            None => self.learning,
+        }
     }
 
     /// Whether predictions follow the states.

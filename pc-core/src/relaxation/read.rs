@@ -1,0 +1,91 @@
+//! What can be read from a relaxation.
+
+use crate::{
+    clamp::Role,
+    gradients::Gradients,
+    network::Network,
+    relaxation::{Method, Relaxation},
+    schedule::Schedule,
+    tensor::Tensor,
+    topology::{PredictionId, VertexId},
+};
+
+impl<N: Network> Relaxation<N> {
+    /// The gradients of the last learning event.
+    pub fn gradients(&self) -> &Gradients<N::Tensor> {
+        &self.frame.gradients
+    }
+
+    /// The gradients of the last learning event, moved out of the relaxation, which ends here.
+    pub fn into_gradients(self) -> Gradients<N::Tensor> {
+        self.frame.gradients
+    }
+
+    /// The schedule.
+    pub fn schedule(&self) -> &Schedule {
+        &self.frame.schedule
+    }
+
+    /// How it is computed, in words. For a frozen relaxation that has begun, this is what
+    /// [`crate::Evaluation::Auto`] has chosen.
+    pub fn evaluation(&self) -> &'static str {
+        self.method.describe()
+    }
+
+    /// How often the network has been evaluated for this batch, if by steps: at the start, after
+    /// every step, and within steps of rules that take several evaluations for one.
+    pub fn passes(&self) -> usize {
+        1 + self.frame.step + self.frame.memory.parts
+    }
+
+    /// Sets how many batches have drawn random numbers so far. A relaxation made anew then goes on
+    /// where another has stopped, instead of repeating its draws.
+    pub fn set_draws(&mut self, batches: u64) {
+        self.frame.draws = batches;
+    }
+
+    /// The error of a prediction, as last evaluated. Returns `None` before the first batch, or if
+    /// the prediction is not in the network.
+    pub fn error(&self, prediction: PredictionId) -> Option<&N::Tensor> {
+        self.frame.point.errors.get(prediction.index())
+    }
+
+    /// The value of a vertex, as last evaluated. In a frozen relaxation it is the feed-forward
+    /// prediction plus the error. Returns `None` before the first batch, or if the vertex is not in
+    /// the network.
+    pub fn value(&self, network: &N, vertex: VertexId) -> Option<N::Tensor> {
+        let point = &self.frame.point;
+        let value = point.state.values.get(vertex.index())?;
+        if let (Method::Frozen(_), true, Some(first)) =
+            (&self.method, point.free[vertex.index()], network.topology().own(vertex).first())
+        {
+            let mut moved = network.prediction(&self.frame.at, *first)?.clone();
+            moved.axpy(1.0, &point.errors[first.index()]);
+            return Some(moved);
+        }
+        Some(value.clone())
+    }
+
+    /// The energy of a prediction, `1/2 pi |e|^2` summed over the batch, as last evaluated; by Z-IL,
+    /// as its weights read it, and 0 before. It is 0 where the error does not count, and where a
+    /// loss drives the vertex ([`Relaxation::loss_of`]); all of these and all losses make up
+    /// [`crate::Outcome::energy`]. Returns `None` before the first batch, or if the prediction is not in
+    /// the network.
+    pub fn energy_of(&self, network: &N, prediction: PredictionId) -> Option<f64> {
+        self.frame.point.errors.get(prediction.index())?;
+        let topology = network.topology();
+        Some(match &self.method {
+            Method::Levels(levels) => levels.energy_of(prediction),
+            _ => self.frame.point.energy_of(topology, prediction.index()),
+        })
+    }
+
+    /// The loss that drives a vertex, times its strength, summed over the batch and as last
+    /// evaluated (by Z-IL, as its weights read it); 0 where none does. Returns `None` if the vertex is not in the network.
+    pub fn loss_of(&self, vertex: VertexId) -> Option<f64> {
+        match &self.method {
+            Method::Levels(levels) => levels.loss_of(vertex),
+            _ => self.frame.point.roles.get(vertex.index()).map(Role::loss),
+        }
+    }
+}
