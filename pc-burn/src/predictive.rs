@@ -204,11 +204,11 @@ impl PredictiveCoding {
         model: M,
         mut program: P,
     ) -> Result<(Learned, P::Output)> {
-        if self.schedule.learning() == Learning::EveryStep {
+        if self.schedule.learning().moves_weights() {
             return Err(Error::new(
                 ErrorKind::Schedule,
                 format!(
-                    "{} moves weights at every step, so it needs an optimiser: use \
+                    "{} moves weights while states move, so it needs an optimiser: use \
                      `PredictiveCoding::train`",
                     self.schedule.name()
                 ),
@@ -253,7 +253,7 @@ impl PredictiveCoding {
                 // Weights that have moved cannot be moved back.
                 Err(_)
                     if marked.is_disturbed()
-                        && self.schedule.learning() != Learning::EveryStep
+                        && !self.schedule.learning().moves_weights()
                         && attempts < 3 =>
                 {
                     attempts += 1;
@@ -266,7 +266,7 @@ impl PredictiveCoding {
         if diverged {
             gradients = Gradients::empty(0);
         }
-        let every = self.schedule.learning() == Learning::EveryStep;
+        let every = self.schedule.learning().moves_weights();
         let compare =
             self.compare_every.is_some_and(|every| self.steps.is_multiple_of(every)) && !diverged;
         self.steps += 1;
@@ -309,7 +309,7 @@ impl PredictiveCoding {
                 }
                 Event::Learn => {
                     gradients = relaxation.gradients().clone();
-                    if self.schedule.learning() == Learning::EveryStep {
+                    if self.schedule.learning().moves_weights() {
                         event(marked, &gradients)?;
                     }
                 }

@@ -34,7 +34,6 @@ mod projection;
 mod relaxation;
 mod residual;
 mod rows;
-mod rule;
 mod schedule;
 mod sum_of;
 mod tensor;
@@ -43,6 +42,7 @@ mod vertex;
 
 pub mod backend;
 pub mod host;
+pub mod rule;
 
 pub use activation::Activation;
 pub use chain::Chain;
@@ -66,7 +66,7 @@ pub use relaxation::Relaxation;
 pub use residual::Residual;
 pub use rule::Pace;
 pub use schedule::{
-    Coordinates, Evaluation, Learning, Linearise, Reduction, Schedule, Start, StepRule,
+    Coordinates, ErrorStart, Evaluation, Learning, Linearise, Reduction, Schedule, Start,
 };
 pub use sum_of::SumOf;
 pub use tensor::Tensor;

@@ -12,6 +12,7 @@ use std::{
 use pc_core::{
     Clamps, Graph, Map, Predictor, Relaxation, Schedule,
     host::{Activation, ConvLayer, Dense, HostLayers, HostTensor, Init, Sgd},
+    rule::{Adam, Anderson, Heun, Nesterov},
 };
 
 struct Counting;
@@ -98,6 +99,14 @@ fn a_warm_relaxation_allocates_nothing() {
         Schedule::standard(0.1, 20).unwrap().until(1e-30).unwrap(),
         Schedule::epc(0.1, 10).unwrap(),
         Schedule::ipc(0.1, 10).unwrap(),
+        Schedule::standard(0.1, 10).unwrap().adaptive(),
+        Schedule::standard(0.1, 10).unwrap().rate_by_precision().observed(),
+        Schedule::standard(0.1, 10).unwrap().ruled_by(Nesterov::new(0.5).unwrap()),
+        Schedule::ipc(0.1, 10).unwrap().ruled_by(Adam::default()),
+        Schedule::epc(0.1, 10).unwrap().ruled_by(Adam::default()),
+        Schedule::standard(0.1, 10).unwrap().ruled_by(Heun),
+        Schedule::epc(0.01, 10).unwrap().ruled_by(Heun),
+        Schedule::epc(0.01, 10).unwrap().ruled_by(Anderson::new(3).unwrap()),
     ];
     for threads in [1, 2] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

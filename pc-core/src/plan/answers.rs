@@ -7,8 +7,11 @@ use crate::{
 
 /// What live states say to each choice.
 pub(super) fn live(choice: Choice, learning: Learning) -> Answer {
-    let every_step = learning == Learning::EveryStep;
+    let every_step = learning.moves_weights();
     match choice {
+        Choice::Errors => Answer::Refused(
+            "its errors follow from where its states start, and have no start of their own",
+        ),
         Choice::Start(_)
         | Choice::Momentum
         | Choice::Tolerance
@@ -18,6 +21,7 @@ pub(super) fn live(choice: Choice, learning: Learning) -> Answer {
         | Choice::Mean
         | Choice::Trace
         | Choice::Observed
+        | Choice::Samples
         | Choice::VertexRate
         | Choice::RateByPrecision
         | Choice::Pace
@@ -26,6 +30,8 @@ pub(super) fn live(choice: Choice, learning: Learning) -> Answer {
             Answer::Refused("an adaptive step needs an energy that only states change")
         }
         Choice::Adaptive => Answer::Honoured,
+        Choice::Ruled { moving_weights: Some(why), .. } if every_step => Answer::Refused(why),
+        Choice::Ruled { .. } => Answer::Honoured,
         Choice::Unrelaxed if every_step => {
             Answer::Refused("weights learn at its steps: without any they learn nothing")
         }
@@ -44,6 +50,9 @@ pub(super) fn live(choice: Choice, learning: Learning) -> Answer {
 /// What Z-IL says to each choice.
 pub(super) fn levels(choice: Choice) -> Answer {
     match choice {
+        Choice::Errors => Answer::Refused(
+            "its errors follow from where its states start, and have no start of their own",
+        ),
         Choice::Mean
         | Choice::Trace
         | Choice::Observed
@@ -56,9 +65,11 @@ pub(super) fn levels(choice: Choice) -> Answer {
         Choice::Start(_)
         | Choice::Momentum
         | Choice::Adaptive
+        | Choice::Ruled { .. }
         | Choice::VertexRate
         | Choice::RateByPrecision
         | Choice::Pace
+        | Choice::Samples
         | Choice::Noise => {
             Answer::Refused("it is exact only from a forward start, with plain steps at rate 1")
         }
@@ -92,13 +103,17 @@ pub(super) fn errors(choice: Choice) -> Answer {
         | Choice::Pace
         | Choice::Unrelaxed
         | Choice::Start(Start::Forward)
+        | Choice::Errors
         | Choice::Evaluation(Evaluation::Auto) => Answer::Honoured,
+        Choice::Ruled { errors: Some(why), .. } => Answer::Refused(why),
+        Choice::Ruled { errors: None, .. } => Answer::Honoured,
         Choice::Start(_) => {
             Answer::Refused("it starts with zero errors, which is the forward pass")
         }
         Choice::Evaluation(_) => {
             Answer::Refused("it goes by whole traversals; there is no other evaluation to choose")
         }
+        Choice::Samples => Answer::Refused("its weights learn at the end"),
         Choice::Unlevelled => Answer::Refused("it asks for no levels, so none have to be waived"),
         Choice::Unmeasured => Answer::Refused("its energy is what tells whether it has diverged"),
     }
@@ -111,10 +126,13 @@ pub(super) fn backprop(choice: Choice) -> Answer {
         | Choice::Unmeasured
         | Choice::Start(Start::Forward)
         | Choice::Evaluation(Evaluation::Auto) => Answer::Honoured,
-        Choice::Start(_) => Answer::Refused("it is one forward pass and one reverse sweep"),
+        Choice::Start(_) | Choice::Errors => {
+            Answer::Refused("it is one forward pass and one reverse sweep")
+        }
         Choice::Unrelaxed
         | Choice::Momentum
         | Choice::Adaptive
+        | Choice::Ruled { .. }
         | Choice::Tolerance
         | Choice::Bound
         | Choice::Unbounded
@@ -124,6 +142,7 @@ pub(super) fn backprop(choice: Choice) -> Answer {
         | Choice::VertexRate
         | Choice::RateByPrecision
         | Choice::Pace
+        | Choice::Samples
         | Choice::Evaluation(_) => Answer::Refused("it takes no steps: it is one reverse sweep"),
         Choice::Unlevelled => Answer::Refused("it asks for no levels, so none have to be waived"),
     }
@@ -133,6 +152,7 @@ pub(super) fn backprop(choice: Choice) -> Answer {
 pub(super) fn frozen(choice: Choice) -> Answer {
     match choice {
         Choice::Start(_)
+        | Choice::Errors
         | Choice::Evaluation(_)
         | Choice::Momentum
         | Choice::Tolerance
@@ -148,10 +168,14 @@ pub(super) fn frozen(choice: Choice) -> Answer {
         Choice::Adaptive => Answer::Refused(
             "a frozen relaxation does not descend an energy, so its step cannot adapt to one",
         ),
+        Choice::Ruled { .. } => Answer::Refused(
+            "a frozen relaxation is one linear recursion and descends no energy, which other rules \
+             than plain steps and momentum are made for",
+        ),
         Choice::Unbounded => Answer::Refused(
             "a frozen relaxation does not descend an energy, so there is no usual bound to lift",
         ),
-        Choice::Noise => Answer::Refused("noise needs live predictions"),
+        Choice::Noise | Choice::Samples => Answer::Refused("noise needs live predictions"),
         Choice::Unlevelled => Answer::Refused("it asks for no levels, so none have to be waived"),
     }
 }

@@ -1,8 +1,8 @@
 //! The choices of a schedule, one by one, for methods to answer.
 
 use crate::{
-    rule::Pace,
-    schedule::{Bound, Evaluation, Reduction, Schedule, Start, StepRule, Steps},
+    rule::{Pace, Setting, StepForm},
+    schedule::{Bound, ErrorStart, Evaluation, Learning, Reduction, Schedule, Start, Steps},
 };
 
 /// A choice that a schedule can make. Every method answers every choice, in a `match` without a
@@ -10,9 +10,15 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Choice {
     Start(Start),
+    Errors,
     Evaluation(Evaluation),
     Momentum,
     Adaptive,
+    /// Another rule, and why it does not work while weights move, or on errors.
+    Ruled {
+        moving_weights: Option<&'static str>,
+        errors: Option<&'static str>,
+    },
     Tolerance,
     Bound,
     Unbounded,
@@ -20,6 +26,7 @@ pub(super) enum Choice {
     Mean,
     Trace,
     Observed,
+    Samples,
     VertexRate,
     RateByPrecision,
     Pace,
@@ -48,8 +55,10 @@ impl Choice {
             rate: _,
             rates,
             start,
+            errors,
             rule,
             steps,
+            samples,
             tolerance,
             bound,
             evaluation,
@@ -62,11 +71,16 @@ impl Choice {
         } = schedule;
         [
             Some(Self::Start(*start)),
+            (*errors != ErrorStart::Zero).then_some(Self::Errors),
             Some(Self::Evaluation(*evaluation)),
-            match rule {
-                StepRule::Plain => None,
-                StepRule::Momentum(_) => Some(Self::Momentum),
-                StepRule::Adaptive { .. } => Some(Self::Adaptive),
+            match rule.form() {
+                Some(StepForm::Plain) => None,
+                Some(StepForm::Momentum(_)) => Some(Self::Momentum),
+                Some(StepForm::Adaptive { .. }) => Some(Self::Adaptive),
+                None => Some(Self::Ruled {
+                    moving_weights: rule.refuses(Setting::MovingWeights),
+                    errors: rule.refuses(Setting::Errors),
+                }),
             },
             (*steps == Steps::Count(0)).then_some(Self::Unrelaxed),
             tolerance.map(|_| Self::Tolerance),
@@ -82,6 +96,7 @@ impl Choice {
             },
             trace.then_some(Self::Trace),
             observed.then_some(Self::Observed),
+            samples.map(|_| Self::Samples),
             (!rates.of.is_empty()).then_some(Self::VertexRate),
             rates.by_precision.then_some(Self::RateByPrecision),
             (rates.pace != Pace::Constant).then_some(Self::Pace),
@@ -96,8 +111,10 @@ impl Choice {
 /// What two choices of one schedule say of each other, whatever the method.
 pub(super) fn contradiction(schedule: &Schedule) -> Option<&'static str> {
     let unrelaxed = schedule.steps == Steps::Count(0);
-    let adaptive = matches!(schedule.rule, StepRule::Adaptive { .. });
-    let acts_on_steps = schedule.rule != StepRule::Plain
+    let form = schedule.rule.form();
+    let adaptive = matches!(form, Some(StepForm::Adaptive { .. }));
+    let misled = schedule.noise.and_then(|_| schedule.rule.refuses(Setting::Noise));
+    let acts_on_steps = form != Some(StepForm::Plain)
         || schedule.noise.is_some()
         || !schedule.rates.are_plain()
         || schedule.bound != Bound::Usual;
@@ -105,16 +122,24 @@ pub(super) fn contradiction(schedule: &Schedule) -> Option<&'static str> {
         && !(deviation >= 0.0 && deviation.is_finite())
     {
         Some("the deviation of a noisy start must be a number that is not negative")
-    } else if adaptive && schedule.noise.is_some() {
-        Some("noise raises the energy that an adaptive step waits to see fall")
+    } else if schedule.errors != ErrorStart::Zero && schedule.start != Start::Forward {
+        Some("errors start by themselves only where states start at their predictions")
+    } else if misled.is_some() {
+        misled
     } else if adaptive && schedule.rates.pace != Pace::Constant {
         Some("an adaptive step finds its rate by the energy, not by the step")
     } else if schedule.noise.is_some() && schedule.bound == Bound::Lifted {
         Some("with noise there is no usual bound to lift")
     } else if schedule.unmeasured && schedule.is_watched() {
         Some("its energy is watched, so it cannot be left unmeasured")
-    } else if schedule.unmeasured && schedule.observed {
-        Some("its energy can be read at every step, so it cannot be left unmeasured")
+    } else if schedule.samples.is_some() && schedule.learning == Learning::EveryStep {
+        Some("its weights learn at every step already")
+    } else if schedule.samples.is_some() && schedule.noise.is_none() {
+        Some("without noise there are no samples to learn from")
+    } else if let (Some((burn_in, every)), Steps::Count(count)) = (schedule.samples, schedule.steps)
+        && count < burn_in.saturating_add(every)
+    {
+        Some("its steps end before the first sample that it would learn from")
     } else if unrelaxed && acts_on_steps {
         Some("it takes no steps, so nothing about its steps can be chosen")
     } else if schedule.unlevelled && schedule.evaluation == Evaluation::Front {

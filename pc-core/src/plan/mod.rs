@@ -7,8 +7,9 @@ mod clamps;
 use crate::{
     Error, Result,
     network::{Abilities, Network},
+    rule::StepForm,
     schedule::{
-        Bound, Coordinates, Evaluation, Learning, Linearise, Schedule, Start, StepRule, Steps,
+        Bound, Coordinates, ErrorStart, Evaluation, Learning, Linearise, Schedule, Start, Steps,
     },
     topology::Topology,
 };
@@ -75,27 +76,28 @@ impl Plan {
             (Linearise::Frozen, Coordinates::Errors, _) => {
                 return refuse("errors as coordinates are live by nature");
             }
-            (_, _, Learning::EveryStep | Learning::AtLevel) => {
+            (_, _, Learning::EveryStep | Learning::AtLevel | Learning::FromSamples { .. }) => {
                 return refuse("its weights learn at the end");
             }
         };
         if !can.predict && !matches!(plan, Self::Frozen(_)) {
             return missing("predict at values other than the feed-forward ones");
         }
-        if !can.plastic && schedule.learning == Learning::EveryStep {
+        if !can.plastic && schedule.learning().moves_weights() {
             return missing("let weights move while states relax");
         }
         if let Some(why) = choice::contradiction(schedule) {
             return refuse(why);
         }
         for choice in Choice::of(schedule) {
-            if let Answer::Refused(why) = plan.answer(choice, schedule.learning) {
+            if let Answer::Refused(why) = plan.answer(choice, schedule.learning()) {
                 return refuse(why);
             }
         }
         let bounded = topology.vertices().find(|vertex| network.projection(*vertex).is_some());
-        if let (StepRule::Adaptive { .. }, Some(vertex)) = (schedule.rule, bounded) {
-            let why = "an adaptive step takes part of it back, which leaves where it has to lie";
+        let bounds = matches!(schedule.rule.form(), Some(StepForm::Plain | StepForm::Momentum(_)));
+        if let (false, Some(vertex)) = (bounds, bounded) {
+            let why = "its values have to lie somewhere, where only plain steps and momentum stay";
             return Err(Error::schedule(format!("{name}: {why}")).at(topology.label(vertex)));
         }
         let whole = matches!(plan, Self::Errors | Self::Frozen(Way::Backprop));
@@ -124,9 +126,9 @@ fn way(schedule: &Schedule, can: Abilities) -> Result<Way> {
     let name = schedule.name;
     let looked_at = schedule.trace || schedule.observed;
     let watched = looked_at || schedule.tolerance.is_some() || schedule.bound != Bound::Usual;
-    let obstacle = if schedule.start != Start::Forward {
+    let obstacle = if schedule.start != Start::Forward || schedule.errors != ErrorStart::Zero {
         Some("it does not start from a forward pass, with zero errors")
-    } else if schedule.rule != StepRule::Plain {
+    } else if schedule.rule.form() != Some(StepForm::Plain) {
         Some("its steps are not plain")
     } else if !schedule.rates.are_plain() {
         Some("its rate is not the same for every vertex at every step")

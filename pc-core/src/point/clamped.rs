@@ -11,12 +11,14 @@ use crate::{
 };
 
 impl<T: Tensor> Point<T> {
-    /// What this batch's clamps make of every vertex.
+    /// What this batch's clamps make of every vertex. Where free ones are `given` errors, they follow
+    /// their prediction.
     pub(crate) fn set_roles(
         &mut self,
         topology: &Topology,
         clamps: &Clamps<T>,
-        noisy: bool,
+        composed: bool,
+        given: bool,
     ) -> Result<()> {
         let Self { roles, vertices, state, free, follows, counts, terms, total, projects, .. } =
             self;
@@ -32,7 +34,7 @@ impl<T: Tensor> Point<T> {
             let energised = own.iter().any(|id| terms[id.index()].is_some());
             let projects = role.moves() && projects[index];
             let slow =
-                noisy || energised || projects || matches!(role, Role::Masked) || own.len() > 1;
+                composed || energised || projects || matches!(role, Role::Masked) || own.len() > 1;
             if !projects {
                 moving.projected = None;
             } else if moving.projected.is_none() {
@@ -58,7 +60,8 @@ impl<T: Tensor> Point<T> {
                 moving.free_mask = None;
             }
             // A nudged or masked vertex needs its prediction before it is set.
-            let set = matches!(clamp, Some(Clamp::Held(_) | Clamp::Intervened(_) | Clamp::Free(_)));
+            let held = matches!(clamp, Some(Clamp::Held(_) | Clamp::Intervened(_)));
+            let set = held || (!given && matches!(clamp, Some(Clamp::Free(_))));
             follows[index] = !set && !topology.is_root(vertex);
             free[index] = role.moves();
             for id in topology.own(vertex) {

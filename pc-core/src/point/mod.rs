@@ -1,6 +1,7 @@
 //! Where a relaxation stands: states, errors, and what the clamps make of each vertex.
 
 mod clamped;
+mod errors;
 mod projected;
 mod terms;
 
@@ -61,7 +62,7 @@ pub(crate) struct VertexPoint<T> {
     /// The running step, where the rule keeps one.
     pub(crate) velocity: Option<T>,
     /// Room for a step that has to be put together: of a masked vertex, of one with several
-    /// predictions, of a noisy one.
+    /// predictions, of a noisy one, of all that a rule of no form moves.
     pub(crate) scratch: Option<T>,
     /// 1 where a masked vertex is free.
     pub(crate) free_mask: Option<T>,

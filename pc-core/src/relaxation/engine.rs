@@ -35,7 +35,7 @@ impl<N: Network> Relaxation<N> {
                         live::touch_all(&mut self.frame, network);
                         return self.teach(network, Phase::Move);
                     }
-                    self.method.step(&mut self.frame, network);
+                    self.method.step(&mut self.frame, network)?;
                     self.frame.step += 1;
                     self.method.evaluate(&mut self.frame, network)?;
                 }
@@ -62,9 +62,9 @@ impl<N: Network> Relaxation<N> {
                     continue;
                 }
             }
-            let stop = match self.frame.schedule.learning {
+            let stop = match self.frame.schedule.learning() {
                 Learning::AtLevel => self.read_level(network)?,
-                Learning::AtEnd | Learning::EveryStep => self.go_on(network, leap)?,
+                _ => self.go_on(network, leap)?,
             };
             if let Some(stop) = stop {
                 return Ok(stop);
@@ -111,9 +111,9 @@ impl<N: Network> Relaxation<N> {
         let last = self.frame.is_last();
         let tolerance = self.frame.schedule.tolerance;
         let infers = self.frame.infers;
-        let every_step = self.frame.schedule.learning == Learning::EveryStep && !infers;
-        let teaches = every_step && !last;
-        if leap != Leap::Learned && (!last || tolerance.is_some()) {
+        let learning = self.frame.schedule.learning();
+        let teaches = !infers && learning.is_due(self.frame.step, self.frame.steps);
+        if leap != Leap::Learned && (!last || teaches || tolerance.is_some()) {
             self.method.pull(&mut self.frame, network, teaches)?;
         }
         let converged = tolerance.is_some_and(|tolerance| {
@@ -131,13 +131,16 @@ impl<N: Network> Relaxation<N> {
             self.phase = Phase::Move;
             return if teaches { self.teach(network, Phase::Move).map(Some) } else { Ok(None) };
         }
-        let learns = !(every_step || infers);
-        if learns && leap != Leap::Learned {
+        let at_end = !(learning.moves_weights() || infers);
+        if at_end && leap != Leap::Learned {
             self.frame.learn(network)?;
         }
         // While weights are still those that the errors were found with.
         self.frame.find_forces(network)?;
-        if !learns {
+        if !at_end {
+            if teaches && learning != Learning::EveryStep {
+                return self.teach(network, Phase::Done).map(Some);
+            }
             self.phase = Phase::Done;
             return Ok(Some(Stop::End));
         }

@@ -6,6 +6,7 @@ use crate::{
     network::{Drives, Network},
     point::{Point, VertexPoint},
     relaxation::frame::{Frame, Which},
+    rule::Taken,
     tensor::Tensor,
     topology::PredictionId,
 };
@@ -41,7 +42,7 @@ pub(super) fn evaluate<N: Network>(frame: &mut Frame<N>, network: &mut N) -> Res
         }
     }
     frame.point.evaluate_terms(network, &frame.at)?;
-    if frame.step == 0 {
+    if frame.step == 0 && frame.memory.part == 0 {
         frame.point.find_drive(network);
     }
     Ok(())
@@ -83,9 +84,9 @@ pub(super) fn pull<N: Network>(
 }
 
 /// `e_i += gamma (-pi_i e_i + delta_i)` for every free vertex, with `delta` from the traversal.
-pub(super) fn step<N: Network>(frame: &mut Frame<N>, network: &N) {
+pub(super) fn step<N: Network>(frame: &mut Frame<N>, network: &N) -> Result<Taken> {
     let topology = network.topology();
-    let momentum = frame.schedule.rule.momentum();
+    let momentum = frame.momentum();
     reach(frame, network);
     for vertex in topology.vertices() {
         let index = vertex.index();
@@ -97,19 +98,29 @@ pub(super) fn step<N: Network>(frame: &mut Frame<N>, network: &N) {
         let setting = frame.point.setting(topology, vertex);
         let precision = setting.map(|id| topology.at(id).precision);
         let Point { state, vertices, .. } = &mut frame.point;
-        let VertexPoint { velocity, .. } = &mut vertices[index];
-        let Some(velocity) = velocity else { continue };
+        let VertexPoint { velocity, scratch, .. } = &mut vertices[index];
+        // A rule of no form finds its direction in the scratch.
+        let ruled = velocity.is_none();
+        let Some(velocity) = velocity.as_mut().or(scratch.as_mut()) else { continue };
         let displacement = &mut state.displacements[index];
-        velocity.scale(momentum);
+        if ruled {
+            velocity.fill(0.0);
+        } else {
+            velocity.scale(momentum);
+        }
         velocity.axpy(-precision.unwrap_or(1.0), displacement);
         if let Some(force) = force {
             velocity.axpy(1.0, force);
+        }
+        if ruled {
+            continue;
         }
         displacement.axpy(rate, velocity);
         if frame.add_noise(vertex) {
             frame.point.state.moved[index] = true;
         }
     }
+    if frame.form.is_none() { frame.follow_rule(network) } else { Ok(Taken::Step) }
 }
 
 /// Marks what the traversal has sent errors to: all that lies above an error, in whatever depth.

@@ -6,7 +6,8 @@ use crate::{
     network::{Forward, Network, Residuals, Settings, State, Want},
     point::Point,
     relaxation::forces::Forces,
-    schedule::{Learning, Noise, Schedule, StepRule, stream},
+    rule::{Memory, StepForm, Taken, View},
+    schedule::{Learning, Noise, Schedule, stream},
     tensor::Tensor,
     topology::VertexId,
 };
@@ -15,6 +16,9 @@ use crate::{
 pub(super) struct Frame<N: Network> {
     pub(super) schedule: Schedule,
     pub(super) settings: Settings,
+    /// The form of the rule's steps, or what a rule of no form keeps.
+    pub(super) form: Option<StepForm>,
+    pub(super) memory: Memory<N::Tensor>,
     /// Whether errors are the coordinates, so that the network is linearised by a forward pass.
     pub(super) by_errors: bool,
     /// Whether steps go down the energy, so that it may be bounded.
@@ -45,6 +49,35 @@ impl<N: Network> Frame<N> {
         self.rate * self.schedule.rates.pace.at(self.step) * self.factors[vertex.index()]
     }
 
+    /// The momentum of the rule, 0 where it has none, or is of no form.
+    pub(super) fn momentum(&self) -> f64 {
+        if let Some(StepForm::Momentum(momentum)) = self.form { momentum } else { 0.0 }
+    }
+
+    /// Lets a rule of no form move the displacements of all free vertices, whose directions lie in
+    /// their scratch. Marks what may have moved.
+    pub(super) fn follow_rule(&mut self, network: &N) -> Result<Taken> {
+        let Self { schedule, point, memory, factors, .. } = self;
+        let rule = &*schedule.rule;
+        let energy =
+            if rule.watches() { point.energy(network.topology()).total() } else { f64::NAN };
+        let rate = self.rate * schedule.rates.pace.at(self.step);
+        let view = View { point, memory, factors, rate, taken: self.step, energy, fault: None };
+        let taken = view.take(rule, schedule.name)?;
+        let whole = taken == Taken::Step;
+        memory.part = if whole { 0 } else { memory.part + 1 };
+        memory.parts += usize::from(!whole);
+        for vertex in network.topology().vertices().filter(|_| whole) {
+            if self.point.free[vertex.index()] {
+                self.add_noise(vertex);
+            }
+        }
+        for (moved, free) in self.point.state.moved.iter_mut().zip(&self.point.free) {
+            *moved |= free;
+        }
+        Ok(taken)
+    }
+
     /// Whether there is no step left.
     pub(super) fn is_last(&self) -> bool {
         self.step >= self.steps
@@ -58,11 +91,10 @@ impl<N: Network> Frame<N> {
     /// Whether the first thing asked of the linearisation at this step is known to be parameter
     /// gradients.
     pub(super) fn learns_here(&self) -> bool {
-        match self.schedule.learning {
+        match self.schedule.learning() {
             _ if self.infers => false,
             Learning::AtEnd => self.is_last() && self.schedule.tolerance.is_none(),
-            Learning::EveryStep => !self.is_last(),
-            Learning::AtLevel => false,
+            learning => learning.is_due(self.step, self.steps),
         }
     }
 
@@ -148,7 +180,7 @@ impl<N: Network> Frame<N> {
     pub(super) fn add_noise(&mut self, vertex: VertexId) -> bool {
         let Some(Noise { temperature, seed }) = self.schedule.noise else { return false };
         let rate = self.rate_of(vertex);
-        let momentum = self.schedule.rule.momentum();
+        let momentum = self.momentum();
         let deviation = (2.0 * rate * (1.0 - momentum) * temperature).sqrt();
         let index = vertex.index();
         let moving = &mut self.point.vertices[index];
@@ -158,8 +190,7 @@ impl<N: Network> Frame<N> {
         if let Some(mask) = &moving.free_mask {
             noise.multiply(mask);
         }
-        if let (Some(velocity), StepRule::Momentum(_)) = (&mut moving.velocity, self.schedule.rule)
-        {
+        if let (Some(velocity), Some(StepForm::Momentum(_))) = (&mut moving.velocity, self.form) {
             velocity.axpy(1.0 / rate, noise);
         }
         self.point.state.displacements[index].axpy(1.0, noise);

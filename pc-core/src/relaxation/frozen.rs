@@ -16,7 +16,6 @@ use crate::{
         watch::Leap,
     },
     rule::Pace,
-    schedule::Schedule,
     tensor::Tensor,
     topology::VertexId,
 };
@@ -182,7 +181,7 @@ impl<T: Tensor> Frozen<T> {
     /// One synchronous step of the errors, which notes which of them it may have changed.
     pub(super) fn step<N: Network<Tensor = T>>(&mut self, frame: &mut Frame<N>, network: &N) {
         let topology = network.topology();
-        let momentum = frame.schedule.rule.momentum();
+        let momentum = frame.momentum();
         // Held errors are constant: only what moves below can have changed by the next step.
         self.marked.fill(false);
         self.before.copy_from_slice(&frame.point.active);
@@ -218,8 +217,7 @@ impl<T: Tensor> Frozen<T> {
             }
         }
         self.changed.copy_from_slice(&self.marked);
-        let Schedule { tolerance, observed, .. } = &frame.schedule;
-        let watched = tolerance.is_some() || *observed || frame.schedule.is_watched();
+        let watched = frame.schedule.tolerance.is_some() || frame.schedule.is_watched();
         if !self.simulates() && !watched && !self.changed.contains(&true) {
             // No step from here on would change anything: the rest is taken at once, and the loop
             // counts this one.

@@ -6,19 +6,20 @@ use crate::{
     network::{FusedSteps, Network, Residuals},
     point::Point,
     relaxation::frame::Frame,
-    schedule::{Learning, StepRule},
+    rule::StepForm,
+    schedule::{ErrorStart, Learning},
 };
 
 /// Whether steps are plain and nothing looks at them, so that a network may take them over.
 fn plain<N: Network>(frame: &Frame<N>) -> bool {
     let schedule = &frame.schedule;
-    schedule.rule == StepRule::Plain
+    frame.form == Some(StepForm::Plain)
         && schedule.rates.are_plain()
         && schedule.noise.is_none()
+        && schedule.errors == ErrorStart::Zero
         && schedule.tolerance.is_none()
         && !schedule.is_watched()
         && frame.point.is_gaussian()
-        && !schedule.observed
         && frame.point.vertices.iter().all(|vertex| vertex.scratch.is_none())
 }
 

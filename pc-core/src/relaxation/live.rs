@@ -5,6 +5,7 @@ use crate::{
     network::Network,
     point::{Point, VertexPoint},
     relaxation::frame::{Frame, Which},
+    rule::Taken,
     tensor::{StateStep, Tensor},
     topology::VertexId,
 };
@@ -26,13 +27,34 @@ pub(super) fn pull<N: Network>(frame: &mut Frame<N>, network: &mut N, learns: bo
 }
 
 /// One synchronous step of every free vertex.
-pub(super) fn step<N: Network>(frame: &mut Frame<N>, network: &N) {
+pub(super) fn step<N: Network>(frame: &mut Frame<N>, network: &N) -> Result<Taken> {
+    if frame.form.is_none() {
+        return follow_rule(frame, network);
+    }
     for vertex in network.topology().vertices() {
         if frame.point.free[vertex.index()] {
             move_state(frame, network, vertex, frame.rate_of(vertex));
         }
     }
     refresh_active(frame, network);
+    Ok(Taken::Step)
+}
+
+/// The same by a rule of no form.
+fn follow_rule<N: Network>(frame: &mut Frame<N>, network: &N) -> Result<Taken> {
+    let topology = network.topology();
+    for vertex in topology.vertices() {
+        if frame.point.free[vertex.index()] {
+            frame.point.compose(topology, vertex, network.force(&frame.at, vertex));
+        }
+    }
+    let taken = frame.follow_rule(network)?;
+    let Point { state, free, .. } = &mut frame.point;
+    for (index, value) in state.values.iter_mut().enumerate().filter(|(index, _)| free[*index]) {
+        value.set_sum(&state.references[index], &state.displacements[index]);
+    }
+    refresh_active(frame, network);
+    Ok(taken)
 }
 
 /// One step of one vertex at this rate.
@@ -44,7 +66,7 @@ pub(super) fn move_state<N: Network>(
 ) {
     let topology = network.topology();
     let index = vertex.index();
-    let momentum = frame.schedule.rule.momentum();
+    let momentum = frame.momentum();
     let force = network.force(&frame.at, vertex);
     let composed = frame.point.compose(topology, vertex, force);
     let Point { state, vertices, errors, active, .. } = &mut frame.point;

@@ -6,6 +6,7 @@ use crate::{
     outcome::Energy,
     plan::{Plan, Rules, Way},
     relaxation::{errors, frame::Frame, frozen::Frozen, fuse, levels::Levels, live, watch::Leap},
+    rule::Taken,
     tensor::Tensor,
 };
 
@@ -144,13 +145,33 @@ impl<T: Tensor> Method<T> {
         if let Self::Errors(driven) = self { errors::pull(frame, network, driven) } else { Ok(()) }
     }
 
-    /// One synchronous step.
-    pub(super) fn step<N: Network<Tensor = T>>(&mut self, frame: &mut Frame<N>, network: &N) {
-        match self {
-            Self::Live => live::step(frame, network),
-            Self::Levels(levels) => levels.step(frame, network),
-            Self::Errors(_) => errors::step(frame, network),
-            Self::Frozen(frozen) => frozen.step(frame, network),
+    /// One synchronous step, with the evaluations that come within it.
+    pub(super) fn step<N: Network<Tensor = T>>(
+        &mut self,
+        frame: &mut Frame<N>,
+        network: &mut N,
+    ) -> Result<()> {
+        loop {
+            let taken = match self {
+                Self::Live => live::step(frame, network)?,
+                Self::Errors(_) => errors::step(frame, network)?,
+                Self::Levels(levels) => {
+                    levels.step(frame, network);
+                    return Ok(());
+                }
+                Self::Frozen(frozen) => {
+                    frozen.step(frame, network);
+                    return Ok(());
+                }
+            };
+            if taken == Taken::Step {
+                return Ok(());
+            }
+            self.evaluate(frame, network)?;
+            match self {
+                Self::Errors(driven) => errors::pull(frame, network, driven)?,
+                _ => live::pull(frame, network, false)?,
+            }
         }
     }
 

@@ -26,7 +26,8 @@ use crate::{
     outcome::{Energy, Event, Outcome},
     plan::Plan,
     point::Point,
-    schedule::{Learning, Reduction, Schedule, Start},
+    rule::Memory,
+    schedule::{Reduction, Schedule, Start},
 };
 
 use engine::Stop;
@@ -125,9 +126,11 @@ impl<N: Network> Relaxation<N> {
         let frame = Frame {
             settings: Settings {
                 live,
-                plastic: schedule.learning == Learning::EveryStep,
+                plastic: schedule.learning().moves_weights(),
                 learns: false,
             },
+            form: schedule.rule.form(),
+            memory: Memory::new(),
             by_errors,
             descends: matches!(plan, Plan::Live | Plan::Errors),
             at: network.linearisation(),
@@ -192,9 +195,9 @@ impl<N: Network> Relaxation<N> {
     /// A schedule whose weights move during relaxation, which needs [`Relaxation::train`]; as
     /// [`Relaxation::begin`] and [`Relaxation::advance`].
     pub fn run(&mut self, network: &mut N, clamps: &Clamps<N::Tensor>) -> Result<Outcome> {
-        if self.frame.schedule.learning == Learning::EveryStep {
+        if self.frame.schedule.learning().moves_weights() {
             return Err(Error::schedule(format!(
-                "{} moves weights at every step, so it needs an optimiser: use `train`",
+                "{} moves weights while states move, so it needs an optimiser: use `train`",
                 self.frame.schedule.name()
             )));
         }
@@ -222,33 +225,6 @@ impl<N: Network> Relaxation<N> {
                 Event::Finished(outcome) => return Ok(outcome),
             }
         }
-    }
-
-    /// The gradients of the last learning event.
-    pub fn gradients(&self) -> &Gradients<N::Tensor> {
-        &self.frame.gradients
-    }
-
-    /// The gradients of the last learning event, moved out of the relaxation, which ends here.
-    pub fn into_gradients(self) -> Gradients<N::Tensor> {
-        self.frame.gradients
-    }
-
-    /// The schedule.
-    pub fn schedule(&self) -> &Schedule {
-        &self.frame.schedule
-    }
-
-    /// How it is computed, in words. For a frozen relaxation that has begun, this is what
-    /// [`crate::Evaluation::Auto`] has chosen.
-    pub fn evaluation(&self) -> &'static str {
-        self.method.describe()
-    }
-
-    /// Sets how many batches have drawn random numbers so far. A relaxation made anew then goes on
-    /// where another has stopped, instead of repeating its draws.
-    pub fn set_draws(&mut self, batches: u64) {
-        self.frame.draws = batches;
     }
 
     /// What was kept is only good for a network like the one this relaxation was made for.

@@ -1,13 +1,48 @@
 //! What can be read off a relaxation.
 
 use crate::{
+    gradients::Gradients,
     network::Network,
     relaxation::{Method, Relaxation},
+    schedule::Schedule,
     tensor::Tensor,
     topology::{PredictionId, VertexId},
 };
 
 impl<N: Network> Relaxation<N> {
+    /// The gradients of the last learning event.
+    pub fn gradients(&self) -> &Gradients<N::Tensor> {
+        &self.frame.gradients
+    }
+
+    /// The gradients of the last learning event, moved out of the relaxation, which ends here.
+    pub fn into_gradients(self) -> Gradients<N::Tensor> {
+        self.frame.gradients
+    }
+
+    /// The schedule.
+    pub fn schedule(&self) -> &Schedule {
+        &self.frame.schedule
+    }
+
+    /// How it is computed, in words. For a frozen relaxation that has begun, this is what
+    /// [`crate::Evaluation::Auto`] has chosen.
+    pub fn evaluation(&self) -> &'static str {
+        self.method.describe()
+    }
+
+    /// How often the network has been evaluated for this batch, if by steps: at the start, after
+    /// every step, and within steps of rules that take several evaluations for one.
+    pub fn passes(&self) -> usize {
+        1 + self.frame.step + self.frame.memory.parts
+    }
+
+    /// Sets how many batches have drawn random numbers so far. A relaxation made anew then goes on
+    /// where another has stopped, instead of repeating its draws.
+    pub fn set_draws(&mut self, batches: u64) {
+        self.frame.draws = batches;
+    }
+
     /// The error of a prediction, as last evaluated. Returns `None` before the first batch, or if
     /// the prediction is not in the network.
     pub fn error(&self, prediction: PredictionId) -> Option<&N::Tensor> {

@@ -8,7 +8,8 @@ use crate::{
     plan,
     point::{Point, Wants},
     relaxation::{Method, Phase, Relaxation, frame::Frame},
-    schedule::{Start, StepRule, Steps},
+    rule::StepForm,
+    schedule::{ErrorStart, Schedule, Start, Steps},
     tensor::Tensor,
     topology::{PredictionId, VertexId},
 };
@@ -37,6 +38,12 @@ impl<N: Network> Relaxation<N> {
         plan::check(network, clamps, self.method.rules(), start == Start::Forward)?;
         let refit = self.keep_carried();
         let frame = &mut self.frame;
+        let gives = |clamp: &Clamp<N::Tensor>| matches!(clamp, Clamp::Free(_));
+        let none = !clamps.iter().any(|(_, clamp)| gives(clamp));
+        if frame.schedule.errors == ErrorStart::Given && none {
+            let why = "errors are to start from given ones, and no clamp gives any";
+            return Err(Error::schedule(format!("{}: {why}", frame.schedule.name)));
+        }
         let fresh = network.prepare(clamps, &mut frame.point.state.values)?;
         if fresh || refit {
             // What the last batch left fits no other size.
@@ -44,8 +51,10 @@ impl<N: Network> Relaxation<N> {
             frame.allocate(network);
         }
         frame.point.allocate_weights(network.topology());
-        let noisy = frame.schedule.noise.is_some();
-        frame.point.set_roles(network.topology(), clamps, noisy)?;
+        let composed = frame.schedule.noise.is_some() || frame.form.is_none();
+        let given = frame.schedule.errors == ErrorStart::Given;
+        frame.point.set_roles(network.topology(), clamps, composed, given)?;
+        frame.memory.begin(&*frame.schedule.rule, &frame.point, fresh || refit);
         frame.forces.begin(network.topology(), &frame.point)?;
         frame.reset(network);
         // What has diverged is nowhere to go on from.
@@ -74,6 +83,9 @@ impl<N: Network> Relaxation<N> {
                 _ => None,
             };
             frame.first_errors(network, clamps, forward, sweep)?;
+            let Frame { schedule: Schedule { errors, .. }, draws, .. } = &*frame;
+            let (errors, draws) = (*errors, *draws);
+            frame.point.start_errors(network.topology(), clamps, errors, draws, false);
         }
         self.phase = Phase::Start;
         Ok(())
@@ -86,7 +98,7 @@ impl<N: Network> Frame<N> {
         let wants = Wants {
             references: self.settings.live,
             displacements: self.settings.live || self.by_errors,
-            velocities: self.schedule.rule != StepRule::Plain || self.by_errors,
+            velocities: self.form.is_some_and(|f| f != StepForm::Plain || self.by_errors),
         };
         self.point.batch = self.point.state.values.first().map_or(0, Tensor::batch);
         self.point.allocate(network.topology(), wants);
@@ -200,9 +212,10 @@ impl<N: Network> Frame<N> {
     /// Where errors are the coordinates: those of vertices that start elsewhere than at their
     /// prediction, which they follow from there on.
     fn first_offsets(&mut self, network: &mut N, clamps: &Clamps<N::Tensor>) -> Result<()> {
+        let (start, draws) = (self.schedule.errors, self.draws);
         let sets =
             |clamp: &Clamp<N::Tensor>| matches!(clamp, Clamp::Nudged { .. } | Clamp::Free(_));
-        if !clamps.iter().any(|(_, clamp)| sets(clamp)) {
+        if start == ErrorStart::Zero && !clamps.iter().any(|(_, clamp)| sets(clamp)) {
             return Ok(());
         }
         self.forward(network, false, None)?;
@@ -210,7 +223,9 @@ impl<N: Network> Frame<N> {
             self.forward(network, false, None)?;
         }
         let topology = network.topology();
-        for (vertex, _) in clamps.iter().filter(|(_, clamp)| matches!(clamp, Clamp::Free(_))) {
+        self.point.start_errors(topology, clamps, start, draws, true);
+        let free = |clamp: &Clamp<_>| matches!(clamp, Clamp::Free(_)) && start != ErrorStart::Given;
+        for (vertex, _) in clamps.iter().filter(|(_, clamp)| free(clamp)) {
             let (index, Some(first)) = (vertex.index(), topology.own(vertex).first()) else {
                 continue;
             };

@@ -4,7 +4,8 @@ use crate::{
     network::Network,
     outcome::{Energy, Status},
     relaxation::frame::Frame,
-    schedule::{Bound, Schedule, StepRule},
+    rule::StepForm,
+    schedule::{Bound, Schedule},
 };
 
 /// Many steps at once, where nobody looks at each.
@@ -66,7 +67,7 @@ impl Watch {
 
     /// Whether the energy is wanted at this step.
     pub(super) fn wants<N: Network>(frame: &Frame<N>) -> bool {
-        let adaptive = matches!(frame.schedule.rule, StepRule::Adaptive { .. });
+        let adaptive = matches!(frame.form, Some(StepForm::Adaptive { .. }));
         let every = adaptive || frame.schedule.is_watched();
         let first = frame.step == 0 && usual_bound(frame).is_some();
         every || first || (frame.is_last() && frame.measures())
@@ -92,7 +93,7 @@ impl Watch {
     /// Judges the point from the energy noted, and lets an adaptive rate grow or shrink.
     pub(super) fn judge<N: Network>(&mut self, frame: &mut Frame<N>) -> Verdict {
         let total = self.energy.total();
-        if let StepRule::Adaptive { shrink, growth } = frame.schedule.rule
+        if let Some(StepForm::Adaptive { shrink, growth }) = frame.form
             && frame.step > 0
         {
             // Written so that a NaN is no fall.

@@ -1,17 +1,24 @@
 //! Schedules: a rule of predictive coding as a value made of independent choices.
 
 mod epc;
+mod errors_start;
 mod fixed_prediction;
 mod ipc;
 mod noise;
 mod rates;
+mod rule;
+mod samples;
 mod standard;
 mod zil;
 
 use std::fmt;
 
-use crate::{Error, Result, rule::Rates};
+use crate::{
+    Error, Result,
+    rule::{Plain, Rates, Ruled},
+};
 
+pub use errors_start::ErrorStart;
 pub(crate) use noise::{Noise, stream};
 
 /// A rule: where relaxation starts, what it moves and how, when weights learn and when it stops.
@@ -41,13 +48,15 @@ pub(crate) use noise::{Noise, stream};
 pub struct Schedule {
     pub(crate) name: &'static str,
     pub(crate) start: Start,
+    pub(crate) errors: ErrorStart,
     pub(crate) linearisation: Linearise,
     pub(crate) coordinates: Coordinates,
-    pub(crate) rule: StepRule,
+    pub(crate) rule: Ruled,
     pub(crate) rate: f64,
     pub(crate) rates: Rates,
     pub(crate) steps: Steps,
     pub(crate) learning: Learning,
+    pub(crate) samples: Option<(usize, usize)>,
     pub(crate) tolerance: Option<f64>,
     pub(crate) bound: Bound,
     pub(crate) evaluation: Evaluation,
@@ -97,32 +106,6 @@ pub enum Coordinates {
     Errors,
 }
 
-/// How far a step goes.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum StepRule {
-    /// `v += gamma g`.
-    Plain,
-    /// `u <- m u + g`, `v += gamma u`.
-    Momentum(f64),
-    /// Plain, with a rate that adapts. If the energy has not fallen after a step, part of the step
-    /// is taken back: step and rate are multiplied by `shrink`. If the energy has fallen, the rate
-    /// is multiplied by `growth`.
-    Adaptive {
-        /// Factor below 1.
-        shrink: f64,
-        /// Factor of at least 1.
-        growth: f64,
-    },
-}
-
-impl StepRule {
-    /// The momentum of the rule, 0 where it has none.
-    pub(crate) fn momentum(self) -> f64 {
-        if let StepRule::Momentum(momentum) = self { momentum } else { 0.0 }
-    }
-}
-
 /// When weights learn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Learning {
@@ -130,6 +113,14 @@ pub enum Learning {
     AtEnd,
     /// At every step, from the same errors that move the states.
     EveryStep,
+    /// From samples that noise has drawn, at every `every`-th step after the first `burn_in`
+    /// ([`Schedule::learning_from_samples`]).
+    FromSamples {
+        /// The steps before the first sample counts.
+        burn_in: usize,
+        /// The steps from one sample to the next.
+        every: usize,
+    },
     /// The weights of a level after as many steps as the level is from the output.
     AtLevel,
 }
@@ -198,13 +189,15 @@ impl Schedule {
         Self {
             name,
             start: Start::Forward,
+            errors: ErrorStart::Zero,
             linearisation: Linearise::Live,
             coordinates: Coordinates::States,
-            rule: StepRule::Plain,
+            rule: Ruled::new(Plain),
             rate,
             rates: Rates::default(),
             steps,
             learning: Learning::AtEnd,
+            samples: None,
             tolerance: None,
             bound: Bound::Usual,
             evaluation: Evaluation::Auto,
@@ -237,29 +230,6 @@ impl Schedule {
     #[must_use]
     pub fn evaluated_by(mut self, evaluation: Evaluation) -> Self {
         self.evaluation = evaluation;
-        self
-    }
-
-    /// Moves states with momentum `m`; in error-based PC, errors.
-    ///
-    /// # Errors
-    /// Outside `[0, 1)`.
-    pub fn with_momentum(mut self, momentum: f64) -> Result<Self> {
-        if !(0.0..1.0).contains(&momentum) {
-            return Err(Error::schedule(format!(
-                "{}: momentum must be in [0, 1), not {momentum}",
-                self.name
-            )));
-        }
-        self.rule = StepRule::Momentum(momentum);
-        Ok(self)
-    }
-
-    /// Halves a step, and the rate, if the energy has not fallen after it. If the energy has
-    /// fallen, the rate grows by a tenth.
-    #[must_use]
-    pub fn adaptive(mut self) -> Self {
-        self.rule = StepRule::Adaptive { shrink: 0.5, growth: 1.1 };
         self
     }
 
@@ -314,7 +284,7 @@ impl Schedule {
     /// Adds noise to every step, `sqrt(2 gamma temperature)` times a normal draw: Langevin sampling
     /// of `exp(-F / temperature)`. With momentum `m` the noise enters the velocity,
     /// `u <- m u + g + sqrt(2 (1 - m) temperature / gamma) xi`, which is the underdamped form, with
-    /// the same stationary density. An adaptive step, which noise would mislead, is refused.
+    /// the same stationary density. Other rules are refused, which would sample something else.
     ///
     /// # Errors
     /// The temperature is not a positive number.
@@ -391,9 +361,9 @@ impl Schedule {
         self
     }
 
-    /// Whether the energy is looked at before every step, to be traced or bounded.
+    /// Whether the energy is looked at before every step: traced, bounded or observed.
     pub fn is_watched(&self) -> bool {
-        self.trace || matches!(self.bound, Bound::Beyond(_))
+        self.trace || self.observed || matches!(self.bound, Bound::Beyond(_))
     }
 
     /// Lets Z-IL run on a graph that is not levelled, where it does **not** give backprop's
@@ -429,7 +399,10 @@ impl Schedule {
 
     /// When weights learn.
     pub fn learning(&self) -> Learning {
-        self.learning
+        match self.samples {
+            Some((burn_in, every)) => Learning::FromSamples { burn_in, every },
+            None => self.learning,
+        }
     }
 
     /// Whether predictions follow the states.

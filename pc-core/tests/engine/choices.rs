@@ -2,9 +2,10 @@
 //! it is refused. And every call made twice, with something changed in between.
 
 use pc_core::{
-    Clamps, Error, Evaluation, Event, Graph, Pace, Reduction, Relaxation, Result, Schedule,
-    SquaredError, Start, Status, Tensor, VertexId,
+    Clamps, Error, ErrorStart, Evaluation, Event, Graph, Pace, Reduction, Relaxation, Result,
+    Schedule, SquaredError, Start, Status, Tensor, VertexId,
     host::{Activation, HostLayers, HostTensor, Init, Sgd},
+    rule::{Adam, Anderson, Heun, Nesterov},
 };
 
 use crate::common::{Numbers, close};
@@ -40,16 +41,26 @@ pub(crate) fn choices() -> Vec<Choice> {
         choice("start", "zero", |s| Ok(s.starting(Start::Zero))),
         choice("start", "noise", |s| Ok(s.starting(Start::Noise { deviation: 0.5, seed: 3 }))),
         choice("start", "carried", |s| Ok(s.starting(Start::Carried))),
+        choice("errors", "activations", |s| s.errors_from(ErrorStart::Activations)),
+        choice("errors", "noisy errors", |s| {
+            s.errors_from(ErrorStart::Noise { deviation: 0.5, seed: 3 })
+        }),
+        choice("errors", "given", |s| s.errors_from(ErrorStart::Given)),
         told("simulate", |s| Ok(s.evaluated_by(Evaluation::Simulate)), "simulation"),
         told("front", |s| Ok(s.evaluated_by(Evaluation::Front)), ""),
         told("closed form", |s| Ok(s.evaluated_by(Evaluation::ClosedForm)), "closed form"),
         choice("rule", "momentum", |s| s.with_momentum(0.5)),
         choice("rule", "adaptive", |s| Ok(s.adaptive())),
+        choice("rule", "Nesterov", |s| Ok(s.ruled_by(Nesterov::new(0.5)?))),
+        choice("rule", "Adam", |s| Ok(s.ruled_by(Adam::default()))),
+        choice("rule", "Heun", |s| Ok(s.ruled_by(Heun))),
+        choice("rule", "Anderson", |s| Ok(s.ruled_by(Anderson::new(3)?))),
         choice("rate", "of a vertex", |s| s.with_rate_of(net(false).h, 0.5)),
         choice("by precision", "rate by precision", |s| Ok(s.rate_by_precision())),
         choice("pace", "paced", |s| s.paced(Pace::Inverse(0.5))),
         choice("tolerance", "until", |s| s.until(0.01)),
         choice("noise", "with noise", |s| s.with_noise(0.01, 5)),
+        choice("learning", "from samples", |s| s.learning_from_samples(1, 2)),
         choice("reduction", "mean", |s| Ok(s.reduced_by(Reduction::Mean))),
         choice("trace", "traced", |s| Ok(s.traced())),
         choice("observing", "observed", |s| Ok(s.observed())),

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod abilities;
+mod accelerated;
 mod additions;
 mod both_ways;
 mod builder;
@@ -13,6 +14,7 @@ mod common;
 mod dags;
 mod delta;
 mod energies;
+mod errors_started;
 mod faults;
 mod forces;
 mod golden;
@@ -30,6 +32,8 @@ mod predict;
 mod projections;
 mod rates;
 mod refusals;
+mod rules;
+mod sampling;
 mod shapes;
 mod starting;
 mod walk;

@@ -167,7 +167,7 @@ fn noise_has_each_vertexs_own_rate() {
     }
     let half: Vec<f64> = found[0].iter().map(|x| 0.5 * x).collect();
     close("half the deviation at a quarter of the rate", &found[1], &half, 1e-12);
-    assert!(distance(&found[0], &vec![0.0; 8]) > 0.1);
+    assert!(distance(&found[0], &[0.0; 8]) > 0.1);
 }
 
 #[test]
