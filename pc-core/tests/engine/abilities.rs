@@ -2,10 +2,14 @@
 //! the same numbers.
 
 use pc_core::{
-    Clamps, ErrorKind, Evaluation, Gradients, Graph, Network, PredictionId, Relaxation, Result,
-    Schedule, Topology, VertexId,
-    backend::{Abilities, Drives, Forward, GraphLinearisation, Residuals, Settings, State, Want},
+    Clamps, ErrorKind, ErrorStart, Evaluation, Gradients, Graph, Network, Pace, PredictionId,
+    Relaxation, Result, Schedule, Topology, VertexId,
+    backend::{
+        Abilities, Drives, Forward, FusedSteps, GraphLinearisation, Residuals, Settings, State,
+        Want,
+    },
     host::{Activation, HostLayers, HostTensor, Init},
+    rule::{Anderson, Heun, Momentum, Nesterov, Plain},
 };
 
 use crate::common::{Numbers, close};
@@ -19,9 +23,15 @@ pub(crate) struct Limited {
     pub(crate) graph: Graph<T>,
     pub(crate) abilities: Abilities,
     pub(crate) pulled: bool,
+    /// How often it was asked to take steps over, which it leaves to the engine.
+    pub(crate) asked: usize,
 }
 
 impl Limited {
+    fn new(abilities: Abilities) -> Self {
+        Self { graph: graph().0, abilities, pulled: false, asked: 0 }
+    }
+
     fn use_up(&mut self) -> Result<()> {
         if std::mem::replace(&mut self.pulled, true) && !self.abilities.repull {
             return Err(pc_core::Error::new(
@@ -111,6 +121,14 @@ impl Network for Limited {
     fn gradients(&self) -> Gradients<T> {
         self.graph.gradients()
     }
+    fn take_steps(
+        &mut self,
+        _steps: FusedSteps<'_, T>,
+        _at: &mut GraphLinearisation<T>,
+    ) -> Result<Option<usize>> {
+        self.asked += 1;
+        Ok(None)
+    }
 }
 
 fn graph() -> (Graph<T>, Clamps<T>) {
@@ -134,6 +152,7 @@ fn flat(gradients: &Gradients<T>) -> Vec<f64> {
 fn a_network_that_is_pulled_once_is_linearised_anew() {
     let mut abilities = Abilities::ALL;
     (abilities.repull, abilities.single) = (false, false);
+    let anderson = Anderson::new(3).unwrap();
     let simulated = Schedule::fixed_prediction(0.3, 7).unwrap().evaluated_by(Evaluation::Simulate);
     for schedule in [
         Schedule::backprop(),
@@ -144,11 +163,18 @@ fn a_network_that_is_pulled_once_is_linearised_anew() {
         Schedule::standard(0.1, 9).unwrap().unrelaxed(),
         Schedule::epc(0.1, 9).unwrap(),
         Schedule::epc(0.1, 2000).unwrap().until(1e-6).unwrap(),
+        Schedule::standard(0.1, 9).unwrap().ruled_by(Heun).observed(),
+        Schedule::epc(0.1, 9).unwrap().ruled_by(Heun).observed(),
+        Schedule::epc(0.1, 2000).unwrap().ruled_by(Heun).until(1e-6).unwrap(),
+        Schedule::epc(0.1, 2000).unwrap().ruled_by(anderson).until(1e-6).unwrap(),
+        Schedule::epc(0.1, 9).unwrap().errors_from(ErrorStart::Activations).unwrap(),
+        Schedule::fixed_prediction(0.3, 7).unwrap().errors_from(ErrorStart::Activations).unwrap(),
+        Schedule::fixed_prediction(0.3, 7).unwrap().paced(Pace::Inverse(0.1)).unwrap().observed(),
     ] {
         let (mut whole, clamps) = graph();
         let mut expected = Relaxation::new(&whole, schedule.clone()).unwrap();
         expected.run(&mut whole, &clamps).unwrap();
-        let mut limited = Limited { graph: graph().0, abilities, pulled: false };
+        let mut limited = Limited::new(abilities);
         let mut found = Relaxation::new(&limited, schedule.clone()).unwrap();
         found.run(&mut limited, &clamps).unwrap();
         if schedule.steps() == Some(0) {
@@ -156,7 +182,7 @@ fn a_network_that_is_pulled_once_is_linearised_anew() {
         }
         close(&schedule.to_string(), &flat(found.gradients()), &flat(expected.gradients()), 1e-14);
     }
-    let limited = Limited { graph: graph().0, abilities, pulled: false };
+    let limited = Limited::new(abilities);
     for schedule in [
         Schedule::zil(),
         Schedule::fixed_prediction(0.3, 7).unwrap().evaluated_by(Evaluation::Front),
@@ -169,7 +195,7 @@ fn a_network_that_is_pulled_once_is_linearised_anew() {
 fn a_network_that_cannot_predict_anew_takes_frozen_rules_only() {
     let mut abilities = Abilities::ALL;
     (abilities.predict, abilities.plastic) = (false, false);
-    let mut limited = Limited { graph: graph().0, abilities, pulled: false };
+    let mut limited = Limited::new(abilities);
     for schedule in [
         Schedule::standard(0.1, 9).unwrap(),
         Schedule::zil(),
@@ -188,4 +214,44 @@ fn a_network_that_cannot_predict_anew_takes_frozen_rules_only() {
         found.run(&mut limited, &clamps).unwrap();
         close("frozen", &flat(found.gradients()), &flat(expected.gradients()), 1e-15);
     }
+}
+
+/// A choice of a schedule.
+type Choose = fn(Schedule) -> Result<Schedule>;
+
+#[test]
+fn steps_are_handed_over_where_they_are_plain_and_nothing_looks_at_them() {
+    let steps = || Schedule::standard(0.1, 5).unwrap();
+    let simulated =
+        || Schedule::fixed_prediction(0.1, 5).unwrap().evaluated_by(Evaluation::Simulate);
+    let ipc = || Schedule::ipc(0.1, 5).unwrap();
+    let choices: [(&str, Choose); 8] = [
+        ("observed", |s| Ok(s.observed())),
+        ("traced", |s| Ok(s.traced())),
+        ("paced", |s| s.paced(Pace::Inverse(0.1))),
+        ("a vertex's rate", |s| s.with_rate_of(graph().0.vertex("h")?, 0.5)),
+        ("by precision", |s| Ok(s.rate_by_precision())),
+        ("momentum", |s| Ok(s.ruled_by(Momentum::new(0.5)?))),
+        ("Nesterov", |s| Ok(s.ruled_by(Nesterov::new(0.5)?))),
+        ("from activations", |s| s.errors_from(ErrorStart::Activations)),
+    ];
+    let asked = |schedule: Schedule| -> Result<usize> {
+        let mut limited = Limited::new(Abilities::ALL);
+        let mut relaxation = Relaxation::new(&limited, schedule)?;
+        relaxation.train(&mut limited, &graph().1, |_, _| Ok(()))?;
+        Ok(limited.asked)
+    };
+    let mut looked = 0;
+    let makes: [fn() -> Schedule; 3] = [steps, simulated, ipc];
+    for make in makes {
+        assert!(asked(make().ruled_by(Plain)).unwrap() > 0, "{}", make());
+        for (name, choose) in choices {
+            // What is refused hands nothing over either.
+            if let Ok(asked) = asked(choose(make()).unwrap()) {
+                assert_eq!(asked, 0, "{}, {name}", make());
+                looked += 1;
+            }
+        }
+    }
+    assert_eq!(looked, 7 + 7 + 7);
 }

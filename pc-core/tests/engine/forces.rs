@@ -245,7 +245,7 @@ fn a_network_that_is_pulled_once_finds_them_too() {
     for schedule in schedules {
         let expected = forces(&mut graph, &[x, y], &schedule, &clamps);
         for (abilities, what) in less.iter().copied() {
-            let mut limited = Limited { graph: plain().0, abilities, pulled: false };
+            let mut limited = Limited { graph: plain().0, abilities, pulled: false, asked: 0 };
             let found = forces(&mut limited, &[x, y], &schedule, &clamps);
             close(&format!("{schedule}, no {what}"), &found.concat(), &expected.concat(), 1e-14);
         }

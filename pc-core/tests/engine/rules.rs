@@ -186,8 +186,14 @@ fn end(masked: bool, schedule: Schedule) -> Result<(Outcome, Vec<f64>)> {
     Ok((outcome, numbers))
 }
 
-/// A choice of two rules that are to do the same.
-type Pair = (&'static str, fn(Schedule) -> Schedule, fn(Schedule) -> Schedule);
+/// A choice of a rule.
+type Ruling = fn(Schedule) -> Schedule;
+
+/// A schedule at some rate.
+type Make = fn(f64) -> Result<Schedule>;
+
+/// Two rules that are to do the same.
+type Pair = (&'static str, Ruling, Ruling);
 
 #[test]
 fn steps_in_one_pass_are_the_rules_own() {
@@ -200,7 +206,7 @@ fn steps_in_one_pass_are_the_rules_own() {
         ),
         ("adaptive", |s| s.ruled_by(Adaptive), |s| s.ruled_by(Formless(Adaptive))),
     ];
-    let settings: [(&str, fn(f64) -> Result<Schedule>); 7] = [
+    let settings: [(&str, Make); 7] = [
         ("states", |r| Ok(Schedule::standard(r, 30)?.traced())),
         ("errors", |r| Ok(Schedule::epc(r, 30)?.traced())),
         ("iPC", |r| Schedule::ipc(r, 30)),
@@ -265,7 +271,7 @@ fn heun_is_of_second_order_and_euler_of_first() {
 }
 
 /// Every rule of no form.
-fn rules() -> Vec<(&'static str, fn(Schedule) -> Schedule)> {
+fn rules() -> Vec<(&'static str, Ruling)> {
     vec![
         ("Nesterov", |s| s.ruled_by(Nesterov::new(0.5).unwrap())),
         ("Adam", |s| s.ruled_by(Adam::default())),
@@ -297,6 +303,23 @@ fn every_rule_comes_to_the_same_equilibrium() {
                     Err(error) => assert!(masked && errors, "{what}: {error}"),
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn every_rule_is_traced_and_bounded() {
+    for (name, rule) in rules() {
+        for make in [Schedule::standard, Schedule::epc] {
+            let traced = rule(make(0.01, 7).unwrap().traced());
+            let (outcome, _) = end(false, traced).unwrap();
+            assert_eq!((outcome.steps, outcome.trace.len()), (7, 8), "{name}");
+            assert_eq!(outcome.trace[7], outcome.energy.total(), "{name}");
+            assert!(outcome.trace[7] < outcome.trace[0], "{name}: {:?}", outcome.trace);
+            let bounded = make(50.0, 20).unwrap().diverged_beyond(10.0).unwrap();
+            let (outcome, _) = end(false, rule(bounded)).unwrap();
+            assert_eq!(outcome.status, pc_core::Status::Diverged, "{name}");
+            assert!(outcome.steps < 20, "{name}: {}", outcome.steps);
         }
     }
 }
