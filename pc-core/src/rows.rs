@@ -39,6 +39,9 @@ pub(crate) fn copied<T: Tensor>(inputs: &[&T], outputs: &mut [&mut T], job: &mut
     }
 }
 
+/// Copies a row of one output to a list, or (with `true`) back.
+type Exchange<'a> = dyn FnMut(usize, usize, &mut [f64], bool) + 'a;
+
 /// The same for tensors whose numbers lie in memory: `read` copies row `row` of input `k` to where
 /// it is told, `exchange` copies a row of output `k` there, or (with `true`) back.
 pub(crate) fn in_place(
@@ -46,7 +49,7 @@ pub(crate) fn in_place(
     inputs: &[usize],
     outputs: &[usize],
     read: &mut dyn FnMut(usize, usize, &mut [f64]),
-    exchange: &mut dyn FnMut(usize, usize, &mut [f64], bool),
+    exchange: &mut Exchange<'_>,
     job: &mut RowJob<'_>,
 ) {
     let total: usize = inputs.iter().chain(outputs).sum();
