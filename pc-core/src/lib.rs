@@ -34,6 +34,7 @@ mod topology;
 mod vertex;
 
 pub mod backend;
+pub mod composites;
 pub mod host;
 
 pub use activation::Activation;

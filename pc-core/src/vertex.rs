@@ -235,6 +235,20 @@ impl<'a, T> Inputs<'a, T> {
     }
 }
 
+impl<T: Tensor> Inputs<'_, T> {
+    /// Checks that all parents and parameters can meet in one operation: see
+    /// [`Tensor::check_like`].
+    ///
+    /// # Errors
+    /// Two of them cannot; it says what differs.
+    pub fn agree(&self) -> Result<()> {
+        let parents = (0..self.len()).map(|k| self.value(k));
+        let mut all = parents.chain((0..self.parameter_count()).map(|k| self.parameter(k)));
+        let Some(first) = all.next() else { return Ok(()) };
+        all.try_for_each(|other| first.check_like(other))
+    }
+}
+
 /// What an evaluation keeps for the next: numbered slots of tensors and of indices, allocated at
 /// first use and reused after.
 #[derive(Clone, Debug)]
@@ -274,6 +288,15 @@ impl<T: Tensor> Cache<T> {
             .take()
             .filter(|tensor| tensor.has_shape(shape))
             .unwrap_or_else(|| like.zeros(shape))
+    }
+
+    /// As [`Cache::take`], for a tensor of the shape of `like`.
+    pub fn take_like(&mut self, slot: usize, like: &T) -> T {
+        self.tensors
+            .get_mut(slot)
+            .and_then(Option::take)
+            .filter(|tensor| tensor.is_like(like))
+            .unwrap_or_else(|| like.zeros(&like.shape()))
     }
 
     /// Takes out the tensor that an earlier call left in `slot`; give it back with [`Cache::put`].

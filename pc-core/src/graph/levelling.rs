@@ -2,7 +2,7 @@
 //! any DAG.
 
 use crate::{
-    Error, Result,
+    Error, Identity, Result,
     graph::{Graph, GraphTensor},
     topology::{Prediction, Topology, VertexId},
 };
@@ -64,7 +64,7 @@ impl<T: GraphTensor> Graph<T> {
                 parameters: Vec::new(),
                 precision: 1.0,
             });
-            vertices.push(T::identity_vertex());
+            vertices.push(T::boxed(Identity));
         }
         let topology = Topology::new(names, topology.parameter_names().to_vec(), predictions)?;
         Ok(Self::assemble(topology, vertices, shapes, parameters))

@@ -1,19 +1,17 @@
 //! All checks on every vertex.
 
-use pc_core::backend::GraphTensor;
+use pc_core::Identity;
 use pc_core::host::{
     Activate, Activation, AddParameter, AvgPool2d, Chain, Concat, Conv2d, Embedding, Gated,
     HostTensor, LayerNorm, Linear, LinearMany, MatMul, MaxPool2d, Product, Reshape, Scale, Softmax,
     Split, Sum, SumOfProducts, SwapAxes,
 };
 
-use crate::harness::{Case, case};
+use crate::harness::case;
 
 #[test]
 fn identity() {
-    let wide = HostTensor::<f64>::identity_vertex;
-    let narrow = HostTensor::<f32>::identity_vertex;
-    Case::new("identity", wide, narrow).parent(&[3, 4]).check();
+    case!(Identity).parent(&[3, 4]).check();
 }
 
 #[test]
