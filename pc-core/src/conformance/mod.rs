@@ -3,8 +3,8 @@
 //! An adapter implements [`Backend`] in its tests, builds each [`Net`] however its models are
 //! built, and calls [`run`]. Every case is a net, clamps and a schedule; the oracle is the host
 //! backend in `f64`, whose pullbacks are derived by hand and checked by finite differences. A new
-//! adapter is done when [`Report::check`] says nothing. One whose tensors make explicit graphs calls
-//! [`composites`] too.
+//! adapter is done when [`Report::check`] says nothing. One whose tensors make explicit graphs
+//! calls [`composites`] too.
 //!
 //! # Example
 //! ```

@@ -1,4 +1,4 @@
-//! Host tensors in explicit graphs: vertices run on all threads, and numbers are worked on in place.
+//! Host tensors in explicit graphs: vertices run on all threads, numbers are worked on in place.
 
 use rayon::prelude::*;
 

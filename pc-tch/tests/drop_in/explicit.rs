@@ -287,7 +287,7 @@ fn of_host(x: &HostTensor<f64>) -> TchTensor {
     Tch(Kind::Double).tensor(x.dims(), x.data()).unwrap()
 }
 
-/// An LSTM's step over attention, wired by pc-core around libtorch's maps, has the host's gradients.
+/// An LSTM's step over attention, wired around libtorch's maps, has the host's gradients.
 #[test]
 fn cells_are_wired_as_the_hosts() {
     let _turn = seeded();
@@ -341,8 +341,8 @@ fn cells_are_wired_as_the_hosts() {
             relaxation.run(&mut graph, &ours).unwrap();
             let mut expected = Relaxation::new(&host, schedule).unwrap();
             expected.run(&mut host, &theirs).unwrap();
-            // All at once, for the keys' bias has next to no gradient: it adds the same to all scores
-            // of a place, which a softmax does not see.
+            // All at once, for the keys' bias has next to no gradient: it adds the same to all
+            // scores of a place, which a softmax does not see.
             let found: Vec<f64> =
                 relaxation.gradients().iter().flat_map(|(_, g)| g.unwrap().to_vec()).collect();
             let wanted: Vec<f64> =
