@@ -249,7 +249,7 @@ where
     all.vertex(&Concat { axis: 0 }, &[row, &[2], row], &[]);
     all.vertex(&Concat { axis: 1 }, &[cube, &[2, 1, 4]], &[]);
     all.vertex(&Concat { axis: 2 }, &[cube, &[2, 3, 1]], &[]);
-    for (axis, start, length) in [(0, 0, 1), (0, 1, 1), (1, 1, 1), (1, 0, 3), (2, 1, 3)] {
+    for (axis, start, length) in [(0, 0, 1), (0, 1, 1), (1, 1, 1), (1, 0, 2), (2, 1, 3)] {
         all.vertex(&Split { axis, start, length }, &[cube], &[]);
     }
     all.vertex(&Reshape::to(&[4, 6]), &[cube], &[]);
