@@ -1,6 +1,7 @@
 //! Burn's tensor as the engine sees it: any rank, any device, no autodiff.
 
 mod fused;
+mod graph;
 pub(crate) mod slices;
 
 use burn::{
@@ -11,11 +12,7 @@ use burn::{
     },
     tensor::{DType, Device, Shape, Tensor, TensorData, try_read_sync},
 };
-use pc_core::{
-    Error, ErrorKind, Identity, Result,
-    backend::{GraphTensor, StateStep, Vertex},
-    host::HostTensor,
-};
+use pc_core::{Error, ErrorKind, Result, backend::StateStep, host::HostTensor};
 
 /// A float tensor of Burn without its rank in the type and without autodiff: what relaxations move.
 ///
@@ -189,14 +186,6 @@ impl<const D: usize> TryFrom<BurnTensor> for Tensor<D> {
 
     fn try_from(tensor: BurnTensor) -> Result<Self> {
         tensor.into_tensor()
-    }
-}
-
-impl GraphTensor for BurnTensor {
-    type Vertex = Box<dyn Vertex<Self> + Send>;
-
-    fn identity_vertex() -> Self::Vertex {
-        Box::new(Identity)
     }
 }
 
@@ -464,13 +453,6 @@ impl BurnTensor {
     /// Replaces the tensor by what an operation makes of it.
     fn update(&mut self, operation: impl FnOnce(DispatchTensor) -> DispatchTensor) {
         self.inner = operation(self.inner.clone());
-    }
-
-    /// `self <- a * b`, element by element.
-    pub(crate) fn set_product(&mut self, a: &Self, b: &Self) {
-        if !fused::set_product(self, a, b) {
-            self.inner = Dispatch::float_mul(a.inner.clone(), b.inner.clone());
-        }
     }
 
     /// A tensor of integers in the same wrapper, for a vertex's own cache: the engine never sees

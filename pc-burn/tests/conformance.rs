@@ -12,7 +12,7 @@ use pc_burn::{
 use pc_core::{
     Chain, Graph, Result,
     backend::GraphTensor,
-    conformance::{Backend, Built, Net, Operation, run},
+    conformance::{Backend, Built, Net, Operation, Report, composites, run},
     host::Activation,
 };
 
@@ -91,11 +91,15 @@ impl Backend for Burn {
 }
 
 /// An explicit graph can do everything, so nothing may be skipped.
-fn passes(dtype: DType) {
-    let report = run(&Burn(dtype)).unwrap();
+fn check(report: &Report, least: usize) {
     report.check().unwrap_or_else(|failures| panic!("{failures}"));
     assert_eq!((report.skipped(), report.passed()), (0, report.cases.len()));
-    assert!(report.passed() > 200, "{}", report.passed());
+    assert!(report.passed() >= least, "{}", report.passed());
+}
+
+fn passes(dtype: DType) {
+    check(&run(&Burn(dtype)).unwrap(), 201);
+    check(&composites(&Burn(dtype)).unwrap(), 26);
 }
 
 #[test]

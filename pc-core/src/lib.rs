@@ -41,6 +41,7 @@ mod topology;
 mod vertex;
 
 pub mod backend;
+pub mod composites;
 pub mod host;
 pub mod rule;
 

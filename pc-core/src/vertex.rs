@@ -235,6 +235,20 @@ impl<'a, T> Inputs<'a, T> {
     }
 }
 
+impl<T: Tensor> Inputs<'_, T> {
+    /// Checks that all parents and parameters can meet in one operation: see
+    /// [`Tensor::check_like`].
+    ///
+    /// # Errors
+    /// Two of them cannot; it says what differs.
+    pub fn agree(&self) -> Result<()> {
+        let parents = (0..self.len()).map(|k| self.value(k));
+        let mut all = parents.chain((0..self.parameter_count()).map(|k| self.parameter(k)));
+        let Some(first) = all.next() else { return Ok(()) };
+        all.try_for_each(|other| first.check_like(other))
+    }
+}
+
 /// What an evaluation keeps for the next: numbered slots of tensors and of indices, allocated at
 /// first use and reused after.
 #[derive(Clone, Debug)]

@@ -11,7 +11,7 @@ use std::{
 
 use pc_core::{
     Clamps, Graph, Map, Predictor, Relaxation, Schedule,
-    host::{Activation, ConvLayer, Dense, HostLayers, HostTensor, Init, Sgd},
+    host::{Activation, ConvLayer, Dense, HostLayers, HostTensor, Init, Sgd, SwapAxes},
     rule::{Adam, Anderson, Heun, Nesterov},
 };
 
@@ -53,12 +53,10 @@ fn count(work: impl FnOnce()) -> usize {
     COUNT.load(Ordering::Relaxed) - before
 }
 
-/// One test, for the count is the process's: other tests running meanwhile would be counted too.
-#[test]
-fn a_warm_relaxation_allocates_nothing() {
-    assert!(count(|| drop(std::hint::black_box(vec![1_u8; 64]))) > 0, "the counter does not count");
+type Net = (Graph<HostTensor<f32>>, Vec<Clamps<HostTensor<f32>>>);
 
-    let mut init = Init::new(1);
+/// Convolutions and dense layers, with an output driven or held.
+fn images(init: &mut Init) -> Net {
     let mut b = Graph::<HostTensor<f32>>::builder();
     let x = b.input("x", &[1, 12, 12]).unwrap();
     let c = b
@@ -66,7 +64,7 @@ fn a_warm_relaxation_allocates_nothing() {
             "c",
             x,
             &ConvLayer::new(4, 3).padding(1).activation(Activation::Relu).max_pool(2, 2),
-            &mut init,
+            init,
         )
         .unwrap();
     let d = b
@@ -74,22 +72,54 @@ fn a_warm_relaxation_allocates_nothing() {
             "d",
             c,
             &ConvLayer::new(8, 3).padding(1).activation(Activation::Tanh).max_pool(2, 2),
-            &mut init,
+            init,
         )
         .unwrap();
     let flat = b.flatten("flat", d).unwrap();
-    let h = b.dense("h", flat, 32, Activation::Tanh, &mut init).unwrap();
-    let k = b.dense("k", h, 32, Activation::Sigmoid, &mut init).unwrap();
+    let h = b.dense("h", flat, 32, Activation::Tanh, init).unwrap();
+    let k = b.dense("k", h, 32, Activation::Sigmoid, init).unwrap();
     let hard = Dense::new(32).activation_before(Activation::HardTanh);
-    let p = b.layer("p", &[h, k], &hard, &mut init).unwrap();
-    let q = b.layer("q", &[p], &hard.scale(0.5).residual(), &mut init).unwrap();
+    let p = b.layer("p", &[h, k], &hard, &mut *init).unwrap();
+    let q = b.layer("q", &[p], &hard.scale(0.5).residual(), &mut *init).unwrap();
     let sine = Map::new("sine", f64::sin, f64::cos);
     let m = b.vertex("m", Box::new(sine), &[q], &[]).unwrap();
     let s = b.sum("s", &[h, k, m]).unwrap();
-    let y = b.dense("y", s, 5, Activation::Identity, &mut init).unwrap();
-    let mut graph = b.build().unwrap();
+    let y = b.dense("y", s, 5, Activation::Identity, init).unwrap();
     let (input, target) =
         (init.uniform(&[8, 1, 12, 12], 1.0).unwrap(), init.uniform(&[8, 5], 1.0).unwrap());
+    let loss = pc_core::host::CrossEntropy::labels(&[0, 1, 2, 3, 4, 0, 1, 2], 5).unwrap();
+    let driven = Clamps::new().hold(x, input.clone()).drive(y, loss);
+    (b.build().unwrap(), vec![driven, Clamps::new().hold(x, input).hold(y, target)])
+}
+
+/// Every vertex that is written once for all backends, in cells and by itself.
+fn cells(init: &mut Init) -> Net {
+    let mut b = Graph::<HostTensor<f32>>::builder();
+    let x = b.input("x", &[4, 6]).unwrap();
+    let placed = b.add_parameter("placed", x, 0.3, init).unwrap();
+    let attention = b.self_attention("attention", placed, 2, true, init).unwrap();
+    let skip = b.sum("skip", &[placed, attention.output]).unwrap();
+    let turned = b.vertex("turned", Box::new(SwapAxes), &[skip], &[]).unwrap();
+    let left = b.split("left", turned, 0, 0, 3).unwrap();
+    let right = b.split("right", turned, 0, 3, 3).unwrap();
+    let product = b.product("product", &[left, right]).unwrap();
+    let scaled = b.scale("scaled", product, -0.7).unwrap();
+    let both = b.concat("both", &[left, scaled], 1).unwrap();
+    let row = b.flatten("row", both).unwrap();
+    let h = b.dense("h", row, 5, Activation::Tanh, init).unwrap();
+    let c = b.dense("c", row, 5, Activation::Tanh, init).unwrap();
+    let gates = b.lstm_parameters("lstm", 24, 5, init).unwrap();
+    let y = b.lstm_cell("t", row, h, c, &gates).unwrap().hidden;
+    let (input, target) =
+        (init.uniform(&[8, 4, 6], 0.5).unwrap(), init.uniform(&[8, 5], 0.5).unwrap());
+    (b.build().unwrap(), vec![Clamps::new().hold(x, input).hold(y, target)])
+}
+
+/// One test, for the count is the process's: other tests running meanwhile would be counted too.
+#[test]
+fn a_warm_relaxation_allocates_nothing() {
+    assert!(count(|| drop(std::hint::black_box(vec![1_u8; 64]))) > 0, "the counter does not count");
+
     let schedules = [
         Schedule::backprop(),
         Schedule::fixed_prediction(0.5, 7).unwrap().evaluated_by(pc_core::Evaluation::Simulate),
@@ -111,16 +141,16 @@ fn a_warm_relaxation_allocates_nothing() {
     for threads in [1, 2] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            let loss = pc_core::host::CrossEntropy::labels(&[0, 1, 2, 3, 4, 0, 1, 2], 5).unwrap();
-            let driven = Clamps::new().hold(x, input.clone()).drive(y, loss);
-            let held = Clamps::new().hold(x, input.clone()).hold(y, target.clone());
-            for schedule in &schedules {
-                for clamps in [&driven, &held] {
-                    let mut relaxation = Relaxation::new(&graph, schedule.clone()).unwrap();
+            let mut init = Init::new(1);
+            for (graph, clamps) in &mut [images(&mut init), cells(&mut init)] {
+                for (schedule, clamps) in
+                    schedules.iter().flat_map(|schedule| clamps.iter().map(move |c| (schedule, c)))
+                {
+                    let mut relaxation = Relaxation::new(graph, schedule.clone()).unwrap();
                     let mut sgd = Sgd::new(1e-3).unwrap();
                     let mut batch = || {
                         relaxation
-                            .train(&mut graph, clamps, |graph, gradients| {
+                            .train(graph, clamps, |graph, gradients| {
                                 sgd.step(graph.parameters_mut(), gradients)
                             })
                             .unwrap();
@@ -138,6 +168,9 @@ fn a_warm_relaxation_allocates_nothing() {
                     );
                 }
             }
+            let (mut graph, _) = images(&mut init);
+            let [x, k, y] = ["x", "k", "y"].map(|name| graph.vertex(name).unwrap());
+            let input = init.uniform(&[8, 1, 12, 12], 1.0).unwrap();
             let mut predictor = Predictor::new(&graph);
             let mut predict = || {
                 predictor.run(&mut graph, &[(x, &input)], &[k, y]).unwrap();

@@ -5,7 +5,7 @@
 #![cfg(feature = "conformance")]
 
 use pc_core::{
-    Activation, Clamps, Gradients, Graph, Identity, Network, ParamId, PredictionId, Result, Tensor,
+    Activation, Chain, Clamps, Gradients, Graph, Network, ParamId, PredictionId, Result, Tensor,
     Topology, VertexId,
     backend::{
         Abilities, Cache, Drives, Forward, GraphLinearisation, GraphTensor, Inputs, Pulled,
@@ -277,8 +277,12 @@ impl Tensor for NanStep {
 impl GraphTensor for NanStep {
     type Vertex = Box<dyn Vertex<Self>>;
 
-    fn identity_vertex() -> Self::Vertex {
-        Box::new(Identity)
+    fn boxed(vertex: impl Vertex<Self> + Send + Sync + 'static) -> Self::Vertex {
+        Box::new(vertex)
+    }
+
+    fn chained(chain: Chain<Self>) -> Self::Vertex {
+        Box::new(chain)
     }
 }
 

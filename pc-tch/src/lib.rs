@@ -66,6 +66,7 @@
 mod autograd;
 mod backward;
 mod function;
+mod graph;
 mod optimiser;
 mod sys;
 mod tensor;

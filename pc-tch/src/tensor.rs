@@ -1,9 +1,6 @@
 //! libtorch's tensors, as the engine moves them.
 
-use pc_core::{
-    Error, ErrorKind, Identity, Result,
-    backend::{GraphTensor, Vertex},
-};
+use pc_core::{Error, ErrorKind, Result};
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::sys;
@@ -59,7 +56,7 @@ impl TchTensor {
         Self(tensor)
     }
 
-    fn put(&mut self, result: std::result::Result<Tensor, TchError>) {
+    pub(crate) fn put(&mut self, result: std::result::Result<Tensor, TchError>) {
         match result {
             Ok(tensor) => self.0 = tensor,
             Err(_) => self.spoil(),
@@ -91,14 +88,6 @@ impl TchTensor {
 
     fn number(&self, work: impl FnOnce(&Tensor) -> std::result::Result<Tensor, TchError>) -> f64 {
         work(&self.0).and_then(|number| number.f_double_value(&[])).unwrap_or(f64::NAN)
-    }
-}
-
-impl GraphTensor for TchTensor {
-    type Vertex = Box<dyn Vertex<Self>>;
-
-    fn identity_vertex() -> Self::Vertex {
-        Box::new(Identity)
     }
 }
 

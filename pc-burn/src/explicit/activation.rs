@@ -4,9 +4,13 @@ use burn::backend::{
     Dispatch,
     ops::{ActivationOps, FloatTensorOps},
 };
-use pc_core::{Result, Tensor, backend::Vertex, host::Activation};
+use pc_core::{
+    Result, Tensor,
+    backend::{GraphTensor, Vertex},
+    host::Activation,
+};
 
-use super::{At, Kept, Pulls, ops::agree, parts::single};
+use super::{At, Kept, Pulls, parts::single};
 use crate::{BurnTensor, tensor::slices::on_slices};
 
 /// A vertex `mu = f(v)`, element by element.
@@ -21,7 +25,7 @@ const DERIVATIVE: usize = 0;
 
 /// The values and derivatives, or differences and derivatives, in one pass over numbers in memory;
 /// says whether they lie there.
-pub(super) fn on_numbers(
+pub(crate) fn on_numbers(
     f: Activation,
     a: &BurnTensor,
     d: Option<&BurnTensor>,
@@ -36,7 +40,7 @@ pub(super) fn on_numbers(
 }
 
 /// `(f, f')` at `a`, or `(f(a + d) - f(a), f' at a + d)`.
-pub(super) fn evaluate(
+pub(crate) fn evaluate(
     f: Activation,
     a: &BurnTensor,
     d: Option<&BurnTensor>,
@@ -246,17 +250,8 @@ impl Activate {
         cache: &mut Kept,
         output: &mut BurnTensor,
     ) -> Result<()> {
-        let mut derivative = cache.take(DERIVATIVE, &a.shape(), a);
-        if !on_numbers(self.0, a, d, &mut derivative, output) {
-            let (result, slope) = evaluate(self.0, a, d).ok_or_else(|| {
-                pc_core::Error::new(
-                    pc_core::ErrorKind::Unsupported,
-                    format!("{:?} is not among this backend's activations", self.0),
-                )
-            })?;
-            derivative = slope;
-            output.set(result);
-        }
+        let mut derivative = cache.take_like(DERIVATIVE, a);
+        output.set_activation(&mut derivative, self.0, a, d)?;
         cache.put(DERIVATIVE, derivative);
         Ok(())
     }
@@ -272,7 +267,7 @@ impl Vertex<BurnTensor> for Activate {
     }
 
     fn predict(&self, at: &At<'_>, cache: &mut Kept, output: &mut BurnTensor) -> Result<()> {
-        agree(at)?;
+        at.agree()?;
         self.run(at.value(0), None, cache, output)
     }
 

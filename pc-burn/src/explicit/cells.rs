@@ -1,51 +1,47 @@
 //! An LSTM's step and self-attention, every gate and every product a vertex of its own.
 
-use burn::nn::{
-    GateController, Lstm, activation::Activation as BurnActivation, attention::MultiHeadAttention,
-};
-use pc_core::{Result, VertexId, host::Activation};
-
-use super::{
-    Gated, Linear, MatMul, ModuleGraph, Reshape, Softmax, SumOfProducts, SwapAxes,
-    builder::BurnVertex,
-    layers::in_one,
-    parts::{graph, shape},
+use burn::nn::{Lstm, activation::Activation as BurnActivation, attention::MultiHeadAttention};
+use pc_core::{
+    GraphBuilder, ParamId, Result, VertexId,
+    composites::{self, Attention, AttentionParts, Gate, LstmCell, Map},
+    host::Activation,
 };
 
-/// The vertices of one step of an LSTM.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LstmCell {
-    /// `i = s(x W + h U + b)`.
-    pub input: VertexId,
-    /// `f = s(x W + h U + b)`.
-    pub forget: VertexId,
-    /// `o = s(x W + h U + b)`.
-    pub output: VertexId,
-    /// `g = tanh(x W + h U + b)`.
-    pub candidate: VertexId,
-    /// `c = f c_before + i g`.
-    pub cell: VertexId,
-    /// `h = o tanh(c)`.
-    pub hidden: VertexId,
+use super::{Linear, MatMul, ModuleGraph, Softmax, builder::BurnVertex, parts::graph};
+use crate::BurnTensor;
+
+/// A module's maps, and this crate's products and softmax.
+struct Parts<'a> {
+    graph: &'a mut ModuleGraph,
+    module: &'a MultiHeadAttention,
 }
 
-/// The vertices of self-attention.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attention {
-    /// `[heads, length, width of a head]`.
-    pub queries: VertexId,
-    /// As the queries.
-    pub keys: VertexId,
-    /// As the queries.
-    pub values: VertexId,
-    /// `q k^T / sqrt(width of a head)`.
-    pub scores: VertexId,
-    /// The softmax of the scores.
-    pub weights: VertexId,
-    /// The weighted values, the heads one after the other: `[length, width]`.
-    pub mix: VertexId,
-    /// The module's output map of the mix.
-    pub output: VertexId,
+impl AttentionParts for Parts<'_> {
+    type Tensor = BurnTensor;
+
+    fn builder(&mut self) -> &mut GraphBuilder<BurnTensor> {
+        self.graph
+    }
+
+    fn map(&mut self, map: Map, name: &str) -> Result<(BurnVertex, Vec<ParamId>)> {
+        let linear = match map {
+            Map::Queries => &self.module.query,
+            Map::Keys => &self.module.key,
+            Map::Values => &self.module.value,
+            Map::Output => &self.module.output,
+        };
+        let bias = linear.bias.as_ref();
+        let parameters = self.graph.weight_and_bias(name, &linear.weight, bias)?;
+        Ok((Box::new(Linear::of(&[bias.is_some()])), parameters))
+    }
+
+    fn product(&self, transpose_b: bool, scale: f64) -> BurnVertex {
+        Box::new(MatMul { transpose_b, scale })
+    }
+
+    fn softmax(&self, causal: bool) -> BurnVertex {
+        Box::new(if causal { Softmax::causal() } else { Softmax::new() })
+    }
 }
 
 fn known(activation: &BurnActivation) -> Result<Activation> {
@@ -93,27 +89,17 @@ impl ModuleGraph {
             }
             let gate = known(&module.gate_activation).map_err(|error| error.at(prefix))?;
             let cell = known(&module.cell_activation).map_err(|error| error.at(prefix))?;
-            let hidden = known(&module.hidden_activation).map_err(|error| error.at(prefix))?;
-            let mut add = |name: &str, gate: &GateController, activation: Activation| {
-                b.linear_many(
-                    &format!("{prefix}.{name}"),
-                    &[(x, &gate.input_transform), (h, &gate.hidden_transform)],
-                    activation,
-                )
-            };
-            let input = add("input", &module.input_gate, gate)?;
-            let forget = add("forget", forget, gate)?;
-            let output = add("output", &module.output_gate, gate)?;
-            let candidate = add("candidate", &module.cell_gate, cell)?;
-            let cell = b.add(
-                &format!("{prefix}.cell"),
-                Box::new(SumOfProducts),
-                &[forget, c, input, candidate],
-                &[],
-            )?;
-            let hidden =
-                b.add(&format!("{prefix}.hidden"), Box::new(Gated(hidden)), &[output, cell], &[])?;
-            Ok(LstmCell { input, forget, output, candidate, cell, hidden })
+            let shown = known(&module.hidden_activation).map_err(|error| error.at(prefix))?;
+            composites::lstm_cell(b, prefix, c, shown, |b, of, name| {
+                let (of, activation) = match of {
+                    Gate::Input => (&module.input_gate, gate),
+                    Gate::Forget => (forget, gate),
+                    Gate::Candidate => (&module.cell_gate, cell),
+                    Gate::Output => (&module.output_gate, gate),
+                };
+                let parents = [(x, &of.input_transform), (h, &of.hidden_transform)];
+                b.linear_many(name, &parents, activation)
+            })
         })
     }
 
@@ -130,49 +116,11 @@ impl ModuleGraph {
         causal: bool,
     ) -> Result<Attention> {
         self.all_or_nothing(|b| {
-            let &[length, width] = b.shape(parent)? else {
-                return Err(shape(format!(
-                    "b-attention takes a parent [length, width], not {:?}",
-                    b.shape(parent)?
-                ))
-                .at(prefix));
-            };
             if module.quiet_softmax {
                 return Err(graph("a quiet softmax is not known as a vertex").at(prefix));
             }
-            let (heads, part) = (module.n_heads, module.d_k);
-            if heads * part != width {
-                return Err(shape(format!(
-                "its module has {heads} heads of width {part}, but its parent has the width {width}"
-            ))
-            .at(prefix));
-            }
-            let mut project = |name: &str, linear: &burn::nn::Linear| {
-                let name = format!("{prefix}.{name}");
-                let parameters = b.weight_and_bias(&name, &linear.weight, linear.bias.as_ref())?;
-                let links: [BurnVertex; 3] = [
-                    Box::new(Linear::of(&[linear.bias.is_some()])),
-                    Box::new(Reshape::to(&[length, heads, part])),
-                    Box::new(SwapAxes),
-                ];
-                b.add(&name, in_one(links)?, &[parent], &parameters)
-            };
-            let (queries, keys) =
-                (project("queries", &module.query)?, project("keys", &module.key)?);
-            let values = project("values", &module.value)?;
-            let product = MatMul { transpose_b: true, scale: 1.0 / (part as f64).sqrt() };
-            let scores = b.matmul(&format!("{prefix}.scores"), queries, keys, product)?;
-            let softmax = if causal { Softmax::causal() } else { Softmax::new() };
-            let weights = b.add(&format!("{prefix}.weights"), Box::new(softmax), &[scores], &[])?;
-            let links: [BurnVertex; 3] = [
-                Box::new(MatMul::default()),
-                Box::new(SwapAxes),
-                Box::new(Reshape::to(&[length, width])),
-            ];
-            let mix = b.add(&format!("{prefix}.mix"), in_one(links)?, &[weights, values], &[])?;
-            let output =
-                b.linear(&format!("{prefix}.output"), mix, &module.output, Activation::Identity)?;
-            Ok(Attention { queries, keys, values, scores, weights, mix, output })
+            let mut parts = Parts { graph: b, module };
+            composites::self_attention(&mut parts, prefix, parent, module.n_heads, causal)
         })
     }
 }

@@ -9,7 +9,7 @@ use pc_core::{Result, Tensor, backend::Vertex};
 
 use super::{
     At, Kept, Pulls,
-    ops::{accumulate, agree, weighed},
+    ops::{accumulate, weighed},
     parts::{image, positions, shape},
 };
 use crate::BurnTensor;
@@ -132,7 +132,7 @@ impl Vertex<BurnTensor> for Conv2d {
     }
 
     fn predict(&self, at: &At<'_>, cache: &mut Kept, output: &mut BurnTensor) -> Result<()> {
-        agree(at)?;
+        at.agree()?;
         output.set(self.map(at.value(0), at.parameter(0), self.own_bias(at)));
         if at.plastic() {
             cache.put(OLD_WEIGHT, at.parameter(0).clone());

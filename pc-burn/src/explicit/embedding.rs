@@ -11,7 +11,7 @@ use pc_core::{Result, Tensor, backend::Vertex};
 
 use super::{
     At, Kept, Pulls,
-    ops::{accumulate, agree, weighed},
+    ops::{accumulate, weighed},
     parts::{graph, shape, single, with_batch},
 };
 use crate::BurnTensor;
@@ -67,7 +67,7 @@ impl Vertex<BurnTensor> for Embedding {
     }
 
     fn predict(&self, at: &At<'_>, cache: &mut Kept, output: &mut BurnTensor) -> Result<()> {
-        agree(at)?;
+        at.agree()?;
         let weight = at.parameter(0);
         let rows = Self::rows(at.value(0), weight.batch())?;
         output.set(Self::take(weight, &rows, output));

@@ -1,7 +1,7 @@
 //! Ready vertices from Burn's modules.
 
 use burn::nn::{self, Linear as LinearModule, conv::Conv2d as ConvModule, pool};
-use pc_core::{Chain, ParamId, Result, VertexId, backend::GraphTensor, host::Activation};
+use pc_core::{Chain, Identity, ParamId, Result, VertexId, backend::GraphTensor, host::Activation};
 
 use super::{
     Activate, AdaptiveAvgPool2d, AvgPool2d, BatchNorm, Concat, Conv2d, Embedding, FrozenBatchNorm,
@@ -11,7 +11,7 @@ use super::{
 use crate::BurnTensor;
 
 /// Several vertices' functions as one; a chain of one vertex is that vertex.
-pub(super) fn in_one(links: impl IntoIterator<Item = BurnVertex>) -> Result<BurnVertex> {
+fn in_one(links: impl IntoIterator<Item = BurnVertex>) -> Result<BurnVertex> {
     let mut links: Vec<BurnVertex> = links.into_iter().collect();
     if links.len() == 1 {
         Ok(links.swap_remove(0))
@@ -335,6 +335,6 @@ impl ModuleGraph {
     /// # Errors
     /// See the head of this list.
     pub fn identity(&mut self, name: &str, parent: VertexId) -> Result<VertexId> {
-        self.add(name, BurnTensor::identity_vertex(), &[parent], &[])
+        self.add(name, BurnTensor::boxed(Identity), &[parent], &[])
     }
 }

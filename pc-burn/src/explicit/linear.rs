@@ -5,7 +5,7 @@ use pc_core::{Result, Tensor, backend::Vertex};
 
 use super::{
     At, Kept, Pulls,
-    ops::{accumulate, agree, weighed},
+    ops::{accumulate, weighed},
     parts::{graph, shape},
 };
 use crate::BurnTensor;
@@ -165,7 +165,7 @@ impl Vertex<BurnTensor> for Linear {
     }
 
     fn predict(&self, at: &At<'_>, cache: &mut Kept, output: &mut BurnTensor) -> Result<()> {
-        agree(at)?;
+        at.agree()?;
         let mut first = true;
         for k in 0..at.len() {
             let p = self.first(k);

@@ -26,20 +26,19 @@
 //! - Gaussian error units are the `erf` form. Vertices of a net in half precision work, with the
 //!   digits of half precision.
 
-mod activation;
-mod arrange;
+pub(crate) mod activation;
 mod builder;
 mod cells;
 mod conv;
 mod embedding;
 mod layers;
 mod linear;
+mod matmul;
 mod module;
 mod norm;
 mod ops;
 mod parts;
 mod pool;
-mod product;
 mod softmax;
 
 use pc_core::backend::{Cache, Inputs, Pulled};
@@ -47,16 +46,18 @@ use pc_core::backend::{Cache, Inputs, Pulled};
 use crate::BurnTensor;
 
 pub use activation::Activate;
-pub use arrange::{Concat, Reshape, Scale, Split, Sum, SwapAxes};
 pub use builder::{BurnVertex, ModuleGraph, Parameters};
-pub use cells::{Attention, LstmCell};
 pub use conv::Conv2d;
 pub use embedding::Embedding;
 pub use linear::Linear;
+pub use matmul::MatMul;
 pub use module::ModuleInputs;
 pub use norm::{BatchNorm, FrozenBatchNorm, LayerNorm};
+pub use pc_core::composites::{
+    AddParameter, Attention, Concat, Gated, LstmCell, Product, Reshape, Scale, Split, Sum,
+    SumOfProducts, SwapAxes,
+};
 pub use pool::{AdaptiveAvgPool2d, AvgPool2d, MaxPool2d};
-pub use product::{Gated, MatMul, Product, SumOfProducts};
 pub use softmax::Softmax;
 
 // The long names of what a vertex is handed.

@@ -11,7 +11,7 @@ use pc_core::{Error, ErrorKind, Result, Tensor, VertexId, backend::Vertex};
 
 use super::{
     At, Kept, ModuleGraph, Pulls,
-    ops::{accumulate, agree},
+    ops::accumulate,
     parts::{graph, with_batch},
 };
 use crate::BurnTensor;
@@ -196,7 +196,7 @@ where
     }
 
     fn predict(&self, at: &At<'_>, _cache: &mut Kept, output: &mut BurnTensor) -> Result<()> {
-        agree(at)?;
+        at.agree()?;
         output.set(self.evaluate(at)?);
         Ok(())
     }

@@ -5,7 +5,7 @@ use pc_core::{Result, Tensor, backend::Vertex};
 
 use super::{
     At, Kept, Pulls,
-    ops::{accumulate, agree, weighed},
+    ops::{accumulate, weighed},
     parts::{graph, shape, single},
 };
 use crate::BurnTensor;
@@ -95,7 +95,7 @@ impl Norm {
         cache: &mut Kept,
         output: &mut BurnTensor,
     ) -> Result<BurnTensor> {
-        agree(at)?;
+        at.agree()?;
         let (x, gain) = (at.value(0), at.parameter(0));
         let centred = self.centre(x);
         let variance = self.mean(&centred.times(&centred));
@@ -367,7 +367,7 @@ impl Vertex<BurnTensor> for FrozenBatchNorm {
     }
 
     fn predict(&self, at: &At<'_>, cache: &mut Kept, output: &mut BurnTensor) -> Result<()> {
-        agree(at)?;
+        at.agree()?;
         let (norm, module, x) = (&self.0.norm, &self.0.module, at.value(0));
         let mean = BurnTensor::new(module.running_mean.value())?;
         let inverse = norm.spread(&norm.inverse(&BurnTensor::new(module.running_var.value())?), x);

@@ -8,7 +8,7 @@ use burn::{
     },
     tensor::{BoolDType, Shape, Slice},
 };
-use pc_core::{Result, Tensor};
+use pc_core::Tensor;
 
 use crate::BurnTensor;
 
@@ -160,12 +160,4 @@ pub(crate) fn accumulate(slot: Option<(&mut BurnTensor, bool)>, term: impl FnOnc
         Some((gradient, false)) => gradient.axpy(1.0, &term()),
         None => {}
     }
-}
-
-/// All that a vertex computes with must be of one precision, on one device.
-pub(crate) fn agree(at: &super::At<'_>) -> Result<()> {
-    let parents = (0..at.len()).map(|k| at.value(k));
-    let mut all = parents.chain((0..at.parameter_count()).map(|k| at.parameter(k)));
-    let Some(first) = all.next() else { return Ok(()) };
-    all.try_for_each(|other| first.check_like(other))
 }

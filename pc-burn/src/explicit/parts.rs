@@ -26,22 +26,6 @@ pub(super) fn image(kind: &str, parents: &[&[usize]]) -> Result<[usize; 3]> {
     })
 }
 
-/// The one shape of all parents, of which there must be some.
-pub(super) fn common(kind: &str, parents: &[&[usize]]) -> Result<Vec<usize>> {
-    let Some((first, others)) = parents.split_first() else {
-        return Err(graph(format!("a {kind} vertex takes at least one parent")));
-    };
-    match others.iter().position(|other| other != first) {
-        Some(k) => Err(shape(format!(
-            "the parents of a {kind} vertex have one shape, but parent {} has {:?} and parent 0 \
-             {first:?}",
-            k + 1,
-            others[k]
-        ))),
-        None => Ok(first.to_vec()),
-    }
-}
-
 /// The places of a window of `kernel` elements, `dilation` apart, on `size` elements with so many
 /// before and after.
 pub(super) fn positions(

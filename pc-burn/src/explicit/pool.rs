@@ -306,7 +306,6 @@ macro_rules! linear_in_parent {
         }
     };
 }
-pub(super) use linear_in_parent;
 
 linear_in_parent!(
     AvgPool2d,

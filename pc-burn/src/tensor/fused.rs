@@ -56,6 +56,36 @@ pub(super) fn set_product(y: &mut BurnTensor, a: &BurnTensor, b: &BurnTensor) ->
     false
 }
 
+pub(super) fn add_product(y: &mut BurnTensor, a: &BurnTensor, b: &BurnTensor) -> bool {
+    on_slices!(change [y] overwrite [] read [a, b] perhaps [], <F> {
+        y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (a, b))| *y += *a * *b);
+        true
+    });
+    false
+}
+
+pub(super) fn add_to_samples(y: &mut BurnTensor, a: f64, x: &BurnTensor) -> bool {
+    on_slices!(change [y] overwrite [] read [x] perhaps [], <F> {
+        let a = F::of(a);
+        for sample in y.chunks_exact_mut(x.len().max(1)) {
+            sample.iter_mut().zip(x).for_each(|(y, x)| *y += a * *x);
+        }
+        true
+    });
+    false
+}
+
+pub(super) fn add_samples(y: &mut BurnTensor, a: f64, x: &BurnTensor) -> bool {
+    on_slices!(change [y] overwrite [] read [x] perhaps [], <F> {
+        let a = F::of(a);
+        for sample in x.chunks_exact(y.len().max(1)) {
+            y.iter_mut().zip(sample).for_each(|(y, x)| *y += a * *x);
+        }
+        true
+    });
+    false
+}
+
 pub(super) fn dot(x: &BurnTensor, y: &BurnTensor) -> Option<f64> {
     on_slices!(change [] overwrite [] read [x, y] perhaps [], <F> Some(sum_of(x, y, |x, y| x * y)));
     None

@@ -3,7 +3,8 @@
 //! An adapter implements [`Backend`] in its tests, builds each [`Net`] however its models are
 //! built, and calls [`run`]. Every case is a net, clamps and a schedule; the oracle is the host
 //! backend in `f64`, whose pullbacks are derived by hand and checked by finite differences. A new
-//! adapter is done when [`Report::check`] says nothing.
+//! adapter is done when [`Report::check`] says nothing. One whose tensors make explicit graphs
+//! calls [`composites`] too.
 //!
 //! # Example
 //! ```
@@ -15,6 +16,7 @@
 //! ```
 
 mod batches;
+mod composites;
 mod host;
 mod nets;
 mod tensors;
@@ -27,8 +29,9 @@ use crate::{
     topology::{ParamId, VertexId},
 };
 
+pub use composites::composites;
 pub use host::HostBackend;
-pub use nets::{Net, Operation, nets};
+pub use nets::{Net, NetVertex, Operation, nets};
 
 /// What an adapter brings to its conformance test.
 pub trait Backend {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::{
-    Error, Result,
+    Error, Identity, Result,
     graph::{Graph, GraphTensor, additions::Additions},
     tensor::elements,
     topology::{ParamId, Prediction, PredictionId, Topology, VertexId, foreign_vertex, positive},
@@ -200,7 +200,7 @@ impl<T: GraphTensor> GraphBuilder<T> {
     /// # Errors
     /// As [`GraphBuilder::vertex`].
     pub fn output(&mut self, name: &str, of: VertexId) -> Result<VertexId> {
-        self.vertex(name, T::identity_vertex(), &[of], &[])
+        self.vertex(name, T::boxed(Identity), &[of], &[])
     }
 
     /// The shape of a vertex, without the batch.

@@ -2,7 +2,7 @@
 //! any DAG.
 
 use crate::{
-    Error, Result,
+    Error, Identity, Result,
     graph::{Graph, GraphTensor},
     topology::{Prediction, Topology, VertexId},
 };
@@ -65,7 +65,7 @@ impl<T: GraphTensor> Graph<T> {
         }
         for pair in relays.iter().flat_map(|relays| relays.windows(2)) {
             predictions.push(Prediction::new(pair[1], vec![pair[0]], Vec::new()));
-            vertices.push(T::identity_vertex());
+            vertices.push(T::boxed(Identity));
         }
         let topology = Topology::new(names, topology.parameter_names().to_vec(), predictions)?;
         additions.grow(&topology);

@@ -2,6 +2,7 @@
 
 use crate::{
     Error, Result,
+    composites::self_attention,
     graph::GraphBuilder,
     host::{
         Activate, Activation, AddParameter, Attention, AvgPool2d, Concat, ConvLayer, Dense,
@@ -340,7 +341,9 @@ pub trait HostLayers<F: Element> {
         init: &mut Init,
     ) -> Result<Attention> {
         whole(self.builder(), prefix, |b| {
-            attention::self_attention(b, prefix, parent, (heads, causal), init)
+            let width = b.shape(parent)?.last().copied().unwrap_or(0);
+            let mut parts = attention::Parts { builder: b, init, width };
+            self_attention(&mut parts, prefix, parent, heads, causal)
         })
     }
 

@@ -5,9 +5,7 @@
 //! ([`Linear`], [`Conv2d`], ...) can be put together directly too.
 
 mod activation;
-mod arrange;
 mod attention;
-mod combine;
 mod conv;
 mod conv_layer;
 mod dense;
@@ -15,6 +13,7 @@ mod element;
 mod embedding;
 mod exponential;
 mod gemm;
+mod graph;
 mod im2col;
 mod init;
 mod layer;
@@ -29,17 +28,19 @@ mod optimiser;
 pub(crate) mod parts;
 mod pool;
 mod probe;
-mod product;
 mod recurrent;
 mod softmax;
 mod starting;
 mod tensor;
 
-pub use crate::activation::Activation;
+pub use crate::{
+    activation::Activation,
+    composites::{
+        AddParameter, Attention, Concat, Gated, LstmCell, Product, Reshape, Scale, Split, Sum,
+        SumOfProducts, SwapAxes,
+    },
+};
 pub use activation::Activate;
-pub use arrange::{Concat, Reshape, Split, SwapAxes};
-pub use attention::Attention;
-pub use combine::{AddParameter, Scale, Sum};
 pub use conv::Conv2d;
 pub use conv_layer::{ConvLayer, Pool};
 pub use dense::Dense;
@@ -58,8 +59,7 @@ pub use norm::LayerNorm;
 pub use optimiser::{Adam, Sgd};
 pub use pool::{AvgPool2d, MaxPool2d};
 pub use probe::Probe;
-pub use product::{Gated, Product, SumOfProducts};
-pub use recurrent::{GateParameters, LstmCell, LstmParameters};
+pub use recurrent::{GateParameters, LstmParameters};
 pub use softmax::Softmax;
 pub use starting::{Draws, Sizes, Starting, StartingRule};
 pub use tensor::{HostTensor, HostVertex};

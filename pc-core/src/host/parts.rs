@@ -3,19 +3,12 @@
 
 use std::ops::Range;
 
+pub(crate) use crate::composites::single;
 use crate::{
     Error, Result,
     host::Element,
     vertex::{Inputs, Pulled},
 };
-
-/// The one parent's shape.
-pub(crate) fn single<'a>(kind: &str, parents: &[&'a [usize]]) -> Result<&'a [usize]> {
-    match parents {
-        [parent] => Ok(parent),
-        _ => Err(Error::graph(format!("a {kind} vertex takes one parent, not {}", parents.len()))),
-    }
-}
 
 /// The one parent's shape, as `[channels, height, width]`.
 pub(crate) fn image(kind: &str, parents: &[&[usize]]) -> Result<[usize; 3]> {
@@ -25,22 +18,6 @@ pub(crate) fn image(kind: &str, parents: &[&[usize]]) -> Result<[usize; 3]> {
             "a {kind} vertex takes a parent [channels, height, width], not {parent:?}"
         ))
     })
-}
-
-/// The one shape of all parents, of which there must be some.
-pub(crate) fn common(kind: &str, parents: &[&[usize]]) -> Result<Vec<usize>> {
-    let Some((first, others)) = parents.split_first() else {
-        return Err(Error::graph(format!("a {kind} vertex takes at least one parent")));
-    };
-    match others.iter().position(|other| other != first) {
-        Some(k) => Err(Error::shape(format!(
-            "the parents of a {kind} vertex have one shape, but parent {} has {:?} and parent 0 \
-             {first:?}",
-            k + 1,
-            others[k]
-        ))),
-        None => Ok(first.to_vec()),
-    }
 }
 
 /// The places of a window of `kernel` on `size` elements with `padding` zeros on either side.

@@ -4,16 +4,12 @@
 use ndarray::{ArrayD, ArrayViewD, IxDyn};
 use rand::{SeedableRng, rngs::ChaCha8Rng};
 use rand_distr::{Distribution, Normal};
-use rayon::prelude::*;
 
 use crate::{
     Error, Result,
-    graph::{GraphFrame, GraphTensor, NodeJob, NodeState},
     host::{Element, parts::sum_by},
-    identity::Identity,
     rows::{self, RowJob},
     tensor::{StateStep, Tensor, elements},
-    topology::PredictionId,
     vertex::Vertex,
 };
 
@@ -92,6 +88,11 @@ impl<F: Element> HostTensor<F> {
     /// The elements, row by row.
     pub fn data_mut(&mut self) -> &mut [F] {
         &mut self.data
+    }
+
+    /// The elements to be changed, beside the shape.
+    pub(crate) fn parts_mut(&mut self) -> (&mut [F], &[usize]) {
+        (&mut self.data, &self.shape)
     }
 
     /// A view as an `ndarray`.
@@ -384,37 +385,6 @@ impl<F: Element> Tensor for HostTensor<F> {
                 let precision = F::of(precision);
                 sum_of(&force.data, &error.data, |f, e| (f - precision * e) * (f - precision * e))
             }
-        }
-    }
-}
-
-impl<F: Element> GraphTensor for HostTensor<F> {
-    type Vertex = HostVertex<F>;
-
-    fn identity_vertex() -> HostVertex<F> {
-        Box::new(Identity)
-    }
-
-    fn for_each_node(
-        nodes: &mut [NodeState<Self>],
-        outputs: &mut [Self],
-        frame: &GraphFrame<'_, Self>,
-        job: NodeJob<Self>,
-    ) {
-        if rayon::current_num_threads() == 1 {
-            let mut outputs = outputs.iter_mut();
-            for (index, node) in nodes.iter_mut().enumerate() {
-                job(PredictionId::new(index), node, outputs.next(), frame);
-            }
-        } else if outputs.is_empty() {
-            nodes
-                .par_iter_mut()
-                .enumerate()
-                .for_each(|(index, node)| job(PredictionId::new(index), node, None, frame));
-        } else {
-            nodes.par_iter_mut().zip(outputs).enumerate().for_each(|(index, (node, output))| {
-                job(PredictionId::new(index), node, Some(output), frame)
-            });
         }
     }
 }

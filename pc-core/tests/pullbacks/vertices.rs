@@ -1,19 +1,18 @@
 //! All checks on every vertex.
 
+use pc_core::Identity;
 use pc_core::host::{
     Activate, Activation, AddParameter, AvgPool2d, Concat, Conv2d, Element, Embedding, Gated,
     HostChain, HostTensor, HostVertex, LayerNorm, Linear, LinearMany, MatMul, MaxPool2d, Product,
     Reshape, Scale, Softmax, Split, Sum, SumOfProducts, SwapAxes,
 };
-use pc_core::{Map, Residual, SumOf, backend::GraphTensor};
+use pc_core::{Map, Residual, SumOf};
 
-use crate::harness::{Case, case};
+use crate::harness::case;
 
 #[test]
 fn identity() {
-    let wide = HostTensor::<f64>::identity_vertex;
-    let narrow = HostTensor::<f32>::identity_vertex;
-    Case::new("identity", wide, narrow).parent(&[3, 4]).check();
+    case!(Identity).parent(&[3, 4]).check();
 }
 
 #[test]

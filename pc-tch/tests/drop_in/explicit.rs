@@ -4,13 +4,17 @@ use crate::common::seeded;
 use pc_tch::{
     Function, TchTensor,
     pc_core::{
-        Clamps, Error, ErrorKind, Evaluation, Graph, ParamId, Relaxation, Result, Schedule,
-        SquaredError, Tensor as _, VertexId,
-        conformance::{Backend, Built, Net, Operation, run},
-        host::Activation,
+        Agreement, Clamps, Error, ErrorKind, Evaluation, Graph, GraphBuilder, ParamId, Relaxation,
+        Result, Schedule, SquaredError, Tensor as _, VertexId,
+        backend::GraphTensor,
+        composites::{AttentionParts, Gate, Map, Product, Reshape, Sum, lstm_cell, self_attention},
+        conformance::{Backend, Built, Net, NetVertex, Operation, Report, composites, run},
+        host::{Activation, HostLayers, HostTensor, Init},
     },
 };
 use tch::{Device, Kind, TchError, Tensor};
+
+type TchVertex = <TchTensor as GraphTensor>::Vertex;
 
 type Answer = std::result::Result<Tensor, TchError>;
 
@@ -53,12 +57,23 @@ fn compute(operation: Operation) -> Compute {
             )?;
             h.f_max_pool2d([pool, pool], [pool, pool], [0, 0], [1, 1], false)
         }),
-        Operation::Flatten => Box::new(|x, _| x[0].f_flatten(1, -1)),
-        Operation::Sum => {
-            Box::new(|x, _| x.iter().skip(1).try_fold(x[0].shallow_clone(), |sum, x| sum.f_add(x)))
-        }
-        Operation::Product => Box::new(|x, _| x[0].f_mul(&x[1])),
         Operation::Activate(f) => Box::new(move |x, _| activate(f, &x[0])),
+        Operation::Flatten | Operation::Sum | Operation::Product => {
+            Box::new(|_, _| Err(TchError::Kind("a vertex of pc-core's".to_owned())))
+        }
+    }
+}
+
+/// One of pc-core's vertices where it has one, a function of libtorch's else.
+fn vertex(drawn: &NetVertex, options: (Kind, Device)) -> TchVertex {
+    match &drawn.operation {
+        Operation::Flatten => Box::new(Reshape::flatten()),
+        Operation::Sum => Box::new(Sum::new()),
+        Operation::Product => Box::new(Product),
+        other => {
+            let compute = compute(other.clone());
+            Box::new(Function::new(&drawn.name, options, drawn.parameters.len(), compute))
+        }
     }
 }
 
@@ -101,15 +116,9 @@ impl Backend for Tch {
                 drawn.parents.iter().map(|parent| vertices[*parent]).collect();
             let uses: Vec<ParamId> =
                 drawn.parameters.iter().map(|parameter| parameters[*parameter]).collect();
-            let function = Function::new(
-                &drawn.name,
-                (self.0, Device::Cpu),
-                uses.len(),
-                compute(drawn.operation.clone()),
-            );
             b.predict(
                 vertices[net.inputs.len() + index],
-                Box::new(function),
+                vertex(drawn, (self.0, Device::Cpu)),
                 &parents,
                 &uses,
                 drawn.precision,
@@ -119,19 +128,23 @@ impl Backend for Tch {
     }
 }
 
-fn passes(kind: Kind) {
-    tch::set_num_threads(1);
-    let report = run(&Tch(kind)).unwrap();
+fn check(report: &Report, least: usize) {
     if let Err(failures) = report.check() {
         panic!("{failures}");
     }
     println!("{}: {} cases passed", report.backend, report.passed());
     assert!(
-        report.passed() >= 150 && report.skipped() == 0,
+        report.passed() >= least && report.skipped() == 0,
         "{} passed, {} skipped",
         report.passed(),
         report.skipped()
     );
+}
+
+fn passes(kind: Kind) {
+    tch::set_num_threads(1);
+    check(&run(&Tch(kind)).unwrap(), 150);
+    check(&composites(&Tch(kind)).unwrap(), 26);
 }
 
 #[test]
@@ -216,5 +229,127 @@ fn the_toy_graph_settles_in_known_steps() {
         let steps = (1..500).find(|steps| off(*steps) < 1e-3).unwrap();
         println!("gamma {gamma}: {steps} steps");
         assert_eq!(steps, known, "at gamma {gamma}");
+    }
+}
+
+const DOUBLE: (Kind, Device) = (Kind::Double, Device::Cpu);
+
+/// A linear map of some parents and an activation, by libtorch: a weight for each parent, then a
+/// bias.
+fn dense(parents: usize, f: Activation) -> TchVertex {
+    let compute = move |x: &[Tensor], w: &[Tensor]| {
+        let first = x[0].f_linear(&w[0], Some(&w[parents]))?;
+        let sum = x
+            .iter()
+            .zip(w)
+            .skip(1)
+            .try_fold(first, |sum, (x, w)| sum.f_add(&x.f_linear(w, None::<Tensor>)?))?;
+        activate(f, &sum)
+    };
+    Box::new(Function::new("dense", DOUBLE, parents + 1, compute))
+}
+
+/// The host's parameters, in the order in which the wiring asks for them.
+struct Parts<'a> {
+    b: &'a mut GraphBuilder<TchTensor>,
+    parameters: std::slice::Iter<'a, TchTensor>,
+}
+
+impl AttentionParts for Parts<'_> {
+    type Tensor = TchTensor;
+
+    fn builder(&mut self) -> &mut GraphBuilder<TchTensor> {
+        self.b
+    }
+    fn map(&mut self, _map: Map, name: &str) -> Result<(TchVertex, Vec<ParamId>)> {
+        let both = self.parameters.by_ref().take(2).enumerate();
+        let ids = both.map(|(k, value)| self.b.parameter(&format!("{name}.{k}"), value.clone()));
+        Ok((dense(1, Activation::Identity), ids.collect::<Result<_>>()?))
+    }
+    fn product(&self, transpose_b: bool, scale: f64) -> TchVertex {
+        let compute = move |x: &[Tensor], _: &[Tensor]| {
+            let b = if transpose_b { x[1].f_transpose(-2, -1)? } else { x[1].shallow_clone() };
+            x[0].f_matmul(&b)?.f_mul_scalar(scale)
+        };
+        Box::new(Function::new("matmul", DOUBLE, 0, compute))
+    }
+    fn softmax(&self, causal: bool) -> TchVertex {
+        let compute = move |x: &[Tensor], _: &[Tensor]| {
+            let hidden = x[0].f_ones_like()?.f_triu(1)?.f_to_kind(Kind::Bool)?;
+            let x = x[0].shallow_clone();
+            let x = if causal { x.f_masked_fill(&hidden, f64::NEG_INFINITY)? } else { x };
+            x.f_softmax(-1, None::<Kind>)
+        };
+        Box::new(Function::new("softmax", DOUBLE, 0, compute))
+    }
+}
+
+fn of_host(x: &HostTensor<f64>) -> TchTensor {
+    Tch(Kind::Double).tensor(x.dims(), x.data()).unwrap()
+}
+
+/// An LSTM's step over attention, wired around libtorch's maps, has the host's gradients.
+#[test]
+fn cells_are_wired_as_the_hosts() {
+    let _turn = seeded();
+    for (heads, causal) in [(1, false), (2, true)] {
+        let mut init = Init::new(4);
+        let mut b = Graph::<HostTensor<f64>>::builder();
+        let x = b.input("x", &[3, 4]).unwrap();
+        let (h, c) = (b.input("h", &[5]).unwrap(), b.input("c", &[5]).unwrap());
+        let attention = b.self_attention("a", x, heads, causal, &mut init).unwrap();
+        let row = b.flatten("row", attention.output).unwrap();
+        let gates = b.lstm_parameters("l", 12, 5, &mut init).unwrap();
+        let y = b.lstm_cell("t", row, h, c, &gates).unwrap().hidden;
+        let mut host = b.build().unwrap();
+
+        let known: Vec<TchTensor> = host.parameters().iter().map(of_host).collect();
+        let (maps, rest) = known.split_at(8);
+        let mut b = Graph::<TchTensor>::builder();
+        for (name, shape) in [("x", &[3, 4][..]), ("h", &[5]), ("c", &[5])] {
+            b.input(name, shape).unwrap();
+        }
+        let mut parts = Parts { b: &mut b, parameters: maps.iter() };
+        let attention = self_attention(&mut parts, "a", x, heads, causal).unwrap();
+        let row = b.vertex("row", Box::new(Reshape::flatten()), &[attention.output], &[]).unwrap();
+        let mut ids = Vec::new();
+        for (k, value) in rest.iter().enumerate() {
+            ids.push(b.parameter(&format!("l.{k}"), value.clone()).unwrap());
+        }
+        let cell = lstm_cell(&mut &mut b, "t", c, Activation::Tanh, |b, gate, name| {
+            // As the host orders its gates' parameters: weights of both parents, and a bias.
+            let (first, f) = match gate {
+                Gate::Input => (0, Activation::Sigmoid),
+                Gate::Forget => (3, Activation::Sigmoid),
+                Gate::Candidate => (6, Activation::Tanh),
+                Gate::Output => (9, Activation::Sigmoid),
+            };
+            b.vertex(name, dense(2, f), &[row, h], &ids[first..first + 3])
+        });
+        assert_eq!(cell.unwrap().hidden, y);
+        let mut graph = b.build().unwrap();
+
+        let held = [(x, &[2, 3, 4][..]), (h, &[2, 5]), (c, &[2, 5]), (y, &[2, 5])];
+        let held = held.map(|(vertex, shape)| (vertex, init.uniform(shape, 0.8).unwrap()));
+        let standard = || Schedule::standard(0.1, 15).unwrap();
+        for schedule in [standard(), standard().with_momentum(0.5).unwrap()] {
+            let (mut ours, mut theirs) = (Clamps::new(), Clamps::new());
+            for (vertex, value) in &held {
+                ours = ours.hold(*vertex, of_host(value));
+                theirs = theirs.hold(*vertex, value.clone());
+            }
+            let mut relaxation = Relaxation::new(&graph, schedule.clone()).unwrap();
+            relaxation.run(&mut graph, &ours).unwrap();
+            let mut expected = Relaxation::new(&host, schedule).unwrap();
+            expected.run(&mut host, &theirs).unwrap();
+            // All at once, for the keys' bias has next to no gradient: it adds the same to all
+            // scores of a place, which a softmax does not see.
+            let found: Vec<f64> =
+                relaxation.gradients().iter().flat_map(|(_, g)| g.unwrap().to_vec()).collect();
+            let wanted: Vec<f64> =
+                expected.gradients().iter().flat_map(|(_, g)| g.unwrap().to_vec()).collect();
+            let off = Agreement::of_slices(&found, &wanted).max_difference;
+            assert!(found.len() == wanted.len() && off <= 1e-10, "{heads} heads: off by {off:.1e}");
+        }
     }
 }
