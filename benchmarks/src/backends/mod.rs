@@ -17,6 +17,7 @@ mod chain;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod host;
+mod observe;
 mod registry;
 #[cfg(feature = "tch")]
 mod tch;

@@ -22,6 +22,8 @@ pub struct Support {
     pub precisions: &'static [Precision],
     /// Whether its runs can be saved and gone on with ([`Trainee::optimiser`]).
     pub checkpoints: bool,
+    /// Whether the energy of each vertex can be read at every step ([`Trainee::energies`]).
+    pub energies: bool,
 }
 
 /// A backend, as the commands see it.

@@ -120,6 +120,20 @@ pub trait Trainee<F: Element> {
     /// A batch that does not fit the model.
     fn gradients(&mut self, batch: &Batch, schedule: Schedule) -> Result<Traced, CommandError>;
 
+    /// The energies of one batch by a schedule, vertex by vertex. Weights stay where they are. Only
+    /// asked for where [`Support::energies`](super::Support::energies), and not of
+    /// [`Schedule::backprop`], which takes no steps.
+    ///
+    /// # Errors
+    /// A batch that does not fit the model; always of a backend that cannot read them.
+    fn energies(
+        &mut self,
+        _batch: &Batch,
+        _schedule: Schedule,
+    ) -> Result<Vec<VertexTrace>, CommandError> {
+        Err(CommandError::input("this backend cannot read the energy of each vertex"))
+    }
+
     /// The parameters by name, in the layout and order of [`crate::models`].
     ///
     /// # Errors
@@ -155,5 +169,16 @@ pub struct Traced {
     pub gradients: Vec<Vec<f64>>,
     /// The energy before each step and after the last, summed over the batch; empty where it is not
     /// known.
+    pub energy: Vec<f64>,
+}
+
+/// The energy of one vertex while values relax.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct VertexTrace {
+    /// The vertex.
+    pub name: String,
+    /// `sum 1/2 pi |e|^2` over its predictions, and the loss where one drives it: before each step
+    /// and after the last, summed over the batch. By Z-IL 0 before the step at which its level
+    /// learns.
     pub energy: Vec<f64>,
 }

@@ -59,6 +59,15 @@ impl Axis {
         }
     }
 
+    /// A logarithmic axis of the positive values; a linear one where there are none.
+    pub(super) fn powers(label: &str, values: &[f64], most: usize) -> Self {
+        let positive: Vec<f64> = values.iter().copied().filter(|v| *v > 0.0).collect();
+        match span(&positive) {
+            Some(span) => Self::log(label, span, most),
+            None => Self::auto(label, values, most),
+        }
+    }
+
     fn log(label: &str, (lo, hi): (f64, f64), most: usize) -> Self {
         let all = one_two_five(lo, hi);
         let decades: Vec<(f64, i32)> = all.iter().copied().filter(|t| t.0 == 1.0).collect();
@@ -74,7 +83,8 @@ impl Axis {
         let place = |(digit, power): &(f64, i32)| digit.log10() + f64::from(*power);
         let start = all.first().map_or(0.0, place);
         let end = all.last().map_or(1.0, place);
-        let margin = 0.03 * (end - start);
+        // One value at a tick has no width of its own.
+        let margin = 0.03 * (end - start).max(1.0);
         Self {
             label: format!("{label}, log scale"),
             lo: start - margin,
@@ -284,6 +294,10 @@ mod tests {
         assert_eq!(axis.place(10.0), Some(1.0));
         let near = Axis::auto("energy", &[1.0, 2.0], 6);
         assert_eq!(near.label, "energy");
+        let powers = Axis::powers("energy", &[0.0, 1.0, 2.0, f64::NAN], 6);
+        assert_eq!((powers.label.as_str(), powers.place(0.0)), ("energy, log scale", None));
+        let none = Axis::powers("energy", &[0.0], 6);
+        assert_eq!((none.label.as_str(), none.place(0.0)), ("energy", Some(0.0)));
         let long = Axis::auto("energy", &[1e-12, 1e12], 6);
         assert!(long.ticks.len() <= 7);
         assert!(texts(&long).contains(&"1e-10") && texts(&long).contains(&"1"));
@@ -296,6 +310,7 @@ mod tests {
             vec![f64::NAN],
             vec![f64::INFINITY, f64::NEG_INFINITY],
             vec![0.0],
+            vec![1.0],
             vec![-3.0, 1e-300],
             vec![f64::MAX, f64::MIN_POSITIVE],
             vec![1e140, 1e-140],
@@ -303,12 +318,14 @@ mod tests {
         ] {
             for axis in [
                 Axis::auto("", &values, 5),
+                Axis::powers("", &values, 5),
                 Axis::counts("", &values, 5),
                 Axis::cosine("", &values, 5),
                 Axis::linear("", &values, 0.0..100.0, 5),
             ] {
                 let range = axis.range();
                 assert!(range.start.is_finite() && range.end.is_finite(), "{values:?}");
+                assert!(range.start < range.end, "{values:?}");
                 assert!(axis.ticks.len() <= 102);
             }
         }

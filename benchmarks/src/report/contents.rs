@@ -42,6 +42,9 @@ pub struct Run {
     pub curve: Vec<Epoch>,
     /// Energy on one batch while values relax: entry `k` is after `k` steps; may be empty.
     pub energy_trace: Vec<f64>,
+    /// The same, vertex by vertex; left out of the file where it was not asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub vertex_energies: Vec<VertexEnergy>,
     /// Agreement of the weight gradients with backprop, layer by layer; may be empty.
     pub layers: Vec<Layer>,
     /// Final share of test samples classified correctly, from 0 to 1.
@@ -84,4 +87,13 @@ pub struct Layer {
     pub cosine: f64,
     /// Norm of this gradient divided by the norm of backprop's.
     pub norm_ratio: f64,
+}
+
+/// The energy of one vertex while values relax.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct VertexEnergy {
+    /// Name of the vertex.
+    pub name: String,
+    /// Its part of [`Run::energy_trace`], step by step.
+    pub trace: Vec<f64>,
 }

@@ -10,9 +10,10 @@ use super::{
     marks::{Canvas, Drawn, SCALE, colour, line, marker},
 };
 
-/// Points of one run in one panel, in the units of the axes.
+/// Points of one run (or vertex) in one panel, in the units of the axes.
 pub(super) struct Series {
-    /// Place of the run in the report; decides colour and marker.
+    /// Place of the run in the report, or of the vertex among those shown; decides colour and
+    /// marker.
     pub(super) run: usize,
     pub(super) points: Vec<(f64, f64)>,
 }
@@ -43,7 +44,7 @@ pub(super) struct Figure {
     pub(super) heading: String,
     /// A smaller line under the heading; may be empty.
     pub(super) subheading: String,
-    /// Runs to name in the legend: place in the report and name.
+    /// What to name in the legend: the place of a [`Series`] and the name.
     pub(super) legend: Vec<(usize, String)>,
     pub(super) rows: Vec<Row>,
     pub(super) width: u32,

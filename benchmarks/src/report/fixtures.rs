@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Epoch, Layer, Report, Run, table, write};
+use super::{Epoch, Layer, Report, Run, VertexEnergy, table, write};
 
 fn epoch(epoch: usize, share: f64) -> Epoch {
     Epoch {
@@ -25,6 +25,16 @@ fn layers(cosines: &[f64], ratios: &[f64]) -> Vec<Layer> {
             norm_ratio: *norm_ratio,
         })
         .collect()
+}
+
+/// The first has the most energy, which the others take over step by step.
+pub(super) fn vertices(count: usize) -> Vec<VertexEnergy> {
+    let energy = |k: usize, t: usize| match t {
+        0 if k > 0 => 0.0,
+        _ => 0.4 * f64::exp(-(k as f64)) / (t + 1) as f64,
+    };
+    let trace = |k: usize| (0..=20).map(|t| energy(k, t)).collect();
+    (0..count).map(|k| VertexEnergy { name: format!("vertex {k}"), trace: trace(k) }).collect()
 }
 
 /// A comparison such as a user would make.
@@ -62,6 +72,7 @@ pub(super) fn sample() -> Report {
         note: "Weights change once per batch.".into(),
         curve: curve(0.4),
         energy_trace: trace(0.4, 0.4),
+        vertex_energies: vertices(4),
         layers: layers(&[0.83, 0.91, 0.972, 0.9991], &[0.04, 0.2, 0.55, 0.9]),
         test_accuracy: Some(0.9712),
         test_loss: 0.101,
@@ -110,6 +121,9 @@ pub(super) fn broken() -> Report {
             epoch.test_loss = f64::INFINITY;
             epoch.test_accuracy = None;
         }
+        for vertex in &mut run.vertex_energies {
+            vertex.trace.clone_from(&run.energy_trace);
+        }
         for layer in &mut run.layers {
             layer.cosine = f64::NAN;
             layer.norm_ratio = f64::NEG_INFINITY;
@@ -137,6 +151,7 @@ fn samples() {
             })
             .collect();
     }
+    long.runs[2].vertex_energies = vertices(60);
     for k in 0..3 {
         let mut run = long.runs[2].clone();
         run.schedule = format!("a schedule with a name that is very long indeed, number {k}");

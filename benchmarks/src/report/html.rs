@@ -8,6 +8,7 @@ use super::{
     format::{MISSING, escape, fixed, short},
     panels::{svg_accuracy, svg_agreement, svg_energy, svg_test_loss, svg_train_loss},
     table::ratio,
+    vertices::svg_vertex_energies,
 };
 
 const STYLE: &str = include_str!("report.css");
@@ -132,6 +133,14 @@ fn pictures(report: &Report) -> Result<String, ReportError> {
     for (svg, caption) in pictures {
         let Some(svg) = svg else { continue };
         out += &format!("<figure>\n{svg}<figcaption>{caption}</figcaption>\n</figure>\n");
+    }
+    for svg in svg_vertex_energies(report)? {
+        out += &format!(
+            "<figure>\n{svg}<figcaption>Energy of each vertex on the same batch, with the loss \
+             where it has one (by Z-IL as it is when the vertex's level learns). A vertex that no \
+             error has reached has none yet, and no point here. Of many vertices those with the \
+             most are drawn; report.json has all.</figcaption>\n</figure>\n"
+        );
     }
     if out.is_empty() {
         return Ok(out);

@@ -17,6 +17,9 @@ const COLOURS: [RGBColor; 7] = [
 /// Shapes repeat with another period than colours, so that pairs stay unique for long.
 const SHAPES: usize = 6;
 
+/// How many pairs of a colour and a shape there are.
+pub(super) const LOOKS: usize = COLOURS.len() * SHAPES;
+
 /// Pixels of the drawing per unit of its shown size; coordinates are whole numbers.
 pub(super) const SCALE: i32 = 4;
 

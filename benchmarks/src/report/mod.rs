@@ -14,14 +14,16 @@ mod html;
 mod marks;
 mod panels;
 mod table;
+mod vertices;
 mod write;
 
-pub use contents::{Epoch, Layer, Report, Run};
+pub use contents::{Epoch, Layer, Report, Run, VertexEnergy};
 pub use error::ReportError;
 pub use panels::{
     svg_accuracy, svg_agreement, svg_curves, svg_energy, svg_test_loss, svg_train_loss,
 };
 pub use table::{table, table_at};
+pub use vertices::svg_vertex_energies;
 pub use write::{try_place, write};
 
 #[cfg(test)]

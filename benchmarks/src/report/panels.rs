@@ -10,9 +10,9 @@ use super::{
 };
 
 /// Width of a picture of its own, and of the combined one.
-const SINGLE: u32 = 620;
+pub(super) const SINGLE: u32 = 620;
 const COMBINED: u32 = 960;
-const HEIGHT: u32 = 290;
+pub(super) const HEIGHT: u32 = 290;
 const LONGEST_LAYER: usize = 18;
 
 /// Test accuracy after each epoch as SVG; nothing if no run has one.
@@ -191,7 +191,8 @@ fn by_epoch(
     joined(title, "epoch", series, axis)
 }
 
-fn joined(
+/// A panel of lines over steps; nothing without any.
+pub(super) fn joined(
     title: &str,
     steps: &str,
     series: Vec<Series>,

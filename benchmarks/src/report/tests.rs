@@ -1,4 +1,4 @@
-use super::fixtures::{broken, sample};
+use super::fixtures::{broken, sample, vertices};
 use super::*;
 
 fn count(text: &str, part: &str) -> usize {
@@ -33,6 +33,7 @@ fn all_svgs(report: &Report) -> Vec<String> {
         svg_agreement(report).unwrap(),
     ];
     let mut all: Vec<String> = single.into_iter().flatten().collect();
+    all.extend(svg_vertex_energies(report).unwrap());
     all.push(svg_curves(report).unwrap());
     all
 }
@@ -166,6 +167,30 @@ fn pictures_are_well_formed_and_complete() {
 }
 
 #[test]
+fn each_vertex_has_a_line_on_a_logarithmic_axis() {
+    let mut report = sample();
+    let [svg] = &svg_vertex_energies(&report).unwrap()[..] else { panic!("one run has them") };
+    for text in ["Energy by vertex: standard PC (gamma 0.1, T 20)", "log scale", "relaxation step"]
+    {
+        assert!(svg.contains(text), "{text}");
+    }
+    for k in 0..4 {
+        assert_eq!(count(svg, &format!("vertex {k}\n")), 1, "{k} in the legend");
+    }
+    // Of many those with the most energy are drawn, and the title says so.
+    report.runs[2].vertex_energies = vertices(60);
+    report.runs[2].vertex_energies.rotate_left(1);
+    let svg = &svg_vertex_energies(&report).unwrap()[0];
+    check_nesting(svg);
+    assert!(svg.contains("Energy by vertex, 42 of 60: standard PC"), "{svg}");
+    for (name, times) in [("vertex 0", 1), ("vertex 41", 1), ("vertex 42", 0)] {
+        assert_eq!(count(svg, &format!("{name}\n")), times, "{name}");
+    }
+    report.runs[2].vertex_energies.clear();
+    assert_eq!(svg_vertex_energies(&report).unwrap(), [""; 0]);
+}
+
+#[test]
 fn nothing_a_user_writes_becomes_markup() {
     let mut report = sample();
     let text = "<script>alert('x' & \"y\")</script>\u{1b}\0";
@@ -180,6 +205,9 @@ fn nothing_a_user_writes_becomes_markup() {
         run.note = text.into();
         for layer in &mut run.layers {
             layer.name = text.into();
+        }
+        for vertex in &mut run.vertex_energies {
+            vertex.name = text.into();
         }
     }
     let page = html::page(&report).unwrap();
@@ -203,7 +231,7 @@ fn the_page_needs_nothing_else() {
     assert!(page.contains("0.83 points below backprop, in 14.98 times its training time."));
     assert!(page.contains("All runs start from the same weights."));
     assert!(page.contains("Weights change once per batch."));
-    assert_eq!(count(&page, "<figure"), 5);
+    assert_eq!(count(&page, "<figure"), 6);
 }
 
 #[test]
@@ -219,6 +247,9 @@ fn files_are_written_whole_and_replaced() {
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["runs"][2]["layers"][0]["cosine"], 0.83);
     assert_eq!(json["runs"][0]["min_cosine"], serde_json::Value::Null);
+    assert_eq!(json["runs"][2]["vertex_energies"][1]["name"], "vertex 1");
+    assert_eq!(json["runs"][2]["vertex_energies"][1]["trace"][0], 0.0);
+    assert!(json["runs"][1].get("vertex_energies").is_none(), "it was not asked for");
 }
 
 #[test]

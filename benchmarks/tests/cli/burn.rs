@@ -41,6 +41,11 @@ fn digits_are_learned_and_what_is_missing_is_refused() {
     assert!((cosine - 1.0).abs() < 1e-5, "{cosine}");
     pc_bench(&["check", "--backend", "burn", "--model", "lstm", "--schedule", "zil"])
         .refuses(&["levelled"]);
+    pc_bench(&["train", "--backend", "burn", "--energy-by-vertex"]).refuses(&[
+        "--energy-by-vertex",
+        "burn",
+        "host",
+    ]);
 }
 
 /// Weights, Burn's own optimiser and the place in the data come back from a file as they were.

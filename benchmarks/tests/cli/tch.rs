@@ -39,6 +39,7 @@ fn digits_are_learned_and_what_is_missing_is_refused() {
             &["train", "--backend", "tch", "--schedule", "standard"],
             &["standard", "tch", "fixed-prediction"],
         ),
+        (&["train", "--backend", "tch", "--energy-by-vertex"], &["--energy-by-vertex", "tch"]),
         (&["check", "--backend", "tch", "--schedule", "zil"], &["zil", "tch"]),
     ] {
         pc_bench(args).refuses(words);

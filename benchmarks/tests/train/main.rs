@@ -3,6 +3,7 @@
 // Helpers outside `#[test]` functions too: in a test a panic is the report.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod by_vertex;
 mod keep;
 mod program;
 
@@ -415,6 +416,12 @@ fn what_makes_no_sense_is_refused_by_name() {
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
     refused(TrainArgs { report: file.clone(), ..args() }, "is a file");
+    let by_vertex = || TrainArgs { energy_by_vertex: true, ..args() };
+    refused(TrainArgs { no_report: true, ..by_vertex() }, "--no-report");
+    refused(
+        TrainArgs { schedule: vec![ScheduleKind::Backprop], ..by_vertex() },
+        "--energy-by-vertex: backprop takes no steps",
+    );
     assert!(!folder.path().join("report").exists(), "something was written");
 }
 

@@ -9,7 +9,7 @@ use pc_bench::checkpoint::Checkpoint;
 use serde_json::Value;
 
 /// Runs the program, and gives its exit status and the JSON objects it printed.
-fn program(arguments: &[&str]) -> (i32, Vec<Value>, String) {
+pub(crate) fn program(arguments: &[&str]) -> (i32, Vec<Value>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_pc-bench"))
         .args(["train", "--json"])
         .args(arguments)

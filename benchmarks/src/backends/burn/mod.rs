@@ -45,6 +45,8 @@ impl Adapter for Burn {
             rules: ScheduleKind::ALL,
             precisions: Precision::ALL,
             checkpoints: true,
+            // Neither a marked program nor its relaxation lends its energies.
+            energies: false,
         }
     }
 

@@ -43,6 +43,7 @@ impl Adapter for Cuda {
             rules: ScheduleKind::ALL,
             precisions: &[Precision::F32],
             checkpoints: false,
+            energies: true,
         }
     }
 

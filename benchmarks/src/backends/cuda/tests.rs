@@ -16,7 +16,7 @@ use crate::{
         check::{LossKind, Subject},
         gradients::{LayerChain, Ways},
         speed::ContenderRole,
-        train::{Batch, Inputs, Task},
+        train::{Batch, Inputs, Task, Trainee},
     },
     data::{Data, Kind, load},
     models::{InputShape, ModelKind},
@@ -94,6 +94,19 @@ fn training_goes_as_on_the_host() {
                 (found.loss / wanted.loss - 1.0).abs() <= 1e-5,
                 "{schedule}: {found:?} is not {wanted:?}"
             );
+        }
+        if schedule != ScheduleKind::Backprop {
+            let batch = &batches()[0];
+            let energies = |trainee: &mut dyn Trainee<f32>| {
+                trainee.energies(batch, task.schedule.clone()).unwrap()
+            };
+            let (found, wanted) = (energies(here.as_mut()), energies(there.as_mut()));
+            assert_eq!(found.len(), wanted.len(), "{schedule}");
+            for (found, wanted) in found.iter().zip(&wanted) {
+                assert_eq!((&found.name, found.energy.len()), (&wanted.name, 7), "{schedule}");
+                let off = Agreement::of_slices(&found.energy, &wanted.energy).max_difference;
+                assert!(off <= 1e-4, "{schedule}, {}: off by {off:.1e}", found.name);
+            }
         }
         for ((name, found), (_, wanted)) in
             here.parameters().unwrap().iter().zip(there.parameters().unwrap())

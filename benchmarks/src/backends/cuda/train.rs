@@ -8,9 +8,10 @@ use pc_cuda::{AdamW, CrossEntropy, Device, DeviceTensor, FusedNet, Precision, Sg
 
 use super::transfer::{download, hold, upload};
 use crate::{
+    backends::observe,
     contract::{
         OptimiserKind, OptimiserState,
-        train::{Batch, Task, Traced, Trainee},
+        train::{Batch, Task, Traced, Trainee, VertexTrace},
     },
     error::CommandError,
     models::{Model, Predictor, Score},
@@ -114,6 +115,17 @@ impl<F: Element> Trainee<F> for Fused<F> {
         })?;
         self.net.device().synchronize()?;
         Ok(Traced { gradients: sums, energy: outcome.trace })
+    }
+
+    fn energies(
+        &mut self,
+        batch: &Batch,
+        schedule: Schedule,
+    ) -> Result<Vec<VertexTrace>, CommandError> {
+        let clamps = self.clamps(batch)?;
+        let energies = observe::energies(&mut self.net, &clamps, schedule)?;
+        self.net.device().synchronize()?;
+        Ok(energies)
     }
 
     fn parameters(&self) -> Result<Vec<(String, HostTensor<F>)>, CommandError> {

@@ -39,6 +39,7 @@ impl Adapter for Host {
             rules: ScheduleKind::ALL,
             precisions: Precision::ALL,
             checkpoints: true,
+            energies: true,
         }
     }
 

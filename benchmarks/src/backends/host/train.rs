@@ -7,9 +7,10 @@ use pc_core::{
 
 use super::optimiser::Optimiser;
 use crate::{
+    backends::observe,
     contract::{
         OptimiserState, ScheduleKind,
-        train::{Batch, Task, Traced, Trainee},
+        train::{Batch, Task, Traced, Trainee, VertexTrace},
     },
     error::CommandError,
     models::{Model, OutputLoss, Predictor, Score},
@@ -79,6 +80,16 @@ impl<F: Element> Trainee<F> for Host<F> {
             Ok(())
         })?;
         Ok(Traced { gradients: sums, energy: outcome.trace })
+    }
+
+    fn energies(
+        &mut self,
+        batch: &Batch,
+        schedule: Schedule,
+    ) -> Result<Vec<VertexTrace>, CommandError> {
+        let clamps =
+            self.model.clamps(batch.features(), &batch.labels, OutputLoss::CrossEntropy)?;
+        Ok(observe::energies(&mut self.model.graph, &clamps, schedule)?)
     }
 
     fn parameters(&self) -> Result<Vec<(String, HostTensor<F>)>, CommandError> {

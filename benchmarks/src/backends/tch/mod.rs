@@ -47,6 +47,8 @@ impl Adapter for Tch {
             precisions: Precision::ALL,
             // tch lends no hand to an optimiser's state.
             checkpoints: false,
+            // An autograd graph is relaxed behind one call.
+            energies: false,
         }
     }
 

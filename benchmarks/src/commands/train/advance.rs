@@ -103,7 +103,13 @@ pub(super) fn advance<F: Element>(
     let measuring = Line::open(output.is_json(), format!("measuring {}", settings.schedule));
     let measured =
         match (&diverged, data.probe(settings.batch, settings.batch, settings.seed)?.first()) {
-            (None, Some(batch)) => learner.measure_unless(batch, &interrupt::asked)?,
+            (None, Some(batch)) => {
+                let mut measured = learner.measure_unless(batch, &interrupt::asked)?;
+                if plan.energy_by_vertex && !interrupt::asked() {
+                    measured.vertices = learner.energies(batch)?;
+                }
+                measured
+            }
             _ => Measured::default(),
         };
     drop(measuring);
@@ -113,7 +119,8 @@ pub(super) fn advance<F: Element>(
         .save_path(settings.schedule)
         .filter(|_| unsaved.is_none() && learner.progress().epoch > 0);
     let progress = learner.progress().clone();
-    Ok(Ended { settings, progress, measured, diverged, saved, unsaved })
+    let by_vertex = plan.energy_by_vertex;
+    Ok(Ended { settings, progress, measured, by_vertex, diverged, saved, unsaved })
 }
 
 /// Saves what there is after Ctrl-C, and says how to go on.

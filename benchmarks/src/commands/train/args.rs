@@ -107,6 +107,15 @@ pub struct TrainArgs {
     #[arg(long)]
     pub no_report: bool,
 
+    /// Show the energy of each vertex too, step by step, in the report and in report.json
+    ///
+    /// It is that of one batch at a run's final weights, the batch whose energy as a whole the
+    /// report shows by step. Fixed prediction, whose gradients have a closed form, takes its steps
+    /// for this; backprop has none to take. A checkpoint does not keep this choice: give it beside
+    /// --resume again.
+    #[arg(long)]
+    pub energy_by_vertex: bool,
+
     /// Save a checkpoint here after each epoch, and on Ctrl-C: weights, the optimiser's state and
     /// the place in the data (safetensors)
     ///

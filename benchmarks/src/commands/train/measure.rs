@@ -1,12 +1,15 @@
 //! Figures on one fixed batch, at a run's final weights.
 
-use pc_core::{Agreement, host::Element};
+use pc_core::{Agreement, Schedule, host::Element};
 
 use super::{learner::Learner, settings::RunSettings};
 use crate::{
-    contract::{ScheduleKind, train::Batch},
+    contract::{
+        ScheduleKind,
+        train::{Batch, VertexTrace},
+    },
     error::CommandError,
-    report::Layer,
+    report::{Layer, VertexEnergy},
 };
 
 /// The steps of relaxation whose energies are traced; those of more steps begin as these do.
@@ -20,6 +23,8 @@ pub struct Measured {
     pub layers: Vec<Layer>,
     /// The energy before each step and after the last, a sample; of many steps the first 500.
     pub trace: Vec<f64>,
+    /// The same of each vertex, where that was asked for.
+    pub vertices: Vec<VertexEnergy>,
 }
 
 impl Measured {
@@ -80,13 +85,39 @@ impl<F: Element> Learner<F> {
         if stop() {
             return Ok(Measured::default());
         }
-        // A trace is simulated, step by step, also where the gradients have a closed form.
-        let RunSettings { schedule, rate, steps, .. } = self.settings;
-        let traced = schedule.schedule(rate, steps.min(TRACED))?.traced();
-        let trace = self.trainee.gradients(batch, traced)?.energy;
+        let trace = self.trainee.gradients(batch, self.watched()?.traced())?.energy;
         Ok(Measured {
             layers: layers.into_iter().map(agree).collect(),
-            trace: trace.into_iter().map(|energy| energy / batch.samples.max(1) as f64).collect(),
+            trace: a_sample(trace, batch),
+            vertices: Vec::new(),
         })
     }
+
+    /// The energy of each vertex on one batch, before each step and after the last, a sample; of
+    /// many steps the first 500. Weights stay where they are. Backprop takes no steps and has none.
+    ///
+    /// # Errors
+    /// A batch that does not fit the model; a backend that cannot read them.
+    pub fn energies(&mut self, batch: &Batch) -> Result<Vec<VertexEnergy>, CommandError> {
+        if self.settings.schedule == ScheduleKind::Backprop {
+            return Ok(Vec::new());
+        }
+        let vertices = self.trainee.energies(batch, self.watched()?)?;
+        let shown = vertices.into_iter().map(|VertexTrace { name, energy }| VertexEnergy {
+            name,
+            trace: a_sample(energy, batch),
+        });
+        Ok(shown.collect())
+    }
+
+    /// The schedule to watch: simulated, step by step, also where the gradients have a closed form.
+    fn watched(&self) -> Result<Schedule, CommandError> {
+        let RunSettings { schedule, rate, steps, .. } = self.settings;
+        Ok(schedule.schedule(rate, steps.min(TRACED))?)
+    }
+}
+
+/// The energies of a batch, a sample.
+fn a_sample(energies: Vec<f64>, batch: &Batch) -> Vec<f64> {
+    energies.into_iter().map(|energy| energy / batch.samples.max(1) as f64).collect()
 }

@@ -31,6 +31,8 @@ pub struct TrainingPlan {
     pub threads: Option<usize>,
     /// Where the report goes.
     pub report: Option<PathBuf>,
+    /// Whether the report has the energy of each vertex.
+    pub energy_by_vertex: bool,
     /// Where checkpoints go.
     pub save: Option<PathBuf>,
     /// When they are written, beside the ends of epochs.
@@ -108,6 +110,9 @@ impl TrainingPlan {
                 file.display()
             )));
         }
+        if args.energy_by_vertex {
+            can_show_vertices(&runs, report.is_some())?;
+        }
         if let Some(path) = &args.save {
             let backend = runs[0].backend;
             if !backend.support().checkpoints {
@@ -134,6 +139,7 @@ impl TrainingPlan {
             data_dir: args.data_dir.clone(),
             threads: args.threads,
             report,
+            energy_by_vertex: args.energy_by_vertex,
             save: args.save.clone(),
             save_every: args.save_every,
             resume,
@@ -331,8 +337,29 @@ impl TrainingPlan {
         if let Some(threads) = self.threads {
             add("threads", &threads);
         }
+        if self.energy_by_vertex {
+            line += " --energy-by-vertex";
+        }
         line
     }
+}
+
+/// Refuses `--energy-by-vertex` where nothing would come of it.
+fn can_show_vertices(runs: &[RunSettings], reports: bool) -> Result<(), CommandError> {
+    let refuse = |why: &str| Err(CommandError::input(format!("--energy-by-vertex: {why}")));
+    if !reports {
+        return refuse("it is for the report, which --no-report leaves out");
+    }
+    let backend = runs[0].backend;
+    if !backend.support().energies {
+        return refuse(&format!(
+            "the backend {backend} cannot read the energy of each vertex; the host can"
+        ));
+    }
+    if runs.iter().all(|run| run.schedule == ScheduleKind::Backprop) {
+        return refuse("backprop takes no steps: give a schedule that relaxes");
+    }
+    Ok(())
 }
 
 /// What is given beside a checkpoint must be what it was saved with.

@@ -22,6 +22,8 @@ pub(super) struct Ended {
     pub(super) settings: RunSettings,
     pub(super) progress: Progress,
     pub(super) measured: Measured,
+    /// Whether the energy of each vertex was asked for.
+    pub(super) by_vertex: bool,
     /// Why it is of no use, where it diverged.
     pub(super) diverged: Option<String>,
     /// Where it was saved.
@@ -54,6 +56,9 @@ impl Ended {
                  gradients beside backprop's are summed over the \
                  steps, with the weights held."
             ),
+            ScheduleKind::Backprop if self.by_vertex => {
+                "Backprop takes no steps, so it has no energy by vertex to show.".to_owned()
+            }
             ScheduleKind::Backprop | ScheduleKind::Standard | ScheduleKind::Epc => String::new(),
         }
     }
@@ -74,6 +79,7 @@ impl Ended {
             note: self.note(),
             curve: self.progress.history.clone(),
             energy_trace: self.measured.trace.clone(),
+            vertex_energies: self.measured.vertices.clone(),
             layers: self.measured.layers.clone(),
             test_accuracy: last.and_then(|epoch| epoch.test_accuracy),
             test_loss: last.map_or(f64::NAN, |epoch| epoch.test_loss),
