@@ -101,14 +101,16 @@ impl<T: Tensor> Gradients<T> {
         any
     }
 
+    /// Those that are defined.
+    pub(crate) fn defined_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        let defined = self.slots.iter_mut().filter(|slot| slot.defined);
+        defined.filter_map(|slot| slot.tensor.as_mut())
+    }
+
     /// Multiplies them all.
     pub fn scale(&mut self, factor: f64) {
         if factor != 1.0 {
-            for slot in self.slots.iter_mut().filter(|slot| slot.defined) {
-                if let Some(tensor) = &mut slot.tensor {
-                    tensor.scale(factor);
-                }
-            }
+            self.defined_mut().for_each(|tensor| tensor.scale(factor));
         }
     }
 

@@ -14,6 +14,7 @@
 mod activation;
 mod chain;
 mod clamp;
+mod clipping;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
@@ -22,16 +23,20 @@ mod graph;
 mod identity;
 mod loss;
 mod network;
+mod optimiser_state;
 mod outcome;
 mod paths;
 mod plan;
 mod point;
 mod relaxation;
 mod rows;
+#[cfg(feature = "safetensors")]
+mod saved;
 mod schedule;
 mod tensor;
 mod topology;
 mod vertex;
+mod weight_rate;
 
 pub mod backend;
 pub mod host;
@@ -39,6 +44,7 @@ pub mod host;
 pub use activation::Activation;
 pub use chain::Chain;
 pub use clamp::{Clamp, Clamps, SharedLoss};
+pub use clipping::Clipping;
 pub use error::{Error, ErrorKind, Result};
 pub use gradients::{Agreement, Gradients};
 pub use graph::{Graph, GraphBuilder, Predictor};
@@ -52,6 +58,7 @@ pub use schedule::{
 };
 pub use tensor::Tensor;
 pub use topology::{ParamId, PredictionId, Topology, VertexId};
+pub use weight_rate::WeightRate;
 
 /// The programs in the README compile and run.
 #[cfg(doctest)]

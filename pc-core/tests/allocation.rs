@@ -10,7 +10,7 @@ use std::{
 };
 
 use pc_core::{
-    Clamps, Graph, Predictor, Relaxation, Schedule,
+    Clamps, Clipping, Graph, Predictor, Relaxation, Schedule,
     host::{Activation, ConvLayer, HostLayers, HostTensor, Init, Sgd},
 };
 
@@ -94,6 +94,7 @@ fn a_warm_relaxation_allocates_nothing() {
         Schedule::epc(0.1, 10).unwrap(),
         Schedule::ipc(0.1, 10).unwrap(),
     ];
+    let clipping = Clipping::norm(1.0).unwrap();
     for threads in [1, 2] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
@@ -103,7 +104,7 @@ fn a_warm_relaxation_allocates_nothing() {
             for schedule in &schedules {
                 for clamps in [&driven, &held] {
                     let mut relaxation = Relaxation::new(&graph, schedule.clone()).unwrap();
-                    let mut sgd = Sgd::new(1e-3).unwrap();
+                    let mut sgd = Sgd::new(1e-3).unwrap().with_clipping(clipping);
                     let mut batch = || {
                         relaxation
                             .train(&mut graph, clamps, |graph, gradients| {
@@ -121,6 +122,14 @@ fn a_warm_relaxation_allocates_nothing() {
                     assert_eq!(
                         allocations, 0,
                         "{schedule} on {threads} threads: allocations in a warm batch"
+                    );
+                    relaxation.ask_forces(&graph, &[]).unwrap();
+                    let mut infer = || drop(relaxation.infer(&mut graph, clamps).unwrap());
+                    (0..3).for_each(|_| infer());
+                    let allocations = (0..tries).map(|_| count(&mut infer)).min().unwrap();
+                    assert_eq!(
+                        allocations, 0,
+                        "{schedule} on {threads} threads: allocations in a warm inference"
                     );
                 }
             }

@@ -5,6 +5,8 @@ mod levelling;
 mod node;
 mod predict;
 mod run;
+#[cfg(feature = "safetensors")]
+mod save;
 mod tensor;
 
 pub use builder::{GraphBuilder, Mark};

@@ -21,4 +21,5 @@ mod optimisers;
 mod pinned;
 mod predict;
 mod refusals;
+mod saving;
 mod shapes;
