@@ -313,6 +313,7 @@ impl PredictiveCoding {
                         event(marked, &gradients)?;
                     }
                 }
+                Event::Step => {}
                 Event::Finished(outcome) => return Ok((outcome, gradients)),
             }
         }

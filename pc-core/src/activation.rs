@@ -13,6 +13,8 @@ pub enum Activation {
         /// The slope below 0.
         f64,
     ),
+    /// `x` between -1 and 1, and the nearer of the two beyond, with derivative 0 at both kinks.
+    HardTanh,
     /// The hyperbolic tangent.
     Tanh,
     /// `1 / (1 + exp(-x))`.

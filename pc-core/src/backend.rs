@@ -18,6 +18,7 @@
 
 pub use crate::{
     clamp::Losses,
+    energy::EnergyOf,
     graph::{GraphFrame, GraphLinearisation, GraphTensor, Mark, NodeJob, NodeState},
     loss::LossForm,
     network::{Abilities, Drives, Forward, FusedSteps, Residuals, Settings, State, Want},

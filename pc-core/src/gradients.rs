@@ -80,6 +80,18 @@ impl<T: Tensor> Gradients<T> {
         }
     }
 
+    /// One gradient, to be changed in place.
+    pub(crate) fn defined(&mut self, parameter: ParamId) -> Option<&mut T> {
+        self.slots.get_mut(parameter.index()).filter(|slot| slot.defined)?.tensor.as_mut()
+    }
+
+    /// Gives up the memory of one gradient, which nothing will be written to.
+    pub(crate) fn forgo(&mut self, parameter: ParamId) {
+        if let Some(slot) = self.slots.get_mut(parameter.index()) {
+            slot.tensor = None;
+        }
+    }
+
     /// Forgets those that `keeps` does not select.
     pub(crate) fn keep(&mut self, keeps: impl Fn(ParamId) -> bool) {
         for (index, slot) in self.slots.iter_mut().enumerate() {

@@ -17,22 +17,30 @@ mod clamp;
 mod clipping;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod constraint;
+mod energy;
 mod error;
 mod gradients;
 mod graph;
 mod identity;
 mod loss;
+mod map;
 mod network;
 mod optimiser_state;
 mod outcome;
 mod paths;
 mod plan;
 mod point;
+mod prior;
+mod projection;
 mod relaxation;
+mod residual;
 mod rows;
+mod rule;
 #[cfg(feature = "safetensors")]
 mod saved;
 mod schedule;
+mod sum_of;
 mod tensor;
 mod topology;
 mod vertex;
@@ -45,17 +53,28 @@ pub use activation::Activation;
 pub use chain::Chain;
 pub use clamp::{Clamp, Clamps, SharedLoss};
 pub use clipping::Clipping;
+pub use constraint::{Constraint, Mask, ZeroDiagonal};
+pub use energy::{
+    Bernoulli, Categorical, DiagonalPrecision, EnergyInputs, Laplace, LearnedDiagonalPrecision,
+    LearnedMatrixPrecision, MatrixPrecision, PredictionEnergy, Slopes,
+};
 pub use error::{Error, ErrorKind, Result};
 pub use gradients::{Agreement, Gradients};
 pub use graph::{Graph, GraphBuilder, Predictor};
 pub use identity::Identity;
 pub use loss::{Loss, SquaredError};
+pub use map::Map;
 pub use network::Network;
 pub use outcome::{Energy, Event, Outcome, Status};
+pub use prior::Prior;
+pub use projection::{Interval, Projection, Simplex, SoftThreshold};
 pub use relaxation::Relaxation;
+pub use residual::Residual;
+pub use rule::Pace;
 pub use schedule::{
     Coordinates, Evaluation, Learning, Linearise, Reduction, Schedule, Start, StepRule,
 };
+pub use sum_of::SumOf;
 pub use tensor::Tensor;
 pub use topology::{ParamId, PredictionId, Topology, VertexId};
 pub use weight_rate::WeightRate;

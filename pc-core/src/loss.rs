@@ -89,3 +89,14 @@ impl<T: Tensor> Loss<T> for SquaredError<T> {
         LossForm::SquaredError(&self.target)
     }
 }
+
+/// The sum of the prediction's numbers: what drives a term of the energy.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Total;
+
+impl<T: Tensor> Loss<T> for Total {
+    fn evaluate(&mut self, prediction: &T, drive: &mut T) -> Result<f64> {
+        drive.fill(-1.0);
+        Ok(-prediction.dot(drive))
+    }
+}

@@ -3,7 +3,9 @@
 use crate::{
     Result,
     clamp::{Clamps, Losses},
+    energy::EnergyOf,
     gradients::Gradients,
+    projection::Projection,
     tensor::Tensor,
     topology::{Prediction, PredictionId, Topology, VertexId},
 };
@@ -63,8 +65,8 @@ pub trait Network {
     fn linearisation(&self) -> Self::Linearisation;
 
     /// A feed-forward pass: visits the predictions in [`Topology::forward_order`], sets every
-    /// vertex that [`Forward::follows`] selects to its first prediction (plus its offset), and
-    /// leaves `into` linearised there, this point being its reference.
+    /// vertex that [`Forward::follows`] selects to its prediction (plus its offset, and moved to
+    /// where [`Network::projection`] has it lie), and leaves `into` linearised there, this point being its reference.
     ///
     /// # Errors
     /// A cycle; what the framework reports.
@@ -173,6 +175,20 @@ pub trait Network {
     fn failure(&self) -> Result<()> {
         Ok(())
     }
+
+    /// The energy of a prediction. Returns `None` if it is the usual `1/2 pi |v - mu|^2`.
+    fn energy(&self, _prediction: PredictionId) -> Option<EnergyOf<'_, Self::Tensor>> {
+        None
+    }
+
+    /// What is done to the value of a vertex after each step. Returns `None` for nothing.
+    fn projection(&self, _vertex: VertexId) -> Option<&dyn Projection<Self::Tensor>> {
+        None
+    }
+
+    /// Drops the gradients of what must not be learned, and restricts others to what their
+    /// parameters have to keep. The engine asks it before it hands gradients out.
+    fn constrain(&self, _gradients: &mut Gradients<Self::Tensor>) {}
 
     /// An empty set of gradients for the parameters.
     fn gradients(&self) -> Gradients<Self::Tensor>;
@@ -333,10 +349,14 @@ impl Want<'_> {
 /// The arguments of [`Network::reverse`] that say where cotangents come from and go to.
 #[derive(Clone, Copy, Debug)]
 pub struct Drives<'a, T> {
+    /// The predictions of the forward pass, in its order, against which the traversal goes. Driven
+    /// predictions that are not among them are pulled first.
+    pub order: &'a [PredictionId],
     /// A cotangent for every prediction, read where `driven`.
     pub cotangents: &'a [T],
     /// Which predictions start with their own cotangent; the others pass on what arrives at their
-    /// vertex.
+    /// vertex. From a vertex that has predictions beside the one in `order`, their cotangents are
+    /// taken off what arrives there.
     pub driven: &'a [bool],
     /// Which vertices cotangents may arrive at; the others (held ones) end the traversal.
     pub forces: &'a [bool],

@@ -54,6 +54,10 @@ pub enum Event {
     /// There are gradients to learn from, in [`crate::Relaxation::gradients`]. Move the weights,
     /// then advance again.
     Learn,
+    /// A step is next, or the last has been taken; only an observed relaxation stops here
+    /// ([`crate::Schedule::observed`]). Values, errors and energies can be read by id from the
+    /// relaxation.
+    Step,
     /// It is over.
     Finished(Outcome),
 }

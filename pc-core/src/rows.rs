@@ -7,6 +7,9 @@ use crate::tensor::Tensor;
 /// What [`Tensor::by_rows`] calls: with one sample's numbers of each input, and of each output.
 pub type RowJob<'a> = dyn FnMut(&[&[f64]], &mut [&mut [f64]]) + 'a;
 
+/// What copies row `row` of tensor `k` to the numbers it is given or, with `true`, back.
+type Exchange<'a> = dyn FnMut(usize, usize, &mut [f64], bool) + 'a;
+
 /// With more inputs or outputs than this, [`copied`] is taken.
 pub(crate) const FEW: usize = 8;
 
@@ -46,7 +49,7 @@ pub(crate) fn in_place(
     inputs: &[usize],
     outputs: &[usize],
     read: &mut dyn FnMut(usize, usize, &mut [f64]),
-    exchange: &mut dyn FnMut(usize, usize, &mut [f64], bool),
+    exchange: &mut Exchange<'_>,
     job: &mut RowJob<'_>,
 ) {
     let total: usize = inputs.iter().chain(outputs).sum();

@@ -70,6 +70,38 @@ pub struct Prediction {
     pub parameters: Vec<ParamId>,
     /// `pi`, the weight of its error in the energy.
     pub precision: f64,
+    /// By parent: whether the prediction sends it no force. Empty if it sends one to each.
+    pub cut: Vec<bool>,
+    /// If it is a term of the energy, the weight with which its numbers are added to the energy. Its
+    /// vertex is no state then.
+    pub term: Option<f64>,
+}
+
+impl Prediction {
+    /// A prediction of precision 1 that sends forces to all of its parents.
+    pub fn new(of: VertexId, parents: Vec<VertexId>, parameters: Vec<ParamId>) -> Self {
+        Self { of, parents, parameters, precision: 1.0, cut: Vec::new(), term: None }
+    }
+
+    /// Whether it sends a force to its parent `slot`.
+    pub fn sends(&self, slot: usize) -> bool {
+        !self.cut.get(slot).copied().unwrap_or(false)
+    }
+
+    /// The parents that it sends forces to.
+    pub(crate) fn receivers(&self) -> impl Iterator<Item = VertexId> {
+        let all = self.parents.iter().enumerate();
+        all.filter(|(slot, _)| self.sends(*slot)).map(|(_, parent)| *parent)
+    }
+}
+
+/// # Errors
+/// Not a positive number.
+pub(crate) fn positive(precision: f64) -> Result<f64> {
+    if precision > 0.0 && precision.is_finite() {
+        return Ok(precision);
+    }
+    Err(Error::graph(format!("the precision must be a positive number, not {precision}")))
 }
 
 /// The vertices and predictions of a network, checked, with the orders that schedules ask for.
@@ -116,13 +148,7 @@ impl Topology {
                     prediction.of.0
                 )));
             };
-            if !(prediction.precision > 0.0 && prediction.precision.is_finite()) {
-                return Err(Error::graph(format!(
-                    "the precision must be a positive number, not {}",
-                    prediction.precision
-                ))
-                .at(name));
-            }
+            positive(prediction.precision).map_err(|error| error.at(name))?;
             for (slot, parent) in prediction.parents.iter().enumerate() {
                 let Some(uses) = children.get_mut(parent.0) else {
                     return Err(Error::graph(format!(
@@ -172,12 +198,7 @@ impl Topology {
     /// A chain `0 -> 1 -> ... -> n - 1`, one prediction each but for the first.
     pub fn chain(names: Vec<String>) -> Result<Self> {
         let predictions = (1..names.len())
-            .map(|i| Prediction {
-                of: VertexId(i),
-                parents: vec![VertexId(i - 1)],
-                parameters: Vec::new(),
-                precision: 1.0,
-            })
+            .map(|i| Prediction::new(VertexId(i), vec![VertexId(i - 1)], Vec::new()))
             .collect();
         Self::new(names, Vec::new(), predictions)
     }
@@ -229,7 +250,8 @@ impl Topology {
         let mut levels = vec![0; self.names.len()];
         for id in self.sort(|_, _| true)?.into_iter().rev() {
             let prediction = &self.predictions[id.0];
-            for parent in &prediction.parents {
+            // Terms of the energy come on top of a graph, and leave its levels as they are.
+            for parent in prediction.receivers().filter(|_| prediction.term.is_none()) {
                 levels[parent.0] = levels[parent.0].max(levels[prediction.of.0] + 1);
             }
         }
@@ -239,14 +261,14 @@ impl Topology {
     fn find_signature(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         (&self.names, &self.parameter_names).hash(&mut hasher);
-        for Prediction { of, parents, parameters, precision } in &self.predictions {
-            (of, parents, parameters, precision.to_bits()).hash(&mut hasher);
+        for Prediction { of, parents, parameters, precision: _, cut, term } in &self.predictions {
+            (of, parents, parameters, cut, term.map(f64::to_bits)).hash(&mut hasher);
         }
         hasher.finish()
     }
 
-    /// A number that differs between topologies of different names, wiring, parameters or
-    /// precisions.
+    /// A number that differs between topologies of different names, wiring or parameters.
+    /// Precisions, which may be set anew, are no part of it.
     pub fn signature(&self) -> u64 {
         self.signature
     }
@@ -259,6 +281,23 @@ impl Topology {
     /// Whether there are no vertices.
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
+    }
+
+    /// Sets the precision of a prediction.
+    ///
+    /// # Errors
+    /// A prediction that is not in this graph; a precision that is not a positive number.
+    pub fn set_precision(&mut self, prediction: PredictionId, precision: f64) -> Result<()> {
+        let of = self.prediction(prediction)?.of;
+        let precision = positive(precision).map_err(|error| error.at(self.label(of)))?;
+        self.predictions[prediction.0].precision = precision;
+        Ok(())
+    }
+
+    /// The weight of a vertex that is a term of the energy.
+    pub fn term(&self, vertex: VertexId) -> Option<f64> {
+        let first = self.predictions_of.get(vertex.0)?.first()?;
+        self.predictions[first.0].term
     }
 
     /// Every vertex.
@@ -388,10 +427,10 @@ impl Topology {
             return None;
         }
         self.predictions.iter().find_map(|prediction| {
-            let parent = prediction.parents.iter().find(|parent| {
-                !self.is_root(**parent) && self.levels[parent.0] != self.levels[prediction.of.0] + 1
+            let parent = prediction.receivers().find(|parent| {
+                !self.is_root(*parent) && self.levels[parent.0] != self.levels[prediction.of.0] + 1
             })?;
-            Some((*parent, prediction.of))
+            Some((parent, prediction.of))
         })
     }
 }

@@ -276,6 +276,14 @@ impl<T: Tensor> Cache<T> {
             .unwrap_or_else(|| like.zeros(shape))
     }
 
+    /// As [`Cache::take`], in the shape of `like`; nothing is allocated where one is there.
+    pub fn take_like(&mut self, slot: usize, like: &T) -> T {
+        match self.tensors.get_mut(slot).and_then(Option::take) {
+            Some(held) if held.is_like(like) => held,
+            _ => like.zeros(&like.shape()),
+        }
+    }
+
     /// Takes out the tensor that an earlier call left in `slot`; give it back with [`Cache::put`].
     ///
     /// # Errors

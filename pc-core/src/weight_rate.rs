@@ -9,9 +9,9 @@ use crate::{Error, Result};
 /// ```
 /// use pc_core::{WeightRate, host::Sgd};
 /// let rate = WeightRate::cosine(0.1, 0.01, 90)?.warmed_up(10);
-/// assert_eq!((rate.at(0), rate.at(9), rate.at(10)), (0.01, 0.1, 0.1));
-/// assert!((rate.at(10 + 45) - 0.055).abs() < 1e-15);
-/// assert_eq!((rate.at(100), rate.at(usize::MAX)), (0.01, 0.01));
+/// for (step, expected) in [(0, 0.01), (9, 0.1), (10, 0.1), (10 + 45, 0.055), (100, 0.01)] {
+///     assert!((rate.at(step) - expected).abs() < 1e-15, "{step}");
+/// }
 /// let mut sgd = Sgd::<f32>::new(rate.at(0))?;
 /// for step in 0..200 {
 ///     sgd.set_rate(rate.at(step))?;

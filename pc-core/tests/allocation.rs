@@ -10,8 +10,8 @@ use std::{
 };
 
 use pc_core::{
-    Clamps, Clipping, Graph, Predictor, Relaxation, Schedule,
-    host::{Activation, ConvLayer, HostLayers, HostTensor, Init, Sgd},
+    Clamps, Clipping, Graph, Map, Predictor, Relaxation, Schedule,
+    host::{Activation, ConvLayer, Dense, HostLayers, HostTensor, Init, Sgd},
 };
 
 struct Counting;
@@ -79,7 +79,12 @@ fn a_warm_relaxation_allocates_nothing() {
     let flat = b.flatten("flat", d).unwrap();
     let h = b.dense("h", flat, 32, Activation::Tanh, &mut init).unwrap();
     let k = b.dense("k", h, 32, Activation::Sigmoid, &mut init).unwrap();
-    let s = b.sum("s", &[h, k]).unwrap();
+    let hard = Dense::new(32).activation_before(Activation::HardTanh);
+    let p = b.layer("p", &[h, k], &hard, &mut init).unwrap();
+    let q = b.layer("q", &[p], &hard.scale(0.5).residual(), &mut init).unwrap();
+    let sine = Map::new("sine", f64::sin, f64::cos);
+    let m = b.vertex("m", Box::new(sine), &[q], &[]).unwrap();
+    let s = b.sum("s", &[h, k, m]).unwrap();
     let y = b.dense("y", s, 5, Activation::Identity, &mut init).unwrap();
     let mut graph = b.build().unwrap();
     let (input, target) =

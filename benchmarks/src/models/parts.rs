@@ -2,10 +2,7 @@
 
 use pc_core::{
     Error, ErrorKind, Graph, GraphBuilder, Result, VertexId,
-    host::{
-        Activate, Activation, Chain, Element, HostLayers, HostTensor, HostVertex, Init, Linear,
-        Reshape,
-    },
+    host::{Activation, Dense, Element, HostLayers, HostTensor, Init},
 };
 
 use super::{
@@ -118,17 +115,7 @@ impl<F: Element> Parts<F> {
         outputs: usize,
         activation: Activation,
     ) -> Result<VertexId> {
-        let inputs = self.b.shape(parent)?.iter().product();
-        let weight = self.b.parameter(
-            &format!("{name}.weight"),
-            self.init.weight(&[outputs, inputs], inputs, activation)?,
-        )?;
-        let bias = self.b.parameter(&format!("{name}.bias"), HostTensor::zeroed(&[outputs])?)?;
-        let mut links: Vec<HostVertex<F>> =
-            vec![Box::new(Reshape::flatten()), Box::new(Linear::new())];
-        if activation != Activation::Identity {
-            links.push(Box::new(Activate(activation)));
-        }
-        self.b.vertex(name, Box::new(Chain::new(links)?), &[parent], &[weight, bias])
+        let layer = Dense::new(outputs).flatten().activation(activation);
+        self.b.layer(name, &[parent], &layer, &mut self.init)
     }
 }

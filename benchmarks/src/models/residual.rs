@@ -26,7 +26,7 @@ impl<F: Element> Parts<F> {
         let mut last = match picture {
             Some([_, height, wide]) => {
                 let x = self.input(Layout::Picture)?;
-                let stem = conv.activation(Activation::Relu);
+                let stem = conv.clone().activation(Activation::Relu);
                 let stem = if height.min(wide) >= LARGE { stem.max_pool(2, 2) } else { stem };
                 self.b.conv("stem", x, &stem, &mut self.init)?
             }
@@ -36,7 +36,7 @@ impl<F: Element> Parts<F> {
             }
         };
         for block in 1..=2 {
-            last = self.block(block, last, picture.is_some().then_some(conv), width)?;
+            last = self.block(block, last, picture.map(|_| conv.clone()), width)?;
         }
         match picture {
             Some(_) => {
@@ -71,7 +71,7 @@ impl<F: Element> Parts<F> {
                 let f = self.b.conv(
                     &first,
                     parent,
-                    &conv.activation(Activation::Relu),
+                    &conv.clone().activation(Activation::Relu),
                     &mut self.init,
                 )?;
                 self.b.conv(&second, f, &conv, &mut self.init)?

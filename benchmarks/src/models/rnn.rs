@@ -2,7 +2,7 @@
 
 use pc_core::{
     Result,
-    host::{Activation, Element, HostLayers, HostTensor},
+    host::{Activation, Dense, Element, HostLayers},
 };
 
 use super::{kind::Size, parts::Parts};
@@ -41,18 +41,10 @@ impl<F: Element> Parts<F> {
         let (true, Some(first)) = (self.per_step, states.first()) else {
             return states.last().map_or(Ok(()), |last| self.head(*last));
         };
-        let width = self.b.last_axis("head", *first)?;
-        let weight = self.init.weight(&[self.classes, width], width, Activation::Identity)?;
-        let weight = self.b.parameter("head.weight", weight)?;
-        let bias = self.b.parameter("head.bias", HostTensor::zeroed(&[self.classes])?)?;
+        let layer = Dense::new(self.classes);
+        let shared = self.b.layer_parameters("head", &[*first], &layer, &mut self.init)?;
         for (step, state) in states.iter().enumerate() {
-            let output = self.b.dense_with(
-                &format!("y{step}"),
-                *state,
-                weight,
-                Some(bias),
-                Activation::Identity,
-            )?;
+            let output = self.b.layer(&format!("y{step}"), &[*state], &layer, &shared)?;
             self.outputs.push(output);
         }
         Ok(())

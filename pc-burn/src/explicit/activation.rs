@@ -69,6 +69,10 @@ fn value(f: Activation, x: &BurnTensor) -> Option<(BurnTensor, BurnTensor)> {
             let slopes = steps(slope);
             (x.times(&slopes), slopes)
         }
+        Activation::HardTanh => {
+            let inside = x.absolute().negative().above(-1.0);
+            (bounded(x, -1.0, 1.0), zeros().mask(inside, 1.0))
+        }
         Activation::Tanh => {
             let half = sech(x);
             (BurnTensor::wrap(Dispatch::float_tanh(x.raw())), half.times(&half))
@@ -99,6 +103,7 @@ fn difference(f: Activation, a: &BurnTensor, d: &BurnTensor, x: &BurnTensor) -> 
         Activation::Identity => d.clone(),
         Activation::Relu => rectified(a, d, x, 0.0),
         Activation::LeakyRelu(slope) => rectified(a, d, x, slope),
+        Activation::HardTanh => hard_tanh_difference(a, d, x),
         Activation::Tanh => tanh_difference(a, d, x),
         Activation::Sigmoid => {
             tanh_difference(&a.scaled(0.5), &d.scaled(0.5), &x.scaled(0.5)).scaled(0.5)
@@ -130,6 +135,26 @@ fn rectified(a: &BurnTensor, d: &BurnTensor, x: &BurnTensor, slope: f64) -> Burn
     let from_below = below(d).choose(x.above(0.0), &x.minus(&below(a)));
     let from_above = below(x).minus(a).choose(x.above(0.0), d);
     from_below.choose(a.above(0.0), &from_above)
+}
+
+/// `x`, or the nearer of two bounds where it is beyond them.
+fn bounded(x: &BurnTensor, low: f64, high: f64) -> BurnTensor {
+    let x = x.mask(x.above(high), high);
+    x.mask(x.negative().above(-low), low)
+}
+
+/// The part of the way from `a` to `x = a + d` that lies between -1 and 1, counted from the kink
+/// that `a` is beyond, so that no sum is taken that rounds `d` away. From beyond 2, `x` is exact
+/// wherever it is between the kinks, and `a - 1` is not.
+fn hard_tanh_difference(a: &BurnTensor, d: &BurnTensor, x: &BurnTensor) -> BurnTensor {
+    let (low, high) = (a.negative().shifted(-1.0), a.negative().shifted(1.0));
+    let between = d.choose(d.minus(&high).above(0.0), &high);
+    let between = between.choose(low.minus(d).above(0.0), &low);
+    let from_above = a.shifted(-1.0).plus(d).choose(a.above(2.0), &x.shifted(-1.0));
+    let from_below = a.shifted(1.0).plus(d).choose(a.negative().above(2.0), &x.shifted(1.0));
+    between
+        .choose(a.above(1.0), &bounded(&from_above, -2.0, 0.0))
+        .choose(a.negative().above(1.0), &bounded(&from_below, 0.0, 2.0))
 }
 
 /// `1 / cosh(x)`, without overflow.

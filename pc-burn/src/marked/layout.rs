@@ -206,12 +206,7 @@ impl Layout {
                 Some(of) => {
                     names.push(label(mark, sight.name));
                     let parents = parents.iter().filter_map(vertex).collect();
-                    predictions.push(Prediction {
-                        of,
-                        parents,
-                        parameters: ids(uses),
-                        precision: 1.0,
-                    });
+                    predictions.push(Prediction::new(of, parents, ids(uses)));
                     let mut zero = sight.prediction();
                     zero.fill(0.0);
                     zeros.push(zero);
@@ -227,12 +222,8 @@ impl Layout {
         of_loss.1.sort_unstable();
         of_loss.1.dedup();
         names.push("loss".to_owned());
-        predictions.push(Prediction {
-            of: VertexId::new(count),
-            parents: of_loss.0,
-            parameters: ids(&of_loss.1),
-            precision: 1.0,
-        });
+        let uses = ids(&of_loss.1);
+        predictions.push(Prediction::new(VertexId::new(count), of_loss.0, uses));
         let mut zero = loss;
         zero.fill(0.0);
         zeros.push(zero);

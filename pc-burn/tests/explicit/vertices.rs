@@ -15,9 +15,9 @@ use pc_burn::{
     with_operations_only,
 };
 use pc_core::{
-    Agreement, Clamps, Graph, GraphBuilder, Relaxation, Schedule, Tensor,
+    Agreement, Chain, Clamps, Graph, GraphBuilder, Map, Relaxation, Schedule, Tensor,
     backend::GraphTensor,
-    host::{self, Activation, HostTensor, HostVertex},
+    host::{self, Activation, HostTensor, HostVertex, Probe},
 };
 
 use crate::common::wave;
@@ -157,10 +157,60 @@ cases! {
     avg_pool: &[&[2, 5, 6]], &[], AvgPool2d::new(2, 1), host::AvgPool2d { size: 2, stride: 1 };
     leaky: &[&[6]], &[], pc_burn::explicit::Activate(Activation::LeakyRelu(0.1)),
     host::Activate(Activation::LeakyRelu(0.1));
+    hard_tanh: &[&[6]], &[], Chain::<BurnTensor>::new(vec![Box::new(Scale(4.0)),
+    Box::new(pc_burn::explicit::Activate(Activation::HardTanh))]).unwrap(),
+    host::HostChain::<f64>::new(vec![Box::new(host::Scale(4.0)),
+    Box::new(host::Activate(Activation::HardTanh))]).unwrap();
+    residual: &[&[4]], &[&[4, 4]], pc_core::Residual::new(Linear::without_bias().transposed()),
+    pc_core::Residual::new(host::Linear::without_bias());
+    map: &[&[4]], &[], sine(), sine();
     silu: &[&[6]], &[], pc_burn::explicit::Activate(Activation::Silu),
     host::Activate(Activation::Silu);
     softplus: &[&[6]], &[], pc_burn::explicit::Activate(Activation::Softplus),
     host::Activate(Activation::Softplus);
+}
+
+/// A user's own function, by one implementation on either backend.
+fn sine() -> Map {
+    Map::new("sine", f64::sin, f64::cos)
+        .with_difference(|a, d| 2.0 * (a + 0.5 * d).cos() * (0.5 * d).sin())
+}
+
+/// Hard tanh between and at its kinks, from every side to every side, by operations and by slices.
+#[test]
+fn hard_tanh_between_its_sides() {
+    let points = [-3.0, -1.5, -1.0, -0.75, 0.0, 0.5, 1.0, 1.25, 4.0];
+    let tensor = |values: &[f64], dtype| {
+        BurnTensor::from_values(&[1, values.len()], values, &Device::flex(), dtype).unwrap()
+    };
+    let starts: Vec<f64> = points.iter().flat_map(|a| [*a; 9]).collect();
+    let steps: Vec<f64> = points.iter().flat_map(|a| points.map(|x| x - a)).collect();
+    let ends = || points.repeat(9).into_iter();
+    let bounded = |x: f64| x.clamp(-1.0, 1.0);
+    let expected: Vec<f64> = ends().zip(&starts).map(|(x, a)| bounded(x) - bounded(*a)).collect();
+    let slopes: Vec<f64> = ends().map(|x| if x.abs() < 1.0 { 1.0 } else { 0.0 }).collect();
+    for dtype in [DType::F64, DType::F32] {
+        for alone in [false, true] {
+            let run = || {
+                let vertex = Box::new(pc_burn::explicit::Activate(Activation::HardTanh));
+                let mut probe =
+                    Probe::<BurnTensor>::new(vertex, vec![tensor(&starts, dtype)], vec![]).unwrap();
+                let predicted = probe.predict().unwrap().to_vec();
+                let at: Vec<f64> = starts.iter().map(|a| bounded(*a)).collect();
+                assert_eq!(predicted, at, "{dtype:?}, operations only: {alone}");
+                probe.displace(0, &tensor(&steps, dtype)).unwrap();
+                let change = probe.change().unwrap().to_vec();
+                assert_eq!(change, expected, "{dtype:?}, operations only: {alone}");
+                probe.pull(&tensor(&[1.0; 81], dtype), 1.0).unwrap();
+                assert_eq!(probe.force(0).unwrap().to_vec(), slopes);
+                // A step that the sum of it and the value rounds away.
+                probe.displace(0, &tensor(&[-1e-12; 81], dtype)).unwrap();
+                let found = probe.change().unwrap().to_vec()[6 * 9];
+                assert!((found + 1e-12).abs() <= 1e-18, "from the kink: {found:e}");
+            };
+            if alone { with_operations_only(run) } else { run() }
+        }
+    }
 }
 
 #[test]

@@ -50,7 +50,8 @@ pub enum Clamp<T> {
     Driven {
         /// The loss.
         loss: SharedLoss<T>,
-        /// The strength `lambda`.
+        /// The strength `lambda`. At 0 the loss is measured and drives nothing; a negative one
+        /// drives away.
         lambda: f64,
     },
     /// Held at this value, and its own error cut: the incoming predictions are ignored (Pearl's
@@ -86,11 +87,13 @@ impl<T> fmt::Debug for Clamp<T> {
 #[derive(Clone, Debug)]
 pub struct Clamps<T> {
     clamps: BTreeMap<VertexId, Clamp<T>>,
+    /// The batch size, where it is said.
+    batch: Option<usize>,
 }
 
 impl<T> Default for Clamps<T> {
     fn default() -> Self {
-        Self { clamps: BTreeMap::new() }
+        Self { clamps: BTreeMap::new(), batch: None }
     }
 }
 
@@ -104,6 +107,14 @@ impl<T> Clamps<T> {
     #[must_use]
     pub fn with(mut self, vertex: VertexId, clamp: Clamp<T>) -> Self {
         self.clamps.insert(vertex, clamp);
+        self
+    }
+
+    /// Says how many samples there are, which is needed where no clamp holds a tensor, and checked
+    /// where one does.
+    #[must_use]
+    pub fn of_batch(mut self, batch: usize) -> Self {
+        self.batch = Some(batch);
         self
     }
 
@@ -164,9 +175,13 @@ impl<T: Tensor> Clamps<T> {
     /// The batch size that the clamps agree on.
     ///
     /// # Errors
-    /// They do not agree, or none of them has a tensor.
+    /// They do not agree, with one another or with [`Clamps::of_batch`], or none of them has a
+    /// tensor and nothing else says the size.
     pub fn batch(&self, topology: &Topology) -> Result<usize> {
-        let mut found: Option<(usize, VertexId)> = None;
+        let mut found: Option<(usize, Option<VertexId>)> = self.batch.map(|batch| (batch, None));
+        if self.batch == Some(0) {
+            return Err(Error::clamp("a batch of no samples was asked for"));
+        }
         for (vertex, clamp) in self.iter() {
             for tensor in clamp.tensors() {
                 let batch = tensor.batch();
@@ -176,11 +191,14 @@ impl<T: Tensor> Clamps<T> {
                     );
                 }
                 match found {
-                    None => found = Some((batch, vertex)),
+                    None => found = Some((batch, Some(vertex))),
                     Some((other, first)) if other != batch => {
+                        let whose = match first {
+                            Some(first) => format!("that of `{}` has", topology.label(first)),
+                            None => "the batch was said to have".to_owned(),
+                        };
                         return Err(Error::shape(format!(
-                            "its clamp has a batch of {batch}, but that of `{}` has {other}",
-                            topology.label(first)
+                            "its clamp has a batch of {batch}, but {whose} {other}"
                         ))
                         .at(topology.label(vertex)));
                     }
@@ -188,9 +206,12 @@ impl<T: Tensor> Clamps<T> {
                 }
             }
         }
-        found
-            .map(|(batch, _)| batch)
-            .ok_or_else(|| Error::clamp("no vertex is clamped, so there is nothing to start from"))
+        found.map(|(batch, _)| batch).ok_or_else(|| {
+            Error::clamp(
+                "no vertex is clamped, so there is nothing to start from: clamp one, or say \
+                     the batch size (`Clamps::of_batch`)",
+            )
+        })
     }
 }
 

@@ -70,6 +70,11 @@ impl<T: Tensor> Role<T> {
         Ok(true)
     }
 
+    /// What a term of the energy is to its vertex.
+    pub(crate) fn total(total: &SharedLoss<T>, weight: f64) -> Self {
+        Role::Driven { loss: Rc::clone(total), lambda: weight, value: 0.0 }
+    }
+
     /// What a clamp makes of its vertex.
     pub(crate) fn of(clamp: Option<&Clamp<T>>) -> Self {
         match clamp {

@@ -7,8 +7,8 @@ use crate::{
     conformance::{Backend, Built, Net, Operation},
     graph::{Graph, GraphBuilder},
     host::{
-        Activate, Activation, Chain, Conv2d, Element, HostTensor, HostVertex, Linear, LinearMany,
-        MaxPool2d, Product, Reshape, Sum,
+        Activate, Activation, Conv2d, Element, HostChain, HostTensor, HostVertex, Linear,
+        LinearMany, MaxPool2d, Product, Reshape, Sum,
     },
     topology::{ParamId, VertexId},
 };
@@ -28,14 +28,14 @@ fn vertex<F: Element>(operation: &Operation, parents: usize) -> Result<HostVerte
     let followed = |first: Vec<HostVertex<F>>, activation: Activation| -> Result<HostVertex<F>> {
         let mut links = first;
         links.push(Box::new(Activate(activation)));
-        Ok(Box::new(Chain::new(links)?))
+        Ok(Box::new(HostChain::new(links)?))
     };
     Ok(match operation {
         Operation::Dense(activation) => followed(vec![Box::new(Linear::new())], *activation)?,
         Operation::DenseSum(activation) => {
             followed(vec![Box::new(LinearMany::without_bias(parents))], *activation)?
         }
-        Operation::Conv { padding, activation, pool } => Box::new(Chain::new(vec![
+        Operation::Conv { padding, activation, pool } => Box::new(HostChain::new(vec![
             Box::new(Conv2d { stride: 1, padding: *padding, bias: true }),
             Box::new(Activate(*activation)),
             Box::new(MaxPool2d { size: *pool, stride: *pool }),

@@ -201,6 +201,7 @@ pub fn nets() -> Vec<Net> {
     for (name, activation) in [
         ("tanh chain", Activation::Tanh),
         ("relu chain", Activation::Relu),
+        ("hard tanh chain", Activation::HardTanh),
         ("sigmoid chain", Activation::Sigmoid),
         ("gelu chain", Activation::Gelu),
         ("linear chain", Activation::Identity),

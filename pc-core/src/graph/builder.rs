@@ -4,27 +4,28 @@ use std::collections::{HashMap, HashSet};
 
 use crate::{
     Error, Result,
-    graph::{Graph, GraphTensor},
+    graph::{Graph, GraphTensor, additions::Additions},
     tensor::elements,
-    topology::{ParamId, Prediction, Topology, VertexId, foreign_vertex},
+    topology::{ParamId, Prediction, PredictionId, Topology, VertexId, foreign_vertex, positive},
     vertex::Vertex,
 };
 
 /// Collects vertices, predictions and parameters, checking each as it comes.
 pub struct GraphBuilder<T: GraphTensor> {
-    names: Vec<String>,
-    shapes: Vec<Vec<usize>>,
+    pub(super) names: Vec<String>,
+    pub(super) shapes: Vec<Vec<usize>>,
     vertices: Vec<T::Vertex>,
-    predictions: Vec<Prediction>,
-    parameter_names: Vec<String>,
-    parameters: Vec<T>,
+    pub(super) predictions: Vec<Prediction>,
+    pub(super) parameter_names: Vec<String>,
+    pub(super) parameters: Vec<T>,
     taken: HashSet<String>,
     taken_by_parameters: HashSet<String>,
     /// By predicted vertex: its first prediction.
-    first: HashMap<VertexId, usize>,
+    pub(super) first: HashMap<VertexId, usize>,
     /// The precisions that were set, as (prediction, precision before), for
     /// [`GraphBuilder::rollback`].
-    precisions: Vec<(usize, f64)>,
+    pub(super) precisions: Vec<(usize, f64)>,
+    pub(super) additions: Additions<T>,
 }
 
 /// How far a [`GraphBuilder`] has come: see [`GraphBuilder::mark`].
@@ -34,6 +35,7 @@ pub struct Mark {
     predictions: usize,
     parameters: usize,
     precisions: usize,
+    additions: [usize; 5],
 }
 
 impl Mark {
@@ -70,6 +72,7 @@ impl<T: GraphTensor> Default for GraphBuilder<T> {
             taken_by_parameters: HashSet::new(),
             first: HashMap::new(),
             precisions: Vec::new(),
+            additions: Additions::default(),
         }
     }
 }
@@ -134,6 +137,8 @@ impl<T: GraphTensor> GraphBuilder<T> {
     /// Adds a (further) prediction to a vertex, its error weighted by `precision` in the energy.
     /// The first prediction of a vertex is the one that a forward pass sets it to.
     ///
+    /// Returns the id of the prediction, by which its error is found.
+    ///
     /// # Errors
     /// Unknown vertices or parameters; a prediction whose shape is not the vertex's; a precision
     /// that is not a positive number.
@@ -144,7 +149,7 @@ impl<T: GraphTensor> GraphBuilder<T> {
         parents: &[VertexId],
         parameters: &[ParamId],
         precision: f64,
-    ) -> Result<()> {
+    ) -> Result<PredictionId> {
         let Some(name) = self.names.get(of.index()) else {
             return Err(foreign_vertex(of));
         };
@@ -158,14 +163,18 @@ impl<T: GraphTensor> GraphBuilder<T> {
             ))
             .at(name));
         }
-        if !(precision > 0.0 && precision.is_finite()) {
-            return Err(Error::graph(format!(
-                "the precision must be a positive number, not {precision}"
-            ))
-            .at(name));
-        }
+        positive(precision).map_err(|error| error.at(name))?;
         self.push(of, vertex, parents, parameters, precision);
-        Ok(())
+        Ok(PredictionId::new(self.predictions.len() - 1))
+    }
+
+    /// The name and the shape of a parameter.
+    pub(crate) fn parameter_named(&self, parameter: ParamId) -> Result<(&str, Vec<usize>)> {
+        let index = parameter.index();
+        match (self.parameter_names.get(index), self.parameters.get(index)) {
+            (Some(name), Some(value)) => Ok((name, value.shape())),
+            _ => Err(Error::graph(format!("parameter {index} is not in this graph"))),
+        }
     }
 
     /// Sets the precision of the first prediction of a vertex.
@@ -175,12 +184,7 @@ impl<T: GraphTensor> GraphBuilder<T> {
     /// number.
     pub fn precision(&mut self, of: VertexId, precision: f64) -> Result<()> {
         let name = self.names.get(of.index()).map_or("?", String::as_str);
-        if !(precision > 0.0 && precision.is_finite()) {
-            return Err(Error::graph(format!(
-                "the precision must be a positive number, not {precision}"
-            ))
-            .at(name));
-        }
+        positive(precision).map_err(|error| error.at(name))?;
         let first = self.first.get(&of).and_then(|k| Some((*k, self.predictions.get_mut(*k)?)));
         let (index, prediction) = first.ok_or_else(|| {
             Error::graph("nothing predicts it, so its error has no precision").at(name)
@@ -214,11 +218,13 @@ impl<T: GraphTensor> GraphBuilder<T> {
             predictions: self.predictions.len(),
             parameters: self.parameters.len(),
             precisions: self.precisions.len(),
+            additions: self.additions.counts(),
         }
     }
 
     /// Takes back all that was added and set since a mark of this builder.
     pub fn rollback(&mut self, to: Mark) {
+        self.additions.truncate(to.additions, &mut self.predictions);
         for (index, before) in
             self.precisions.drain(to.precisions.min(self.precisions.len())..).rev()
         {
@@ -281,7 +287,16 @@ impl<T: GraphTensor> GraphBuilder<T> {
             return Err(Error::graph("the graph has no predictions"));
         }
         let topology = Topology::new(self.names, self.parameter_names, self.predictions)?;
-        Ok(Graph::assemble(topology, self.vertices, self.shapes, self.parameters))
+        let additions = self.additions.settle(&topology, self.parameters.len());
+        let mut parameters = self.parameters;
+        for (index, parameter) in parameters.iter_mut().enumerate() {
+            additions.hold(ParamId::new(index), parameter);
+        }
+        Ok(Graph::assemble(topology, self.vertices, self.shapes, parameters, additions))
+    }
+
+    pub(super) fn parameter_shape(&self, parameter: ParamId) -> Result<Vec<usize>> {
+        self.parameter_named(parameter).map(|(_, shape)| shape)
     }
 
     fn predicted_shape(
@@ -292,20 +307,8 @@ impl<T: GraphTensor> GraphBuilder<T> {
     ) -> Result<Vec<usize>> {
         let parents =
             parents.iter().map(|&parent| self.shape(parent)).collect::<Result<Vec<_>>>()?;
-        let mut parameter_shapes = Vec::with_capacity(parameters.len());
-        for parameter in parameters {
-            let known = self.parameters.get(parameter.index());
-            parameter_shapes.push(
-                known
-                    .ok_or_else(|| {
-                        Error::graph(format!(
-                            "parameter {} is not in this graph",
-                            parameter.index()
-                        ))
-                    })?
-                    .shape(),
-            );
-        }
+        let parameter_shapes =
+            parameters.iter().map(|id| self.parameter_shape(*id)).collect::<Result<Vec<_>>>()?;
         if parameters.len() != vertex.parameters() {
             return Err(Error::graph(format!(
                 "a {} vertex takes {} parameters, not {}",
@@ -327,12 +330,8 @@ impl<T: GraphTensor> GraphBuilder<T> {
         precision: f64,
     ) {
         self.first.entry(of).or_insert(self.predictions.len());
-        self.predictions.push(Prediction {
-            of,
-            parents: parents.to_vec(),
-            parameters: parameters.to_vec(),
-            precision,
-        });
+        let prediction = Prediction::new(of, parents.to_vec(), parameters.to_vec());
+        self.predictions.push(Prediction { precision, ..prediction });
         self.vertices.push(vertex);
     }
 }

@@ -34,7 +34,7 @@ impl<T: GraphTensor> Graph<T> {
     /// # Ok::<(), pc_core::Error>(())
     /// ```
     pub fn levelled(self) -> Result<Self> {
-        let Self { topology, mut vertices, mut shapes, parameters, .. } = self;
+        let Self { topology, mut vertices, mut shapes, parameters, mut additions, .. } = self;
         if !topology.is_acyclic() {
             return Err(Error::graph("a cyclic graph has no levels"));
         }
@@ -45,8 +45,14 @@ impl<T: GraphTensor> Graph<T> {
         let level = |v| topology.level(v).unwrap_or(0);
         for prediction in &mut predictions[..topology.predictions().len()] {
             let target = level(prediction.of);
-            for parent in prediction.parents.iter_mut().filter(|parent| !topology.is_root(**parent))
-            {
+            let cut = &prediction.cut;
+            let sends = |slot: usize| !cut.get(slot).copied().unwrap_or(false);
+            let parents = prediction.parents.iter_mut().enumerate();
+            // Nothing is sent back along the others, so they have no levels to keep.
+            let along = parents.filter(|(slot, parent)| {
+                sends(*slot) && prediction.term.is_none() && !topology.is_root(**parent)
+            });
+            for (_, parent) in along {
                 let relays = &mut relays[parent.index()];
                 let wanted = level(*parent) - target - 1;
                 while relays.len() <= wanted {
@@ -58,15 +64,11 @@ impl<T: GraphTensor> Graph<T> {
             }
         }
         for pair in relays.iter().flat_map(|relays| relays.windows(2)) {
-            predictions.push(Prediction {
-                of: pair[1],
-                parents: vec![pair[0]],
-                parameters: Vec::new(),
-                precision: 1.0,
-            });
+            predictions.push(Prediction::new(pair[1], vec![pair[0]], Vec::new()));
             vertices.push(T::identity_vertex());
         }
         let topology = Topology::new(names, topology.parameter_names().to_vec(), predictions)?;
-        Ok(Self::assemble(topology, vertices, shapes, parameters))
+        additions.grow(&topology);
+        Ok(Self::assemble(topology, vertices, shapes, parameters, additions))
     }
 }

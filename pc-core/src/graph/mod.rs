@@ -1,5 +1,6 @@
 //! The explicit graph: vertices and edges built by hand.
 
+mod additions;
 mod builder;
 mod levelling;
 mod node;
@@ -9,6 +10,7 @@ mod run;
 mod save;
 mod tensor;
 
+use additions::Settled;
 pub use builder::{GraphBuilder, Mark};
 pub use node::{GraphFrame, NodeState};
 pub use predict::Predictor;
@@ -66,6 +68,7 @@ pub struct Graph<T: GraphTensor> {
     parameter_shapes: Vec<Vec<usize>>,
     /// See [`crate::Network::signature`].
     signature: u64,
+    pub(crate) additions: Settled<T>,
 }
 
 impl<T: GraphTensor> fmt::Debug for Graph<T> {
@@ -87,13 +90,23 @@ impl<T: GraphTensor> Graph<T> {
         vertices: Vec<T::Vertex>,
         shapes: Vec<Vec<usize>>,
         parameters: Vec<T>,
+        additions: Settled<T>,
     ) -> Self {
         let still = vec![false; topology.len()];
         let parameter_shapes: Vec<Vec<usize>> = parameters.iter().map(T::shape).collect();
         let mut hasher = DefaultHasher::new();
         (topology.signature(), &shapes, &parameter_shapes).hash(&mut hasher);
         let signature = hasher.finish();
-        Self { topology, vertices, shapes, parameters, still, parameter_shapes, signature }
+        Self {
+            topology,
+            vertices,
+            shapes,
+            parameters,
+            still,
+            parameter_shapes,
+            signature,
+            additions,
+        }
     }
 
     fn check_parameters(&self) -> Result<()> {
@@ -174,7 +187,7 @@ impl<T: GraphTensor> Graph<T> {
         })
     }
 
-    /// Sets a parameter.
+    /// Sets a parameter, and moves it to where it keeps its constraints, if it has any.
     ///
     /// # Errors
     /// The shape is another, or a number is not finite.
@@ -200,11 +213,15 @@ impl<T: GraphTensor> Graph<T> {
             )));
         }
         *held = value;
+        self.additions.hold(parameter, held);
         Ok(())
     }
 
-    /// The number of scalars in all parameters.
+    /// The number of scalars in all parameters, buffers left out.
     pub fn parameter_count(&self) -> usize {
-        self.parameters.iter().map(|p| p.shape().iter().product::<usize>()).sum()
+        let all = self.parameters.iter().enumerate();
+        all.filter(|(index, _)| !self.is_buffer(ParamId::new(*index)))
+            .map(|(_, parameter)| parameter.shape().iter().product::<usize>())
+            .sum()
     }
 }

@@ -172,12 +172,13 @@ impl<T: GraphTensor> NodeState<T> {
 
     /// Makes a buffer for every parent whose force is of interest, and drops the others.
     fn want_forces(&mut self, index: usize, frame: &GraphFrame<'_, T>) {
-        let parents = &frame.graph.topology.predictions()[index].parents;
+        let prediction = &frame.graph.topology.predictions()[index];
+        let parents = &prediction.parents;
         if self.forces.len() != parents.len() {
             self.forces.resize_with(parents.len(), || None);
         }
-        for (force, parent) in self.forces.iter_mut().zip(parents) {
-            if !frame.want.force(*parent) {
+        for (slot, (force, parent)) in self.forces.iter_mut().zip(parents).enumerate() {
+            if !(frame.want.force(*parent) && prediction.sends(slot)) {
                 *force = None;
             } else if force.is_none() {
                 let like = &frame.values[parent.index()];

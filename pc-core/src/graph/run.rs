@@ -3,9 +3,11 @@
 use crate::{
     Error, Result,
     clamp::Clamps,
+    energy::EnergyOf,
     gradients::Gradients,
     graph::{Graph, GraphFrame, GraphTensor, NodeState},
     network::{Abilities, Drives, Forward, Network, Residuals, Settings, State, Want},
+    projection::Projection,
     tensor::elements,
     topology::{PredictionId, Topology, VertexId},
 };
@@ -20,6 +22,8 @@ pub struct GraphLinearisation<T> {
     only: Vec<Option<(usize, usize)>>,
     /// By vertex: whether `sums` holds its force.
     summed: Vec<bool>,
+    /// By prediction: whether it is one of a traversal's order.
+    listed: Vec<bool>,
 }
 
 impl<T: GraphTensor> GraphLinearisation<T> {
@@ -30,6 +34,7 @@ impl<T: GraphTensor> GraphLinearisation<T> {
             sums: (0..vertices).map(|_| None).collect(),
             only: vec![None; vertices],
             summed: vec![false; vertices],
+            listed: vec![false; graph.vertices.len()],
         }
     }
 
@@ -39,6 +44,35 @@ impl<T: GraphTensor> GraphLinearisation<T> {
             Some((index, node)) => std::mem::replace(&mut node.outcome, Ok(()))
                 .map_err(|error| error.at(frame.name(index))),
             None => Ok(()),
+        }
+    }
+
+    /// Notes which predictions a traversal's order has.
+    fn list(&mut self, order: &[PredictionId]) {
+        let all = order.len() == self.listed.len();
+        self.listed.fill(all);
+        for id in order {
+            self.listed[id.index()] = true;
+        }
+    }
+
+    /// Takes a cotangent off the force on `vertex`.
+    fn take_off(&mut self, vertex: VertexId, cotangent: &T) {
+        let index = vertex.index();
+        if !self.summed[index] {
+            let only = self.only[index].take();
+            let only = only.and_then(|(node, slot)| self.nodes[node].forces[slot].as_ref());
+            let sum = self.sums[index].take().filter(|sum| sum.is_like(cotangent));
+            let mut sum = sum.unwrap_or_else(|| cotangent.zeros(&cotangent.shape()));
+            match only {
+                Some(only) => sum.copy_from(only),
+                None => sum.fill(0.0),
+            }
+            self.sums[index] = Some(sum);
+            self.summed[index] = true;
+        }
+        if let Some(sum) = &mut self.sums[index] {
+            sum.axpy(-1.0, cotangent);
         }
     }
 
@@ -125,8 +159,10 @@ impl<T: GraphTensor> Network for Graph<T> {
                 .zip(&self.shapes)
                 .all(|(value, shape)| value.has_batch_shape(batch, shape));
         if !fits {
-            let like = clamps.iter().find_map(|(_, clamp)| clamp.tensors().next());
-            let like = like.ok_or_else(|| Error::clamp("no vertex is clamped"))?;
+            let like = clamps.iter().find_map(|(_, clamp)| clamp.tensors().next()).or(like);
+            let like = like.ok_or_else(|| {
+                Error::clamp("no vertex is clamped and there are no parameters to go by")
+            })?;
             for (vertex, shape) in self.topology.vertices().zip(&self.shapes) {
                 elements(&batch_shape(batch, shape))
                     .map_err(|error| error.at(self.topology.label(vertex)))?;
@@ -177,6 +213,9 @@ impl<T: GraphTensor> Network for Graph<T> {
                 match pass.offsets.get(of) {
                     Some(offset) => pass.values[of].set_sum(predicted, offset),
                     None => pass.values[of].copy_from(predicted),
+                }
+                if let Some(projection) = self.additions.projection(VertexId::new(of)) {
+                    projection.project(&mut pass.values[of], 0.0);
                 }
             }
         }
@@ -302,11 +341,27 @@ impl<T: GraphTensor> Network for Graph<T> {
         self.forget_pulls(at);
         let mut frame = GraphFrame::new(self, state, Settings::default());
         frame.want = Want { predictions: &[], forces: drives.forces };
-        for id in self.topology.forward_order()?.iter().rev() {
+        at.list(drives.order);
+        let aside = (0..at.nodes.len()).filter(|index| drives.driven[*index]);
+        for index in aside.filter(|_| drives.order.len() < self.vertices.len()) {
+            if !at.listed[index] {
+                let weight = drives.weights.get(index).copied().unwrap_or(1.0);
+                let (cotangent, into) = (&drives.cotangents[index], gradients.as_deref_mut());
+                at.nodes[index]
+                    .pull(index, cotangent, into, -weight, &frame)
+                    .map_err(|error| error.at(frame.name(index)))?;
+            }
+        }
+        for id in drives.order.iter().rev() {
             let index = id.index();
             let of = self.topology.predictions()[index].of;
             if !drives.driven[index] {
                 at.gather(of, &self.topology);
+                for own in self.topology.own(of) {
+                    if !at.listed[own.index()] && drives.driven[own.index()] {
+                        at.take_off(of, &drives.cotangents[own.index()]);
+                    }
+                }
             }
             // The arrival is taken out, so that the node's own buffers may be written.
             let arrived = (!drives.driven[index])
@@ -353,8 +408,20 @@ impl<T: GraphTensor> Network for Graph<T> {
         Ok(())
     }
 
+    fn energy(&self, prediction: PredictionId) -> Option<EnergyOf<'_, T>> {
+        self.additions.energy(prediction, &self.parameters)
+    }
+
+    fn projection(&self, vertex: VertexId) -> Option<&dyn Projection<T>> {
+        self.additions.projection(vertex)
+    }
+
+    fn constrain(&self, gradients: &mut Gradients<T>) {
+        self.additions.constrain(gradients);
+    }
+
     fn gradients(&self) -> Gradients<T> {
-        Gradients::like(&self.parameters)
+        self.additions.gradients(&self.parameters)
     }
 }
 

@@ -23,6 +23,7 @@ impl Activation {
                 let slope = if x > zero { one } else { F::of(slope) };
                 (x * slope, slope)
             }
+            Activation::HardTanh => (bounded(x, -one, one), hard_tanh_slope(x)),
             Activation::Tanh => {
                 // 1 - y^2 loses all digits in saturation; with e = e^(-2|x|) it is 4 e / (1 + e)^2.
                 let (e, m1) = (-(x.abs() + x.abs())).exp_both();
@@ -65,6 +66,7 @@ impl Activation {
                 };
                 (difference, at)
             }
+            Activation::HardTanh => (hard_tanh_difference(a, d), hard_tanh_slope(x)),
             Activation::Tanh => (tanh_difference(a, d), self.evaluate(x).1),
             Activation::Sigmoid => {
                 let half = F::of(0.5);
@@ -144,6 +146,36 @@ fn relu_difference<F: Element>(a: F, d: F) -> F {
     let both = if a > F::zero() { d } else { x };
     let below = if a > F::zero() { -a } else { F::zero() };
     if x <= F::zero() { below } else { both }
+}
+
+/// `x`, or the nearer of two bounds where it is beyond them. Written so that a NaN stays one.
+#[inline(always)]
+fn bounded<F: Element>(x: F, low: F, high: F) -> F {
+    let x = if x <= low { low } else { x };
+    if x >= high { high } else { x }
+}
+
+#[inline(always)]
+fn hard_tanh_slope<F: Element>(x: F) -> F {
+    if x > -F::one() && x < F::one() { F::one() } else { F::zero() }
+}
+
+/// The part of the way from `a` to `a + d` that lies between -1 and 1, counted from the kink that
+/// `a` is beyond, so that no sum is taken that rounds `d` away. From beyond 2, `a + d` is exact
+/// wherever it is between the kinks, and `a - 1` is not.
+#[inline(always)]
+fn hard_tanh_difference<F: Element>(a: F, d: F) -> F {
+    let (zero, one) = (F::zero(), F::one());
+    let (wide, x) = (one + one, a + d);
+    if a > one {
+        bounded(if a > wide { x - one } else { (a - one) + d }, -wide, zero)
+    } else if a < -one {
+        bounded(if a < -wide { x + one } else { (a + one) + d }, zero, wide)
+    } else if x.is_nan() {
+        x
+    } else {
+        bounded(d, -one - a, one - a)
+    }
 }
 
 /// `sigmoid(x)` and `sigmoid(-x)`, neither with overflow nor by subtraction from 1.

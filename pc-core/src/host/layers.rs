@@ -4,128 +4,17 @@ use crate::{
     Error, Result,
     graph::GraphBuilder,
     host::{
-        Activate, Activation, AddParameter, Attention, AvgPool2d, Chain, Concat, Conv2d, Element,
-        Embedding, GateParameters, HostTensor, HostVertex, Init, LayerNorm, Linear, LinearMany,
-        LstmCell, LstmParameters, MatMul, MaxPool2d, Product, Reshape, Scale, Softmax, Split, Sum,
-        attention, recurrent,
+        Activate, Activation, AddParameter, Attention, AvgPool2d, Concat, ConvLayer, Dense,
+        Element, Embedding, GateParameters, HostTensor, Init, Layer, LayerNorm, LstmCell,
+        LstmParameters, MatMul, MaxPool2d, Parameters, Product, Reshape, Scale, Softmax, Split,
+        Sum, attention, layer, recurrent,
     },
     tensor::Tensor,
-    topology::{ParamId, VertexId},
+    topology::{ParamId, PredictionId, VertexId},
 };
 
-/// Pooling after a convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pool {
-    /// The maximum over windows.
-    Max(
-        /// The windows.
-        MaxPool2d,
-    ),
-    /// The mean over windows.
-    Average(
-        /// The windows.
-        AvgPool2d,
-    ),
-}
-
-/// A convolution, the activation and the pooling after it, all of it one prediction: what
-/// [`HostLayers::conv`] adds.
-///
-/// # Example
-/// ```
-/// use pc_core::{Graph, host::{Activation, ConvLayer, HostLayers, HostTensor, Init}};
-/// let mut init = Init::new(0);
-/// let mut b = Graph::<HostTensor<f32>>::builder();
-/// let x = b.input("x", &[1, 28, 28])?;
-/// let layer = ConvLayer::new(6, 5).padding(2).activation(Activation::Relu).max_pool(2, 2);
-/// let c1 = b.conv("c1", x, &layer, &mut init)?;
-/// assert_eq!(b.shape(c1)?, [6, 14, 14]);
-/// # Ok::<(), pc_core::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ConvLayer {
-    channels: usize,
-    kernel: usize,
-    conv: Conv2d,
-    activation: Activation,
-    pool: Option<Pool>,
-}
-
-impl ConvLayer {
-    /// To so many channels by a square kernel with this side; stride 1, no padding, a bias, no
-    /// activation, no pooling.
-    pub fn new(channels: usize, kernel: usize) -> Self {
-        let conv = Conv2d { stride: 1, padding: 0, bias: true };
-        Self { channels, kernel, conv, activation: Activation::Identity, pool: None }
-    }
-
-    /// How far the kernel moves at a time.
-    #[must_use]
-    pub fn stride(mut self, stride: usize) -> Self {
-        self.conv.stride = stride;
-        self
-    }
-
-    /// The zeros around the image.
-    #[must_use]
-    pub fn padding(mut self, padding: usize) -> Self {
-        self.conv.padding = padding;
-        self
-    }
-
-    /// Without a bias.
-    #[must_use]
-    pub fn without_bias(mut self) -> Self {
-        self.conv.bias = false;
-        self
-    }
-
-    /// An activation after the convolution.
-    #[must_use]
-    pub fn activation(mut self, activation: Activation) -> Self {
-        self.activation = activation;
-        self
-    }
-
-    /// The maximum over square windows, last.
-    #[must_use]
-    pub fn max_pool(mut self, size: usize, stride: usize) -> Self {
-        self.pool = Some(Pool::Max(MaxPool2d { size, stride }));
-        self
-    }
-
-    /// The mean over square windows, last.
-    #[must_use]
-    pub fn avg_pool(mut self, size: usize, stride: usize) -> Self {
-        self.pool = Some(Pool::Average(AvgPool2d { size, stride }));
-        self
-    }
-
-    fn vertex<F: Element>(&self) -> Result<HostVertex<F>> {
-        let pool: Option<HostVertex<F>> = self.pool.map(|pool| match pool {
-            Pool::Max(pool) => Box::new(pool) as HostVertex<F>,
-            Pool::Average(pool) => Box::new(pool),
-        });
-        in_one(Box::new(self.conv), self.activation, pool)
-    }
-}
-
-/// A vertex, an activation and perhaps another vertex, as one.
-fn in_one<F: Element>(
-    vertex: HostVertex<F>,
-    activation: Activation,
-    last: Option<HostVertex<F>>,
-) -> Result<HostVertex<F>> {
-    let activation = (activation != Activation::Identity)
-        .then(|| Box::new(Activate(activation)) as HostVertex<F>);
-    if activation.is_none() && last.is_none() {
-        return Ok(vertex);
-    }
-    Ok(Box::new(Chain::new([Some(vertex), activation, last].into_iter().flatten().collect())?))
-}
-
 /// Adds all that one layer is made of, or nothing, and names the layer where it fails.
-fn layer<F: Element, R>(
+fn whole<F: Element, R>(
     b: &mut GraphBuilder<HostTensor<F>>,
     name: &str,
     add: impl FnOnce(&mut GraphBuilder<HostTensor<F>>) -> Result<R>,
@@ -134,9 +23,10 @@ fn layer<F: Element, R>(
 }
 
 /// Layers for host graphs. Each adds one vertex, with its activation inside the prediction, and
-/// (where it has weights) the parameters `name.weight` and `name.bias`. Those called `..._with` use
-/// parameters that exist, which any number of vertices may share. Where one fails, the builder is
-/// as it was before.
+/// (where it has weights) the parameters `name.weight` and `name.bias`. [`HostLayers::layer`] adds
+/// any [`Layer`] with all its choices, and with parameters that exist where they are to be shared;
+/// [`HostLayers::layer_prediction`] adds it to a vertex that exists. Where one fails, the builder
+/// is as it was before.
 ///
 /// # Errors
 /// All of them: a name that is taken; parents or parameters that are unknown or whose shapes do not
@@ -145,7 +35,8 @@ pub trait HostLayers<F: Element> {
     /// The graph under construction.
     fn builder(&mut self) -> &mut GraphBuilder<HostTensor<F>>;
 
-    /// `f(W v + b)` over the last axis, with `outputs` rows in `W`.
+    /// `f(W v + b)` over the last axis, with `outputs` rows in `W`: the short form of
+    /// [`HostLayers::layer`] with a [`Dense`].
     fn dense(
         &mut self,
         name: &str,
@@ -154,86 +45,74 @@ pub trait HostLayers<F: Element> {
         activation: Activation,
         init: &mut Init,
     ) -> Result<VertexId> {
-        self.dense_many(name, &[parent], outputs, activation, init)
+        self.layer(name, &[parent], &Dense::new(outputs).activation(activation), init)
     }
 
-    /// `f(W v)` over the last axis.
-    fn dense_without_bias(
-        &mut self,
-        name: &str,
-        parent: VertexId,
-        outputs: usize,
-        activation: Activation,
-        init: &mut Init,
-    ) -> Result<VertexId> {
-        layer(self.builder(), name, |b| {
-            let inputs = b.last_axis(name, parent)?;
-            let weight = init.weight(&[outputs, inputs], inputs, activation)?;
-            let weight = b.parameter(&format!("{name}.weight"), weight)?;
-            b.dense_with(name, parent, weight, None, activation)
-        })
-    }
-
-    /// `f(W v + b)` with this weight and, perhaps, bias.
-    fn dense_with(
-        &mut self,
-        name: &str,
-        parent: VertexId,
-        weight: ParamId,
-        bias: Option<ParamId>,
-        activation: Activation,
-    ) -> Result<VertexId> {
-        self.dense_many_with(name, &[parent], &[weight], bias, activation)
-    }
-
-    /// `f(W_0 v_0 + W_1 v_1 + ... + b)` over the last axes, with the weights `name.weight` for one
-    /// parent, and `name.weight.0`, `name.weight.1`, ... for more.
-    fn dense_many(
+    /// A layer as a new vertex. Its parameters are new (`&mut init`) or old (`&[weight, bias]`, in
+    /// the layer's order).
+    fn layer<'p>(
         &mut self,
         name: &str,
         parents: &[VertexId],
-        outputs: usize,
-        activation: Activation,
-        init: &mut Init,
+        of: &impl Layer<F>,
+        parameters: impl Into<Parameters<'p>>,
     ) -> Result<VertexId> {
-        layer(self.builder(), name, |b| {
-            let inputs = parents
-                .iter()
-                .map(|parent| b.last_axis(name, *parent))
-                .collect::<Result<Vec<_>>>()?;
-            let fan_in = inputs.iter().fold(0, |sum: usize, own| sum.saturating_add(*own));
-            let mut weights = Vec::with_capacity(inputs.len());
-            for (k, own) in inputs.iter().enumerate() {
-                let weight = init.weight(&[outputs, *own], fan_in, activation)?;
-                let name = if parents.len() == 1 {
-                    format!("{name}.weight")
-                } else {
-                    format!("{name}.weight.{k}")
-                };
-                weights.push(b.parameter(&name, weight)?);
+        let parameters = parameters.into();
+        whole(self.builder(), name, |b| {
+            let uses = layer::parameters(b, name, parents, of, parameters)?;
+            let id = b.vertex(name, of.vertex(parents.len())?, parents, &uses)?;
+            if of.precision() != 1.0 {
+                b.precision(id, of.precision())?;
             }
-            let bias = b.parameter(&format!("{name}.bias"), HostTensor::zeroed(&[outputs])?)?;
-            b.dense_many_with(name, parents, &weights, Some(bias), activation)
+            Ok(id)
         })
     }
 
-    /// `f(W_0 v_0 + W_1 v_1 + ... + b)` with these weights and, perhaps, bias.
-    fn dense_many_with(
+    /// A layer as a (further) prediction of a vertex that exists, whose shape it has to have. New
+    /// parameters are called by `name`; old ones are given as for [`HostLayers::layer`].
+    ///
+    /// # Example
+    /// Two vertices that predict each other, with one weight for both ways:
+    /// ```
+    /// use pc_core::{Graph, host::{Activation, Dense, HostLayers, HostTensor, Init}};
+    /// let (mut init, layer) = (Init::new(0), Dense::new(4).without_bias());
+    /// let mut b = Graph::<HostTensor<f32>>::builder();
+    /// let x = b.input("x", &[4])?;
+    /// let weight = b.layer_parameters("both", &[x], &layer, &mut init)?;
+    /// let h = b.layer("h", &[x], &layer, &weight)?;
+    /// let back = b.layer_prediction("x.back", x, &[h], &layer.precision(0.5), &weight)?;
+    /// let graph = b.build()?;
+    /// assert_eq!(graph.topology().predictions_of(x)?, [back]);
+    /// assert_eq!(graph.parameters().len(), 1);
+    /// # Ok::<(), pc_core::Error>(())
+    /// ```
+    fn layer_prediction<'p>(
+        &mut self,
+        name: &str,
+        vertex: VertexId,
+        parents: &[VertexId],
+        of: &impl Layer<F>,
+        parameters: impl Into<Parameters<'p>>,
+    ) -> Result<PredictionId> {
+        let parameters = parameters.into();
+        whole(self.builder(), name, |b| {
+            let uses = layer::parameters(b, name, parents, of, parameters)?;
+            b.predict(vertex, of.vertex(parents.len())?, parents, &uses, of.precision())
+        })
+    }
+
+    /// The parameters that a layer takes above these parents, and no vertex: for several
+    /// predictions to share.
+    fn layer_parameters(
         &mut self,
         name: &str,
         parents: &[VertexId],
-        weights: &[ParamId],
-        bias: Option<ParamId>,
-        activation: Activation,
-    ) -> Result<VertexId> {
-        let linear: HostVertex<F> = match (parents.len(), bias) {
-            (1, Some(_)) => Box::new(Linear::new()),
-            (1, None) => Box::new(Linear::without_bias()),
-            (many, Some(_)) => Box::new(LinearMany::new(many)),
-            (many, None) => Box::new(LinearMany::without_bias(many)),
-        };
-        let parameters: Vec<ParamId> = weights.iter().copied().chain(bias).collect();
-        self.builder().vertex(name, in_one(linear, activation, None)?, parents, &parameters)
+        of: &impl Layer<F>,
+        init: &mut Init,
+    ) -> Result<Vec<ParamId>> {
+        whole(self.builder(), name, |b| {
+            layer::parameters(b, name, parents, of, Parameters::New(init))
+        })
     }
 
     /// `f(v)`, element by element.
@@ -246,8 +125,8 @@ pub trait HostLayers<F: Element> {
         self.builder().vertex(name, Box::new(Activate(activation)), &[parent], &[])
     }
 
-    /// A convolution, activation and pooling as one vertex, with the weight `[out, channels,
-    /// kernel, kernel]`.
+    /// A convolution and what is around it: the short form of [`HostLayers::layer`] with a
+    /// [`ConvLayer`].
     fn conv(
         &mut self,
         name: &str,
@@ -255,38 +134,7 @@ pub trait HostLayers<F: Element> {
         of: &ConvLayer,
         init: &mut Init,
     ) -> Result<VertexId> {
-        layer(self.builder(), name, |b| {
-            let Some(channels) = b.shape(parent)?.first().copied() else {
-                return Err(Error::shape(
-                    "a conv2d vertex takes a parent [channels, height, width], not a scalar",
-                ));
-            };
-            let shape = [of.channels, channels, of.kernel, of.kernel];
-            let fan_in = shape[1..].iter().fold(1, |all: usize, own| all.saturating_mul(*own));
-            let weight = init.weight(&shape, fan_in, of.activation)?;
-            let weight = b.parameter(&format!("{name}.weight"), weight)?;
-            let bias = if of.conv.bias {
-                let bias = HostTensor::zeroed(&[of.channels])?;
-                Some(b.parameter(&format!("{name}.bias"), bias)?)
-            } else {
-                None
-            };
-            b.conv_with(name, parent, of, weight, bias)
-        })
-    }
-
-    /// A convolution, activation and pooling as one vertex, with this weight and, if the layer has
-    /// one, bias.
-    fn conv_with(
-        &mut self,
-        name: &str,
-        parent: VertexId,
-        layer: &ConvLayer,
-        weight: ParamId,
-        bias: Option<ParamId>,
-    ) -> Result<VertexId> {
-        let parameters: Vec<ParamId> = [weight].into_iter().chain(bias).collect();
-        self.builder().vertex(name, layer.vertex()?, &[parent], &parameters)
+        self.layer(name, &[parent], of, init)
     }
 
     /// The maximum over square windows.
@@ -324,7 +172,7 @@ pub trait HostLayers<F: Element> {
     /// Normalisation over the last axis, with the parameters `name.gain` (1 at first) and
     /// `name.bias` (0).
     fn layer_norm(&mut self, name: &str, parent: VertexId) -> Result<VertexId> {
-        layer(self.builder(), name, |b| {
+        whole(self.builder(), name, |b| {
             let length = b.last_axis(name, parent)?;
             let mut gain = HostTensor::zeroed(&[length])?;
             gain.fill(1.0);
@@ -371,8 +219,8 @@ pub trait HostLayers<F: Element> {
         self.builder().vertex(name, Box::new(Split { axis, start, length }), &[parent], &[])
     }
 
-    /// A row of a weight `[vocabulary, width]` (uniform, of variance 1) for every number of the
-    /// parent.
+    /// A row of a weight `[vocabulary, width]` for every number of the parent. The weight starts as
+    /// one with a fan-in of 1 does: uniform of variance 1, unless `init` has another rule.
     fn embedding(
         &mut self,
         name: &str,
@@ -381,7 +229,7 @@ pub trait HostLayers<F: Element> {
         width: usize,
         init: &mut Init,
     ) -> Result<VertexId> {
-        layer(self.builder(), name, |b| {
+        whole(self.builder(), name, |b| {
             let weight = init.weight(&[vocabulary, width], 1, Activation::Identity)?;
             let weight = b.parameter(&format!("{name}.weight"), weight)?;
             b.embedding_with(name, parent, weight)
@@ -407,7 +255,7 @@ pub trait HostLayers<F: Element> {
         bound: f64,
         init: &mut Init,
     ) -> Result<VertexId> {
-        layer(self.builder(), name, |b| {
+        whole(self.builder(), name, |b| {
             let weight = init.uniform(b.shape(parent)?, bound)?;
             let weight = b.parameter(&format!("{name}.weight"), weight)?;
             b.vertex(name, Box::new(AddParameter), &[parent], &[weight])
@@ -435,7 +283,7 @@ pub trait HostLayers<F: Element> {
         activation: Activation,
         init: &mut Init,
     ) -> Result<GateParameters> {
-        layer(self.builder(), name, |b| {
+        whole(self.builder(), name, |b| {
             recurrent::gate_parameters(b, name, inputs, hidden, activation, init)
         })
     }
@@ -448,12 +296,12 @@ pub trait HostLayers<F: Element> {
         h: VertexId,
         parameters: &GateParameters,
     ) -> Result<VertexId> {
-        self.dense_many_with(
+        let hidden = self.last_axis(name, h)?;
+        self.layer(
             name,
             &[x, h],
-            &[parameters.input, parameters.hidden],
-            Some(parameters.bias),
-            Activation::Tanh,
+            &Dense::new(hidden).activation(Activation::Tanh),
+            &[parameters.input, parameters.hidden, parameters.bias],
         )
     }
 
@@ -465,7 +313,7 @@ pub trait HostLayers<F: Element> {
         hidden: usize,
         init: &mut Init,
     ) -> Result<LstmParameters> {
-        layer(self.builder(), name, |b| recurrent::lstm_parameters(b, name, inputs, hidden, init))
+        whole(self.builder(), name, |b| recurrent::lstm_parameters(b, name, inputs, hidden, init))
     }
 
     /// One step of an LSTM from the input `x`, the last hidden state `h` and the last cell state
@@ -478,7 +326,7 @@ pub trait HostLayers<F: Element> {
         c: VertexId,
         parameters: &LstmParameters,
     ) -> Result<LstmCell> {
-        layer(self.builder(), prefix, |b| recurrent::lstm_cell(b, prefix, [x, h, c], parameters))
+        whole(self.builder(), prefix, |b| recurrent::lstm_cell(b, prefix, [x, h, c], parameters))
     }
 
     /// Self-attention over a sequence `[length, width]` with so many heads: seven vertices and
@@ -491,7 +339,7 @@ pub trait HostLayers<F: Element> {
         causal: bool,
         init: &mut Init,
     ) -> Result<Attention> {
-        layer(self.builder(), prefix, |b| {
+        whole(self.builder(), prefix, |b| {
             attention::self_attention(b, prefix, parent, (heads, causal), init)
         })
     }

@@ -9,25 +9,30 @@ mod arrange;
 mod attention;
 mod combine;
 mod conv;
+mod conv_layer;
+mod dense;
 mod element;
 mod embedding;
 mod exponential;
 mod gemm;
 mod im2col;
 mod init;
+mod layer;
 mod layers;
 mod linear;
 mod linear_many;
 mod loss;
 mod matmul;
+mod mupc;
 mod norm;
 mod optimiser;
-mod parts;
+pub(crate) mod parts;
 mod pool;
 mod probe;
 mod product;
 mod recurrent;
 mod softmax;
+mod starting;
 mod tensor;
 
 pub use crate::activation::Activation;
@@ -36,15 +41,19 @@ pub use arrange::{Concat, Reshape, Split, SwapAxes};
 pub use attention::Attention;
 pub use combine::{AddParameter, Scale, Sum};
 pub use conv::Conv2d;
+pub use conv_layer::{ConvLayer, Pool};
+pub use dense::Dense;
 pub use element::Element;
 pub use embedding::Embedding;
 pub use gemm::{in_product, matrix_product};
 pub use init::Init;
-pub use layers::{ConvLayer, HostLayers, Pool};
+pub use layer::{Layer, LayerParameter, Parameters};
+pub use layers::HostLayers;
 pub use linear::Linear;
 pub use linear_many::LinearMany;
 pub use loss::CrossEntropy;
 pub use matmul::MatMul;
+pub use mupc::MuPc;
 pub use norm::LayerNorm;
 pub use optimiser::{Adam, Sgd};
 pub use pool::{AvgPool2d, MaxPool2d};
@@ -52,7 +61,26 @@ pub use probe::Probe;
 pub use product::{Gated, Product, SumOfProducts};
 pub use recurrent::{GateParameters, LstmCell, LstmParameters};
 pub use softmax::Softmax;
+pub use starting::{Draws, Sizes, Starting, StartingRule};
 pub use tensor::{HostTensor, HostVertex};
 
-/// Several host vertices' functions as one vertex.
-pub type Chain<F> = crate::Chain<HostTensor<F>>;
+/// Several host vertices' functions as one vertex: [`crate::Chain`] of host tensors. It has a name
+/// of its own, so that both can be imported with everything else.
+///
+/// # Example
+/// ```
+/// use pc_core::*;
+/// use pc_core::host::*;
+/// let links: Vec<HostVertex<f32>> = vec![Box::new(Linear::new()), Box::new(Softmax::new())];
+/// let chain: Chain<HostTensor<f32>> = HostChain::new(links)?;
+/// let mut b = Graph::<HostTensor<f32>>::builder();
+/// let x = b.input("x", &[2])?;
+/// let w = b.parameter("w", HostTensor::new(&[3, 2], vec![1.0, 0.0, 0.0, 1.0, 0.0, 0.0])?)?;
+/// let bias = b.parameter("b", HostTensor::zeroed(&[3])?)?;
+/// assert_eq!(b.vertex("y", Box::new(chain), &[x], &[w, bias]).and_then(|y| b.shape(y))?, [3]);
+/// # Ok::<(), pc_core::Error>(())
+/// ```
+pub type HostChain<F> = crate::Chain<HostTensor<F>>;
+
+// What this module's own files call it.
+use HostChain as Chain;

@@ -3,7 +3,7 @@
 use crate::{
     Result,
     graph::GraphBuilder,
-    host::{Activation, Element, Gated, HostLayers, HostTensor, Init, SumOfProducts},
+    host::{Activation, Dense, Element, Gated, HostLayers, HostTensor, Init, SumOfProducts},
     topology::{ParamId, VertexId},
 };
 
@@ -110,13 +110,13 @@ pub(super) fn lstm_cell<F: Element>(
     [x, h, c]: [VertexId; 3],
     parameters: &LstmParameters,
 ) -> Result<LstmCell> {
+    let hidden = b.last_axis(prefix, h)?;
     let mut gate = |gate: &str, of: &GateParameters, activation| {
-        b.dense_many_with(
+        b.layer(
             &format!("{prefix}.{gate}"),
             &[x, h],
-            &[of.input, of.hidden],
-            Some(of.bias),
-            activation,
+            &Dense::new(hidden).activation(activation),
+            &[of.input, of.hidden, of.bias],
         )
     };
     let input = gate("input", &parameters.input, Activation::Sigmoid)?;

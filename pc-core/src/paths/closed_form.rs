@@ -6,13 +6,15 @@
 
 use crate::{
     Error, Result,
-    topology::{Topology, VertexId},
+    topology::{PredictionId, Topology, VertexId},
 };
 
 /// What a closed form is asked about.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Question<'a> {
     pub(crate) topology: &'a Topology,
+    /// The predictions of the forward pass, in order.
+    pub(crate) order: &'a [PredictionId],
     /// By vertex: whether it moves.
     pub(crate) free: &'a [bool],
     /// By prediction: whether its error counts.
@@ -40,8 +42,11 @@ pub(crate) enum Form {
 /// # Errors
 /// Where it does not hold, with the vertex that stands in its way.
 pub(crate) fn find(question: &Question<'_>) -> Result<Form> {
-    let Question { topology, free, rate, steps, traverse, single, .. } = *question;
+    let Question { topology, free, counts, rate, steps, traverse, .. } = *question;
     let predictions = topology.predictions();
+    single(topology, free, counts).map_err(|vertex| {
+        obstacle("it moves, and has several predictions").at(topology.label(vertex))
+    })?;
     let mut common: Option<(f64, VertexId)> = None;
     for vertex in topology.vertices().filter(|vertex| free[vertex.index()]) {
         let Some(first) = topology.own(vertex).first() else { continue };
@@ -57,12 +62,12 @@ pub(crate) fn find(question: &Question<'_>) -> Result<Form> {
     if !(rate <= 1.0) {
         return named("rate times precision is above 1");
     }
-    let depth = topology.depth().unwrap_or(0);
+    let lengths = path_lengths(question);
+    let depth = lengths.iter().flatten().map(|(_, longest)| *longest).max().unwrap_or(0);
     if rate == 1.0 && steps >= depth && traverse {
         return Ok(Form::Sweep(vec![1.0; predictions.len()]));
     }
     let tails = binomial_tails(rate, steps, depth);
-    let lengths = path_lengths(question);
     if traverse && lengths.iter().flatten().all(|(shortest, longest)| shortest == longest) {
         let weight = |of: VertexId| match lengths[of.index()] {
             Some((length, _)) if free[of.index()] => tails[length],
@@ -70,7 +75,7 @@ pub(crate) fn find(question: &Question<'_>) -> Result<Form> {
         };
         return Ok(Form::Sweep(predictions.iter().map(|p| weight(p.of)).collect()));
     }
-    if single {
+    if question.single {
         return Ok(Form::Layers(tails));
     }
     named("paths of several lengths meet, and the network cannot be pulled vertex by vertex")
@@ -83,25 +88,44 @@ fn obstacle(why: &str) -> Error {
 /// By vertex: the shortest and the longest path from it to a vertex that does not move, through
 /// such as do, in edges; `None` if there is no path.
 fn path_lengths(question: &Question<'_>) -> Vec<Option<(usize, usize)>> {
-    let Question { topology, free, counts, .. } = *question;
-    let mut lengths: Vec<Option<(usize, usize)>> = vec![None; topology.len()];
-    let mut order: Vec<VertexId> = topology.vertices().collect();
-    order.sort_by_key(|vertex| topology.level(*vertex));
-    for vertex in order {
-        let mut own = (!free[vertex.index()]).then_some((0, 0));
-        if own.is_none() {
-            for (child, _) in
-                topology.uses(vertex).iter().filter(|(child, _)| counts[child.index()])
+    let Question { topology, order, free, counts, .. } = *question;
+    let mut lengths: Vec<Option<(usize, usize)>> =
+        free.iter().map(|free| (!free).then_some((0, 0))).collect();
+    // Against the order, every child of a vertex that moves comes before the vertex.
+    for vertex in order.iter().rev().map(|id| topology.at(*id).of) {
+        if free[vertex.index()] {
+            let mut own = None;
+            for (child, _) in topology
+                .uses(vertex)
+                .iter()
+                .filter(|(child, slot)| counts[child.index()] && topology.at(*child).sends(*slot))
             {
                 if let Some((shortest, longest)) = lengths[topology.at(*child).of.index()] {
                     let (low, high) = own.unwrap_or((usize::MAX, 0));
                     own = Some((low.min(shortest + 1), high.max(longest + 1)));
                 }
             }
+            lengths[vertex.index()] = own;
         }
-        lengths[vertex.index()] = own;
     }
     lengths
+}
+
+/// Checks that every vertex that moves has one prediction whose error counts. A sweep, and the
+/// closed form, go by one prediction of each vertex.
+///
+/// # Errors
+/// The first vertex that has several.
+pub(crate) fn single(
+    topology: &Topology,
+    free: &[bool],
+    counts: &[bool],
+) -> std::result::Result<(), VertexId> {
+    let several = |vertex: &VertexId| {
+        let own = topology.own(*vertex);
+        free[vertex.index()] && own.iter().filter(|id| counts[id.index()]).count() > 1
+    };
+    topology.vertices().find(several).map_or(Ok(()), Err)
 }
 
 /// `P[Binomial(steps, rate) >= k]` for `k` up to `depth + 1`, at a cost that does not grow with

@@ -7,6 +7,6 @@ mod reach;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use closed_form::{Form, Question, find};
+pub(crate) use closed_form::{Form, Question, find, single};
 pub(crate) use outward::{as_far_as_known, outward};
 pub(crate) use reach::{Reached, reach};

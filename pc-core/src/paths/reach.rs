@@ -61,8 +61,8 @@ pub(crate) fn reach(
         if taken >= steps {
             continue;
         }
-        for parent in topology.at(id).parents.iter().filter(|p| free[p.index()]) {
-            for own in topology.own(*parent) {
+        for parent in topology.at(id).receivers().filter(|p| free[p.index()]) {
+            for own in topology.own(parent) {
                 let reached = &mut active[own.index()];
                 if counts[own.index()] && !std::mem::replace(reached, true) {
                     queue.push_back((*own, taken + 1));

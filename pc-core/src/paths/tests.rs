@@ -47,11 +47,9 @@ fn any_number_of_steps_costs_the_same() {
 }
 
 fn topology(edges: &[(usize, &[usize])], count: usize) -> Topology {
-    let predictions = edges.iter().map(|(of, parents)| Prediction {
-        of: VertexId::new(*of),
-        parents: parents.iter().map(|p| VertexId::new(*p)).collect(),
-        parameters: Vec::new(),
-        precision: 1.0,
+    let predictions = edges.iter().map(|(of, parents)| {
+        let parents = parents.iter().map(|p| VertexId::new(*p)).collect();
+        Prediction::new(VertexId::new(*of), parents, Vec::new())
     });
     let names = (0..count).map(|v| format!("v{v}")).collect();
     Topology::new(names, Vec::new(), predictions.collect()).unwrap()
@@ -61,7 +59,9 @@ fn topology(edges: &[(usize, &[usize])], count: usize) -> Topology {
 fn a_chain_is_one_sweep_and_a_skip_is_not() {
     let chain = topology(&[(1, &[0]), (2, &[1]), (3, &[2])], 4);
     let free = [false, true, true, false];
+    let order = chain.forward_order().unwrap();
     let question = Question {
+        order,
         topology: &chain,
         free: &free,
         counts: &[true; 3],
@@ -75,7 +75,8 @@ fn a_chain_is_one_sweep_and_a_skip_is_not() {
     let exact = Question { rate: 1.0, steps: 3, ..question };
     assert_eq!(find(&exact).unwrap(), Form::Sweep(vec![1.0; 3]));
     let skip = topology(&[(1, &[0]), (2, &[1]), (3, &[2, 1])], 4);
-    let skipping = Question { topology: &skip, ..question };
+    let order = skip.forward_order().unwrap();
+    let skipping = Question { topology: &skip, order, ..question };
     assert_eq!(find(&skipping).unwrap(), Form::Layers(vec![1.0, 0.75, 0.25, 0.0]));
     assert!(find(&Question { single: false, ..skipping }).is_err());
     assert!(find(&Question { rate: 1.5, ..question }).is_err());

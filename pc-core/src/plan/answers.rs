@@ -17,6 +17,10 @@ pub(super) fn live(choice: Choice, learning: Learning) -> Answer {
         | Choice::Noise
         | Choice::Mean
         | Choice::Trace
+        | Choice::Observed
+        | Choice::VertexRate
+        | Choice::RateByPrecision
+        | Choice::Pace
         | Choice::Evaluation(Evaluation::Auto | Evaluation::Simulate) => Answer::Honoured,
         Choice::Adaptive if every_step => {
             Answer::Refused("an adaptive step needs an energy that only states change")
@@ -42,13 +46,20 @@ pub(super) fn levels(choice: Choice) -> Answer {
     match choice {
         Choice::Mean
         | Choice::Trace
+        | Choice::Observed
         | Choice::Unrelaxed
         | Choice::Unlevelled
         | Choice::Start(Start::Forward)
         | Choice::Evaluation(Evaluation::Auto | Evaluation::Simulate | Evaluation::Front) => {
             Answer::Honoured
         }
-        Choice::Start(_) | Choice::Momentum | Choice::Adaptive | Choice::Noise => {
+        Choice::Start(_)
+        | Choice::Momentum
+        | Choice::Adaptive
+        | Choice::VertexRate
+        | Choice::RateByPrecision
+        | Choice::Pace
+        | Choice::Noise => {
             Answer::Refused("it is exact only from a forward start, with plain steps at rate 1")
         }
         Choice::Evaluation(Evaluation::ClosedForm) => {
@@ -75,6 +86,10 @@ pub(super) fn errors(choice: Choice) -> Answer {
         | Choice::Noise
         | Choice::Mean
         | Choice::Trace
+        | Choice::Observed
+        | Choice::VertexRate
+        | Choice::RateByPrecision
+        | Choice::Pace
         | Choice::Unrelaxed
         | Choice::Start(Start::Forward)
         | Choice::Evaluation(Evaluation::Auto) => Answer::Honoured,
@@ -105,6 +120,10 @@ pub(super) fn backprop(choice: Choice) -> Answer {
         | Choice::Unbounded
         | Choice::Noise
         | Choice::Trace
+        | Choice::Observed
+        | Choice::VertexRate
+        | Choice::RateByPrecision
+        | Choice::Pace
         | Choice::Evaluation(_) => Answer::Refused("it takes no steps: it is one reverse sweep"),
         Choice::Unlevelled => Answer::Refused("it asks for no levels, so none have to be waived"),
     }
@@ -120,6 +139,10 @@ pub(super) fn frozen(choice: Choice) -> Answer {
         | Choice::Bound
         | Choice::Mean
         | Choice::Trace
+        | Choice::Observed
+        | Choice::VertexRate
+        | Choice::RateByPrecision
+        | Choice::Pace
         | Choice::Unrelaxed
         | Choice::Unmeasured => Answer::Honoured,
         Choice::Adaptive => Answer::Refused(

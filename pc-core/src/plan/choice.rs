@@ -1,6 +1,9 @@
 //! The choices of a schedule, one by one, for methods to answer.
 
-use crate::schedule::{Bound, Evaluation, Reduction, Schedule, Start, StepRule, Steps};
+use crate::{
+    rule::Pace,
+    schedule::{Bound, Evaluation, Reduction, Schedule, Start, StepRule, Steps},
+};
 
 /// A choice that a schedule can make. Every method answers every choice, in a `match` without a
 /// wildcard: a new choice does not compile until each has.
@@ -16,6 +19,10 @@ pub(super) enum Choice {
     Noise,
     Mean,
     Trace,
+    Observed,
+    VertexRate,
+    RateByPrecision,
+    Pace,
     Unrelaxed,
     Unlevelled,
     Unmeasured,
@@ -39,6 +46,7 @@ impl Choice {
             coordinates: _,
             learning: _,
             rate: _,
+            rates,
             start,
             rule,
             steps,
@@ -48,6 +56,7 @@ impl Choice {
             noise,
             reduction,
             trace,
+            observed,
             unlevelled,
             unmeasured,
         } = schedule;
@@ -72,6 +81,10 @@ impl Choice {
                 Reduction::Mean => Some(Self::Mean),
             },
             trace.then_some(Self::Trace),
+            observed.then_some(Self::Observed),
+            (!rates.of.is_empty()).then_some(Self::VertexRate),
+            rates.by_precision.then_some(Self::RateByPrecision),
+            (rates.pace != Pace::Constant).then_some(Self::Pace),
             unlevelled.then_some(Self::Unlevelled),
             unmeasured.then_some(Self::Unmeasured),
         ]
@@ -86,6 +99,7 @@ pub(super) fn contradiction(schedule: &Schedule) -> Option<&'static str> {
     let adaptive = matches!(schedule.rule, StepRule::Adaptive { .. });
     let acts_on_steps = schedule.rule != StepRule::Plain
         || schedule.noise.is_some()
+        || !schedule.rates.are_plain()
         || schedule.bound != Bound::Usual;
     if let Start::Noise { deviation, .. } = schedule.start
         && !(deviation >= 0.0 && deviation.is_finite())
@@ -93,10 +107,14 @@ pub(super) fn contradiction(schedule: &Schedule) -> Option<&'static str> {
         Some("the deviation of a noisy start must be a number that is not negative")
     } else if adaptive && schedule.noise.is_some() {
         Some("noise raises the energy that an adaptive step waits to see fall")
+    } else if adaptive && schedule.rates.pace != Pace::Constant {
+        Some("an adaptive step finds its rate by the energy, not by the step")
     } else if schedule.noise.is_some() && schedule.bound == Bound::Lifted {
         Some("with noise there is no usual bound to lift")
     } else if schedule.unmeasured && schedule.is_watched() {
         Some("its energy is watched, so it cannot be left unmeasured")
+    } else if schedule.unmeasured && schedule.observed {
+        Some("its energy can be read at every step, so it cannot be left unmeasured")
     } else if unrelaxed && acts_on_steps {
         Some("it takes no steps, so nothing about its steps can be chosen")
     } else if schedule.unlevelled && schedule.evaluation == Evaluation::Front {

@@ -49,6 +49,7 @@ pub(crate) fn check<N: Network>(
             return Err(Error::clamp(why).at(name));
         }
     }
+    moving(network, clamps, rules)?;
     let loose = |v: &VertexId| topology.is_root(*v) && clamps.get(*v).is_none();
     match topology.vertices().find(loose) {
         Some(vertex) => Err(Error::clamp(
@@ -58,6 +59,37 @@ pub(crate) fn check<N: Network>(
         .at(topology.label(vertex))),
         None => Ok(()),
     }
+}
+
+/// # Errors
+/// A vertex that moves and has an energy or a projection that the rules know nothing of; a loss
+/// that would take the place of an energy.
+fn moving<N: Network>(network: &N, clamps: &Clamps<N::Tensor>, rules: Rules) -> Result<()> {
+    let topology = network.topology();
+    for vertex in topology.vertices() {
+        let clamp = clamps.get(vertex);
+        let moves = matches!(clamp, None | Some(Clamp::Free(_) | Clamp::Masked { .. }));
+        let kind =
+            topology.own(vertex).iter().find_map(|id| Some(network.energy(*id)?.energy.kind()));
+        let projection = network.projection(vertex);
+        let why = match (clamp, kind, projection) {
+            (Some(Clamp::Driven { .. }), Some(kind), _) => format!(
+                "its prediction has a {kind} energy, whose place a loss would take: hold it instead"
+            ),
+            (_, Some(kind), _) if moves && rules != Rules::States => format!(
+                "it moves, and its prediction has a {kind} energy, which only live states follow: \
+                 hold it, or relax live states"
+            ),
+            (_, _, Some(projection)) if moves && rules != Rules::States => format!(
+                "it moves, and stays in a {}, which only live states can: hold it, or relax live \
+                 states",
+                projection.kind()
+            ),
+            _ => continue,
+        };
+        return Err(Error::clamp(why).at(topology.label(vertex)));
+    }
+    Ok(())
 }
 
 /// Why a clamp does not fit.
@@ -71,6 +103,9 @@ fn unfit<T>(
     let own = topology.own(vertex).len();
     let childless = topology.uses(vertex).is_empty();
     let why = match (clamp, rules) {
+        _ if topology.term(vertex).is_some() => {
+            "it is a term of the energy, so it is no state to clamp"
+        }
         (Clamp::Free(_), Rules::Frozen | Rules::Once | Rules::Levels) if own == 0 => {
             "it is free and nothing predicts it, so only live predictions can infer it: hold it, \
              or relax with live predictions"
@@ -96,9 +131,8 @@ fn unfit<T>(
         (Clamp::Nudged { beta, .. }, _) if !beta.is_finite() => {
             return Some(format!("the strength of its nudge is {beta}"));
         }
-        (Clamp::Driven { lambda, .. }, _) if !(*lambda > 0.0 && lambda.is_finite()) => {
-            let what = "the strength of its loss must be a positive number";
-            return Some(format!("{what}, not {lambda}"));
+        (Clamp::Driven { lambda, .. }, _) if !lambda.is_finite() => {
+            return Some(format!("the strength of its loss is {lambda}"));
         }
         (Clamp::Nudged { .. } | Clamp::Driven { .. }, _) if own == 0 => {
             "nothing predicts it, so there is no prediction to nudge or to take a loss of"

@@ -70,7 +70,7 @@ impl Plan {
                 Self::Frozen(Way::Backprop)
             }
             (Linearise::Frozen, Coordinates::States, Learning::AtEnd) => {
-                Self::Frozen(way(schedule, topology, can)?)
+                Self::Frozen(way(schedule, can)?)
             }
             (Linearise::Frozen, Coordinates::Errors, _) => {
                 return refuse("errors as coordinates are live by nature");
@@ -93,12 +93,14 @@ impl Plan {
                 return refuse(why);
             }
         }
+        let bounded = topology.vertices().find(|vertex| network.projection(*vertex).is_some());
+        if let (StepRule::Adaptive { .. }, Some(vertex)) = (schedule.rule, bounded) {
+            let why = "an adaptive step takes part of it back, which leaves where it has to lie";
+            return Err(Error::schedule(format!("{name}: {why}")).at(topology.label(vertex)));
+        }
         let whole = matches!(plan, Self::Errors | Self::Frozen(Way::Backprop));
         if whole && !can.traverse {
             return missing("be traversed whole");
-        }
-        if whole {
-            ordered(name, topology)?;
         }
         if let Self::Levels { .. } = plan {
             levelled(schedule, topology, can)?;
@@ -117,37 +119,21 @@ impl Plan {
     }
 }
 
-/// What a whole traversal needs of a graph.
-fn ordered(name: &str, topology: &Topology) -> Result<()> {
-    if !topology.is_acyclic() {
-        let why = "the graph is cyclic, so it has no order to be traversed in";
-        return Err(Error::schedule(format!("{name}: {why}")));
-    }
-    match topology.vertices().find(|vertex| topology.own(*vertex).len() > 1) {
-        None => Ok(()),
-        Some(several) => {
-            let why = "a traversal goes by one prediction of each vertex, and this one has several";
-            Err(Error::schedule(format!("{name}: {why}")).at(topology.label(several)))
-        }
-    }
-}
-
 /// How fixed prediction is computed, as far as that is known before the clamps.
-fn way(schedule: &Schedule, topology: &Topology, can: Abilities) -> Result<Way> {
+fn way(schedule: &Schedule, can: Abilities) -> Result<Way> {
     let name = schedule.name;
-    let watched = schedule.trace || schedule.tolerance.is_some() || schedule.bound != Bound::Usual;
-    let obstacle = if !topology.is_acyclic() {
-        Some("the graph is cyclic")
-    } else if schedule.start != Start::Forward {
+    let looked_at = schedule.trace || schedule.observed;
+    let watched = looked_at || schedule.tolerance.is_some() || schedule.bound != Bound::Usual;
+    let obstacle = if schedule.start != Start::Forward {
         Some("it does not start from a forward pass, with zero errors")
     } else if schedule.rule != StepRule::Plain {
         Some("its steps are not plain")
+    } else if !schedule.rates.are_plain() {
+        Some("its rate is not the same for every vertex at every step")
     } else if !(schedule.rate <= 1.0) {
         Some("its rate is above 1")
     } else if watched {
         Some("it is watched step by step")
-    } else if topology.vertices().any(|vertex| topology.own(vertex).len() > 1) {
-        Some("a vertex has several predictions")
     } else if !can.edges || !(can.single || can.traverse) {
         Some("the network does not know its edges")
     } else {
@@ -182,10 +168,17 @@ fn levelled(schedule: &Schedule, topology: &Topology, can: Abilities) -> Result<
     if !topology.is_acyclic() {
         return Err(Error::schedule(format!("{name}: a cyclic graph has no levels")));
     }
+    if let Some(term) = topology.vertices().find(|vertex| topology.term(*vertex).is_some()) {
+        let why = "a term of the energy pulls at vertices of any level, at any step";
+        return Err(Error::schedule(format!("{name}: {why}")).at(topology.label(term)));
+    }
     if schedule.unlevelled {
         return Ok(());
     }
-    ordered(name, topology)?;
+    if let Some(several) = topology.vertices().find(|vertex| topology.own(*vertex).len() > 1) {
+        let why = "a level is read by one prediction of each vertex, and this one has several";
+        return Err(Error::schedule(format!("{name}: {why}")).at(topology.label(several)));
+    }
     if let Some((parent, child)) = topology.unlevelled_edge() {
         let (parent, child) = (topology.label(parent), topology.label(child));
         return Err(Error::schedule(format!(

@@ -18,13 +18,26 @@ impl<T: Tensor> Point<T> {
         clamps: &Clamps<T>,
         noisy: bool,
     ) -> Result<()> {
-        let Self { roles, vertices, state, free, follows, counts, .. } = self;
+        let Self { roles, vertices, state, free, follows, counts, terms, total, projects, .. } =
+            self;
         for vertex in topology.vertices() {
             let index = vertex.index();
             let clamp = clamps.get(vertex);
             let (value, moving) = (&state.values[index], &mut vertices[index]);
-            let role = Role::of(clamp);
-            let slow = noisy || matches!(role, Role::Masked) || topology.own(vertex).len() > 1;
+            let role = match topology.term(vertex) {
+                Some(weight) => Role::total(total, weight),
+                None => Role::of(clamp),
+            };
+            let own = topology.own(vertex);
+            let energised = own.iter().any(|id| terms[id.index()].is_some());
+            let projects = role.moves() && projects[index];
+            let slow =
+                noisy || energised || projects || matches!(role, Role::Masked) || own.len() > 1;
+            if !projects {
+                moving.projected = None;
+            } else if moving.projected.is_none() {
+                moving.projected = Some(value.zeros(&value.shape()));
+            }
             if role.moves() && slow && moving.scratch.is_none() {
                 moving.scratch = Some(value.zeros(&value.shape()));
             } else if !(role.moves() && slow) {
@@ -101,6 +114,17 @@ impl<T: Tensor> Point<T> {
             found.inspect_err(|_| known.clear())?;
         }
         Ok(())
+    }
+
+    /// Which predictions a forward pass sets their vertices to, if there is one.
+    pub(crate) fn find_initial(&mut self, topology: &Topology, forward: bool) {
+        let Self { initial, order, follows, projects, .. } = self;
+        initial.fill(false);
+        for id in order.iter().filter(|_| forward) {
+            // What has to lie somewhere may not lie where it is predicted.
+            let of = topology.at(*id).of.index();
+            initial[id.index()] = follows[of] && !projects[of];
+        }
     }
 
     /// After a forward pass: nudged vertices go to their nudge, masked ones to what is held of

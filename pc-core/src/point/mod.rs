@@ -1,18 +1,24 @@
 //! Where a relaxation stands: states, errors, and what the clamps make of each vertex.
 
 mod clamped;
+mod projected;
+mod terms;
+
+pub(crate) use terms::Term;
+
+use std::{cell::RefCell, rc::Rc};
 
 use crate::{
     Result,
-    clamp::Role,
+    clamp::{Role, SharedLoss},
+    loss::Total,
     network::{Network, State},
     outcome::Energy,
     tensor::Tensor,
-    topology::{PredictionId, Topology, VertexId},
+    topology::{Prediction, PredictionId, Topology, VertexId},
 };
 
 /// States and errors of one batch.
-#[derive(Debug)]
 pub(crate) struct Point<T> {
     pub(crate) state: State<T>,
     pub(crate) roles: Vec<Role<T>>,
@@ -31,13 +37,19 @@ pub(crate) struct Point<T> {
     pub(crate) residual: Vec<bool>,
     /// `pi e`, where some precision is not 1; else empty.
     pub(crate) weighted: Vec<T>,
-    /// Whether the error may differ from zero.
+    /// The energies that are not the usual ones.
+    pub(crate) terms: Vec<Option<Term<T>>>,
+    /// By vertex: whether its values have to lie somewhere.
+    pub(crate) projects: Vec<bool>,
+    /// By prediction again: whether the error may differ from zero.
     pub(crate) active: Vec<bool>,
     /// Whether it counts at all: the predictions of an intervened vertex do not.
     pub(crate) counts: Vec<bool>,
     /// Whether the forward pass has set its vertex to it.
     pub(crate) initial: Vec<bool>,
     uniform: bool,
+    /// What drives the vertices that are terms of the energy.
+    total: SharedLoss<T>,
     /// The norm of the errors that drive the rest at the start.
     pub(crate) drive: f64,
     pub(crate) batch: usize,
@@ -53,12 +65,15 @@ pub(crate) struct VertexPoint<T> {
     pub(crate) scratch: Option<T>,
     /// 1 where a masked vertex is free.
     pub(crate) free_mask: Option<T>,
+    /// Room for where a projection leads.
+    pub(crate) projected: Option<T>,
 }
 
 impl<T: Tensor> Point<T> {
     pub(crate) fn new(topology: &Topology) -> Self {
         let (vertices, count) = (topology.len(), topology.predictions().len());
-        let point = |_| VertexPoint { velocity: None, scratch: None, free_mask: None };
+        let point =
+            |_| VertexPoint { velocity: None, scratch: None, free_mask: None, projected: None };
         Self {
             state: State {
                 values: Vec::new(),
@@ -76,10 +91,13 @@ impl<T: Tensor> Point<T> {
             residuals: Vec::new(),
             residual: vec![false; count],
             weighted: Vec::new(),
+            terms: Vec::new(),
+            projects: Vec::new(),
             active: vec![false; count],
             counts: vec![true; count],
             initial: vec![false; count],
-            uniform: topology.predictions().iter().all(|p| p.precision == 1.0),
+            uniform: true,
+            total: Rc::new(RefCell::new(Total)),
             drive: 0.0,
             batch: 0,
         }
@@ -94,13 +112,26 @@ impl<T: Tensor> Point<T> {
         let of = topology.predictions().iter().map(|p| &values[p.of.index()]);
         self.errors = of.clone().map(zeros).collect();
         self.residuals = of.clone().map(zeros).collect();
-        self.weighted = if self.uniform { Vec::new() } else { of.map(zeros).collect() };
+        self.weighted.clear();
         self.state.references = all(wants.references);
         self.state.displacements = all(wants.displacements);
         for (vertex, value) in self.vertices.iter_mut().zip(values) {
             vertex.velocity = wants.velocities.then(|| zeros(value));
             vertex.scratch = None;
             vertex.free_mask = None;
+            vertex.projected = None;
+        }
+    }
+
+    /// Notes whether errors have to be weighed, now that energies and precisions are known, and
+    /// makes room for that. Precisions may have been set anew since the last batch.
+    pub(crate) fn allocate_weights(&mut self, topology: &Topology) {
+        let plain = topology.predictions().iter().all(|p| p.precision == 1.0);
+        self.uniform = plain && self.is_gaussian();
+        if self.uniform {
+            self.weighted.clear();
+        } else if self.weighted.len() != self.errors.len() {
+            self.weighted = self.errors.iter().map(|error| error.zeros(&error.shape())).collect();
         }
     }
 
@@ -109,14 +140,19 @@ impl<T: Tensor> Point<T> {
         if self.uniform { &self.errors } else { &self.weighted }
     }
 
-    /// Brings `weighted = pi e` up to date where precisions are not all 1. Drives are weighted
-    /// already.
+    /// Brings `weighted = pi e`, or `-dE/dmu`, up to date where energies are not all the usual ones
+    /// with a precision of 1. Drives are weighted already.
     pub(crate) fn weigh(&mut self, topology: &Topology) {
         for (index, weighted) in self.weighted.iter_mut().enumerate() {
             if self.active[index] {
                 let prediction = &topology.predictions()[index];
+                let driven = self.roles[prediction.of.index()].is_driven();
+                if let (false, Some(term)) = (driven, &self.terms[index]) {
+                    weighted.copy_from(&term.on_prediction);
+                    continue;
+                }
                 weighted.copy_from(&self.errors[index]);
-                if !self.roles[prediction.of.index()].is_driven() {
+                if !driven {
                     weighted.scale(prediction.precision);
                 }
             }
@@ -138,20 +174,48 @@ impl<T: Tensor> Point<T> {
             .iter()
             .enumerate()
             .filter(|(index, p)| self.counts[*index] && self.roles[p.of.index()].drives());
-        let squares =
-            terms.map(|(index, p)| p.precision.powi(2) * self.errors[index].norm_squared());
+        let squares = terms.map(|(index, p)| match self.term(index, p) {
+            Some(term) => term.on_prediction.norm_squared(),
+            None => p.precision.powi(2) * self.errors[index].norm_squared(),
+        });
         let norm = network.drive_norm().unwrap_or_else(|| squares.sum::<f64>().sqrt());
         self.drive = norm;
     }
 
-    /// The energy at the current errors, counted where `reads` says so.
-    pub(crate) fn energy(&self, topology: &Topology, reads: impl Fn(usize) -> bool) -> Energy {
-        let terms = topology.predictions().iter().enumerate().filter_map(|(index, prediction)| {
-            let counts = self.counts[index] && self.active[index] && reads(index);
-            let driven = self.roles[prediction.of.index()].is_driven();
-            (counts && !driven).then(|| (0.5 * prediction.precision, &self.errors[index]))
-        });
-        Energy { internal: T::weighted_norms(terms), loss: self.loss_energy() }
+    /// The energy at the current errors.
+    pub(crate) fn energy(&self, topology: &Topology) -> Energy {
+        let all = 0..topology.predictions().len();
+        let usual = all.clone().filter_map(|index| self.usual_term(topology, index));
+        let others: f64 = all.filter_map(|index| Some(self.other_term(index)?.energy)).sum();
+        let internal = T::weighted_norms(usual) + others;
+        Energy { internal, loss: self.loss_energy() }
+    }
+
+    /// The energy of a prediction where it is not the usual one, and no loss stands in its place.
+    fn term(&self, index: usize, prediction: &Prediction) -> Option<&Term<T>> {
+        let driven = self.roles[prediction.of.index()].is_driven();
+        self.other_term(index).filter(|_| !driven)
+    }
+
+    /// The energy of one prediction, without losses.
+    pub(crate) fn energy_of(&self, topology: &Topology, index: usize) -> f64 {
+        match self.other_term(index) {
+            Some(term) => term.energy,
+            None => T::weighted_norms(self.usual_term(topology, index).into_iter()),
+        }
+    }
+
+    /// The weight of a prediction's squared error, and the error, where that is its energy and
+    /// counts.
+    fn usual_term(&self, topology: &Topology, index: usize) -> Option<(f64, &T)> {
+        let prediction = &topology.predictions()[index];
+        let counts = self.counts[index] && self.active[index] && self.other_term(index).is_none();
+        let driven = self.roles[prediction.of.index()].is_driven();
+        (counts && !driven).then(|| (0.5 * prediction.precision, &self.errors[index]))
+    }
+
+    fn other_term(&self, index: usize) -> Option<&Term<T>> {
+        self.terms.get(index)?.as_ref()
     }
 
     /// The part of the energy that driven vertices add.
@@ -180,6 +244,11 @@ impl<T: Tensor> Point<T> {
         Ok(())
     }
 
+    /// The prediction that a forward pass sets a vertex to.
+    pub(crate) fn setting(&self, topology: &Topology, vertex: VertexId) -> Option<PredictionId> {
+        topology.own(vertex).iter().copied().find(|id| self.initial[id.index()])
+    }
+
     /// The one error of a vertex, and its precision, where it may differ from zero.
     pub(crate) fn own_error(&self, topology: &Topology, vertex: VertexId) -> (Option<&T>, f64) {
         match topology.own(vertex).first() {
@@ -205,7 +274,10 @@ impl<T: Tensor> Point<T> {
             None => step.fill(0.0),
         }
         for id in topology.own(vertex).iter().filter(|id| self.active[id.index()]) {
-            step.axpy(-topology.at(*id).precision, &self.errors[id.index()]);
+            match &self.terms[id.index()] {
+                Some(term) => step.axpy(1.0, &term.on_value),
+                None => step.axpy(-topology.at(*id).precision, &self.errors[id.index()]),
+            }
         }
         if let (Role::Masked, Some(mask)) = (&self.roles[vertex.index()], free_mask) {
             step.multiply(mask);
@@ -213,11 +285,13 @@ impl<T: Tensor> Point<T> {
         true
     }
 
-    /// `|force - sum pi e|` over the free states.
+    /// `|force - sum pi e|` over the free states. Where a projection follows a step at `rate`, it is
+    /// what the two together move, over the rate.
     pub(crate) fn gap<N: Network<Tensor = T>>(
         &mut self,
         network: &N,
         at: &N::Linearisation,
+        rate: f64,
     ) -> f64 {
         let topology = network.topology();
         let mut sum = 0.0;
@@ -227,6 +301,9 @@ impl<T: Tensor> Point<T> {
             }
             let force = network.force(at, vertex);
             if self.compose(topology, vertex, force) {
+                if let Some(projection) = network.projection(vertex) {
+                    self.aim(vertex, projection, rate);
+                }
                 let step = &self.vertices[vertex.index()].scratch;
                 sum += step.as_ref().map_or(0.0, T::norm_squared);
             } else {

@@ -16,6 +16,8 @@ use crate::{
 pub(super) enum Stop {
     /// There are gradients to learn from.
     Learn,
+    /// A point has been evaluated, and is shown before anything else is made of it.
+    Seen,
     /// Nothing is left to do.
     End,
 }
@@ -25,6 +27,7 @@ impl<N: Network> Relaxation<N> {
     pub(super) fn go(&mut self, network: &mut N) -> Result<Stop> {
         loop {
             let mut leap = Leap::None;
+            let mut shown = None;
             match self.phase {
                 Phase::Move => {
                     if fuse::learning_step(&mut self.frame, network)? {
@@ -38,9 +41,18 @@ impl<N: Network> Relaxation<N> {
                 }
                 Phase::Start => leap = self.set_out(network)?,
                 Phase::Again => self.method.evaluate(&mut self.frame, network)?,
+                Phase::Shown(verdict) => shown = Some(verdict),
                 Phase::Done | Phase::Idle => return Ok(Stop::End),
             }
-            match self.look(network) {
+            let verdict = match shown {
+                Some(verdict) => verdict,
+                None => self.look(network),
+            };
+            if self.frame.schedule.observed && shown.is_none() {
+                self.phase = Phase::Shown(verdict);
+                return Ok(Stop::Seen);
+            }
+            match verdict {
                 Verdict::Fine => {}
                 Verdict::Diverged => return Ok(self.diverge(network)),
                 Verdict::Rejected(change) => {
@@ -105,7 +117,7 @@ impl<N: Network> Relaxation<N> {
             self.method.pull(&mut self.frame, network, teaches)?;
         }
         let converged = tolerance.is_some_and(|tolerance| {
-            let residual = self.frame.point.gap(network, &self.frame.at);
+            let residual = self.frame.point.gap(network, &self.frame.at, self.frame.rate);
             self.watch.converges(residual, tolerance, self.frame.point.drive)
         });
         if converged && self.frame.measures() {
@@ -143,6 +155,7 @@ impl<N: Network> Relaxation<N> {
         self.frame.forces.set_ready(last);
         let due = (!self.merge || last) && !self.frame.infers;
         if due && levels.hand_out(&mut self.frame, self.merge) {
+            network.constrain(&mut self.frame.gradients);
             return Ok(Some(Stop::Learn));
         }
         Ok(last.then_some(Stop::End))
@@ -150,6 +163,7 @@ impl<N: Network> Relaxation<N> {
 
     /// Hands out gradients, unless some number in them is not finite.
     fn teach(&mut self, network: &N, next: Phase) -> Result<Stop> {
+        network.constrain(&mut self.frame.gradients);
         if self.frame.measures() && !self.frame.gradients.is_finite() {
             network.failure()?;
             return Ok(self.diverge(network));

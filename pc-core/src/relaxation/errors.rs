@@ -16,13 +16,19 @@ pub(super) fn evaluate<N: Network>(frame: &mut Frame<N>, network: &mut N) -> Res
     let learns = frame.learns_here();
     let sweeps = !learns && !frame.is_last() && frame.schedule.tolerance.is_none();
     frame.forward(network, learns, sweeps.then_some(&[]))?;
+    if frame.point.order.len() < network.topology().predictions().len() {
+        // The forward pass has set vertices by one prediction each; there are others.
+        network.refer(&frame.point.state, frame.settings, true, &mut frame.at)?;
+    }
     let topology = network.topology();
     for (index, prediction) in topology.predictions().iter().enumerate() {
         let of = prediction.of.index();
         let id = PredictionId::new(index);
         let Some(predicted) = network.prediction(&frame.at, id) else { continue };
         let point = &mut frame.point;
-        point.active[index] = point.counts[index] && (!point.free[of] || point.state.moved[of]);
+        let sets = point.initial[index];
+        let still = sets && point.free[of] && !point.state.moved[of];
+        point.active[index] = point.counts[index] && !still;
         let driven = point.roles[of].drive(predicted, &mut point.errors[index]);
         if driven.map_err(|error| error.at(topology.label(prediction.of)))? {
             continue;
@@ -30,10 +36,11 @@ pub(super) fn evaluate<N: Network>(frame: &mut Frame<N>, network: &mut N) -> Res
         let error = &mut point.errors[index];
         match &point.roles[of] {
             Role::Intervened => error.fill(0.0),
-            Role::Free => error.copy_from(&point.state.displacements[of]),
+            Role::Free if sets => error.copy_from(&point.state.displacements[of]),
             _ => error.set_difference(&point.state.values[of], predicted),
         }
     }
+    frame.point.evaluate_terms(network, &frame.at)?;
     if frame.step == 0 {
         frame.point.find_drive(network);
     }
@@ -57,9 +64,20 @@ pub(super) fn pull<N: Network>(
     frame.point.weigh(topology);
     let point = &frame.point;
     driven.clear();
-    driven.extend(topology.predictions().iter().map(|p| !point.free[p.of.index()]));
-    let cotangents = point.cotangents();
-    let drives = Drives { cotangents, driven, forces: &point.free, weights: &[], arrivals: true };
+    let each = topology.predictions().iter().enumerate();
+    driven.extend(each.map(|(index, p)| {
+        let sets = point.initial[index] && point.free[p.of.index()];
+        // What is intervened on drives too: by zero.
+        !sets
+    }));
+    let drives = Drives {
+        order: &point.order,
+        cotangents: point.cotangents(),
+        driven,
+        forces: &point.free,
+        weights: &[],
+        arrivals: true,
+    };
     frame.pulled = true;
     network.reverse(&point.state, drives, None, &mut frame.at)
 }
@@ -67,18 +85,20 @@ pub(super) fn pull<N: Network>(
 /// `e_i += gamma (-pi_i e_i + delta_i)` for every free vertex, with `delta` from the traversal.
 pub(super) fn step<N: Network>(frame: &mut Frame<N>, network: &N) {
     let topology = network.topology();
-    let (rate, momentum) = (frame.rate, frame.schedule.rule.momentum());
+    let momentum = frame.schedule.rule.momentum();
     reach(frame, network);
     for vertex in topology.vertices() {
         let index = vertex.index();
         if !frame.point.free[index] {
             continue;
         }
+        let rate = frame.rate_of(vertex);
         let force = network.force(&frame.at, vertex);
+        let setting = frame.point.setting(topology, vertex);
+        let precision = setting.map(|id| topology.at(id).precision);
         let Point { state, vertices, .. } = &mut frame.point;
         let VertexPoint { velocity, .. } = &mut vertices[index];
         let Some(velocity) = velocity else { continue };
-        let precision = topology.own(vertex).first().map(|id| topology.at(*id).precision);
         let displacement = &mut state.displacements[index];
         velocity.scale(momentum);
         velocity.axpy(-precision.unwrap_or(1.0), displacement);
@@ -95,14 +115,24 @@ pub(super) fn step<N: Network>(frame: &mut Frame<N>, network: &N) {
 /// Marks what the traversal has sent errors to: all that lies above an error, in whatever depth.
 fn reach<N: Network>(frame: &mut Frame<N>, network: &N) {
     let topology = network.topology();
-    let Point { state, order, active, counts, free, .. } = &mut frame.point;
-    for id in order.iter().rev() {
+    let Point { state, order, active, counts, free, initial, .. } = &mut frame.point;
+    let several = order.len() < topology.predictions().len();
+    let aside = (0..if several { active.len() } else { 0 }).map(PredictionId::new);
+    for id in aside.filter(|id| !initial[id.index()]).chain(order.iter().rev().copied()) {
         if !active[id.index()] {
             continue;
         }
-        for parent in topology.at(*id).parents.iter().filter(|p| free[p.index()]) {
+        let of = topology.at(id).of;
+        if free[of.index()] && !state.moved[of.index()] {
+            // A further prediction moves its own vertex too.
+            state.moved[of.index()] = true;
+            for own in topology.own(of) {
+                active[own.index()] = counts[own.index()];
+            }
+        }
+        for parent in topology.at(id).receivers().filter(|p| free[p.index()]) {
             state.moved[parent.index()] = true;
-            for own in topology.own(*parent) {
+            for own in topology.own(parent) {
                 active[own.index()] = counts[own.index()];
             }
         }
@@ -114,7 +144,7 @@ pub(super) fn take_back<N: Network>(frame: &mut Frame<N>, change: f64) {
     let Point { state, vertices, free, .. } = &mut frame.point;
     for (index, vertex) in vertices.iter().enumerate().filter(|(index, _)| free[*index]) {
         if let Some(velocity) = &vertex.velocity {
-            state.displacements[index].axpy(change, velocity);
+            state.displacements[index].axpy(change * frame.factors[index], velocity);
         }
     }
 }

@@ -115,7 +115,10 @@ impl<N: Network> Frame<N> {
                 total.axpy(1.0, force);
             }
             for id in topology.own(*vertex).iter().filter(|id| chosen[id.index()]) {
-                total.axpy(-topology.at(*id).precision, &point.errors[id.index()]);
+                match &point.terms[id.index()] {
+                    Some(term) => total.axpy(1.0, &term.on_value),
+                    None => total.axpy(-topology.at(*id).precision, &point.errors[id.index()]),
+                }
             }
         }
         Ok(())

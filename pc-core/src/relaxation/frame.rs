@@ -27,6 +27,8 @@ pub(super) struct Frame<N: Network> {
     pub(super) steps: usize,
     /// `gamma`, which an adaptive rule changes.
     pub(super) rate: f64,
+    /// By vertex, its factor of `gamma`.
+    pub(super) factors: Vec<f64>,
     /// Counts the batches, so that each has random numbers of its own.
     pub(super) draws: u64,
     /// Whether the linearisation has been pulled, which some networks allow once only.
@@ -38,6 +40,11 @@ pub(super) struct Frame<N: Network> {
 }
 
 impl<N: Network> Frame<N> {
+    /// The rate of a vertex at this step.
+    pub(super) fn rate_of(&self, vertex: VertexId) -> f64 {
+        self.rate * self.schedule.rates.pace.at(self.step) * self.factors[vertex.index()]
+    }
+
     /// Whether there is no step left.
     pub(super) fn is_last(&self) -> bool {
         self.step >= self.steps
@@ -85,7 +92,8 @@ impl<N: Network> Frame<N> {
         let at = &mut self.at;
         network.linearise(&point.state, settings, residuals, &mut point.errors, at)?;
         self.pulled = false;
-        self.point.drive_losses(network, &self.at)
+        self.point.drive_losses(network, &self.at)?;
+        self.point.evaluate_terms(network, &self.at)
     }
 
     /// Linearises again at the same point, where a network's linearisation is used up by one pull
@@ -119,7 +127,11 @@ impl<N: Network> Frame<N> {
         let want = Want { predictions, forces: if forces { free } else { &[] } };
         let gradients = learns.then_some(&mut self.gradients);
         self.pulled = true;
-        network.pull(state, self.point.cotangents(), want, gradients, &mut self.at)
+        network.pull(state, self.point.cotangents(), want, gradients, &mut self.at)?;
+        if learns {
+            self.point.learn_terms(network, |index| predictions[index], &mut self.gradients)?;
+        }
+        Ok(())
     }
 
     /// The parameter gradients from the current errors.
@@ -135,8 +147,9 @@ impl<N: Network> Frame<N> {
     /// With momentum the noise belongs to the velocity, and reaches the states through it.
     pub(super) fn add_noise(&mut self, vertex: VertexId) -> bool {
         let Some(Noise { temperature, seed }) = self.schedule.noise else { return false };
+        let rate = self.rate_of(vertex);
         let momentum = self.schedule.rule.momentum();
-        let deviation = (2.0 * self.rate * (1.0 - momentum) * temperature).sqrt();
+        let deviation = (2.0 * rate * (1.0 - momentum) * temperature).sqrt();
         let index = vertex.index();
         let moving = &mut self.point.vertices[index];
         let Some(noise) = &mut moving.scratch else { return false };
@@ -147,7 +160,7 @@ impl<N: Network> Frame<N> {
         }
         if let (Some(velocity), StepRule::Momentum(_)) = (&mut moving.velocity, self.schedule.rule)
         {
-            velocity.axpy(1.0 / self.rate, noise);
+            velocity.axpy(1.0 / rate, noise);
         }
         self.point.state.displacements[index].axpy(1.0, noise);
         true

@@ -15,6 +15,8 @@ use crate::{
         fuse,
         watch::Leap,
     },
+    rule::Pace,
+    schedule::Schedule,
     tensor::Tensor,
     topology::VertexId,
 };
@@ -40,6 +42,7 @@ pub(super) struct Frozen<T> {
 pub(super) struct Found {
     free: Vec<bool>,
     counts: Vec<bool>,
+    precisions: Vec<f64>,
     /// Whether free vertices started at their predictions, without which no form was looked for.
     zero_start: bool,
     pub(super) form: Result<Form>,
@@ -84,18 +87,31 @@ impl<T: Tensor> Frozen<T> {
         frame: &Frame<N>,
         network: &N,
     ) -> Result<()> {
+        let Point { free, counts, order, .. } = &frame.point;
+        let topology = network.topology();
+        if self.way == Way::Backprop {
+            return paths::single(topology, free, counts).map_err(|vertex| {
+                let why = "a sweep goes by one prediction of each vertex, and this has several";
+                let message = format!("{}: {why}", frame.schedule.name());
+                Error::schedule(message).at(topology.label(vertex))
+            });
+        }
         if !matches!(self.way, Way::Required | Way::Preferred { .. }) {
             return Ok(());
         }
-        let Point { free, counts, .. } = &frame.point;
         let zero_start = zero_start(frame, network);
         let stale = self.found.as_ref().is_none_or(|found| {
-            !found.zero_start || found.free != *free || found.counts != *counts
+            let precisions = topology.predictions().iter().map(|p| p.precision);
+            !found.zero_start
+                || found.free != *free
+                || found.counts != *counts
+                || !precisions.eq(found.precisions.iter().copied())
         });
         if stale || zero_start.is_err() {
             let can = network.abilities();
             let question = Question {
-                topology: network.topology(),
+                topology,
+                order,
                 free,
                 counts,
                 rate: frame.schedule.rate,
@@ -106,6 +122,7 @@ impl<T: Tensor> Frozen<T> {
             self.found = Some(Found {
                 free: free.clone(),
                 counts: counts.clone(),
+                precisions: topology.predictions().iter().map(|p| p.precision).collect(),
                 zero_start: zero_start.is_ok(),
                 form: zero_start.and_then(|()| paths::find(&question)),
             });
@@ -177,9 +194,11 @@ impl<T: Tensor> Frozen<T> {
             let precision = topology.at(*first).precision;
             // At gamma pi = 1 an error is forgotten at each step; else it goes on changing once
             // the front has reached it.
-            let forgets = frame.rate * precision == 1.0 && momentum == 0.0 && own.len() == 1;
+            let steady = momentum == 0.0 && frame.schedule.rates.pace == Pace::Constant;
+            let forgets = steady && frame.rate_of(vertex) * precision == 1.0 && own.len() == 1;
             let arrives = |flags: &[bool]| {
-                topology.uses(vertex).iter().any(|(child, _)| flags[child.index()])
+                let mut uses = topology.uses(vertex).iter();
+                uses.any(|(child, slot)| flags[child.index()] && topology.at(*child).sends(*slot))
             };
             let goes_on = own
                 .iter()
@@ -199,7 +218,8 @@ impl<T: Tensor> Frozen<T> {
             }
         }
         self.changed.copy_from_slice(&self.marked);
-        let watched = frame.schedule.tolerance.is_some() || frame.schedule.is_watched();
+        let Schedule { tolerance, observed, .. } = &frame.schedule;
+        let watched = tolerance.is_some() || *observed || frame.schedule.is_watched();
         if !self.simulates() && !watched && !self.changed.contains(&true) {
             // No step from here on would change anything: the rest is taken at once, and the loop
             // counts this one.
@@ -216,7 +236,7 @@ fn move_errors<N: Network>(
     precision: f64,
     momentum: f64,
 ) {
-    let (topology, rate) = (network.topology(), frame.rate);
+    let (topology, rate) = (network.topology(), frame.rate_of(vertex));
     let force = network.force(&frame.at, vertex);
     let composed = frame.point.compose(topology, vertex, force);
     let Point { vertices, errors, .. } = &mut frame.point;

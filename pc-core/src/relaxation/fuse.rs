@@ -13,9 +13,12 @@ use crate::{
 fn plain<N: Network>(frame: &Frame<N>) -> bool {
     let schedule = &frame.schedule;
     schedule.rule == StepRule::Plain
+        && schedule.rates.are_plain()
         && schedule.noise.is_none()
         && schedule.tolerance.is_none()
         && !schedule.is_watched()
+        && frame.point.is_gaussian()
+        && !schedule.observed
         && frame.point.vertices.iter().all(|vertex| vertex.scratch.is_none())
 }
 

@@ -30,6 +30,7 @@ impl<T: Tensor> Frozen<T> {
         let arrivals = frame.measures() || frame.forces.any();
         let weights = self.sweep().unwrap_or_default();
         let drives = Drives {
+            order: &frame.point.order,
             cotangents: frame.point.cotangents(),
             driven: &self.marked,
             forces: &frame.point.free,
@@ -39,6 +40,8 @@ impl<T: Tensor> Frozen<T> {
         let gradients = (!frame.infers).then_some(&mut frame.gradients);
         frame.pulled = true;
         network.reverse(&frame.point.state, drives, gradients, &mut frame.at)?;
+        let driven = |index: usize| self.marked[index];
+        frame.point.learn_terms(network, driven, &mut frame.gradients)?;
         frame.step = frame.steps;
         let topology = network.topology();
         for (index, prediction) in topology.predictions().iter().enumerate() {
@@ -71,21 +74,20 @@ impl<T: Tensor> Frozen<T> {
         let Some(Found { form: Ok(Form::Layers(tails)), .. }) = &self.found else {
             return Err(Error::misuse("there is no closed form by path lengths"));
         };
-        let Point { state, errors, active, free, roles, .. } = &mut frame.point;
+        frame.point.weigh(network.topology());
         let fits = |front: &[T]| {
+            let errors = &frame.point.errors;
             front.len() == errors.len()
                 && front.first().map(T::batch) == errors.first().map(T::batch)
         };
         if !fits(&self.front) {
-            self.front.clone_from(errors);
+            self.front.clone_from(&frame.point.errors);
         }
         // The errors of path length 0: of held and driven vertices.
-        for (index, prediction) in network.topology().predictions().iter().enumerate() {
-            self.front[index].copy_from(&errors[index]);
-            if !roles[prediction.of.index()].is_driven() {
-                self.front[index].scale(prediction.precision);
-            }
+        for (front, cotangent) in self.front.iter_mut().zip(frame.point.cotangents()) {
+            front.copy_from(cotangent);
         }
+        let Point { state, errors, active, free, .. } = &mut frame.point;
         self.marked.copy_from_slice(active);
         // Errors of more edges than there are steps have not set out.
         for tail in tails.iter().skip(1).take(frame.steps) {

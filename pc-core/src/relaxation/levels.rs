@@ -10,7 +10,7 @@ use crate::{
         live,
     },
     tensor::Tensor,
-    topology::Topology,
+    topology::{PredictionId, Topology, VertexId},
 };
 
 /// What is kept between the levels.
@@ -27,8 +27,10 @@ pub(super) struct Levels<T> {
     partial: Gradients<T>,
     /// By prediction: whether it is read at this step.
     turn: Vec<bool>,
-    /// The energy of the levels read so far.
+    /// The energy of the levels read so far, by prediction that of each, and by vertex its loss.
     energy: Energy,
+    read: Vec<f64>,
+    losses: Vec<f64>,
 }
 
 impl<T: Tensor> Levels<T> {
@@ -42,12 +44,25 @@ impl<T: Tensor> Levels<T> {
             }
         }
         let turn = vec![false; topology.predictions().len()];
-        Self { whole, unlevelled, last, partial, turn, energy: Energy::default() }
+        let (read, losses) = (vec![0.0; turn.len()], vec![0.0; topology.len()]);
+        Self { whole, unlevelled, last, partial, turn, energy: Energy::default(), read, losses }
     }
 
     pub(super) fn begin(&mut self) {
         self.partial.clear();
         self.energy = Energy::default();
+        self.read.fill(0.0);
+        self.losses.fill(0.0);
+    }
+
+    /// The energy of a prediction as its weights read it, 0 before.
+    pub(super) fn energy_of(&self, prediction: PredictionId) -> f64 {
+        self.read.get(prediction.index()).copied().unwrap_or(0.0)
+    }
+
+    /// The loss that drives a vertex, as its weights read it.
+    pub(super) fn loss_of(&self, vertex: VertexId) -> f64 {
+        self.losses.get(vertex.index()).copied().unwrap_or(0.0)
     }
 
     /// Finds the errors at the current states. Level by level they are known already: the parents
@@ -68,10 +83,16 @@ impl<T: Tensor> Levels<T> {
     ) -> Energy {
         let topology = network.topology();
         let of_level = |index| at_level(topology, index, frame.step);
-        self.energy.internal += frame.point.energy(topology, of_level).internal;
+        for (index, read) in self.read.iter_mut().enumerate().filter(|(i, _)| of_level(*i)) {
+            *read = frame.point.energy_of(topology, index);
+            self.energy.internal += *read;
+        }
         if frame.step == 0 {
             // What is driven has no children: it is of level 0.
-            self.energy.loss = frame.point.loss_energy();
+            for (loss, role) in self.losses.iter_mut().zip(&frame.point.roles) {
+                *loss = role.loss();
+            }
+            self.energy.loss = self.losses.iter().sum();
         }
         self.energy
     }

@@ -29,7 +29,7 @@ pub(super) fn pull<N: Network>(frame: &mut Frame<N>, network: &mut N, learns: bo
 pub(super) fn step<N: Network>(frame: &mut Frame<N>, network: &N) {
     for vertex in network.topology().vertices() {
         if frame.point.free[vertex.index()] {
-            move_state(frame, network, vertex, frame.rate);
+            move_state(frame, network, vertex, frame.rate_of(vertex));
         }
     }
     refresh_active(frame, network);
@@ -73,6 +73,9 @@ pub(super) fn move_state<N: Network>(
         let state = &mut frame.point.state;
         state.values[index].set_sum(&state.references[index], &state.displacements[index]);
     }
+    if let Some(projection) = network.projection(vertex) {
+        frame.point.project(vertex, projection, rate);
+    }
 }
 
 /// Takes back part of the last step: `change` times its direction is added.
@@ -80,7 +83,7 @@ pub(super) fn take_back<N: Network>(frame: &mut Frame<N>, change: f64) {
     let Point { state, vertices, free, .. } = &mut frame.point;
     for (index, vertex) in vertices.iter().enumerate() {
         if let (true, true, Some(velocity)) = (free[index], state.moved[index], &vertex.velocity) {
-            state.displacements[index].axpy(change, velocity);
+            state.displacements[index].axpy(change * frame.factors[index], velocity);
             state.values[index].set_sum(&state.references[index], &state.displacements[index]);
         }
     }

@@ -111,7 +111,11 @@ impl<T: Tensor> Method<T> {
     ) -> Energy {
         match self {
             Self::Levels(levels) => levels.measure(frame, network),
-            _ => frame.point.energy(network.topology(), |_| true),
+            _ => {
+                let mut energy = frame.point.energy(network.topology());
+                energy.internal += frame.point.projection_energy(network);
+                energy
+            }
         }
     }
 

@@ -11,6 +11,7 @@ mod leap;
 mod levels;
 mod live;
 mod method;
+mod phases;
 mod read;
 mod start;
 mod watch;
@@ -33,7 +34,7 @@ use forces::Forces;
 use frame::Frame;
 use infer::Kept;
 use method::Method;
-use watch::Watch;
+use watch::{Verdict, Watch};
 
 /// A relaxation of one network by one schedule: a value that can be advanced from one learning
 /// event to the next, and begun again with the next batch in the memory of the last.
@@ -62,6 +63,7 @@ use watch::Watch;
 /// let outcome = loop {
 ///     match relaxation.advance(&mut graph)? {
 ///         Event::Learn => optimiser.step(graph.parameters_mut(), relaxation.gradients())?,
+///         Event::Step => {} // An observed schedule stops at every step.
 ///         Event::Finished(outcome) => break outcome,
 ///     }
 /// };
@@ -95,7 +97,7 @@ impl<N: Network> fmt::Debug for Relaxation<N> {
 }
 
 /// What is to be done next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Phase {
     /// Nothing: there is no batch, or it is over with.
     Idle,
@@ -105,6 +107,8 @@ enum Phase {
     Move,
     /// To evaluate again, after part of a step was taken back.
     Again,
+    /// To go on from a point that has been shown.
+    Shown(Verdict),
     /// Nothing but to say so.
     Done,
 }
@@ -132,6 +136,7 @@ impl<N: Network> Relaxation<N> {
             step: 0,
             steps: 0,
             rate: schedule.rate,
+            factors: schedule.rates.factors(schedule.name(), network.topology())?,
             draws: 0,
             pulled: false,
             infers: false,
@@ -169,6 +174,7 @@ impl<N: Network> Relaxation<N> {
                 }
                 Ok(Event::Learn)
             }
+            Ok(Stop::Seen) => Ok(Event::Step),
             Ok(Stop::End) => {
                 self.phase = Phase::Idle;
                 self.finish(network).map(Event::Finished)
@@ -212,6 +218,7 @@ impl<N: Network> Relaxation<N> {
         loop {
             match self.advance(network)? {
                 Event::Learn => learn(network, &self.frame.gradients)?,
+                Event::Step => {}
                 Event::Finished(outcome) => return Ok(outcome),
             }
         }

@@ -31,20 +31,18 @@ impl<N: Network> Relaxation<N> {
     }
 
     /// What a prediction adds to the energy, as last evaluated and summed over the batch:
-    /// `1/2 pi |e|^2`, or `lambda L` where a loss drives its vertex. The predictions of an
-    /// intervened vertex add nothing. Returns `None` as [`Relaxation::error`] does.
-    ///
-    /// Where levels are read one after another ([`crate::Schedule::zil`]), each is as its weights
-    /// read it only if nothing else moves, which is so unless it is simulated whole.
+    /// `1/2 pi |e|^2` or another energy, and `lambda L` where a loss drives its vertex. The
+    /// predictions of an intervened vertex add nothing. All of these, and what projections stand
+    /// for, make up [`crate::Outcome::energy`]. By Z-IL it is the energy as the level's weights
+    /// read it, and 0 before. Returns `None` as [`Relaxation::error`] does.
     pub fn energy(&self, network: &N, prediction: PredictionId) -> Option<f64> {
         let (point, index) = (&self.frame.point, prediction.index());
-        let error = point.errors.get(index)?;
-        let prediction = network.topology().predictions().get(index)?;
-        let role = &point.roles[prediction.of.index()];
-        Some(match (role.is_driven(), point.counts[index] && point.active[index]) {
-            (true, _) => role.loss(),
-            (false, true) => 0.5 * prediction.precision * error.norm_squared(),
-            (false, false) => 0.0,
+        point.errors.get(index)?;
+        let topology = network.topology();
+        let of = topology.predictions().get(index)?.of;
+        Some(match &self.method {
+            Method::Levels(levels) => levels.energy_of(prediction) + levels.loss_of(of),
+            _ => point.energy_of(topology, index) + point.roles[of.index()].loss(),
         })
     }
 }

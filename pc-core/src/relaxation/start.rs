@@ -10,7 +10,7 @@ use crate::{
     relaxation::{Method, Phase, Relaxation, frame::Frame},
     schedule::{Start, StepRule, Steps},
     tensor::Tensor,
-    topology::PredictionId,
+    topology::{PredictionId, VertexId},
 };
 
 impl<N: Network> Relaxation<N> {
@@ -22,9 +22,18 @@ impl<N: Network> Relaxation<N> {
     /// or by a rule that cannot take them; numbers that are not finite; a forward start that
     /// nothing held leads to; another network than this relaxation was made for.
     pub fn begin(&mut self, network: &mut N, clamps: &Clamps<N::Tensor>) -> Result<()> {
+        self.begin_from(network, clamps, self.frame.schedule.start)
+    }
+
+    /// The same from another start.
+    pub(super) fn begin_from(
+        &mut self,
+        network: &mut N,
+        clamps: &Clamps<N::Tensor>,
+        start: Start,
+    ) -> Result<()> {
         self.phase = Phase::Idle;
         self.same_network(network)?;
-        let start = self.frame.schedule.start;
         plan::check(network, clamps, self.method.rules(), start == Start::Forward)?;
         let refit = self.keep_carried();
         let frame = &mut self.frame;
@@ -34,6 +43,7 @@ impl<N: Network> Relaxation<N> {
             frame.at = network.linearisation();
             frame.allocate(network);
         }
+        frame.point.allocate_weights(network.topology());
         let noisy = frame.schedule.noise.is_some();
         frame.point.set_roles(network.topology(), clamps, noisy)?;
         frame.forces.begin(network.topology(), &frame.point)?;
@@ -51,11 +61,13 @@ impl<N: Network> Relaxation<N> {
         if frame.by_errors || forward {
             frame.point.find_order(network.topology())?;
         }
+        frame.point.find_initial(network.topology(), frame.by_errors || forward);
         if let Method::Frozen(frozen) = &mut self.method {
             frozen.settle(frame, network)?;
         }
         if frame.by_errors {
             frame.first_offsets(network, clamps)?;
+            frame.check_offsets(network)?;
         } else {
             let sweep = match &self.method {
                 Method::Frozen(frozen) => frozen.sweep(),
@@ -78,13 +90,15 @@ impl<N: Network> Frame<N> {
         };
         self.point.batch = self.point.state.values.first().map_or(0, Tensor::batch);
         self.point.allocate(network.topology(), wants);
+        self.point.allocate_terms(network);
     }
 
     fn reset(&mut self, network: &N) {
         self.step = 0;
         self.steps = match self.schedule.steps {
             Steps::Count(count) => count,
-            Steps::Depth => network.topology().depth().unwrap_or(0),
+            // On a cycle that clamps break, a path visits no vertex twice.
+            Steps::Depth => network.topology().depth().unwrap_or(network.topology().len()),
         };
         self.rate = self.schedule.rate;
         self.draws += 1;
@@ -104,6 +118,7 @@ impl<N: Network> Frame<N> {
         forward: bool,
         sweep: Option<&[f64]>,
     ) -> Result<()> {
+        self.point.project_start(network, forward);
         if forward {
             let learns = !self.infers && (sweep.is_some() || self.learns_here());
             self.forward(network, learns, sweep)?;
@@ -111,11 +126,9 @@ impl<N: Network> Frame<N> {
                 self.forward(network, learns, sweep)?;
             }
         }
-        let Point { initial, order, follows, state, .. } = &mut self.point;
-        initial.fill(false);
-        for id in order.iter().filter(|_| forward) {
-            initial[id.index()] = follows[network.topology().at(*id).of.index()];
-        }
+        // What has been settled does not follow its prediction any more.
+        self.point.find_initial(network.topology(), forward);
+        let Point { order, state, .. } = &mut self.point;
         for (reference, value) in state.references.iter_mut().zip(&state.values) {
             reference.copy_from(value);
         }
@@ -164,8 +177,24 @@ impl<N: Network> Frame<N> {
                 point.clear_weighted(index);
             }
         }
+        point.evaluate_terms(network, &self.at)?;
         point.find_drive(network);
         Ok(())
+    }
+
+    /// # Errors
+    /// Where errors are the coordinates: a vertex that moves and that no prediction sets.
+    fn check_offsets(&self, network: &N) -> Result<()> {
+        let (topology, point) = (network.topology(), &self.point);
+        let loose = |v: &VertexId| point.free[v.index()] && point.setting(topology, *v).is_none();
+        match topology.vertices().find(loose) {
+            None => Ok(()),
+            Some(vertex) => Err(Error::clamp(
+                "it is free and only its start breaks the cycle that it lies on, so it has no \
+                 error to move: relax states instead",
+            )
+            .at(topology.label(vertex))),
+        }
     }
 
     /// Where errors are the coordinates: those of vertices that start elsewhere than at their
@@ -192,6 +221,7 @@ impl<N: Network> Frame<N> {
                 follows[index] = true;
             }
         }
+        self.point.find_initial(topology, true);
         Ok(())
     }
 }

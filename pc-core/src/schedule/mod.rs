@@ -4,12 +4,13 @@ mod epc;
 mod fixed_prediction;
 mod ipc;
 mod noise;
+mod rates;
 mod standard;
 mod zil;
 
 use std::fmt;
 
-use crate::{Error, Result};
+use crate::{Error, Result, rule::Rates};
 
 pub(crate) use noise::{Noise, stream};
 
@@ -44,6 +45,7 @@ pub struct Schedule {
     pub(crate) coordinates: Coordinates,
     pub(crate) rule: StepRule,
     pub(crate) rate: f64,
+    pub(crate) rates: Rates,
     pub(crate) steps: Steps,
     pub(crate) learning: Learning,
     pub(crate) tolerance: Option<f64>,
@@ -52,6 +54,7 @@ pub struct Schedule {
     pub(crate) noise: Option<Noise>,
     pub(crate) reduction: Reduction,
     pub(crate) trace: bool,
+    pub(crate) observed: bool,
     pub(crate) unlevelled: bool,
     pub(crate) unmeasured: bool,
 }
@@ -199,6 +202,7 @@ impl Schedule {
             coordinates: Coordinates::States,
             rule: StepRule::Plain,
             rate,
+            rates: Rates::default(),
             steps,
             learning: Learning::AtEnd,
             tolerance: None,
@@ -207,6 +211,7 @@ impl Schedule {
             noise: None,
             reduction: Reduction::Sum,
             trace: false,
+            observed: false,
             unlevelled: false,
             unmeasured: false,
         }
@@ -336,6 +341,43 @@ impl Schedule {
     #[must_use]
     pub fn traced(mut self) -> Self {
         self.trace = true;
+        self
+    }
+
+    /// Makes [`crate::Relaxation::advance`] return [`crate::Event::Step`] before every step and
+    /// once after the last, so that values, errors and energies can be read there by id; `steps +
+    /// 1` times, where a step that an adaptive rule takes back counts as one. `run` and `train` pass
+    /// over it. Nothing is left out or taken in one go meanwhile.
+    ///
+    /// # Example
+    /// ```
+    /// use pc_core::{Clamps, Event, Graph, Relaxation, Schedule};
+    /// # use pc_core::host::{Activation, HostLayers, HostTensor, Init};
+    /// # let mut init = Init::new(7);
+    /// # let mut b = Graph::<HostTensor<f64>>::builder();
+    /// # let x = b.input("x", &[2])?;
+    /// # let h = b.dense("h", x, 8, Activation::Tanh, &mut init)?;
+    /// # let y = b.dense("y", h, 1, Activation::Identity, &mut init)?;
+    /// # let mut graph = b.build()?;
+    /// # let clamps = Clamps::new()
+    /// #     .hold(x, HostTensor::new(&[1, 2], vec![0.5, -1.0])?)
+    /// #     .hold(y, HostTensor::new(&[1, 1], vec![1.0])?);
+    /// let mut relaxation = Relaxation::new(&graph, Schedule::standard(0.2, 8)?.observed())?;
+    /// relaxation.begin(&mut graph, &clamps)?;
+    /// let mut path = Vec::new();
+    /// loop {
+    ///     match relaxation.advance(&mut graph)? {
+    ///         Event::Step => path.push(relaxation.value(&graph, h)),
+    ///         Event::Learn => {}
+    ///         Event::Finished(_) => break,
+    ///     }
+    /// }
+    /// assert_eq!(path.len(), 9);
+    /// # Ok::<(), pc_core::Error>(())
+    /// ```
+    #[must_use]
+    pub fn observed(mut self) -> Self {
+        self.observed = true;
         self
     }
 

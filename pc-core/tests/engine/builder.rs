@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use pc_core::{
     Error, ErrorKind, Graph, GraphBuilder, PredictionId, Result, VertexId,
-    host::{Activation, ConvLayer, HostLayers, HostTensor, Init},
+    host::{Activation, ConvLayer, Dense, HostLayers, HostTensor, Init},
 };
 
 use crate::common::tensor;
@@ -52,13 +52,11 @@ const LAYERS: [Layer; 16] = [
     },
     Layer {
         taken: "h",
-        add: |b, init| b.dense_without_bias("h", ids(b)[0], 3, Activation::Tanh, init).map(drop),
+        add: |b, init| b.layer("h", &[ids(b)[0]], &Dense::new(3).without_bias(), init).map(drop),
     },
     Layer {
         taken: "h.weight.1",
-        add: |b, init| {
-            b.dense_many("h", &[ids(b)[0], ids(b)[3]], 3, Activation::Tanh, init).map(drop)
-        },
+        add: |b, init| b.layer("h", &[ids(b)[0], ids(b)[3]], &Dense::new(3), init).map(drop),
     },
     Layer {
         taken: "c.bias",
@@ -155,9 +153,11 @@ fn a_rollback_takes_back_precisions_and_predictions() {
     assert!(failed.is_err());
     // Nothing predicts it again, so it has no precision to set.
     assert!(b.precision(free, 2.0).is_err());
-    b.predict(free, Box::new(pc_core::Identity), &[h], &[], 4.0).unwrap();
+    let id = b.predict(free, Box::new(pc_core::Identity), &[h], &[], 4.0).unwrap();
+    assert_eq!(id, PredictionId::new(1));
     b.precision(free, 6.0).unwrap();
     let graph = b.build().unwrap();
+    assert_eq!(graph.topology().prediction(id).unwrap().of, free);
     let precisions: Vec<f64> =
         graph.topology().predictions().iter().map(|prediction| prediction.precision).collect();
     assert_eq!(precisions, [0.5, 6.0]);
@@ -170,9 +170,10 @@ fn a_hundred_thousand_vertices() {
     let began = Instant::now();
     let mut b: Builder = Graph::builder();
     let mut last = b.input("v0", &[1]).unwrap();
+    let layer = Dense::new(1).without_bias();
     for k in 1..COUNT {
         let weight = b.parameter(&format!("w{k}"), tensor(&[1, 1], &[1.0])).unwrap();
-        last = b.dense_with(&format!("v{k}"), last, weight, None, Activation::Identity).unwrap();
+        last = b.layer(&format!("v{k}"), &[last], &layer, &[weight]).unwrap();
         b.precision(last, 0.5).unwrap();
     }
     let graph = b.build().unwrap();

@@ -2,8 +2,8 @@
 //! it is refused. And every call made twice, with something changed in between.
 
 use pc_core::{
-    Clamps, Error, Evaluation, Graph, Reduction, Relaxation, Result, Schedule, SquaredError, Start,
-    Status, Tensor, VertexId,
+    Clamps, Error, Evaluation, Event, Graph, Pace, Reduction, Relaxation, Result, Schedule,
+    SquaredError, Start, Status, Tensor, VertexId,
     host::{Activation, HostLayers, HostTensor, Init, Sgd},
 };
 
@@ -45,10 +45,14 @@ pub(crate) fn choices() -> Vec<Choice> {
         told("closed form", |s| Ok(s.evaluated_by(Evaluation::ClosedForm)), "closed form"),
         choice("rule", "momentum", |s| s.with_momentum(0.5)),
         choice("rule", "adaptive", |s| Ok(s.adaptive())),
+        choice("rate", "of a vertex", |s| s.with_rate_of(net(false).h, 0.5)),
+        choice("by precision", "rate by precision", |s| Ok(s.rate_by_precision())),
+        choice("pace", "paced", |s| s.paced(Pace::Inverse(0.5))),
         choice("tolerance", "until", |s| s.until(0.01)),
         choice("noise", "with noise", |s| s.with_noise(0.01, 5)),
         choice("reduction", "mean", |s| Ok(s.reduced_by(Reduction::Mean))),
         choice("trace", "traced", |s| Ok(s.traced())),
+        choice("observing", "observed", |s| Ok(s.observed())),
         choice("measuring", "unmeasured", |s| Ok(s.unmeasured())),
         choice("levels", "even unlevelled", |s| Ok(s.even_unlevelled())),
     ]
@@ -87,6 +91,8 @@ pub(crate) struct Found {
     status: Status,
     steps: usize,
     evaluation: &'static str,
+    /// How often it has stopped at a step.
+    seen: usize,
     /// Bits, so that NaN is equal to itself.
     numbers: Vec<u64>,
 }
@@ -97,13 +103,19 @@ pub(crate) fn once(
     relaxation: &mut Relaxation<Graph<T>>,
     clamps: &Clamps<T>,
 ) -> Result<Found> {
-    let mut numbers = Vec::new();
-    let outcome = relaxation.train(&mut net.graph, clamps, |_, gradients| {
-        for (_, gradient) in gradients.iter() {
-            numbers.extend(gradient.map_or_else(|| vec![-0.0], Tensor::to_vec));
+    let (mut numbers, mut seen) = (Vec::new(), 0);
+    relaxation.begin(&mut net.graph, clamps)?;
+    let outcome = loop {
+        match relaxation.advance(&mut net.graph)? {
+            Event::Learn => {
+                for (_, gradient) in relaxation.gradients().iter() {
+                    numbers.extend(gradient.map_or_else(|| vec![-0.0], Tensor::to_vec));
+                }
+            }
+            Event::Step => seen += 1,
+            Event::Finished(outcome) => break outcome,
         }
-        Ok(())
-    })?;
+    };
     numbers.extend([outcome.energy.internal, outcome.energy.loss]);
     numbers.extend(outcome.residual);
     numbers.extend(outcome.trace);
@@ -115,6 +127,7 @@ pub(crate) fn once(
         status: outcome.status,
         steps: outcome.steps,
         evaluation: relaxation.evaluation(),
+        seen,
         numbers: numbers.into_iter().map(f64::to_bits).collect(),
     })
 }
@@ -317,7 +330,7 @@ fn a_relaxation_serves_one_network_only() {
     let clamps = batch(&first, 1, 2);
     let mut init = Init::new(7);
     let mut others = Vec::new();
-    // As many vertices: other widths, other wiring, another precision, a shared parameter.
+    // As many vertices: other widths, other wiring, a cut, other weights.
     for case in 0..4 {
         let mut b = Graph::<T>::builder();
         let x = b.input("x", &[4]).unwrap();
@@ -327,7 +340,7 @@ fn a_relaxation_serves_one_network_only() {
         let k = b.dense("k", from, 5, Activation::Tanh, &mut init).unwrap();
         let y = b.dense("y", k, 3, Activation::Identity, &mut init).unwrap();
         if case == 2 {
-            b.precision(h, 0.5).unwrap();
+            b.cut(b.prediction_of(k).unwrap(), &[h]).unwrap();
         }
         others.push((b.build().unwrap(), y, case));
     }

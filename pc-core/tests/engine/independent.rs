@@ -8,22 +8,22 @@ use pc_core::{
 
 use crate::common::{Numbers, close, tensor};
 
-const DIMS: [usize; 4] = [3, 4, 4, 2];
-const BATCH: usize = 2;
+pub(crate) const DIMS: [usize; 4] = [3, 4, 4, 2];
+pub(crate) const BATCH: usize = 2;
 
 /// Weights `[layer][row][column]`, biases, input and target.
 #[derive(Clone)]
-struct PlainNet {
-    w: Vec<Vec<Vec<f64>>>,
-    b: Vec<Vec<f64>>,
-    x: Vec<Vec<f64>>,
-    y: Vec<Vec<f64>>,
+pub(crate) struct PlainNet {
+    pub(crate) w: Vec<Vec<Vec<f64>>>,
+    pub(crate) b: Vec<Vec<f64>>,
+    pub(crate) x: Vec<Vec<f64>>,
+    pub(crate) y: Vec<Vec<f64>>,
 }
 
-type States = Vec<Vec<Vec<f64>>>;
+pub(crate) type States = Vec<Vec<Vec<f64>>>;
 
 impl PlainNet {
-    fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut n = Numbers::new(seed);
         let w = (0..3).map(|l| (0..DIMS[l + 1]).map(|_| n.many(DIMS[l], 0.9)).collect()).collect();
         let b = (0..3).map(|l| n.many(DIMS[l + 1], 0.2)).collect();
@@ -36,7 +36,7 @@ impl PlainNet {
     }
 
     /// Prediction of layer `l + 1` and its derivative by the pre-activation.
-    fn predict(&self, l: usize, z: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    pub(crate) fn predict(&self, l: usize, z: &[f64]) -> (Vec<f64>, Vec<f64>) {
         let a: Vec<f64> = self.w[l]
             .iter()
             .zip(&self.b[l])
@@ -51,7 +51,7 @@ impl PlainNet {
         (mu, slope)
     }
 
-    fn forward(&self, offsets: Option<&States>) -> States {
+    pub(crate) fn forward(&self, offsets: Option<&States>) -> States {
         (0..BATCH)
             .map(|n| {
                 let mut z = vec![self.x[n].clone()];
@@ -67,7 +67,7 @@ impl PlainNet {
             .collect()
     }
 
-    fn errors(&self, z: &[Vec<f64>]) -> (Vec<Vec<f64>>, Vec<Vec<f64>>) {
+    pub(crate) fn errors(&self, z: &[Vec<f64>]) -> (Vec<Vec<f64>>, Vec<Vec<f64>>) {
         (0..3)
             .map(|l| {
                 let (mu, slope) = self.predict(l, &z[l]);
@@ -77,13 +77,21 @@ impl PlainNet {
     }
 
     /// `J^T u` of layer `l + 1` by layer `l`.
-    fn back(&self, l: usize, u: &[f64], slope: &[f64]) -> Vec<f64> {
+    pub(crate) fn back(&self, l: usize, u: &[f64], slope: &[f64]) -> Vec<f64> {
         (0..DIMS[l])
             .map(|j| (0..DIMS[l + 1]).map(|i| self.w[l][i][j] * slope[i] * u[i]).sum())
             .collect()
     }
 
-    fn graph(&self) -> (Graph<HostTensor<f64>>, Clamps<HostTensor<f64>>) {
+    pub(crate) fn graph(&self) -> (Graph<HostTensor<f64>>, Clamps<HostTensor<f64>>) {
+        self.graph_of([1.0; 3])
+    }
+
+    /// The same with these precisions.
+    pub(crate) fn graph_of(
+        &self,
+        precisions: [f64; 3],
+    ) -> (Graph<HostTensor<f64>>, Clamps<HostTensor<f64>>) {
         let mut b = Graph::builder();
         let mut init = Init::new(0);
         let x = b.input("x", &[DIMS[0]]).unwrap();
@@ -91,6 +99,7 @@ impl PlainNet {
         for l in 0..3 {
             let f = if l == 2 { Activation::Identity } else { Activation::Tanh };
             last = b.dense(&format!("l{l}"), last, DIMS[l + 1], f, &mut init).unwrap();
+            b.precision(last, precisions[l]).unwrap();
         }
         let mut graph = b.build().unwrap();
         for l in 0..3 {
@@ -105,7 +114,7 @@ impl PlainNet {
         (graph, clamps)
     }
 
-    fn flat(&self) -> Vec<Vec<f64>> {
+    pub(crate) fn flat(&self) -> Vec<Vec<f64>> {
         (0..3).flat_map(|l| [self.w[l].concat(), self.b[l].clone()]).collect()
     }
 }

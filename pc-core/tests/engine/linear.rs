@@ -1,7 +1,8 @@
 //! Linear graphs, cyclic ones among them: relaxation reaches the minimum that a direct solve finds.
 
 use pc_core::{
-    Clamps, Graph, Relaxation, Schedule, Start, Status, Tensor, VertexId, host::HostTensor,
+    Clamps, Evaluation, Graph, Relaxation, Schedule, Start, Status, Tensor, VertexId,
+    host::HostTensor,
 };
 
 use crate::common::{Numbers, Plain, close, tensor};
@@ -238,8 +239,75 @@ fn a_cyclic_graph_settles_where_a_direct_solve_says() {
     let mut relaxation = Relaxation::new(&built.graph, forward).unwrap();
     let error = relaxation.run(&mut built.graph, &built.clamps).unwrap_err();
     assert!(error.to_string().contains("cycle"), "{error}");
-    assert!(Relaxation::new(&built.graph, Schedule::epc(0.1, 10).unwrap()).is_err());
+    let mut relaxation = Relaxation::new(&built.graph, Schedule::epc(0.1, 10).unwrap()).unwrap();
+    let error = relaxation.run(&mut built.graph, &built.clamps).unwrap_err();
+    assert!(error.to_string().contains("cycle"), "{error}");
     assert!(Relaxation::new(&built.graph, Schedule::zil()).is_err());
+}
+
+#[test]
+fn a_cycle_that_is_held_somewhere_has_an_order() {
+    // The same cycle, held at 1: from there outward it is a graph without one.
+    let cyclic = Case {
+        parents: vec![(1, vec![0, 3]), (2, vec![1]), (3, vec![2]), (4, vec![3])],
+        held: vec![0, 1, 4],
+        vertices: 5,
+        precisions: vec![1.0, 0.5, 0.5, 2.0],
+    };
+    for seed in 0..5 {
+        for epc in [Schedule::epc(0.1, 100_000), Schedule::standard(0.1, 100_000)] {
+            cyclic.check("held cycle", seed, epc.unwrap().until(1e-12).unwrap());
+        }
+        let mut built = cyclic.build(seed);
+        let mut gradients = |schedule: Schedule| {
+            let mut relaxation = Relaxation::new(&built.graph, schedule).unwrap();
+            relaxation.run(&mut built.graph, &built.clamps).unwrap();
+            let all = relaxation.gradients().iter();
+            let all: Vec<f64> = all.flat_map(|(_, g)| g.expect("reached").to_vec()).collect();
+            (all, relaxation.evaluation())
+        };
+        let fixed =
+            |evaluation| Schedule::fixed_prediction(0.3, 2).unwrap().evaluated_by(evaluation);
+        let (plain, _) = gradients(fixed(Evaluation::Simulate));
+        let (closed, how) = gradients(fixed(Evaluation::ClosedForm));
+        assert!(how.starts_with("closed form"), "{how}");
+        close("closed form", &closed, &plain, 1e-13);
+        close("front", &gradients(fixed(Evaluation::Front)).0, &plain, 1e-13);
+    }
+}
+
+#[test]
+fn backprop_on_a_held_cycle_is_the_derivative() {
+    let cyclic = Case {
+        parents: vec![(1, vec![0, 3]), (2, vec![1]), (3, vec![2]), (4, vec![3])],
+        held: vec![0, 1, 4],
+        vertices: 5,
+        precisions: vec![1.0; 4],
+    };
+    let mut built = cyclic.build(7);
+    let mut relaxation = Relaxation::new(&built.graph, Schedule::backprop()).unwrap();
+    let energy = |built: &mut Built, relaxation: &mut Relaxation<Graph<HostTensor<f64>>>| {
+        let start = Schedule::standard(0.1, 1).unwrap().unrelaxed();
+        let mut at = Relaxation::new(&built.graph, start).unwrap();
+        let outcome = at.run(&mut built.graph, &built.clamps).unwrap();
+        relaxation.run(&mut built.graph, &built.clamps).unwrap();
+        outcome.energy.total()
+    };
+    energy(&mut built, &mut relaxation);
+    let gradients: Vec<Vec<f64>> =
+        relaxation.gradients().iter().map(|(_, g)| g.expect("reached").to_vec()).collect();
+    for (parameter, gradient) in gradients.iter().enumerate() {
+        for (k, expected) in gradient.iter().enumerate() {
+            let mut moved = |by: f64| {
+                built.graph.parameters_mut()[parameter].data_mut()[k] += by;
+                let energy = energy(&mut built, &mut relaxation);
+                built.graph.parameters_mut()[parameter].data_mut()[k] -= by;
+                energy
+            };
+            let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+            assert!((slope - expected).abs() < 1e-8, "{parameter} {k}: {slope} {expected}");
+        }
+    }
 }
 
 #[test]
@@ -258,5 +326,8 @@ fn two_predictions_of_one_vertex_are_both_heeded() {
             seed,
             Schedule::standard(0.1, 100_000).unwrap().until(1e-12).unwrap().starting(Start::Zero),
         );
+        // Errors as coordinates: of the prediction that sets a vertex; the others drive.
+        let epc = |rate| Schedule::epc(rate, 100_000).unwrap();
+        both.check("bidirectional, by errors", seed, epc(0.1).until(1e-12).unwrap());
     }
 }

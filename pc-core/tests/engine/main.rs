@@ -4,22 +4,33 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod abilities;
+mod additions;
+mod both_ways;
 mod builder;
 mod choices;
 mod clamps;
 mod common;
 mod dags;
 mod delta;
+mod energies;
 mod faults;
 mod forces;
 mod golden;
 mod independent;
 mod infer;
+mod layers;
 mod linear;
 mod losses;
+mod observing;
 mod optimisers;
+mod parameters;
+mod phases;
 mod pinned;
 mod predict;
+mod projections;
+mod rates;
 mod refusals;
 mod saving;
 mod shapes;
+mod starting;
+mod walk;

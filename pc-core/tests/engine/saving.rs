@@ -126,8 +126,11 @@ fn files_hold_what_fits_by_the_parameters_names() {
     assert_eq!(narrow.graph.parameters(), before, "all is loaded or nothing");
 }
 
+/// A tensor of a file: its name, shape and numbers.
+type Entry<'a> = (&'a str, &'a [usize], &'a [f64]);
+
 /// A file of these tensors, as another program might write it.
-fn foreign(path: &Path, tensors: &[(&str, &[usize], &[f64])]) {
+fn foreign(path: &Path, tensors: &[Entry<'_>]) {
     let bytes: Vec<Vec<u8>> = tensors
         .iter()
         .map(|(_, _, numbers)| numbers.iter().flat_map(|x| x.to_le_bytes()).collect())
@@ -146,14 +149,14 @@ fn what_does_not_fit_is_named_and_changes_nothing() {
     let mut net = net::<f64>(1);
     let before = net.graph.parameters().to_vec();
     let zeros = [0.0; 20];
-    let [hw, hb, yw, yb]: [(&str, &[usize], &[f64]); 4] = [
+    let [hw, hb, yw, yb]: [Entry<'_>; 4] = [
         ("h.weight", &[5, 4], &zeros[..20]),
         ("h.bias", &[5], &zeros[..5]),
         ("y.weight", &[3, 5], &zeros[..15]),
         ("y.bias", &[3], &zeros[..3]),
     ];
     let nan = [f64::NAN; 3];
-    let cases: [(&[(&str, &[usize], &[f64])], ErrorKind, &str); 5] = [
+    let cases: [(&[Entry<'_>], ErrorKind, &str); 5] = [
         (&[hw, yw], ErrorKind::File, "it lacks h.bias, y.bias; it has h.weight, y.weight"),
         (&[hw, hb, yw, yb, ("z", &[1], &[0.0])], ErrorKind::File, "it has z too"),
         (

@@ -2,7 +2,7 @@
 //! are none.
 
 use pc_core::{
-    Tensor,
+    Map, Tensor,
     host::{
         Activate, Activation, Element, HostTensor, HostVertex, LayerNorm, MaxPool2d, Probe, Softmax,
     },
@@ -54,6 +54,78 @@ fn relu_has_the_slope_0_at_0() {
     assert_eq!(slopes::<f64>(Activation::Relu, 0.5, -0.5), [1.0, 0.0]);
     assert_eq!(slopes::<f64>(Activation::Relu, -0.5, 0.5), [0.0, 0.0]);
     assert_eq!(slopes::<f64>(Activation::LeakyRelu(0.1), 0.0, 0.5), [0.1, 1.0]);
+}
+
+/// The difference over both kinks, from every side to every side: where both ends are exact, it is
+/// the difference of the ends.
+#[test]
+fn hard_tanh_between_its_sides() {
+    let points = [-3.0, -1.5, -1.0, -0.75, 0.0, 0.5, 1.0, 1.25, 4.0];
+    for a in points {
+        for x in points {
+            let vertex = || Box::new(Activate(Activation::HardTanh));
+            let (wide, narrow) = (
+                change::<f64>(vertex(), row(&[a]), &row(&[x - a])),
+                change::<f32>(vertex(), row(&[a]), &row(&[x - a])),
+            );
+            let expected = x.clamp(-1.0, 1.0) - a.clamp(-1.0, 1.0);
+            assert_eq!((wide[0], narrow[0]), (expected, expected), "from {a} to {x}");
+            let slope = |x: f64| if x.abs() < 1.0 { 1.0 } else { 0.0 };
+            assert_eq!(slopes::<f64>(Activation::HardTanh, a, x - a), [slope(a), slope(x)]);
+            assert_eq!(slopes::<f32>(Activation::HardTanh, a, x - a), [slope(a), slope(x)]);
+        }
+    }
+}
+
+/// Steps that the sum `a + d` rounds away, at the kinks and beside them; and one that jumps far
+/// over both.
+#[test]
+fn hard_tanh_keeps_its_digits_at_its_kinks() {
+    let above = f64::from(1.0_f32 + f32::EPSILON);
+    let (tiny, over) = (1e-12, f64::from(f32::EPSILON));
+    for (a, d, expected) in [
+        (1.0, -tiny, -tiny),
+        (1.0, tiny, 0.0),
+        (0.5, tiny, tiny),
+        (above, -tiny, 0.0),
+        (above, -2.0 * over, -over),
+        (1e8, -2e8, -2.0),
+        (3e38, -3e38, -1.0),
+    ] {
+        for sign in [1.0, -1.0] {
+            let found = change::<f32>(
+                Box::new(Activate(Activation::HardTanh)),
+                row(&[sign * a]),
+                &row(&[sign * d]),
+            );
+            let off = (sign * found[0] - expected).abs();
+            assert!(
+                off <= 1e-6 * expected.abs(),
+                "from {a} by {d}, sign {sign}: {:e}, not {expected:e}",
+                found[0]
+            );
+        }
+    }
+}
+
+/// A map takes the same functions as the activation that it copies, and hides no NaN.
+#[test]
+fn maps_far_out_and_at_nans() {
+    let softsign = || Map::new("softsign", |x| x / (1.0 + x.abs()), |x| (1.0 + x.abs()).powi(-2));
+    for (a, d) in [(100.0, 1.0), (-100.0, 200.0), (0.0, 0.0)] {
+        let f = |x: f64| x / (1.0 + x.abs());
+        let found = change::<f64>(Box::new(softsign()), row(&[a]), &row(&[d]));
+        assert_eq!(found, [f(a + d) - f(a)]);
+    }
+    let found = change::<f32>(Box::new(softsign()), row(&[1.0]), &row(&[f64::NAN]));
+    assert!(found[0].is_nan());
+    let mut probe = Probe::<HostTensor<f32>>::new(
+        Box::new(Map::new("nowhere", |_| f64::NAN, |_| 0.0)),
+        vec![row(&[1.0])],
+        Vec::new(),
+    )
+    .unwrap();
+    assert!(probe.predict().unwrap().data()[0].is_nan());
 }
 
 /// `tanh(x) = 1 - 2 / (exp(2x) + 1)`: for positive `a` and `d` of order 1 this difference loses
@@ -110,6 +182,7 @@ fn activations_far_out_are_finite() {
         Activation::Identity,
         Activation::Relu,
         Activation::LeakyRelu(0.1),
+        Activation::HardTanh,
         Activation::Tanh,
         Activation::Sigmoid,
         Activation::Gelu,

@@ -3,7 +3,7 @@
 
 use pc_core::{
     Clamps, Graph, ParamId, Relaxation, Schedule, SquaredError, Tensor, VertexId,
-    host::{Activation, ConvLayer, HostLayers, HostTensor, Init, MatMul},
+    host::{Activation, ConvLayer, Dense, HostLayers, HostTensor, Init, MatMul},
 };
 
 type Wide = HostTensor<f64>;
@@ -97,7 +97,7 @@ fn steps_of_a_recurrent_cell() {
         held.push((x, init.uniform(&[2, 3], 1.0).unwrap()));
         state = b.rnn_cell(&format!("h{step}"), x, state, &parameters).unwrap();
     }
-    let y = b.dense_without_bias("y", state, 2, Activation::Identity, &mut init).unwrap();
+    let y = b.layer("y", &[state], &Dense::new(2).without_bias(), &mut init).unwrap();
     let graph = b.build().unwrap();
     assert_eq!(graph.topology().predictions().len(), 4);
     CellNet { graph, held, output: y, target: init.uniform(&[2, 2], 1.0).unwrap() }.check("rnn");
@@ -204,8 +204,9 @@ fn layers_of_one_vertex() {
     let flat = b.flatten("flat", active).unwrap();
     // Two uses of one weight.
     let weight = b.parameter("shared", init.uniform(&[6, 6], 0.5).unwrap()).unwrap();
-    let h = b.dense_with("h", flat, weight, None, Activation::Tanh).unwrap();
-    let y = b.dense_with("y", h, weight, None, Activation::Identity).unwrap();
+    let layer = Dense::new(6).without_bias();
+    let h = b.layer("h", &[flat], &layer.clone().activation(Activation::Tanh), &[weight]).unwrap();
+    let y = b.layer("y", &[h], &layer, &[weight]).unwrap();
     let graph = b.build().unwrap();
     let held = vec![(x, init.uniform(&[3, 2, 6], 1.0).unwrap())];
     CellNet { graph, held, output: y, target: init.uniform(&[3, 6], 1.0).unwrap() }.check("shared");

@@ -1,7 +1,7 @@
 //! What vertices refuse, and in which words.
 
 use pc_core::{
-    ErrorKind, Graph, Tensor,
+    ErrorKind, Graph, Map, Residual, SumOf, Tensor,
     backend::Vertex,
     host::{
         Activation, AddParameter, AvgPool2d, Concat, Conv2d, ConvLayer, Embedding, Gated,
@@ -134,6 +134,23 @@ fn combinations() {
     );
     refuses(shape(MatMul::default(), &[&[2, 3]], &[]), &["two parents, not 1"]);
     refuses(shape(MatMul::default(), &[&[3], &[3]], &[]), &["[3] and [3]"]);
+}
+
+#[test]
+fn combinators() {
+    let linear = || Box::new(Linear::without_bias()) as HostVertex<f32>;
+    let (square, wide): (&[usize], &[usize]) = (&[3, 3], &[4, 3]);
+    refuses(shape(Residual::new(linear()), &[&[3]], &[wide]), &["[3]", "[4]", "linear"]);
+    refuses(shape(Residual::new(linear()), &[&[3], &[3]], &[square]), &["one parent, not 2"]);
+    assert_eq!(shape(Residual::new(linear()), &[&[3]], &[square]).unwrap(), [3]);
+    let both = || SumOf::new(vec![linear(), linear()]);
+    refuses(shape(both(), &[&[3]], &[square, square]), &["2 parents has 1"]);
+    refuses(shape(both(), &[&[3], &[3]], &[square, wide]), &["parent 1", "[4]", "[3]"]);
+    refuses(shape(both(), &[&[3], &[2]], &[square, square]), &["linear of parent 1", "3 inputs"]);
+    refuses(shape(both(), &[&[3], &[3]], &[square]), &["too few parameters for parent 1"]);
+    refuses(shape(SumOf::<HostVertex<f32>>::new(vec![]), &[], &[]), &["0 parents"]);
+    let sine = Map::new("sine", f64::sin, f64::cos);
+    refuses(shape(sine, &[&[3], &[3]], &[]), &["`sine`", "one parent, not 2"]);
 }
 
 #[test]

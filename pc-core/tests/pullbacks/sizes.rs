@@ -4,8 +4,8 @@ use pc_core::{
     Error, ErrorKind, Graph, GraphBuilder, Result, VertexId,
     backend::Vertex,
     host::{
-        Activation, AvgPool2d, Concat, Conv2d, ConvLayer, CrossEntropy, HostLayers, HostTensor,
-        Init, MaxPool2d, Reshape, Split,
+        Activation, AvgPool2d, Concat, Conv2d, ConvLayer, CrossEntropy, Dense, HostLayers,
+        HostTensor, Init, MaxPool2d, Reshape, Split,
     },
 };
 
@@ -85,11 +85,9 @@ fn layers() {
         ("dense", |b, i, [x, _]| b.dense("l", x, FAR, Activation::Relu, i).map(drop)),
         ("dense", |b, i, [x, _]| b.dense("l", x, 1 << 48, Activation::Relu, i).map(drop)),
         ("dense without bias", |b, i, [x, _]| {
-            b.dense_without_bias("l", x, HUGE, Activation::Relu, i).map(drop)
+            b.layer("l", &[x], &Dense::new(HUGE).without_bias(), i).map(drop)
         }),
-        ("dense of many", |b, i, [x, _]| {
-            b.dense_many("l", &[x, x], HUGE, Activation::Relu, i).map(drop)
-        }),
+        ("dense of many", |b, i, [x, _]| b.layer("l", &[x, x], &Dense::new(HUGE), i).map(drop)),
         ("channels", |b, i, [_, y]| b.conv("l", y, &ConvLayer::new(HUGE, 3), i).map(drop)),
         ("kernel", |b, i, [_, y]| b.conv("l", y, &ConvLayer::new(1, HALF), i).map(drop)),
         ("padding", |b, i, [_, y]| b.conv("l", y, &ConvLayer::new(1, 3).padding(FAR), i).map(drop)),

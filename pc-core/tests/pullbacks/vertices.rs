@@ -1,11 +1,11 @@
 //! All checks on every vertex.
 
-use pc_core::backend::GraphTensor;
 use pc_core::host::{
-    Activate, Activation, AddParameter, AvgPool2d, Chain, Concat, Conv2d, Embedding, Gated,
-    HostTensor, LayerNorm, Linear, LinearMany, MatMul, MaxPool2d, Product, Reshape, Scale, Softmax,
-    Split, Sum, SumOfProducts, SwapAxes,
+    Activate, Activation, AddParameter, AvgPool2d, Concat, Conv2d, Element, Embedding, Gated,
+    HostChain, HostTensor, HostVertex, LayerNorm, Linear, LinearMany, MatMul, MaxPool2d, Product,
+    Reshape, Scale, Softmax, Split, Sum, SumOfProducts, SwapAxes,
 };
+use pc_core::{Map, Residual, SumOf, backend::GraphTensor};
 
 use crate::harness::{Case, case};
 
@@ -104,6 +104,7 @@ fn sums_and_products() {
     case!(SumOfProducts).parent(&[2, 3]).parent(&[2, 3]).parent(&[2, 3]).parent(&[2, 3]).check();
     case!(Gated(Activation::Tanh)).parent(&[2, 3]).parent(&[2, 3]).check();
     case!(Gated(Activation::Silu)).parent(&[2, 3]).parent(&[2, 3]).check();
+    case!(Gated(Activation::HardTanh)).parent(&[2, 3]).parent(&[2, 3]).bound(1.8).kinked().check();
     case!(Scale(-1.75)).parent(&[2, 3]).check();
     case!(AddParameter).parent(&[3, 2, 4]).parameter(&[2, 4]).check();
 }
@@ -147,6 +148,7 @@ fn activations() {
     case!(Activate(Activation::Identity)).parent(&[3, 5]).check();
     case!(Activate(Activation::Relu)).parent(&[3, 5]).kinked().check();
     case!(Activate(Activation::LeakyRelu(0.2))).parent(&[3, 5]).kinked().check();
+    case!(Activate(Activation::HardTanh)).parent(&[3, 5]).bound(2.0).step(2.0).kinked().check();
     case!(Activate(Activation::Tanh)).parent(&[3, 5]).bound(3.0).step(2.0).check();
     case!(Activate(Activation::Sigmoid)).parent(&[3, 5]).bound(4.0).step(2.0).check();
     case!(Activate(Activation::Gelu)).parent(&[3, 5]).bound(3.0).step(2.0).check();
@@ -156,13 +158,16 @@ fn activations() {
 
 #[test]
 fn chains() {
-    case!(Chain::new(vec![Box::new(Linear::new()), Box::new(Activate(Activation::Tanh))]).unwrap())
-        .parent(&[3, 5])
-        .parameter(&[4, 5])
-        .parameter(&[4])
-        .check();
     case!(
-        Chain::new(vec![
+        HostChain::new(vec![Box::new(Linear::new()), Box::new(Activate(Activation::Tanh))])
+            .unwrap()
+    )
+    .parent(&[3, 5])
+    .parameter(&[4, 5])
+    .parameter(&[4])
+    .check();
+    case!(
+        HostChain::new(vec![
             Box::new(Conv2d { stride: 1, padding: 1, bias: true }),
             Box::new(Activate(Activation::Relu)),
             Box::new(MaxPool2d { size: 2, stride: 2 })
@@ -175,7 +180,7 @@ fn chains() {
     .kinked()
     .check();
     case!(
-        Chain::new(vec![
+        HostChain::new(vec![
             Box::new(LinearMany::new(2)),
             Box::new(LayerNorm::default()),
             Box::new(Activate(Activation::Gelu)),
@@ -194,7 +199,7 @@ fn chains() {
     .parameter(&[3, 5])
     .check();
     case!(
-        Chain::new(vec![
+        HostChain::new(vec![
             Box::new(MatMul::default()),
             Box::new(SwapAxes),
             Box::new(Reshape::to(&[6, 2]))
@@ -204,4 +209,64 @@ fn chains() {
     .parent(&[2, 3, 2, 4])
     .parent(&[2, 3, 4, 2])
     .check();
+}
+
+/// A link whose change is the default, by subtraction, is told its own prediction, not the whole's.
+#[test]
+fn residuals_and_sums_of_vertices() {
+    fn inner<F: Element>() -> HostVertex<F> {
+        let links: Vec<HostVertex<F>> = vec![
+            Box::new(Activate(Activation::Tanh)),
+            Box::new(Linear::new()),
+            Box::new(Scale(0.25)),
+        ];
+        Box::new(HostChain::new(links).unwrap())
+    }
+    case!(Residual::new(inner())).parent(&[3, 4]).parameter(&[4, 4]).parameter(&[4]).check();
+    case!(Residual::new(Activate(Activation::Gelu))).parent(&[3, 4]).check();
+    case!(Residual::new(cube())).parent(&[3, 4]).check();
+    case!(SumOf::new(vec![inner(), Box::new(Linear::without_bias()) as HostVertex<_>]))
+        .parent(&[3, 4])
+        .parent(&[3, 2])
+        .parameter(&[4, 4])
+        .parameter(&[4])
+        .parameter(&[4, 2])
+        .check();
+    case!(SumOf::new(vec![inner()])).parent(&[2, 4]).parameter(&[4, 4]).parameter(&[4]).check();
+    // Inside a chain, each of its links, and one inside the other.
+    fn nested<F: Element>() -> HostVertex<F> {
+        let links: Vec<HostVertex<F>> = vec![
+            Box::new(SumOf::new(vec![inner(), Box::new(Residual::new(inner()))])),
+            Box::new(Residual::new(Residual::new(inner()))),
+            Box::new(cube()),
+            Box::new(Reshape::flatten()),
+            Box::new(Linear::without_bias()),
+        ];
+        Box::new(HostChain::new(links).unwrap())
+    }
+    case!(nested())
+        .parent(&[3, 4])
+        .parent(&[3, 4])
+        .parameter(&[4, 4])
+        .parameter(&[4])
+        .parameter(&[4, 4])
+        .parameter(&[4])
+        .parameter(&[4, 4])
+        .parameter(&[4])
+        .parameter(&[2, 4])
+        .check();
+}
+
+/// `x^3 / 2`, with its difference.
+fn cube() -> Map {
+    Map::new("cube", |x| 0.5 * x * x * x, |x| 1.5 * x * x)
+        .with_difference(|a, d| 0.5 * d * (3.0 * a * (a + d) + d * d))
+}
+
+#[test]
+fn maps() {
+    case!(cube()).parent(&[3, 4]).bound(2.0).step(1.5).check();
+    case!(cube()).parent(&[2, 3, 2]).check();
+    // By subtraction, which in f64 is enough for f32.
+    case!(Map::new("sine", f64::sin, f64::cos)).parent(&[3, 4]).bound(3.0).check();
 }

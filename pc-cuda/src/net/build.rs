@@ -42,7 +42,8 @@ impl FusedNet {
     /// their ids and names.
     ///
     /// # Errors
-    /// A graph that is not one chain from one input; a vertex that is not linear with, perhaps, an
+    /// A graph that is not one chain from one input; an energy, a projection or whatever else it has
+    /// beside dense layers and scalar precisions (see [`Graph::addition`]); a vertex that is not linear with, perhaps, an
     /// activation out of identity, relu and tanh (the error names it); no memory.
     pub fn from_graph<F: Element>(
         graph: &Graph<HostTensor<F>>,
@@ -50,6 +51,10 @@ impl FusedNet {
         precision: Precision,
     ) -> Result<Self> {
         device.check()?;
+        if let Some(what) = graph.addition() {
+            let why = format!("fused kernels know nothing of {what}: relax the host graph instead");
+            return Err(error(ErrorKind::Unsupported, why));
+        }
         let topology = graph.topology().clone();
         let refuse = |vertex: VertexId, why: String| {
             error(ErrorKind::Unsupported, why).at(topology.name(vertex).unwrap_or("?"))

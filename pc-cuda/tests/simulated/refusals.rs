@@ -1,8 +1,9 @@
 //! What is refused, and how it is said; weights in and out.
 
 use pc_core::{
-    Clamps, ErrorKind, Event, Graph, Network, Relaxation, Schedule, SquaredError, Tensor,
-    host::{Activation, HostLayers, HostTensor, Init},
+    Clamps, ErrorKind, Event, Graph, GraphBuilder, Identity, Interval, Laplace, Network, ParamId,
+    Relaxation, Result, Schedule, SquaredError, Tensor, VertexId, ZeroDiagonal,
+    host::{Activation, Dense, HostLayers, HostTensor, Init, Linear},
 };
 use pc_cuda::{
     AdamW, CrossEntropy, Device, DeviceProps, FusedNet, Kernel, NetShape, Output, Precision,
@@ -18,13 +19,23 @@ fn device() -> Device {
 #[test]
 fn a_vertex_that_is_not_linear_is_named() {
     let mut init = Init::new(1);
-    let mut b = Graph::<HostTensor<f32>>::builder();
-    let x = b.input("x", &[4]).unwrap();
-    let h = b.dense("hidden", x, 4, Activation::Gelu, &mut init).unwrap();
-    b.dense("y", h, 2, Activation::Identity, &mut init).unwrap();
-    let error = FusedNet::from_graph(&b.build().unwrap(), &device(), Precision::F32).unwrap_err();
-    assert_eq!((error.kind(), error.vertex()), (ErrorKind::Unsupported, Some("hidden")));
-    assert!(error.to_string().contains("Gelu"), "{error}");
+    let dense = Dense::new(4);
+    for (layer, name) in [
+        (dense.clone().activation(Activation::Gelu), "Gelu"),
+        (dense.clone().activation(Activation::HardTanh), "HardTanh"),
+        (dense.clone().activation_before(Activation::Tanh), "Tanh"),
+        (dense.clone().scale(0.5), "scale"),
+        (dense.residual(), "residual"),
+    ] {
+        let mut b = Graph::<HostTensor<f32>>::builder();
+        let x = b.input("x", &[4]).unwrap();
+        let h = b.layer("hidden", &[x], &layer, &mut init).unwrap();
+        b.dense("y", h, 2, Activation::Identity, &mut init).unwrap();
+        let graph = b.build().unwrap();
+        let error = FusedNet::from_graph(&graph, &device(), Precision::F32).unwrap_err();
+        assert_eq!((error.kind(), error.vertex()), (ErrorKind::Unsupported, Some("hidden")));
+        assert!(error.to_string().contains(name), "{error}");
+    }
 
     let mut b = Graph::<HostTensor<f32>>::builder();
     let x = b.input("x", &[4]).unwrap();
@@ -39,6 +50,45 @@ fn a_vertex_that_is_not_linear_is_named() {
     let x = b.input("x", &[4]).unwrap();
     b.dense("one", x, 4, Activation::Tanh, &mut init).unwrap();
     assert!(FusedNet::from_graph(&b.build().unwrap(), &device(), Precision::F32).is_err());
+}
+
+#[test]
+fn what_a_graph_has_beside_its_layers_is_named() {
+    type Add = fn(&mut GraphBuilder<HostTensor<f32>>, [VertexId; 3]) -> Result<()>;
+    let additions: [(&str, Add); 6] = [
+        ("laplace", |b, [_, h, _]| b.energy(b.prediction_of(h)?, Laplace::new(1.0)?, &[])),
+        ("interval", |b, [_, h, _]| b.project(h, Interval::non_negative())),
+        ("zero diagonal", |b, [_, h, _]| {
+            let weight = b.parameter("square", HostTensor::zeroed(&[4, 4])?)?;
+            b.constrain(weight, ZeroDiagonal)?;
+            b.predict(h, Box::new(Linear::without_bias()), &[h], &[weight], 1.0).map(|_| ())
+        }),
+        ("buffer", |b, _| b.buffer("statistics", HostTensor::zeroed(&[4])?).map(|_| ())),
+        ("cut", |b, [_, h, y]| b.cut(b.prediction_of(y)?, &[h])),
+        ("term", |b, [_, _, y]| b.term("decay", 0.1, Box::new(Identity), &[y], &[]).map(|_| ())),
+    ];
+    let build = |add: Option<Add>| {
+        let mut init = Init::new(1);
+        let mut b = Graph::<HostTensor<f32>>::builder();
+        let x = b.input("x", &[4]).unwrap();
+        let h = b.dense("h", x, 4, Activation::Tanh, &mut init).unwrap();
+        let y = b.dense("y", h, 2, Activation::Identity, &mut init).unwrap();
+        if let Some(add) = add {
+            add(&mut b, [x, h, y]).unwrap();
+        }
+        b.build().unwrap()
+    };
+    for (name, add) in additions {
+        let graph = build(Some(add));
+        let error = FusedNet::from_graph(&graph, &device(), Precision::F32).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().contains(name), "{name}: {error}");
+    }
+    let mut graph = build(None);
+    FusedNet::from_graph(&graph, &device(), Precision::F32).unwrap();
+    graph.freeze(ParamId::new(0), true).unwrap();
+    let error = FusedNet::from_graph(&graph, &device(), Precision::F32).unwrap_err();
+    assert!(error.to_string().contains("frozen `h.weight`"), "{error}");
 }
 
 #[test]
@@ -214,6 +264,7 @@ fn two_streams_take_turns() {
             sgd.step(net, rule.gradients()).unwrap();
             true
         }
+        Event::Step => true,
         Event::Finished(_) => false,
     };
     let alone = [1, 2].map(|seed| {

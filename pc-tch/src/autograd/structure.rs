@@ -145,7 +145,7 @@ impl Structure {
         let parameter_names = (0..self.leaves.len()).map(|leaf| format!("leaf {leaf}")).collect();
         let predictions = self.vertices.iter().enumerate().map(|(vertex, node)| {
             let (parents, parameters) = std::mem::take(&mut behind[*node]);
-            Prediction { of: VertexId::new(vertex), parents, parameters, precision: 1.0 }
+            Prediction::new(VertexId::new(vertex), parents, parameters)
         });
         Topology::new(names, parameter_names, predictions.collect())
     }

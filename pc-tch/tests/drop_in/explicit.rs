@@ -21,6 +21,7 @@ fn activate(f: Activation, x: &Tensor) -> Answer {
         Activation::Identity => Ok(x.shallow_clone()),
         Activation::Tanh => x.f_tanh(),
         Activation::Relu => x.f_relu(),
+        Activation::HardTanh => x.f_hardtanh(),
         Activation::Sigmoid => x.f_sigmoid(),
         Activation::Gelu => x.f_gelu("none"),
         other => Err(TchError::Kind(format!("no {other:?} in this test"))),

@@ -8,7 +8,7 @@ mod speed;
 mod targets;
 mod train;
 
-use pc_core::host::{Activate, Activation, Chain, Element, HostTensor, HostVertex, Linear};
+use pc_core::host::{Activate, Activation, Element, HostChain, HostTensor, HostVertex, Linear};
 
 use super::chain::{self, Parts};
 use crate::{
@@ -77,5 +77,5 @@ fn layer<F: Element>(activation: Activation) -> pc_core::Result<HostVertex<F>> {
     if activation == Activation::Identity {
         return Ok(linear);
     }
-    Ok(Box::new(Chain::<F>::new(vec![linear, Box::new(Activate(activation))])?))
+    Ok(Box::new(HostChain::<F>::new(vec![linear, Box::new(Activate(activation))])?))
 }

@@ -4,10 +4,7 @@ use std::{cell::Cell, rc::Rc, time::Instant};
 
 use pc_core::{
     Clamps, Graph, Loss, Result, SquaredError, VertexId,
-    host::{
-        Activation, Chain, Conv2d, Element, HostLayers, HostTensor, HostVertex, Init, MaxPool2d,
-        Reshape,
-    },
+    host::{Activation, ConvLayer, Element, HostLayers, HostTensor, Init},
 };
 
 use crate::{
@@ -106,20 +103,10 @@ fn lenet<F: Element>(batch: usize) -> Result<TimedNet<F>> {
     for (index, [inputs, outputs, padding, side]) in CONVOLUTIONS.into_iter().enumerate() {
         let name = format!("conv{}", index + 1);
         let fan_in = inputs * KERNEL * KERNEL;
-        let weight = b.parameter(
-            &format!("{name}.weight"),
-            init.weight(&[outputs, inputs, KERNEL, KERNEL], fan_in, Activation::Relu)?,
-        )?;
-        let bias = b.parameter(&format!("{name}.bias"), HostTensor::zeroed(&[outputs])?)?;
-        let mut links: Vec<HostVertex<F>> = vec![
-            Box::new(Conv2d { stride: 1, padding, bias: true }),
-            Box::new(pc_core::host::Activate(Activation::Relu)),
-            Box::new(MaxPool2d { size: 2, stride: 2 }),
-        ];
-        if index + 1 == CONVOLUTIONS.len() {
-            links.push(Box::new(Reshape::flatten()));
-        }
-        last = b.vertex(&name, Box::new(Chain::new(links)?), &[last], &[weight, bias])?;
+        let conv = ConvLayer::new(outputs, KERNEL).padding(padding).activation(Activation::Relu);
+        let conv = conv.max_pool(2, 2);
+        let conv = if index + 1 == CONVOLUTIONS.len() { conv.flatten() } else { conv };
+        last = b.conv(&name, last, &conv, &mut init)?;
         layers.push((2 * batch * outputs * side * side * fan_in) as f64);
     }
     for (name, inputs, outputs, activation) in [

@@ -1,0 +1,82 @@
+//! The scaling of very deep nets.
+
+use crate::{
+    Activation,
+    host::{Dense, Starting},
+};
+
+/// The layers of a muPC net (Innocenti, Achour and Buckley 2025, "muPC: Scaling predictive coding
+/// to 100+ layer networks", arXiv:2505.13124): with `phi` the activation,
+/// ```text
+/// u_1 = a_1 W_1 x,   u_l = a W_l phi(h_(l-1)) [+ h_(l-1)],   u_L = a_L W_L phi(h_(L-1))
+/// ```
+/// without biases, all weights starting normal of variance 1, and with
+/// `a_1 = 1 / sqrt(D)`, `a = 1 / sqrt(N)` or with skips `1 / sqrt(N L)`, and `a_L = 1 / N`, where
+/// `D` is the width of the input, `N` that of the hidden layers, and `L` the number of layers, the
+/// first and the last included. Then hidden states start of order 1 at any depth, and the output of
+/// order `1 / sqrt(N)`.
+///
+/// # Example
+/// ```
+/// use pc_core::{Graph, host::{Activation, HostLayers, HostTensor, Init, MuPc}};
+/// let (mupc, mut init) = (MuPc::new(784, 64, 5, Activation::Relu).with_skips(), Init::new(0));
+/// let mut b = Graph::<HostTensor<f32>>::builder();
+/// let x = b.input("x", &[784])?;
+/// let mut h = b.layer("h1", &[x], &mupc.first(), &mut init)?;
+/// for l in 2..5 {
+///     h = b.layer(&format!("h{l}"), &[h], &mupc.hidden(), &mut init)?;
+/// }
+/// let y = b.layer("y", &[h], &mupc.last(10), &mut init)?;
+/// assert_eq!(b.shape(y)?, [10]);
+/// # Ok::<(), pc_core::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MuPc {
+    inputs: usize,
+    width: usize,
+    layers: usize,
+    activation: Activation,
+    skips: bool,
+}
+
+impl MuPc {
+    /// For `inputs` numbers (`D`), hidden layers of this width (`N`), and so many layers in all
+    /// (`L`); without skips.
+    pub fn new(inputs: usize, width: usize, layers: usize, activation: Activation) -> Self {
+        Self { inputs, width, layers, activation, skips: false }
+    }
+
+    /// Adds to every layer but the first and the last what it is predicted from.
+    #[must_use]
+    pub fn with_skips(mut self) -> Self {
+        self.skips = true;
+        self
+    }
+
+    /// The constant factors: of the first layer, of the hidden ones after it, of the last.
+    pub fn scales(&self) -> [f64; 3] {
+        let (inputs, width) = (self.inputs as f64, self.width as f64);
+        let depth = if self.skips { self.layers as f64 } else { 1.0 };
+        [1.0 / inputs.sqrt(), 1.0 / (width * depth).sqrt(), 1.0 / width]
+    }
+
+    fn layer(&self, outputs: usize, scale: f64) -> Dense {
+        Dense::new(outputs).without_bias().start(Starting::Normal(1.0)).scale(scale)
+    }
+
+    /// The first layer, from the input, which no activation is applied to.
+    pub fn first(&self) -> Dense {
+        self.layer(self.width, self.scales()[0])
+    }
+
+    /// A hidden layer, from the one below.
+    pub fn hidden(&self) -> Dense {
+        let layer = self.layer(self.width, self.scales()[1]).activation_before(self.activation);
+        if self.skips { layer.residual() } else { layer }
+    }
+
+    /// The last layer, to so many outputs.
+    pub fn last(&self, outputs: usize) -> Dense {
+        self.layer(outputs, self.scales()[2]).activation_before(self.activation)
+    }
+}
