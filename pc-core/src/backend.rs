@@ -12,6 +12,8 @@
 //!   of a graph in one [`GraphFrame`].
 //! - **A network** is one `impl` of [`Network`](crate::Network). It is made of [`Prediction`]s, and
 //!   says what it can do with [`Abilities`]. The other types here are what its calls take.
+//! - **An optimiser** that is saved with a graph is one `impl` of [`OptimiserState`], which lists a
+//!   [`ParameterState`] for each parameter.
 //! - **A set of layers** that adds several vertices at once can take them back to a [`Mark`].
 
 pub use crate::{
@@ -20,6 +22,7 @@ pub use crate::{
     graph::{GraphFrame, GraphLinearisation, GraphTensor, Mark, NodeJob, NodeState},
     loss::LossForm,
     network::{Abilities, Drives, Forward, FusedSteps, Residuals, Settings, State, Want},
+    optimiser_state::{OptimiserState, ParameterState},
     rows::RowJob,
     tensor::StateStep,
     topology::Prediction,

@@ -25,6 +25,8 @@ pub enum ErrorKind {
     /// The calls came in an order that makes no sense, such as advancing a relaxation that was
     /// never begun.
     Misuse,
+    /// A file cannot be read or written, or holds something else than what is asked of it.
+    File,
     /// The framework underneath reported a failure.
     Backend,
 }
@@ -91,6 +93,10 @@ impl Error {
     }
     pub(crate) fn not_finite(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::NotFinite, message)
+    }
+    #[cfg(feature = "safetensors")]
+    pub(crate) fn file(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::File, message)
     }
     pub(crate) fn misuse(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Misuse, message)

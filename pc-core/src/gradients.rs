@@ -113,31 +113,16 @@ impl<T: Tensor> Gradients<T> {
         any
     }
 
+    /// Those that are defined.
+    pub(crate) fn defined_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        let defined = self.slots.iter_mut().filter(|slot| slot.defined);
+        defined.filter_map(|slot| slot.tensor.as_mut())
+    }
+
     /// Multiplies them all.
     pub fn scale(&mut self, factor: f64) {
         if factor != 1.0 {
-            for slot in self.slots.iter_mut().filter(|slot| slot.defined) {
-                if let Some(tensor) = &mut slot.tensor {
-                    tensor.scale(factor);
-                }
-            }
-        }
-    }
-
-    /// Adds `a` times the gradients of `other`. A parameter that has a gradient on one side alone
-    /// counts as zero on the other.
-    pub fn axpy(&mut self, a: f64, other: &Self) {
-        for (own, theirs) in self.slots.iter_mut().zip(&other.slots) {
-            let Some(theirs) = theirs.tensor.as_ref().filter(|_| theirs.defined) else { continue };
-            let own_is_new = !std::mem::replace(&mut own.defined, true);
-            match &mut own.tensor {
-                Some(tensor) if own_is_new => {
-                    tensor.copy_from(theirs);
-                    tensor.scale(a);
-                }
-                Some(tensor) => tensor.axpy(a, theirs),
-                none => none.insert(theirs.clone()).scale(a),
-            }
+            self.defined_mut().for_each(|tensor| tensor.scale(factor));
         }
     }
 

@@ -14,6 +14,7 @@
 mod activation;
 mod chain;
 mod clamp;
+mod clipping;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod constraint;
@@ -25,6 +26,7 @@ mod identity;
 mod loss;
 mod map;
 mod network;
+mod optimiser_state;
 mod outcome;
 mod paths;
 mod plan;
@@ -34,11 +36,14 @@ mod projection;
 mod relaxation;
 mod residual;
 mod rows;
+#[cfg(feature = "safetensors")]
+mod saved;
 mod schedule;
 mod sum_of;
 mod tensor;
 mod topology;
 mod vertex;
+mod weight_rate;
 
 pub mod backend;
 pub mod composites;
@@ -48,6 +53,7 @@ pub mod rule;
 pub use activation::Activation;
 pub use chain::Chain;
 pub use clamp::{Clamp, Clamps, SharedLoss};
+pub use clipping::Clipping;
 pub use constraint::{Constraint, Mask, ZeroDiagonal};
 pub use energy::{
     Bernoulli, Categorical, DiagonalPrecision, EnergyInputs, Laplace, LearnedDiagonalPrecision,
@@ -72,6 +78,7 @@ pub use schedule::{
 pub use sum_of::SumOf;
 pub use tensor::Tensor;
 pub use topology::{ParamId, PredictionId, Topology, VertexId};
+pub use weight_rate::WeightRate;
 
 /// The programs in the README compile and run.
 #[cfg(doctest)]

@@ -7,6 +7,9 @@ use crate::tensor::Tensor;
 /// What [`Tensor::by_rows`] calls: with one sample's numbers of each input, and of each output.
 pub type RowJob<'a> = dyn FnMut(&[&[f64]], &mut [&mut [f64]]) + 'a;
 
+/// What copies row `row` of tensor `k` to the numbers it is given or, with `true`, back.
+type Exchange<'a> = dyn FnMut(usize, usize, &mut [f64], bool) + 'a;
+
 /// With more inputs or outputs than this, [`copied`] is taken.
 pub(crate) const FEW: usize = 8;
 
@@ -38,9 +41,6 @@ pub(crate) fn copied<T: Tensor>(inputs: &[&T], outputs: &mut [&mut T], job: &mut
         output.assign(numbers);
     }
 }
-
-/// Copies row `row` of output `k` to the numbers; with `true`, back.
-type Exchange<'a> = dyn FnMut(usize, usize, &mut [f64], bool) + 'a;
 
 /// The same for tensors whose numbers lie in memory: `read` copies row `row` of input `k` to where
 /// it is told, `exchange` copies a row of output `k` there, or (with `true`) back.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use pc_core::{
-    Clamps, Graph, Map, Predictor, Relaxation, Schedule,
+    Clamps, Clipping, Graph, Map, Predictor, Relaxation, Schedule,
     host::{Activation, ConvLayer, Dense, HostLayers, HostTensor, Init, Sgd, SwapAxes},
     rule::{Adam, Anderson, Heun, Nesterov},
 };
@@ -138,6 +138,7 @@ fn a_warm_relaxation_allocates_nothing() {
         Schedule::epc(0.01, 10).unwrap().ruled_by(Heun),
         Schedule::epc(0.01, 10).unwrap().ruled_by(Anderson::new(3).unwrap()),
     ];
+    let clipping = Clipping::norm(1.0).unwrap();
     for threads in [1, 2] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
@@ -147,7 +148,7 @@ fn a_warm_relaxation_allocates_nothing() {
                     schedules.iter().flat_map(|schedule| clamps.iter().map(move |c| (schedule, c)))
                 {
                     let mut relaxation = Relaxation::new(graph, schedule.clone()).unwrap();
-                    let mut sgd = Sgd::new(1e-3).unwrap();
+                    let mut sgd = Sgd::new(1e-3).unwrap().with_clipping(clipping);
                     let mut batch = || {
                         relaxation
                             .train(graph, clamps, |graph, gradients| {
@@ -165,6 +166,14 @@ fn a_warm_relaxation_allocates_nothing() {
                     assert_eq!(
                         allocations, 0,
                         "{schedule} on {threads} threads: allocations in a warm batch"
+                    );
+                    relaxation.ask_forces(graph, &[]).unwrap();
+                    let mut infer = || drop(relaxation.infer(graph, clamps).unwrap());
+                    (0..3).for_each(|_| infer());
+                    let allocations = (0..tries).map(|_| count(&mut infer)).min().unwrap();
+                    assert_eq!(
+                        allocations, 0,
+                        "{schedule} on {threads} threads: allocations in a warm inference"
                     );
                 }
             }

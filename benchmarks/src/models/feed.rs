@@ -154,15 +154,8 @@ impl<F: Element> Model<F> {
         let vertex = self.outputs[output];
         let shape: Vec<usize> =
             std::iter::once(samples).chain(self.graph.shape(vertex)?.iter().copied()).collect();
-        let mut target = HostTensor::zeroed(&shape)?;
-        let own = self.labels_of(output, labels);
-        for (row, label) in target.data_mut().chunks_exact_mut(self.classes).zip(own) {
-            let held = row.get_mut(label);
-            *held.ok_or_else(|| {
-                mismatch(format!("there is no class {label}: {} are counted from 0", self.classes))
-            })? = F::one();
-        }
-        Ok(target)
+        let own: Vec<usize> = self.labels_of(output, labels).collect();
+        HostTensor::new(&shape, HostTensor::one_hot(&own, self.classes)?.data().to_vec())
     }
 
     /// The labels of output number `output`, sample by sample.

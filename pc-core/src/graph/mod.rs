@@ -6,6 +6,8 @@ mod levelling;
 mod node;
 mod predict;
 mod run;
+#[cfg(feature = "safetensors")]
+mod save;
 mod tensor;
 
 use additions::Settled;

@@ -6,7 +6,7 @@ use crate::{
     Activation, Result,
     composites::blocks,
     graph::{GraphFrame, GraphTensor, NodeJob, NodeState},
-    host::{Chain, Element, HostTensor, HostVertex},
+    host::{Element, HostChain, HostTensor, HostVertex},
     tensor::Tensor,
     topology::PredictionId,
     vertex::Vertex,
@@ -19,7 +19,7 @@ impl<F: Element> GraphTensor for HostTensor<F> {
         Box::new(vertex)
     }
 
-    fn chained(chain: Chain<F>) -> HostVertex<F> {
+    fn chained(chain: HostChain<F>) -> HostVertex<F> {
         Box::new(chain)
     }
 

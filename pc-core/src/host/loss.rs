@@ -35,22 +35,8 @@ impl<F: Element> CrossEntropy<F> {
     /// # Errors
     /// A label that is no class.
     pub fn labels(labels: &[usize], classes: usize) -> Result<Self> {
-        one_hot(labels, classes).map(Self::new)
+        HostTensor::one_hot(labels, classes).map(Self::new)
     }
-}
-
-/// One row for each label, 1 at the label and 0 elsewhere.
-pub(crate) fn one_hot<F: Element>(labels: &[usize], classes: usize) -> Result<HostTensor<F>> {
-    let mut target = HostTensor::zeroed(&[labels.len(), classes])?;
-    for (sample, &label) in labels.iter().enumerate() {
-        if label >= classes {
-            return Err(Error::clamp(format!(
-                "sample {sample} has label {label}, but there are {classes} classes"
-            )));
-        }
-        target.data_mut()[sample * classes + label] = F::one();
-    }
-    Ok(target)
 }
 
 impl<F: Element> Loss<HostTensor<F>> for CrossEntropy<F> {

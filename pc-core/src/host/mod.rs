@@ -81,6 +81,3 @@ pub use tensor::{HostTensor, HostVertex};
 /// # Ok::<(), pc_core::Error>(())
 /// ```
 pub type HostChain<F> = crate::Chain<HostTensor<F>>;
-
-// What this module's own files call it.
-use HostChain as Chain;

@@ -70,6 +70,33 @@ impl<F: Element> HostTensor<F> {
         Ok(Self::blank(shape))
     }
 
+    /// One row for each label, 1 at the label and 0 elsewhere: the target of a classifier.
+    ///
+    /// # Errors
+    /// A label that is no class, with its place; not enough memory.
+    ///
+    /// # Example
+    /// ```
+    /// use pc_core::host::HostTensor;
+    /// let target = HostTensor::<f32>::one_hot(&[2, 0], 3)?;
+    /// assert_eq!(target, HostTensor::new(&[2, 3], vec![0.0, 0.0, 1.0, 1.0, 0.0, 0.0])?);
+    /// let error = HostTensor::<f32>::one_hot(&[0, 3], 3).unwrap_err();
+    /// assert_eq!(error.to_string(), "sample 1 has label 3, but there are 3 classes");
+    /// # Ok::<(), pc_core::Error>(())
+    /// ```
+    pub fn one_hot(labels: &[usize], classes: usize) -> Result<Self> {
+        let mut target = Self::zeroed(&[labels.len(), classes])?;
+        for (sample, &label) in labels.iter().enumerate() {
+            if label >= classes {
+                return Err(Error::clamp(format!(
+                    "sample {sample} has label {label}, but there are {classes} classes"
+                )));
+            }
+            target.data[sample * classes + label] = F::one();
+        }
+        Ok(target)
+    }
+
     /// Zeros of a shape that was checked before, or that other tensors have.
     pub(crate) fn blank(shape: &[usize]) -> Self {
         Self { shape: shape.to_vec(), data: vec![F::zero(); shape.iter().product()] }

@@ -74,7 +74,7 @@ impl<N: Network> Relaxation<N> {
         self.frame.settings.plastic = false;
         self.frame.infers = true;
         let begun = self.begin(network, clamps);
-        let outcome = begun.and_then(|()| self.to_end(network));
+        let outcome = begun.and_then(|()| self.run_out(network));
         self.frame.infers = false;
         self.frame.settings = settings;
         self.frame.draws = draws;
@@ -82,7 +82,7 @@ impl<N: Network> Relaxation<N> {
     }
 
     /// Advances to the end, past all learning events.
-    pub(super) fn to_end(&mut self, network: &mut N) -> Result<Outcome> {
+    pub(super) fn run_out(&mut self, network: &mut N) -> Result<Outcome> {
         loop {
             if let Event::Finished(outcome) = self.advance(network)? {
                 return Ok(outcome);

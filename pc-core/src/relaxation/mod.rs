@@ -203,7 +203,7 @@ impl<N: Network> Relaxation<N> {
         }
         self.begin(network, clamps)?;
         self.merge = true;
-        self.to_end(network)
+        self.run_out(network)
     }
 
     /// Begins and advances to the end, calling `learn` at every learning event. For most optimisers

@@ -83,7 +83,7 @@ impl<N: Network> Relaxation<N> {
                 sum.clear();
                 break;
             }
-            sum.axpy(*weight, &self.frame.gradients);
+            sum.axpy(*weight, &self.frame.gradients)?;
             start = Start::Carried;
         }
         self.frame.gradients = sum;

@@ -34,6 +34,7 @@ mod rates;
 mod refusals;
 mod rules;
 mod sampling;
+mod saving;
 mod shapes;
 mod starting;
 mod walk;

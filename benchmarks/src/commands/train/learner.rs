@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use pc_core::host::Element;
+use pc_core::{WeightRate, host::Element};
 
 use super::{
     dataset::{Dataset, PROBE},
@@ -143,8 +143,8 @@ impl<F: Element> Learner<F> {
     ) -> Result<Step, CommandError> {
         let number = self.progress.epoch;
         let RunSettings { batch: size, seed, learning_rate, decay, .. } = self.settings;
-        // So many multiplications, so that a resumed run comes to the same bits.
-        self.trainee.set_learning_rate((0..number).fold(learning_rate, |rate, _| rate * decay))?;
+        let rate = WeightRate::step_decay(learning_rate, decay, 1)?;
+        self.trainee.set_learning_rate(rate.at(number))?;
         for batch in data.epoch(size, seed, number as u64, self.progress.batch)? {
             let batch = batch?;
             let start = Instant::now();
