@@ -12,7 +12,7 @@ use pc_burn::{
 use pc_core::{
     Chain, Graph, Result,
     backend::GraphTensor,
-    conformance::{Backend, Built, Net, Operation, Report, composites, run},
+    conformance::{Backend, Built, Net, Operation, Report, additions, composites, run},
     host::Activation,
 };
 
@@ -100,6 +100,7 @@ fn check(report: &Report, least: usize) {
 fn passes(dtype: DType) {
     check(&run(&Burn(dtype)).unwrap(), 201);
     check(&composites(&Burn(dtype)).unwrap(), 26);
+    check(&additions(&Burn(dtype)).unwrap(), 80);
 }
 
 #[test]

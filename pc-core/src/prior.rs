@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Result,
-    tensor::Tensor,
+    graph::GraphTensor,
     vertex::{Cache, Inputs, Pulled, Vertex},
 };
 
@@ -27,10 +27,11 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Prior;
 
-/// The slot of the old parameter, for moving ones.
+// Slots of the cache, for parameters that move: the old one, and its change.
 const OLD: usize = 0;
+const MOVED: usize = 1;
 
-impl<T: Tensor> Vertex<T> for Prior {
+impl<T: GraphTensor> Vertex<T> for Prior {
     fn kind(&self) -> &str {
         "prior"
     }
@@ -59,8 +60,8 @@ impl<T: Tensor> Vertex<T> for Prior {
         if at.plastic() {
             cache.slot(OLD, &parameter.shape(), parameter).copy_from(parameter);
         }
-        let numbers = parameter.to_vec();
-        T::by_rows(&[], &mut [output], &mut |_, rows| rows[0].copy_from_slice(&numbers));
+        output.fill(0.0);
+        output.add_to_samples(1.0, parameter);
         Ok(())
     }
 
@@ -71,36 +72,27 @@ impl<T: Tensor> Vertex<T> for Prior {
         _predicted: &T,
         output: &mut T,
     ) -> Result<()> {
-        if !at.plastic() {
-            output.fill(0.0);
-            return Ok(());
+        output.fill(0.0);
+        if at.plastic() {
+            let parameter = at.parameter(0);
+            let mut moved = cache.take_like(MOVED, parameter);
+            moved.set_difference(parameter, cache.get(OLD)?);
+            output.add_to_samples(1.0, &moved);
+            cache.put(MOVED, moved);
         }
-        let (new, old) = (at.parameter(0).to_vec(), cache.get(OLD)?.to_vec());
-        T::by_rows(&[], &mut [output], &mut |_, rows| {
-            for (y, (new, old)) in rows[0].iter_mut().zip(new.iter().zip(&old)) {
-                *y = new - old;
-            }
-        });
         Ok(())
     }
 
     fn pull(
         &self,
-        at: &Inputs<'_, T>,
+        _at: &Inputs<'_, T>,
         _cache: &mut Cache<T>,
         cotangent: &T,
         pulled: &mut Pulled<'_, T>,
     ) -> Result<()> {
         let scale = pulled.scale();
         if let Some(gradient) = pulled.gradient(0) {
-            let mut sums = at.parameter(0).to_vec();
-            sums.fill(0.0);
-            T::by_rows(&[cotangent], &mut [], &mut |rows, _| {
-                sums.iter_mut().zip(rows[0]).for_each(|(sum, u)| *sum += u);
-            });
-            let mut sum = at.parameter(0).clone();
-            sum.assign(&sums);
-            gradient.axpy(scale, &sum);
+            gradient.add_samples(scale, cotangent);
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::{cell::Cell, marker::PhantomData};
 use pc_core::{
     Activation, Chain, Graph, Result, Tensor,
     backend::{GraphTensor, Vertex},
-    conformance::{Backend, Built, Case, HostBackend, Net, Report, Verdict, composites},
+    conformance::{Backend, Built, Case, HostBackend, Net, Report, Verdict, additions, composites},
     host::{Element, HostTensor},
 };
 
@@ -26,6 +26,8 @@ fn passes(report: &Report) {
 fn on_the_host() {
     passes(&composites(&HostBackend::<f64>::new()).unwrap());
     passes(&composites(&HostBackend::<f32>::new()).unwrap());
+    passes(&additions(&HostBackend::<f64>::new()).unwrap());
+    passes(&additions(&HostBackend::<f32>::new()).unwrap());
 }
 
 /// A host tensor that shows only what every tensor must have.
@@ -107,6 +109,8 @@ impl<F: Element, T: GraphTensor + 'static> Backend for Coat<F, T> {
 fn by_the_defaults_alone() {
     passes(&composites(&Coat::<f64, _>(Plain, PhantomData)).unwrap());
     passes(&composites(&Coat::<f32, _>(Plain, PhantomData)).unwrap());
+    passes(&additions(&Coat::<f64, _>(Plain, PhantomData)).unwrap());
+    passes(&additions(&Coat::<f32, _>(Plain, PhantomData)).unwrap());
 }
 
 /// What [`Flawed`] does wrong.
@@ -126,6 +130,7 @@ enum Flaw {
     Gaps,
     Reshaped,
     Swapped,
+    Assigned,
 }
 
 thread_local! {
@@ -181,6 +186,7 @@ impl Tensor for Flawed {
     }
     fn assign(&mut self, numbers: &[f64]) {
         self.0.assign(numbers);
+        self.spoil(Flaw::Assigned);
     }
 }
 
@@ -303,4 +309,19 @@ fn a_wrong_order_fails_the_nets_too() {
     for case in nets {
         assert!(matches!(case.verdict, Verdict::Failed(_)), "{case}");
     }
+}
+
+#[test]
+fn numbers_that_come_back_wrong_fail_every_addition_that_reads_them() {
+    let backend = Coat::<f32, _>(|tensor| Flawed(Plain(tensor)), PhantomData);
+    passes(&additions(&backend).unwrap());
+    FLAW.set(Flaw::Assigned);
+    let report = additions(&backend).unwrap();
+    FLAW.set(Flaw::None);
+    // What is refused on both sides is refused before any number is read.
+    let passed = |case: &&Case| matches!(case.verdict, Verdict::Passed(off) if off > 0.0);
+    if let Some(case) = report.cases.iter().find(passed) {
+        panic!("{case}");
+    }
+    assert!(report.cases.iter().filter(|c| matches!(c.verdict, Verdict::Failed(_))).count() > 60);
 }

@@ -12,6 +12,10 @@ pub mod cycle;
 pub mod intervention;
 #[path = "../examples/mask.rs"]
 pub mod mask;
+#[path = "../examples/own_energy.rs"]
+pub mod own_energy;
+#[path = "../examples/prior.rs"]
+pub mod prior;
 #[path = "../examples/two_predictions.rs"]
 pub mod two_predictions;
 
@@ -21,7 +25,9 @@ fn every_example_finds_what_it_says() {
     cycle::main().unwrap();
     intervention::main().unwrap();
     mask::main().unwrap();
+    own_energy::main().unwrap();
+    prior::main().unwrap();
     two_predictions::main().unwrap();
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
-    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 5, "an example that is not run here");
+    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 7, "an example that is not run here");
 }

@@ -20,13 +20,13 @@ const BATCH: usize = 3;
 const STEP: f64 = 1e-4;
 
 /// So many numbers, the same in every precision.
-fn numbers(count: usize, phase: f64, scale: f64) -> Vec<f64> {
+pub(super) fn numbers(count: usize, phase: f64, scale: f64) -> Vec<f64> {
     let number = |k: usize| f64::from((scale * (phase + 1.3 * k as f64).sin()) as f32);
     (0..count).map(number).collect()
 }
 
 /// Makes tensors of one backend.
-type Make<'a, T> = &'a dyn Fn(&[usize], &[f64]) -> Result<T>;
+pub(super) type Make<'a, T> = &'a dyn Fn(&[usize], &[f64]) -> Result<T>;
 
 /// A batch of samples of this shape.
 fn batch<T>(of: Make<'_, T>, shape: &[usize], phase: f64, scale: f64) -> Result<T> {

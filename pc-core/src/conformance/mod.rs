@@ -15,6 +15,7 @@
 //! # Ok::<(), pc_core::Error>(())
 //! ```
 
+mod additions;
 mod batches;
 mod composites;
 mod host;
@@ -29,6 +30,7 @@ use crate::{
     topology::{ParamId, VertexId},
 };
 
+pub use additions::additions;
 pub use composites::composites;
 pub use host::HostBackend;
 pub use nets::{Net, NetVertex, Operation, nets};

@@ -8,7 +8,9 @@ use pc_tch::{
         Result, Schedule, SquaredError, Tensor as _, VertexId,
         backend::GraphTensor,
         composites::{AttentionParts, Gate, Map, Product, Reshape, Sum, lstm_cell, self_attention},
-        conformance::{Backend, Built, Net, NetVertex, Operation, Report, composites, run},
+        conformance::{
+            Backend, Built, Net, NetVertex, Operation, Report, additions, composites, run,
+        },
         host::{Activation, HostLayers, HostTensor, Init},
     },
 };
@@ -145,6 +147,7 @@ fn passes(kind: Kind) {
     tch::set_num_threads(1);
     check(&run(&Tch(kind)).unwrap(), 150);
     check(&composites(&Tch(kind)).unwrap(), 26);
+    check(&additions(&Tch(kind)).unwrap(), 80);
 }
 
 #[test]
