@@ -1,5 +1,4 @@
 //! An energy of one's own, `sqrt(1 + e^2) - 1`: one wild sample pulls no harder than the others.
-
 use pc_core::{
     Clamps, EnergyInputs, Graph, PredictionEnergy, Prior, Relaxation, Result, Schedule, Slopes,
     Tensor, host::HostTensor, host::Sgd,
