@@ -23,8 +23,7 @@ pub use crate::{
     loss::LossForm,
     network::{Abilities, Drives, Forward, FusedSteps, Residuals, Settings, State, Want},
     optimiser_state::{OptimiserState, ParameterState},
-    rows::RowJob,
-    tensor::StateStep,
+    tensor::{RowJob, StateStep},
     topology::Prediction,
     vertex::{Cache, Inputs, Pulled, Structure, Vertex},
 };

@@ -25,6 +25,7 @@ mod graph;
 mod identity;
 mod loss;
 mod map;
+mod method;
 mod network;
 mod optimiser_state;
 mod outcome;

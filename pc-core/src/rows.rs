@@ -2,15 +2,12 @@
 
 use std::cell::RefCell;
 
-use crate::tensor::Tensor;
-
-/// What [`Tensor::by_rows`] calls: with one sample's numbers of each input, and of each output.
-pub type RowJob<'a> = dyn FnMut(&[&[f64]], &mut [&mut [f64]]) + 'a;
+use crate::tensor::RowJob;
 
 /// What copies row `row` of tensor `k` to the numbers it is given or, with `true`, back.
 type Exchange<'a> = dyn FnMut(usize, usize, &mut [f64], bool) + 'a;
 
-/// With more inputs or outputs than this, [`copied`] is taken.
+/// The most inputs, and the most outputs, that are lent without a list made for the call.
 pub(crate) const FEW: usize = 8;
 
 thread_local! {
@@ -18,31 +15,7 @@ thread_local! {
     static NUMBERS: RefCell<Vec<f64>> = const { RefCell::new(Vec::new()) };
 }
 
-/// [`Tensor::by_rows`] over copies of whole tensors.
-pub(crate) fn copied<T: Tensor>(inputs: &[&T], outputs: &mut [&mut T], job: &mut RowJob<'_>) {
-    let Some(batch) = inputs.first().copied().or(outputs.first().map(|o| &**o)).map(T::batch)
-    else {
-        return;
-    };
-    let read: Vec<Vec<f64>> = inputs.iter().map(|input| input.to_vec()).collect();
-    let mut written: Vec<Vec<f64>> = outputs.iter().map(|output| output.to_vec()).collect();
-    let length = |numbers: &Vec<f64>| numbers.len() / batch.max(1);
-    for row in 0..batch {
-        let part = |numbers: &Vec<f64>| row * length(numbers)..(row + 1) * length(numbers);
-        let rows: Vec<&[f64]> = read.iter().map(|numbers| &numbers[part(numbers)]).collect();
-        let mut own: Vec<&mut [f64]> = Vec::with_capacity(written.len());
-        for numbers in &mut written {
-            let part = part(numbers);
-            own.push(&mut numbers[part]);
-        }
-        job(&rows, &mut own);
-    }
-    for (output, numbers) in outputs.iter_mut().zip(&written) {
-        output.assign(numbers);
-    }
-}
-
-/// The same for tensors whose numbers lie in memory: `read` copies row `row` of input `k` to where
+/// [`crate::Tensor::by_rows`] for tensors whose numbers lie in memory: `read` copies row `row` of input `k` to where
 /// it is told, `exchange` copies a row of output `k` there, or (with `true`) back.
 pub(crate) fn in_place(
     batch: usize,

@@ -1,9 +1,9 @@
 //! What the engine asks of a framework's tensor: the few operations that move states, and no more.
 
-use crate::{
-    Error, Result,
-    rows::{self, RowJob},
-};
+use crate::{Error, Result};
+
+/// What [`Tensor::by_rows`] calls: with one sample's numbers of each input, and of each output.
+pub type RowJob<'a> = dyn FnMut(&[&[f64]], &mut [&mut [f64]]) + 'a;
 
 /// A dense array of numbers, batch first, as some framework holds it.
 ///
@@ -90,7 +90,7 @@ pub trait Tensor: Clone + Sized {
     /// This is how what is written once for all backends (energies, projections, state rules) gets
     /// at numbers. By default they are copied out, and back in.
     fn by_rows(inputs: &[&Self], outputs: &mut [&mut Self], job: &mut RowJob<'_>) {
-        rows::copied(inputs, outputs, job);
+        copied(inputs, outputs, job);
     }
 
     /// `sum self^2`.
@@ -215,6 +215,30 @@ pub trait Tensor: Clone + Sized {
                 gap.norm_squared()
             }
         }
+    }
+}
+
+/// [`Tensor::by_rows`] over copies of whole tensors.
+pub(crate) fn copied<T: Tensor>(inputs: &[&T], outputs: &mut [&mut T], job: &mut RowJob<'_>) {
+    let Some(batch) = inputs.first().copied().or(outputs.first().map(|o| &**o)).map(T::batch)
+    else {
+        return;
+    };
+    let read: Vec<Vec<f64>> = inputs.iter().map(|input| input.to_vec()).collect();
+    let mut written: Vec<Vec<f64>> = outputs.iter().map(|output| output.to_vec()).collect();
+    let length = |numbers: &Vec<f64>| numbers.len() / batch.max(1);
+    for row in 0..batch {
+        let part = |numbers: &Vec<f64>| row * length(numbers)..(row + 1) * length(numbers);
+        let rows: Vec<&[f64]> = read.iter().map(|numbers| &numbers[part(numbers)]).collect();
+        let mut own: Vec<&mut [f64]> = Vec::with_capacity(written.len());
+        for numbers in &mut written {
+            let part = part(numbers);
+            own.push(&mut numbers[part]);
+        }
+        job(&rows, &mut own);
+    }
+    for (output, numbers) in outputs.iter_mut().zip(&written) {
+        output.assign(numbers);
     }
 }
 

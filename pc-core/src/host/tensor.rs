@@ -8,8 +8,8 @@ use rand_distr::{Distribution, Normal};
 use crate::{
     Error, Result,
     host::{Element, parts::sum_by},
-    rows::{self, RowJob},
-    tensor::{StateStep, Tensor, elements},
+    rows,
+    tensor::{self, RowJob, StateStep, Tensor, elements},
     vertex::Vertex,
 };
 
@@ -268,7 +268,7 @@ impl<F: Element> Tensor for HostTensor<F> {
 
     fn by_rows(inputs: &[&Self], outputs: &mut [&mut Self], job: &mut RowJob<'_>) {
         if inputs.len() > rows::FEW || outputs.len() > rows::FEW {
-            return rows::copied(inputs, outputs, job);
+            return tensor::copied(inputs, outputs, job);
         }
         let first = inputs.first().copied().or(outputs.first().map(|output| &**output));
         let Some(batch) = first.map(Self::batch) else { return };

@@ -2,11 +2,12 @@
 
 use crate::{
     Result,
+    method::{self, Leap, Method},
     network::Network,
     outcome::Status,
     relaxation::{
-        Method, Phase, Relaxation, fuse, live,
-        watch::{Leap, Verdict, Watch},
+        Phase, Relaxation,
+        watch::{Verdict, Watch},
     },
     schedule::Learning,
 };
@@ -30,9 +31,9 @@ impl<N: Network> Relaxation<N> {
             let mut shown = None;
             match self.phase {
                 Phase::Move => {
-                    if fuse::learning_step(&mut self.frame, network)? {
+                    if method::learning_step(&mut self.frame, network)? {
                         self.frame.step += 1;
-                        live::touch_all(&mut self.frame, network);
+                        method::touch_all(&mut self.frame, network);
                         return self.teach(network, Phase::Move);
                     }
                     self.method.step(&mut self.frame, network)?;

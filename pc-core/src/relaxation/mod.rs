@@ -1,16 +1,7 @@
-//! The one relaxation loop, and the methods it runs.
+//! The one relaxation loop, which runs a method, and what is asked of it.
 
 mod engine;
-mod errors;
-mod forces;
-mod frame;
-mod frozen;
-mod fuse;
 mod infer;
-mod leap;
-mod levels;
-mod live;
-mod method;
 mod phases;
 mod read;
 mod start;
@@ -22,6 +13,7 @@ use crate::{
     Error, Result,
     clamp::Clamps,
     gradients::Gradients,
+    method::{Forces, Frame, Method},
     network::{Network, Settings},
     outcome::{Energy, Event, Outcome},
     plan::Plan,
@@ -31,10 +23,7 @@ use crate::{
 };
 
 use engine::Stop;
-use forces::Forces;
-use frame::Frame;
 use infer::Kept;
-use method::Method;
 use watch::{Verdict, Watch};
 
 /// A relaxation of one network by one schedule: a value that can be advanced from one learning

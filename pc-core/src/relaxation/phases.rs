@@ -4,9 +4,10 @@ use crate::{
     Error, Result,
     clamp::Clamps,
     gradients::Gradients,
+    method::Method,
     network::Network,
     outcome::{Event, Outcome, Status},
-    relaxation::{Method, Relaxation},
+    relaxation::Relaxation,
     schedule::{Learning, Start},
 };
 

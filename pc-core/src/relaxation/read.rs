@@ -1,9 +1,11 @@
 //! What can be read off a relaxation.
 
 use crate::{
+    Result,
     gradients::Gradients,
+    method::{Forces, Method},
     network::Network,
-    relaxation::{Method, Relaxation},
+    relaxation::Relaxation,
     schedule::Schedule,
     tensor::Tensor,
     topology::{PredictionId, VertexId},
@@ -79,5 +81,57 @@ impl<N: Network> Relaxation<N> {
             Method::Levels(levels) => levels.energy_of(prediction) + levels.loss_of(of),
             _ => point.energy_of(topology, index) + point.roles[of.index()].loss(),
         })
+    }
+
+    /// Asks for the force on these vertices at the end of every relaxation from here on, in place
+    /// of what was asked for before. It is read by [`Relaxation::force`], and costs one more pull
+    /// of the vertices' children. This is how a relaxation says what it makes of an input:
+    /// saliency, adversarial pictures, a link to a network before this one.
+    ///
+    /// # Errors
+    /// A vertex that is not in the network.
+    ///
+    /// # Example
+    /// Under backprop the force on an input is minus the derivative of the loss:
+    /// ```
+    /// use pc_core::{
+    ///     Clamps, Graph, Relaxation, Schedule, SquaredError, Tensor,
+    ///     host::{HostLayers, HostTensor, Linear},
+    /// };
+    /// let mut b = Graph::<HostTensor<f64>>::builder();
+    /// let x = b.input("x", &[1])?;
+    /// let w = b.parameter("w", HostTensor::new(&[1, 1], vec![3.0])?)?;
+    /// let y = b.vertex("y", Box::new(Linear::without_bias()), &[x], &[w])?;
+    /// let mut graph = b.build()?;
+    /// let one = HostTensor::new(&[1, 1], vec![1.0])?;
+    /// let mut relaxation = Relaxation::new(&graph, Schedule::backprop())?;
+    /// relaxation.ask_forces(&graph, &[x])?;
+    /// let clamps = Clamps::new().hold(x, one.clone()).drive(y, SquaredError::new(one));
+    /// relaxation.infer(&mut graph, &clamps)?;
+    /// // L = 1/2 (3 x - 1)^2 at x = 1.
+    /// assert_eq!(relaxation.force(x).map(Tensor::to_vec), Some(vec![-6.0]));
+    /// # Ok::<(), pc_core::Error>(())
+    /// ```
+    pub fn ask_forces(&mut self, network: &N, vertices: &[VertexId]) -> Result<()> {
+        self.same_network(network)?;
+        self.frame.forces = Forces::asking(network.topology(), vertices)?;
+        Ok(())
+    }
+
+    /// The force on a vertex that [`Relaxation::ask_forces`] has asked for: minus the derivative of
+    /// the energy in the vertex's value, `sum over children of J^T pi e`, less the vertex's own
+    /// `pi e` where something predicts it and it is no intervention. It is summed over no batch and
+    /// divided by nothing, whatever [`crate::Reduction`] says.
+    ///
+    /// Errors and Jacobians are those that weights learn from:
+    /// - Backprop and Z-IL: exactly `-dL/dv` at the feed-forward values.
+    /// - Fixed prediction: relaxed errors, feed-forward Jacobians.
+    /// - Standard PC, iPC and error-based PC: relaxed errors at the relaxed values. On a vertex
+    ///   that is held it is `-dF/dv` there, on a free one what is left of it.
+    ///
+    /// Returns `None` where it was not asked for before the relaxation began, before the end, and
+    /// after a relaxation that diverged.
+    pub fn force(&self, vertex: VertexId) -> Option<&N::Tensor> {
+        self.frame.forces.get(vertex)
     }
 }

@@ -3,11 +3,12 @@
 use crate::{
     Error, Result,
     clamp::{Clamp, Clamps},
+    method::{Frame, Method},
     network::Network,
     outcome::Status,
     plan,
     point::{Point, Wants},
-    relaxation::{Method, Phase, Relaxation, frame::Frame},
+    relaxation::{Phase, Relaxation},
     rule::StepForm,
     schedule::{ErrorStart, Schedule, Start, Steps},
     tensor::Tensor,

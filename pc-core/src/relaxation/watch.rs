@@ -3,21 +3,10 @@
 use crate::{
     network::Network,
     outcome::{Energy, Status},
-    relaxation::frame::Frame,
+    relaxation::Frame,
     rule::StepForm,
     schedule::{Bound, Schedule},
 };
-
-/// Many steps at once, where nobody looks at each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Leap {
-    /// None were taken.
-    None,
-    /// All were, and the errors are those at the end.
-    Taken,
-    /// All were, and the gradients have been found with them.
-    Learned,
-}
 
 /// What a point turns out to be.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -87,7 +87,7 @@ pub(crate) use rates::Rates;
 pub(crate) use ruled::Ruled;
 pub(crate) use view::{Memory, View};
 
-use crate::rows::RowJob;
+use crate::tensor::RowJob;
 
 /// How the free coordinates of a relaxation step.
 ///

@@ -3,9 +3,9 @@
 use crate::{
     Error, Result,
     point::Point,
-    rows::{FEW, RowJob},
+    rows::FEW,
     rule::{FreeCoordinates, Slot, StateRule, Taken},
-    tensor::Tensor,
+    tensor::{RowJob, Tensor},
 };
 
 /// What a rule keeps from step to step: made once, and zero at the start of a batch.

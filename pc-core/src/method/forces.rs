@@ -2,19 +2,16 @@
 
 use crate::{
     Error, Result,
+    method::{Frame, Which},
     network::{Network, Want},
     point::Point,
-    relaxation::{
-        Relaxation,
-        frame::{Frame, Which},
-    },
     tensor::Tensor,
     topology::{Topology, VertexId, foreign_vertex},
 };
 
 /// The forces that were asked for.
 #[derive(Debug)]
-pub(super) struct Forces<T> {
+pub(crate) struct Forces<T> {
     asked: Vec<VertexId>,
     /// By vertex, the same; by prediction, which of them have an asked parent.
     wanted: Vec<bool>,
@@ -27,7 +24,7 @@ pub(super) struct Forces<T> {
 }
 
 impl<T: Tensor> Forces<T> {
-    pub(super) fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self {
             asked: Vec::new(),
             wanted: Vec::new(),
@@ -38,8 +35,31 @@ impl<T: Tensor> Forces<T> {
         }
     }
 
+    /// The forces on these vertices.
+    ///
+    /// # Errors
+    /// A vertex that is not in the network.
+    pub(crate) fn asking(topology: &Topology, vertices: &[VertexId]) -> Result<Self> {
+        if let Some(vertex) = vertices.iter().find(|vertex| vertex.index() >= topology.len()) {
+            return Err(foreign_vertex(*vertex));
+        }
+        let asked = |parents: &[VertexId]| parents.iter().any(|parent| vertices.contains(parent));
+        Ok(Self {
+            asked: vertices.to_vec(),
+            wanted: topology.vertices().map(|vertex| vertices.contains(&vertex)).collect(),
+            above: topology.predictions().iter().map(|p| asked(&p.parents)).collect(),
+            ..Self::none()
+        })
+    }
+
+    /// The force on a vertex, where it was asked for and has been found.
+    pub(crate) fn get(&self, vertex: VertexId) -> Option<&T> {
+        let place = self.asked.iter().position(|asked| *asked == vertex)?;
+        self.found.get(place).filter(|_| self.ready)
+    }
+
     /// Whether any were asked for.
-    pub(super) fn any(&self) -> bool {
+    pub(crate) fn any(&self) -> bool {
         !self.asked.is_empty()
     }
 
@@ -47,7 +67,7 @@ impl<T: Tensor> Forces<T> {
     ///
     /// # Errors
     /// A vertex that a loss drives.
-    pub(super) fn begin(&mut self, topology: &Topology, point: &Point<T>) -> Result<()> {
+    pub(crate) fn begin(&mut self, topology: &Topology, point: &Point<T>) -> Result<()> {
         self.ready = false;
         for vertex in &self.asked {
             if point.roles[vertex.index()].is_driven() {
@@ -69,14 +89,14 @@ impl<T: Tensor> Forces<T> {
     }
 
     /// Says whether what has been added up is the whole.
-    pub(super) fn set_ready(&mut self, ready: bool) {
+    pub(crate) fn set_ready(&mut self, ready: bool) {
         self.ready = ready && self.any();
     }
 }
 
 impl<N: Network> Frame<N> {
     /// The forces from all errors, where a relaxation ends.
-    pub(super) fn find_forces(&mut self, network: &mut N) -> Result<()> {
+    pub(crate) fn find_forces(&mut self, network: &mut N) -> Result<()> {
         self.add_forces(network, Which::Active)?;
         self.forces.set_ready(true);
         Ok(())
@@ -84,7 +104,7 @@ impl<N: Network> Frame<N> {
 
     /// Adds what the errors of `which` predictions contribute to the forces that were asked for:
     /// `J^T pi e` to a parent, `-pi e` to the vertex itself. Earlier pulls are forgotten.
-    pub(super) fn add_forces(&mut self, network: &mut N, which: Which<'_>) -> Result<()> {
+    pub(crate) fn add_forces(&mut self, network: &mut N, which: Which<'_>) -> Result<()> {
         if !self.forces.any() {
             return Ok(());
         }
@@ -122,70 +142,5 @@ impl<N: Network> Frame<N> {
             }
         }
         Ok(())
-    }
-}
-
-impl<N: Network> Relaxation<N> {
-    /// Asks for the force on these vertices at the end of every relaxation from here on, in place
-    /// of what was asked for before. It is read by [`Relaxation::force`], and costs one more pull
-    /// of the vertices' children. This is how a relaxation says what it makes of an input:
-    /// saliency, adversarial pictures, a link to a network before this one.
-    ///
-    /// # Errors
-    /// A vertex that is not in the network.
-    ///
-    /// # Example
-    /// Under backprop the force on an input is minus the derivative of the loss:
-    /// ```
-    /// use pc_core::{
-    ///     Clamps, Graph, Relaxation, Schedule, SquaredError, Tensor,
-    ///     host::{HostLayers, HostTensor, Linear},
-    /// };
-    /// let mut b = Graph::<HostTensor<f64>>::builder();
-    /// let x = b.input("x", &[1])?;
-    /// let w = b.parameter("w", HostTensor::new(&[1, 1], vec![3.0])?)?;
-    /// let y = b.vertex("y", Box::new(Linear::without_bias()), &[x], &[w])?;
-    /// let mut graph = b.build()?;
-    /// let one = HostTensor::new(&[1, 1], vec![1.0])?;
-    /// let mut relaxation = Relaxation::new(&graph, Schedule::backprop())?;
-    /// relaxation.ask_forces(&graph, &[x])?;
-    /// let clamps = Clamps::new().hold(x, one.clone()).drive(y, SquaredError::new(one));
-    /// relaxation.infer(&mut graph, &clamps)?;
-    /// // L = 1/2 (3 x - 1)^2 at x = 1.
-    /// assert_eq!(relaxation.force(x).map(Tensor::to_vec), Some(vec![-6.0]));
-    /// # Ok::<(), pc_core::Error>(())
-    /// ```
-    pub fn ask_forces(&mut self, network: &N, vertices: &[VertexId]) -> Result<()> {
-        self.same_network(network)?;
-        let topology = network.topology();
-        if let Some(vertex) = vertices.iter().find(|vertex| vertex.index() >= topology.len()) {
-            return Err(foreign_vertex(*vertex));
-        }
-        let mut forces = Forces::none();
-        forces.asked = vertices.to_vec();
-        forces.wanted = topology.vertices().map(|vertex| vertices.contains(&vertex)).collect();
-        let asked = |parents: &[VertexId]| parents.iter().any(|parent| vertices.contains(parent));
-        forces.above = topology.predictions().iter().map(|p| asked(&p.parents)).collect();
-        self.frame.forces = forces;
-        Ok(())
-    }
-
-    /// The force on a vertex that [`Relaxation::ask_forces`] has asked for: minus the derivative of
-    /// the energy in the vertex's value, `sum over children of J^T pi e`, less the vertex's own
-    /// `pi e` where something predicts it and it is no intervention. It is summed over no batch and
-    /// divided by nothing, whatever [`crate::Reduction`] says.
-    ///
-    /// Errors and Jacobians are those that weights learn from:
-    /// - Backprop and Z-IL: exactly `-dL/dv` at the feed-forward values.
-    /// - Fixed prediction: relaxed errors, feed-forward Jacobians.
-    /// - Standard PC, iPC and error-based PC: relaxed errors at the relaxed values. On a vertex
-    ///   that is held it is `-dF/dv` there, on a free one what is left of it.
-    ///
-    /// Returns `None` where it was not asked for before the relaxation began, before the end, and
-    /// after a relaxation that diverged.
-    pub fn force(&self, vertex: VertexId) -> Option<&N::Tensor> {
-        let forces = &self.frame.forces;
-        let place = forces.asked.iter().position(|asked| *asked == vertex)?;
-        forces.found.get(place).filter(|_| forces.ready)
     }
 }

@@ -3,9 +3,9 @@
 use crate::{
     Result,
     clamp::Role,
+    method::{Frame, Which},
     network::{Drives, Network},
     point::{Point, VertexPoint},
-    relaxation::frame::{Frame, Which},
     rule::Taken,
     tensor::Tensor,
     topology::PredictionId,
@@ -13,7 +13,7 @@ use crate::{
 
 /// Forward with the errors as offsets; then the errors of held and driven vertices follow from
 /// where it arrives.
-pub(super) fn evaluate<N: Network>(frame: &mut Frame<N>, network: &mut N) -> Result<()> {
+pub(crate) fn evaluate<N: Network>(frame: &mut Frame<N>, network: &mut N) -> Result<()> {
     let learns = frame.learns_here();
     let sweeps = !learns && !frame.is_last() && frame.schedule.tolerance.is_none();
     frame.forward(network, learns, sweeps.then_some(&[]))?;
@@ -49,13 +49,13 @@ pub(super) fn evaluate<N: Network>(frame: &mut Frame<N>, network: &mut N) -> Res
 }
 
 /// Finds the forces on the states, whose gap to the errors is the residual.
-pub(super) fn pull_states<N: Network>(frame: &mut Frame<N>, network: &mut N) -> Result<()> {
+pub(crate) fn pull_states<N: Network>(frame: &mut Frame<N>, network: &mut N) -> Result<()> {
     network.forget_pulls(&mut frame.at);
     frame.pull(network, Which::Active, true, false)
 }
 
 /// Finds what the step goes by: one reverse traversal from the errors of held and driven vertices.
-pub(super) fn pull<N: Network>(
+pub(crate) fn pull<N: Network>(
     frame: &mut Frame<N>,
     network: &mut N,
     driven: &mut Vec<bool>,
@@ -84,7 +84,7 @@ pub(super) fn pull<N: Network>(
 }
 
 /// `e_i += gamma (-pi_i e_i + delta_i)` for every free vertex, with `delta` from the traversal.
-pub(super) fn step<N: Network>(frame: &mut Frame<N>, network: &N) -> Result<Taken> {
+pub(crate) fn step<N: Network>(frame: &mut Frame<N>, network: &N) -> Result<Taken> {
     let topology = network.topology();
     let momentum = frame.momentum();
     reach(frame, network);
@@ -151,7 +151,7 @@ fn reach<N: Network>(frame: &mut Frame<N>, network: &N) {
 }
 
 /// Takes back part of the last step: `change` times its direction is added.
-pub(super) fn take_back<N: Network>(frame: &mut Frame<N>, change: f64) {
+pub(crate) fn take_back<N: Network>(frame: &mut Frame<N>, change: f64) {
     let Point { state, vertices, free, .. } = &mut frame.point;
     for (index, vertex) in vertices.iter().enumerate().filter(|(index, _)| free[*index]) {
         if let Some(velocity) = &vertex.velocity {

@@ -3,23 +3,20 @@
 use crate::{
     Result,
     gradients::Gradients,
+    method::{Frame, Which, live},
     network::Network,
     outcome::Energy,
-    relaxation::{
-        frame::{Frame, Which},
-        live,
-    },
     tensor::Tensor,
     topology::{PredictionId, Topology, VertexId},
 };
 
 /// What is kept between the levels.
 #[derive(Debug)]
-pub(super) struct Levels<T> {
+pub(crate) struct Levels<T> {
     /// Whether every vertex moves at every step, or only the level whose turn it is.
-    pub(super) whole: bool,
+    pub(crate) whole: bool,
     /// Whether graphs that are not levelled are allowed.
-    pub(super) unlevelled: bool,
+    pub(crate) unlevelled: bool,
     /// By parameter: the last level that uses it.
     last: Vec<usize>,
     /// What is collected for weights whose turn has not come, since a shared weight learns when the
@@ -34,7 +31,7 @@ pub(super) struct Levels<T> {
 }
 
 impl<T: Tensor> Levels<T> {
-    pub(super) fn new<N: Network<Tensor = T>>(whole: bool, unlevelled: bool, network: &N) -> Self {
+    pub(crate) fn new<N: Network<Tensor = T>>(whole: bool, unlevelled: bool, network: &N) -> Self {
         let (topology, partial) = (network.topology(), network.gradients());
         let mut last = vec![0; partial.len()];
         for prediction in topology.predictions() {
@@ -48,7 +45,7 @@ impl<T: Tensor> Levels<T> {
         Self { whole, unlevelled, last, partial, turn, energy: Energy::default(), read, losses }
     }
 
-    pub(super) fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.partial.clear();
         self.energy = Energy::default();
         self.read.fill(0.0);
@@ -56,18 +53,18 @@ impl<T: Tensor> Levels<T> {
     }
 
     /// The energy of a prediction as its weights read it, 0 before.
-    pub(super) fn energy_of(&self, prediction: PredictionId) -> f64 {
+    pub(crate) fn energy_of(&self, prediction: PredictionId) -> f64 {
         self.read.get(prediction.index()).copied().unwrap_or(0.0)
     }
 
     /// The loss that drives a vertex, as its weights read it.
-    pub(super) fn loss_of(&self, vertex: VertexId) -> f64 {
+    pub(crate) fn loss_of(&self, vertex: VertexId) -> f64 {
         self.losses.get(vertex.index()).copied().unwrap_or(0.0)
     }
 
     /// Finds the errors at the current states. Level by level they are known already: the parents
     /// of the level whose turn it is have not moved.
-    pub(super) fn evaluate<N: Network<Tensor = T>>(
+    pub(crate) fn evaluate<N: Network<Tensor = T>>(
         &mut self,
         frame: &mut Frame<N>,
         network: &mut N,
@@ -76,7 +73,7 @@ impl<T: Tensor> Levels<T> {
     }
 
     /// The energy of every level up to this step's, each as its weights read it.
-    pub(super) fn measure<N: Network<Tensor = T>>(
+    pub(crate) fn measure<N: Network<Tensor = T>>(
         &mut self,
         frame: &Frame<N>,
         network: &N,
@@ -99,7 +96,7 @@ impl<T: Tensor> Levels<T> {
 
     /// Finds the forces that the next step goes by, then the gradients of this level's weights.
     /// True where these are finite.
-    pub(super) fn pull<N: Network<Tensor = T>>(
+    pub(crate) fn pull<N: Network<Tensor = T>>(
         &mut self,
         frame: &mut Frame<N>,
         network: &mut N,
@@ -129,7 +126,7 @@ impl<T: Tensor> Levels<T> {
 
     /// Hands out the weights all of whose levels have been read with this one; with `all`, what has
     /// been collected since the start. True where there are any.
-    pub(super) fn hand_out<N: Network<Tensor = T>>(
+    pub(crate) fn hand_out<N: Network<Tensor = T>>(
         &mut self,
         frame: &mut Frame<N>,
         all: bool,
@@ -143,7 +140,7 @@ impl<T: Tensor> Levels<T> {
 
     /// Moves the next level, or everything, at rate `1 / pi`: then an error is found in one step,
     /// whatever its precision.
-    pub(super) fn step<N: Network<Tensor = T>>(&mut self, frame: &mut Frame<N>, network: &N) {
+    pub(crate) fn step<N: Network<Tensor = T>>(&mut self, frame: &mut Frame<N>, network: &N) {
         let topology = network.topology();
         let next = Some(frame.step + 1);
         for vertex in topology.vertices().filter(|v| self.whole || topology.level(*v) == next) {

@@ -6,15 +6,11 @@
 use crate::{
     Error, Result,
     clamp::Role,
+    method::{Frame, Leap, Which, fuse},
     network::Network,
     paths::{self, Form, Question, Reached},
     plan::Way,
     point::{Point, VertexPoint},
-    relaxation::{
-        frame::{Frame, Which},
-        fuse,
-        watch::Leap,
-    },
     rule::Pace,
     tensor::Tensor,
     topology::VertexId,
@@ -22,33 +18,33 @@ use crate::{
 
 /// What the evaluations keep from one batch to the next.
 #[derive(Debug)]
-pub(super) struct Frozen<T> {
-    pub(super) way: Way,
+pub(crate) struct Frozen<T> {
+    pub(crate) way: Way,
     /// What was found of the closed form, for as long as the same vertices are free.
-    pub(super) found: Option<Found>,
-    pub(super) reached: Reached,
+    pub(crate) found: Option<Found>,
+    pub(crate) reached: Reached,
     /// By prediction: whether its error changed in the last step; what is pulled next or drives a
     /// sweep; and what was active before a step.
     changed: Vec<bool>,
-    pub(super) marked: Vec<bool>,
+    pub(crate) marked: Vec<bool>,
     before: Vec<bool>,
     /// The errors of one path length.
-    pub(super) front: Vec<T>,
+    pub(crate) front: Vec<T>,
 }
 
 /// What was found of the closed form, and for which clamps.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(crate) struct Found {
     free: Vec<bool>,
     counts: Vec<bool>,
     precisions: Vec<f64>,
     /// Whether free vertices started at their predictions, without which no form was looked for.
     zero_start: bool,
-    pub(super) form: Result<Form>,
+    pub(crate) form: Result<Form>,
 }
 
 impl<T: Tensor> Frozen<T> {
-    pub(super) fn new(way: Way, predictions: usize) -> Self {
+    pub(crate) fn new(way: Way, predictions: usize) -> Self {
         Self {
             way,
             found: None,
@@ -61,7 +57,7 @@ impl<T: Tensor> Frozen<T> {
     }
 
     /// How it is computed, in words.
-    pub(super) fn describe(&self) -> &'static str {
+    pub(crate) fn describe(&self) -> &'static str {
         match (self.way, self.found.as_ref().map(|found| &found.form)) {
             (Way::Backprop, _) => "reverse sweep",
             (Way::Required | Way::Preferred { .. }, None) => "closed form",
@@ -81,7 +77,7 @@ impl<T: Tensor> Frozen<T> {
     ///
     /// # Errors
     /// Where the closed form is required and does not hold.
-    pub(super) fn settle<N: Network<Tensor = T>>(
+    pub(crate) fn settle<N: Network<Tensor = T>>(
         &mut self,
         frame: &Frame<N>,
         network: &N,
@@ -133,7 +129,7 @@ impl<T: Tensor> Frozen<T> {
     }
 
     /// The weights of the sweep, if one sweep is all that this batch takes. Empty means 1.
-    pub(super) fn sweep(&self) -> Option<&[f64]> {
+    pub(crate) fn sweep(&self) -> Option<&[f64]> {
         match (self.way, self.found.as_ref().map(|found| &found.form)) {
             (Way::Backprop, _) => Some(&[]),
             (_, Some(Ok(Form::Sweep(weights)))) => Some(weights),
@@ -142,7 +138,7 @@ impl<T: Tensor> Frozen<T> {
     }
 
     /// All steps at once, where there is a way and nothing watches them.
-    pub(super) fn leap<N: Network<Tensor = T>>(
+    pub(crate) fn leap<N: Network<Tensor = T>>(
         &mut self,
         frame: &mut Frame<N>,
         network: &mut N,
@@ -163,7 +159,7 @@ impl<T: Tensor> Frozen<T> {
     }
 
     /// Finds the forces that the next step goes by.
-    pub(super) fn pull<N: Network<Tensor = T>>(
+    pub(crate) fn pull<N: Network<Tensor = T>>(
         &mut self,
         frame: &mut Frame<N>,
         network: &mut N,
@@ -179,7 +175,7 @@ impl<T: Tensor> Frozen<T> {
     }
 
     /// One synchronous step of the errors, which notes which of them it may have changed.
-    pub(super) fn step<N: Network<Tensor = T>>(&mut self, frame: &mut Frame<N>, network: &N) {
+    pub(crate) fn step<N: Network<Tensor = T>>(&mut self, frame: &mut Frame<N>, network: &N) {
         let topology = network.topology();
         let momentum = frame.momentum();
         // Held errors are constant: only what moves below can have changed by the next step.

@@ -3,9 +3,9 @@
 use crate::{
     Result,
     gradients::Gradients,
+    method::Forces,
     network::{Forward, Network, Residuals, Settings, State, Want},
     point::Point,
-    relaxation::forces::Forces,
     rule::{Memory, StepForm, Taken, View},
     schedule::{Learning, Noise, Schedule, stream},
     tensor::Tensor,
@@ -13,50 +13,50 @@ use crate::{
 };
 
 /// One relaxation's place: a point, what the network has left there, and the step it is at.
-pub(super) struct Frame<N: Network> {
-    pub(super) schedule: Schedule,
-    pub(super) settings: Settings,
+pub(crate) struct Frame<N: Network> {
+    pub(crate) schedule: Schedule,
+    pub(crate) settings: Settings,
     /// The form of the rule's steps, or what a rule of no form keeps.
-    pub(super) form: Option<StepForm>,
-    pub(super) memory: Memory<N::Tensor>,
+    pub(crate) form: Option<StepForm>,
+    pub(crate) memory: Memory<N::Tensor>,
     /// Whether errors are the coordinates, so that the network is linearised by a forward pass.
-    pub(super) by_errors: bool,
+    pub(crate) by_errors: bool,
     /// Whether steps go down the energy, so that it may be bounded.
-    pub(super) descends: bool,
-    pub(super) at: N::Linearisation,
-    pub(super) point: Point<N::Tensor>,
-    pub(super) gradients: Gradients<N::Tensor>,
+    pub(crate) descends: bool,
+    pub(crate) at: N::Linearisation,
+    pub(crate) point: Point<N::Tensor>,
+    pub(crate) gradients: Gradients<N::Tensor>,
     /// Steps taken, and the most to take.
-    pub(super) step: usize,
-    pub(super) steps: usize,
+    pub(crate) step: usize,
+    pub(crate) steps: usize,
     /// `gamma`, which an adaptive rule changes.
-    pub(super) rate: f64,
+    pub(crate) rate: f64,
     /// By vertex, its factor of `gamma`.
-    pub(super) factors: Vec<f64>,
+    pub(crate) factors: Vec<f64>,
     /// Counts the batches, so that each has random numbers of its own.
-    pub(super) draws: u64,
+    pub(crate) draws: u64,
     /// Whether the linearisation has been pulled, which some networks allow once only.
-    pub(super) pulled: bool,
+    pub(crate) pulled: bool,
     /// Whether weights are left alone: nothing is pulled for them.
-    pub(super) infers: bool,
+    pub(crate) infers: bool,
     /// The forces on held vertices, where some were asked for.
-    pub(super) forces: Forces<N::Tensor>,
+    pub(crate) forces: Forces<N::Tensor>,
 }
 
 impl<N: Network> Frame<N> {
     /// The rate of a vertex at this step.
-    pub(super) fn rate_of(&self, vertex: VertexId) -> f64 {
+    pub(crate) fn rate_of(&self, vertex: VertexId) -> f64 {
         self.rate * self.schedule.rates.pace.at(self.step) * self.factors[vertex.index()]
     }
 
     /// The momentum of the rule, 0 where it has none, or is of no form.
-    pub(super) fn momentum(&self) -> f64 {
+    pub(crate) fn momentum(&self) -> f64 {
         if let Some(StepForm::Momentum(momentum)) = self.form { momentum } else { 0.0 }
     }
 
     /// Lets a rule of no form move the displacements of all free vertices, whose directions lie in
     /// their scratch. Marks what may have moved.
-    pub(super) fn follow_rule(&mut self, network: &N) -> Result<Taken> {
+    pub(crate) fn follow_rule(&mut self, network: &N) -> Result<Taken> {
         let Self { schedule, point, memory, factors, .. } = self;
         let rule = &*schedule.rule;
         let energy =
@@ -79,18 +79,18 @@ impl<N: Network> Frame<N> {
     }
 
     /// Whether there is no step left.
-    pub(super) fn is_last(&self) -> bool {
+    pub(crate) fn is_last(&self) -> bool {
         self.step >= self.steps
     }
 
     /// Whether the energy at the end is measured.
-    pub(super) fn measures(&self) -> bool {
+    pub(crate) fn measures(&self) -> bool {
         self.infers || !self.schedule.unmeasured
     }
 
     /// Whether the first thing asked of the linearisation at this step is known to be parameter
     /// gradients.
-    pub(super) fn learns_here(&self) -> bool {
+    pub(crate) fn learns_here(&self) -> bool {
         match self.schedule.learning() {
             _ if self.infers => false,
             Learning::AtEnd => self.is_last() && self.schedule.tolerance.is_none(),
@@ -100,7 +100,7 @@ impl<N: Network> Frame<N> {
 
     /// A forward pass. `sweep` gives the weights of the one traversal that follows it, where that
     /// is all that follows. Errors as coordinates are added on the way.
-    pub(super) fn forward(
+    pub(crate) fn forward(
         &mut self,
         network: &mut N,
         learns: bool,
@@ -116,7 +116,7 @@ impl<N: Network> Frame<N> {
     }
 
     /// Moves the linearisation to where the states are, and finds the errors there.
-    pub(super) fn linearise(&mut self, network: &mut N, learns: bool) -> Result<()> {
+    pub(crate) fn linearise(&mut self, network: &mut N, learns: bool) -> Result<()> {
         let settings = Settings { learns, ..self.settings };
         // Borrowed by field: the residuals are read while the errors are written.
         let point = &mut self.point;
@@ -130,7 +130,7 @@ impl<N: Network> Frame<N> {
 
     /// Linearises again at the same point, where a network's linearisation is used up by one pull
     /// and has had it.
-    pub(super) fn renew(&mut self, network: &mut N) -> Result<()> {
+    pub(crate) fn renew(&mut self, network: &mut N) -> Result<()> {
         if !self.pulled || network.abilities().repull {
             return Ok(());
         }
@@ -146,7 +146,7 @@ impl<N: Network> Frame<N> {
 
     /// Pulls the errors of `which` predictions back: to the free vertices where `forces`, and to
     /// the parameters where `learns`.
-    pub(super) fn pull(
+    pub(crate) fn pull(
         &mut self,
         network: &mut N,
         which: Which<'_>,
@@ -167,7 +167,7 @@ impl<N: Network> Frame<N> {
     }
 
     /// The parameter gradients from the current errors.
-    pub(super) fn learn(&mut self, network: &mut N) -> Result<()> {
+    pub(crate) fn learn(&mut self, network: &mut N) -> Result<()> {
         self.renew(network)?;
         self.gradients.clear();
         self.pull(network, Which::Active, false, true)
@@ -177,7 +177,7 @@ impl<N: Network> Frame<N> {
     /// its own: adds the noise of this step, where the schedule has any. True where it did.
     ///
     /// With momentum the noise belongs to the velocity, and reaches the states through it.
-    pub(super) fn add_noise(&mut self, vertex: VertexId) -> bool {
+    pub(crate) fn add_noise(&mut self, vertex: VertexId) -> bool {
         let Some(Noise { temperature, seed }) = self.schedule.noise else { return false };
         let rate = self.rate_of(vertex);
         let momentum = self.momentum();
@@ -200,7 +200,7 @@ impl<N: Network> Frame<N> {
 
 /// Which predictions to pull.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Which<'a> {
+pub(crate) enum Which<'a> {
     /// Those whose errors may differ from zero.
     Active,
     /// All that count.
@@ -211,7 +211,7 @@ pub(super) enum Which<'a> {
 
 impl<'a> Which<'a> {
     /// By prediction.
-    pub(super) fn of<T>(self, point: &'a Point<T>) -> &'a [bool] {
+    pub(crate) fn of<T>(self, point: &'a Point<T>) -> &'a [bool] {
         match self {
             Which::Active => &point.active,
             Which::Counted => &point.counts,

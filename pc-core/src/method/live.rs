@@ -2,23 +2,23 @@
 
 use crate::{
     Result,
+    method::{Frame, Which},
     network::Network,
     point::{Point, VertexPoint},
-    relaxation::frame::{Frame, Which},
     rule::Taken,
     tensor::{StateStep, Tensor},
     topology::VertexId,
 };
 
 /// Finds the errors at the current states.
-pub(super) fn evaluate<N: Network>(frame: &mut Frame<N>, network: &mut N) -> Result<()> {
+pub(crate) fn evaluate<N: Network>(frame: &mut Frame<N>, network: &mut N) -> Result<()> {
     let learns = frame.learns_here();
     frame.linearise(network, learns)
 }
 
 /// Finds the forces on the free states and, where `learns`, the parameter gradients from the same
 /// errors.
-pub(super) fn pull<N: Network>(frame: &mut Frame<N>, network: &mut N, learns: bool) -> Result<()> {
+pub(crate) fn pull<N: Network>(frame: &mut Frame<N>, network: &mut N, learns: bool) -> Result<()> {
     if learns {
         frame.renew(network)?;
         frame.gradients.clear();
@@ -27,7 +27,7 @@ pub(super) fn pull<N: Network>(frame: &mut Frame<N>, network: &mut N, learns: bo
 }
 
 /// One synchronous step of every free vertex.
-pub(super) fn step<N: Network>(frame: &mut Frame<N>, network: &N) -> Result<Taken> {
+pub(crate) fn step<N: Network>(frame: &mut Frame<N>, network: &N) -> Result<Taken> {
     if frame.form.is_none() {
         return follow_rule(frame, network);
     }
@@ -58,7 +58,7 @@ fn follow_rule<N: Network>(frame: &mut Frame<N>, network: &N) -> Result<Taken> {
 }
 
 /// One step of one vertex at this rate.
-pub(super) fn move_state<N: Network>(
+pub(crate) fn move_state<N: Network>(
     frame: &mut Frame<N>,
     network: &N,
     vertex: VertexId,
@@ -101,7 +101,7 @@ pub(super) fn move_state<N: Network>(
 }
 
 /// Takes back part of the last step: `change` times its direction is added.
-pub(super) fn take_back<N: Network>(frame: &mut Frame<N>, change: f64) {
+pub(crate) fn take_back<N: Network>(frame: &mut Frame<N>, change: f64) {
     let Point { state, vertices, free, .. } = &mut frame.point;
     for (index, vertex) in vertices.iter().enumerate() {
         if let (true, true, Some(velocity)) = (free[index], state.moved[index], &vertex.velocity) {
@@ -112,7 +112,7 @@ pub(super) fn take_back<N: Network>(frame: &mut Frame<N>, change: f64) {
 }
 
 /// Which errors may differ from zero, now that states have moved.
-pub(super) fn refresh_active<N: Network>(frame: &mut Frame<N>, network: &N) {
+pub(crate) fn refresh_active<N: Network>(frame: &mut Frame<N>, network: &N) {
     let edges = network.abilities().edges;
     let settings = frame.settings;
     let Point { active, counts, state, .. } = &mut frame.point;
@@ -126,7 +126,7 @@ pub(super) fn refresh_active<N: Network>(frame: &mut Frame<N>, network: &N) {
 }
 
 /// After steps that the engine did not take itself, anything free may have moved.
-pub(super) fn touch_all<N: Network>(frame: &mut Frame<N>, network: &N) {
+pub(crate) fn touch_all<N: Network>(frame: &mut Frame<N>, network: &N) {
     for (moved, free) in frame.point.state.moved.iter_mut().zip(&frame.point.free) {
         *moved |= free;
     }

@@ -2,20 +2,19 @@
 
 use crate::{
     Error, Result,
+    method::{
+        Frame, Leap,
+        frozen::{Found, Frozen},
+    },
     network::{Drives, Network, Want},
     paths::Form,
     point::Point,
-    relaxation::{
-        frame::Frame,
-        frozen::{Found, Frozen},
-        watch::Leap,
-    },
     tensor::Tensor,
 };
 
 impl<T: Tensor> Frozen<T> {
     /// Backprop's errors, each weighed by what the closed form says, in one reverse traversal.
-    pub(super) fn take_sweep<N: Network<Tensor = T>>(
+    pub(crate) fn take_sweep<N: Network<Tensor = T>>(
         &mut self,
         frame: &mut Frame<N>,
         network: &mut N,
@@ -66,7 +65,7 @@ impl<T: Tensor> Frozen<T> {
 
     /// `e_i(T) = sum over k of P[Binomial(T, gamma) >= k] delta_i^(k)`: one pull per vertex and
     /// distinct path length.
-    pub(super) fn take_layers<N: Network<Tensor = T>>(
+    pub(crate) fn take_layers<N: Network<Tensor = T>>(
         &mut self,
         frame: &mut Frame<N>,
         network: &mut N,

@@ -3,9 +3,9 @@
 use crate::{
     Result,
     clamp::Losses,
+    method::Frame,
     network::{FusedSteps, Network, Residuals},
     point::Point,
-    relaxation::frame::Frame,
     rule::StepForm,
     schedule::{ErrorStart, Learning},
 };
@@ -47,7 +47,7 @@ fn take<N: Network>(
 
 /// Hands all steps up to the end to a network that has something faster; `allowed` says whether
 /// this method's steps are such as a network may take. True where it took any.
-pub(super) fn steps<N: Network>(
+pub(crate) fn steps<N: Network>(
     frame: &mut Frame<N>,
     network: &mut N,
     allowed: bool,
@@ -71,7 +71,7 @@ pub(super) fn steps<N: Network>(
 /// The same where weights learn at every step: the one step from a learning event to the next,
 /// gradients included. False where the network leaves it to the engine, or it is the last one,
 /// after which nothing learns.
-pub(super) fn learning_step<N: Network>(frame: &mut Frame<N>, network: &mut N) -> Result<bool> {
+pub(crate) fn learning_step<N: Network>(frame: &mut Frame<N>, network: &mut N) -> Result<bool> {
     let due = frame.schedule.learning == Learning::EveryStep && frame.step + 1 < frame.steps;
     if !due || frame.infers || !plain(frame) {
         return Ok(false);

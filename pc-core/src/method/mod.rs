@@ -1,18 +1,45 @@
 //! The ways to relax, behind one set of questions.
 
+mod errors;
+mod forces;
+mod frame;
+mod frozen;
+mod fuse;
+mod leap;
+mod levels;
+mod live;
+
 use crate::{
     Result,
     network::Network,
     outcome::Energy,
     plan::{Plan, Rules, Way},
-    relaxation::{errors, frame::Frame, frozen::Frozen, fuse, levels::Levels, live, watch::Leap},
     rule::Taken,
     tensor::Tensor,
 };
 
+use frozen::Frozen;
+use levels::Levels;
+
+pub(crate) use forces::Forces;
+pub(crate) use frame::{Frame, Which};
+pub(crate) use fuse::learning_step;
+pub(crate) use live::touch_all;
+
+/// Many steps at once, where nobody looks at each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leap {
+    /// None were taken.
+    None,
+    /// All were, and the errors are those at the end.
+    Taken,
+    /// All were, and the gradients have been found with them.
+    Learned,
+}
+
 /// A way to relax, with what it keeps for itself.
 #[derive(Debug)]
-pub(super) enum Method<T> {
+pub(crate) enum Method<T> {
     /// States move, and predictions follow them.
     Live,
     /// The same level by level.
@@ -24,7 +51,7 @@ pub(super) enum Method<T> {
 }
 
 impl<T: Tensor> Method<T> {
-    pub(super) fn new<N: Network<Tensor = T>>(plan: Plan, network: &N) -> Self {
+    pub(crate) fn new<N: Network<Tensor = T>>(plan: Plan, network: &N) -> Self {
         let predictions = network.topology().predictions().len();
         match plan {
             Plan::Live => Self::Live,
@@ -37,7 +64,7 @@ impl<T: Tensor> Method<T> {
     }
 
     /// How it is computed, in words.
-    pub(super) fn describe(&self) -> &'static str {
+    pub(crate) fn describe(&self) -> &'static str {
         match self {
             Self::Live => "live simulation",
             Self::Levels(levels) if levels.whole => "live simulation",
@@ -48,7 +75,7 @@ impl<T: Tensor> Method<T> {
     }
 
     /// What it asks of clamps.
-    pub(super) fn rules(&self) -> Rules {
+    pub(crate) fn rules(&self) -> Rules {
         match self {
             Self::Live => Rules::States,
             Self::Levels(levels) if levels.unlevelled => Rules::States,
@@ -60,18 +87,18 @@ impl<T: Tensor> Method<T> {
     }
 
     /// Whether each level's energy is read at its step.
-    pub(super) fn reads_levels(&self) -> bool {
+    pub(crate) fn reads_levels(&self) -> bool {
         matches!(self, Self::Levels(_))
     }
 
-    pub(super) fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         if let Self::Levels(levels) = self {
             levels.begin();
         }
     }
 
     /// All steps at once, where there is a way and nothing watches them.
-    pub(super) fn leap<N: Network<Tensor = T>>(
+    pub(crate) fn leap<N: Network<Tensor = T>>(
         &mut self,
         frame: &mut Frame<N>,
         network: &mut N,
@@ -90,7 +117,7 @@ impl<T: Tensor> Method<T> {
     }
 
     /// Finds the errors after a step.
-    pub(super) fn evaluate<N: Network<Tensor = T>>(
+    pub(crate) fn evaluate<N: Network<Tensor = T>>(
         &mut self,
         frame: &mut Frame<N>,
         network: &mut N,
@@ -105,7 +132,7 @@ impl<T: Tensor> Method<T> {
     }
 
     /// The energy at the current errors.
-    pub(super) fn measure<N: Network<Tensor = T>>(
+    pub(crate) fn measure<N: Network<Tensor = T>>(
         &mut self,
         frame: &Frame<N>,
         network: &N,
@@ -122,7 +149,7 @@ impl<T: Tensor> Method<T> {
 
     /// Finds the forces on the free states, and the parameter gradients of the same errors where
     /// it `learns`. Errors as coordinates need these forces for the residual alone.
-    pub(super) fn pull<N: Network<Tensor = T>>(
+    pub(crate) fn pull<N: Network<Tensor = T>>(
         &mut self,
         frame: &mut Frame<N>,
         network: &mut N,
@@ -137,7 +164,7 @@ impl<T: Tensor> Method<T> {
     }
 
     /// Finds what the next step goes by, where that is something else than the forces.
-    pub(super) fn head_for<N: Network<Tensor = T>>(
+    pub(crate) fn head_for<N: Network<Tensor = T>>(
         &mut self,
         frame: &mut Frame<N>,
         network: &mut N,
@@ -146,7 +173,7 @@ impl<T: Tensor> Method<T> {
     }
 
     /// One synchronous step, with the evaluations that come within it.
-    pub(super) fn step<N: Network<Tensor = T>>(
+    pub(crate) fn step<N: Network<Tensor = T>>(
         &mut self,
         frame: &mut Frame<N>,
         network: &mut N,
@@ -176,7 +203,7 @@ impl<T: Tensor> Method<T> {
     }
 
     /// Adds `change` times the direction of the last step.
-    pub(super) fn take_back<N: Network<Tensor = T>>(&self, frame: &mut Frame<N>, change: f64) {
+    pub(crate) fn take_back<N: Network<Tensor = T>>(&self, frame: &mut Frame<N>, change: f64) {
         match self {
             Self::Errors(_) => errors::take_back(frame, change),
             Self::Live | Self::Levels(_) | Self::Frozen(_) => live::take_back(frame, change),
