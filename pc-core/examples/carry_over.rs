@@ -1,5 +1,5 @@
-//! Carry-over in time: the cause of a signal is followed over frames, each of which starts where the
-//! last has left it, beside one that starts anew at every frame.
+//! Carry-over in time: the cause of a signal is followed over frames, each of which starts where
+//! the last has left it, beside one that starts anew at every frame.
 
 use pc_core::{
     Clamps, Graph, Relaxation, Result, Schedule, Start, Tensor,

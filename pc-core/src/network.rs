@@ -66,7 +66,8 @@ pub trait Network {
 
     /// A feed-forward pass: visits the predictions in [`Topology::forward_order`], sets every
     /// vertex that [`Forward::follows`] selects to its prediction (plus its offset, and moved to
-    /// where [`Network::projection`] has it lie), and leaves `into` linearised there, this point being its reference.
+    /// where [`Network::projection`] has it lie), and leaves `into` linearised there, this point
+    /// being its reference.
     ///
     /// # Errors
     /// A cycle; what the framework reports.
@@ -313,6 +314,9 @@ pub struct Forward<'a, T> {
     pub order: &'a [PredictionId],
     /// Which vertices take their prediction's value.
     pub follows: &'a [bool],
+    /// Which following vertices are moved to where [`Network::projection`] has them lie: those that
+    /// are states.
+    pub projects: &'a [bool],
     /// What is added to a following vertex after its prediction, by vertex (error-based PC). Empty
     /// for nothing.
     pub offsets: &'a [T],

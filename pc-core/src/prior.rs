@@ -7,7 +7,8 @@ use crate::{
 };
 
 /// `mu = theta`: a parameter of the vertex's shape, or a buffer, predicts the vertex in every
-/// sample, without parents. It is the prior of a root, or a bias in what a vertex is expected to be.
+/// sample, without parents. It is the prior of a root, or a bias in what a vertex is expected to
+/// be.
 ///
 /// # Example
 /// ```

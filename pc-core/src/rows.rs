@@ -15,8 +15,9 @@ thread_local! {
     static NUMBERS: RefCell<Vec<f64>> = const { RefCell::new(Vec::new()) };
 }
 
-/// [`crate::Tensor::by_rows`] for tensors whose numbers lie in memory: `read` copies row `row` of input `k` to where
-/// it is told, `exchange` copies a row of output `k` there, or (with `true`) back.
+/// [`crate::Tensor::by_rows`] for tensors whose numbers lie in memory: `read` copies row `row` of
+/// input `k` to where it is told, `exchange` copies a row of output `k` there, or (with `true`)
+/// back.
 pub(crate) fn in_place(
     batch: usize,
     inputs: &[usize],

@@ -72,8 +72,8 @@ pub struct Prediction {
     pub precision: f64,
     /// By parent: whether the prediction sends it no force. Empty if it sends one to each.
     pub cut: Vec<bool>,
-    /// If it is a term of the energy, the weight with which its numbers are added to the energy. Its
-    /// vertex is no state then.
+    /// If it is a term of the energy, the weight with which its numbers are added to the energy.
+    /// Its vertex is no state then.
     pub term: Option<f64>,
 }
 
@@ -116,6 +116,7 @@ pub struct Topology {
     forward_order: Result<Vec<PredictionId>>,
     acyclic: bool,
     levels: Vec<usize>,
+    depth: usize,
     signature: u64,
 }
 
@@ -174,6 +175,7 @@ impl Topology {
             forward_order: Ok(Vec::new()),
             acyclic: false,
             levels: Vec::new(),
+            depth: 0,
             signature: 0,
             names,
             by_name,
@@ -189,7 +191,10 @@ impl Topology {
         });
         topology.acyclic = topology.sort(|_, _| true).is_ok();
         if topology.acyclic {
-            topology.levels = topology.find_levels()?;
+            topology.levels = topology.find_levels(false)?;
+            let lengths = topology.find_levels(true)?;
+            let predicted = topology.vertices().filter(|&v| !topology.is_root(v));
+            topology.depth = predicted.map(|v| lengths[v.0]).max().unwrap_or(0);
         }
         topology.signature = topology.find_signature();
         Ok(topology)
@@ -246,12 +251,14 @@ impl Topology {
             .at(&self.names[stuck]))
     }
 
-    fn find_levels(&self) -> Result<Vec<usize>> {
+    /// By vertex: the longest way that an error comes to it. Terms of the energy come on top of a
+    /// graph and leave its levels as they are, but their errors come along ways too.
+    fn find_levels(&self, with_terms: bool) -> Result<Vec<usize>> {
         let mut levels = vec![0; self.names.len()];
         for id in self.sort(|_, _| true)?.into_iter().rev() {
             let prediction = &self.predictions[id.0];
-            // Terms of the energy come on top of a graph, and leave its levels as they are.
-            for parent in prediction.receivers().filter(|_| prediction.term.is_none()) {
+            let counts = with_terms || prediction.term.is_none();
+            for parent in prediction.receivers().filter(|_| counts) {
                 levels[parent.0] = levels[parent.0].max(levels[prediction.of.0] + 1);
             }
         }
@@ -288,7 +295,11 @@ impl Topology {
     /// # Errors
     /// A prediction that is not in this graph; a precision that is not a positive number.
     pub fn set_precision(&mut self, prediction: PredictionId, precision: f64) -> Result<()> {
-        let of = self.prediction(prediction)?.of;
+        let (of, term) = self.prediction(prediction).map(|own| (own.of, own.term))?;
+        if term.is_some() {
+            let message = "it is a term of the energy, which has a weight and no precision";
+            return Err(Error::graph(message).at(self.label(of)));
+        }
         let precision = positive(precision).map_err(|error| error.at(self.label(of)))?;
         self.predictions[prediction.0].precision = precision;
         Ok(())
@@ -410,12 +421,24 @@ impl Topology {
     /// children. After so many steps at rate 1 the last error has arrived. Returns `None` if the
     /// graph is cyclic.
     pub fn depth(&self) -> Option<usize> {
-        self.acyclic.then(|| {
-            self.vertices()
-                .filter(|&v| !self.is_root(v))
-                .map(|v| self.levels[v.0])
-                .max()
-                .unwrap_or(0)
+        self.acyclic.then_some(self.depth)
+    }
+
+    /// The first way that is cut and leads from a predicted vertex of no higher level than where it
+    /// leads to, as (parent, child). By the time that Z-IL reads the child, its parent has moved.
+    pub(crate) fn early_cut(&self) -> Option<(VertexId, VertexId)> {
+        self.predictions.iter().find_map(|prediction| {
+            let cut = prediction.parents.iter().enumerate().filter(|(k, _)| !prediction.sends(*k));
+            let level = |vertex: VertexId| self.levels.get(vertex.0).copied().unwrap_or(0);
+            // A vertex that no error comes to does not move.
+            let moves = |vertex: VertexId| {
+                let mut uses = self.children[vertex.0].iter();
+                !self.is_root(vertex) && uses.any(|(child, k)| self.at(*child).sends(*k))
+            };
+            let mut early = cut
+                .map(|(_, parent)| *parent)
+                .filter(|parent| moves(*parent) && level(*parent) <= level(prediction.of));
+            early.next().map(|parent| (parent, prediction.of))
         })
     }
 

@@ -94,8 +94,8 @@ impl<F: Element> Predictor<F> {
         model.outputs.iter().map(|vertex| self.inner.value(*vertex)).collect()
     }
 
-    /// How good the logits are for these labels, [`Model::labels_per_sample`] for each sample. Where
-    /// a logit is not finite, the loss is NaN and nothing is correct.
+    /// How good the logits are for these labels, [`Model::labels_per_sample`] for each sample.
+    /// Where a logit is not finite, the loss is NaN and nothing is correct.
     ///
     /// # Errors
     /// Inputs or labels that do not fit.

@@ -13,7 +13,8 @@ pub enum Categorical {
     /// The value holds logits too, `p = softmax(v)`. This is for vertices that move.
     Logits,
     /// The value holds the probabilities, `p = v`, such as a label as one-hot. A vertex that moves
-    /// needs a [`crate::Simplex`] to stay in.
+    /// needs a [`crate::Simplex`] to stay in, and rates below the smallest probability that it
+    /// comes to, since the energy bends by `1 / v`. Where that is too slow, let it hold logits.
     Probabilities,
 }
 

@@ -19,9 +19,9 @@ pub use precision::{
 /// The energy `E(v, mu; theta)` of one prediction, summed over the batch, in place of the Gaussian
 /// `1/2 pi |v - mu|^2` that every prediction has unless another energy is set.
 ///
-/// It is counted in [`crate::Energy::internal`], moves the vertex by `-dE/dv`, is pulled back to the
-/// parents as `-dE/dmu`, and may have parameters of its own, which learn by `dE/dtheta`. Set it with
-/// [`crate::GraphBuilder::energy`]. The prediction's scalar precision multiplies it.
+/// It is counted in [`crate::Energy::internal`], moves the vertex by `-dE/dv`, is pulled back to
+/// the parents as `-dE/dmu`, and may have parameters of its own, which learn by `dE/dtheta`. Set it
+/// with [`crate::GraphBuilder::energy`]. The prediction's scalar precision multiplies it.
 ///
 /// An energy holds settings only; numbers go into parameters or buffers. Any energy will do at a
 /// held vertex. At a vertex that moves it needs live states, since frozen predictions and errors as
@@ -53,7 +53,10 @@ pub use precision::{
 ///     }
 /// }
 ///
-/// use pc_core::{Clamps, Graph, Relaxation, Schedule, host::{Activation, HostLayers, HostTensor, Init}};
+/// use pc_core::{
+///     Clamps, Graph, Relaxation, Schedule,
+///     host::{Activation, HostLayers, HostTensor, Init},
+/// };
 /// let mut b = Graph::<HostTensor<f64>>::builder();
 /// let x = b.input("x", &[2])?;
 /// let y = b.dense("y", x, 1, Activation::Identity, &mut Init::new(1))?;

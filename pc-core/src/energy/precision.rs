@@ -8,8 +8,8 @@ use crate::{
 };
 
 /// `E = 1/2 sum pi_k e_k^2` with a fixed precision for each element: a parameter of the vertex's
-/// shape, which should be a buffer ([`crate::GraphBuilder::buffer`]) and has no gradient. An element
-/// of precision 0 has no error.
+/// shape, which should be a buffer ([`crate::GraphBuilder::buffer`]) and has no gradient. An
+/// element of precision 0 has no error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DiagonalPrecision;
 

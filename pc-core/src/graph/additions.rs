@@ -1,6 +1,8 @@
 //! What a graph says of its predictions, vertices and parameters besides how they are wired:
 //! energies, projections, constraints, buffers.
 
+use std::hash::{Hash, Hasher};
+
 use crate::{
     Error, Result,
     constraint::Constraint,
@@ -105,6 +107,21 @@ impl<T: Tensor> Settled<T> {
         self.projections.get(vertex.index())?.as_deref()
     }
 
+    /// What a relaxation keeps room for, or has been checked against: which energies, projections
+    /// and buffers there are.
+    pub(super) fn hash(&self, hasher: &mut impl Hasher) {
+        for (energy, uses) in self.energies.iter().map(|energised| match energised {
+            Some((energy, uses)) => (format!("{energy:?}"), uses.as_slice()),
+            None => (String::new(), &[][..]),
+        }) {
+            (energy, uses).hash(hasher);
+        }
+        for projection in &self.projections {
+            projection.as_ref().map(|own| format!("{own:?}")).hash(hasher);
+        }
+        self.buffers.hash(hasher);
+    }
+
     /// Moves a parameter to where it keeps its constraints.
     pub(super) fn hold(&self, parameter: ParamId, value: &mut T) {
         for constraint in &self.constraints[parameter.index()] {
@@ -196,6 +213,7 @@ impl<T: GraphTensor> GraphBuilder<T> {
     /// An unknown prediction; a precision that is not a positive number.
     pub fn precision_of(&mut self, prediction: PredictionId, precision: f64) -> Result<()> {
         let of = self.known_prediction(prediction)?;
+        self.not_a_term(of)?;
         let precision = positive(precision).map_err(|e| e.at(&self.names[of.index()]))?;
         let index = prediction.index();
         self.precisions.push((index, self.predictions[index].precision));
@@ -213,6 +231,7 @@ impl<T: GraphTensor> GraphBuilder<T> {
         projection: impl Projection<T> + 'static,
     ) -> Result<()> {
         let shape = self.shape(vertex)?;
+        self.not_a_term(vertex)?;
         projection.check(shape).map_err(|error| error.at(&self.names[vertex.index()]))?;
         self.additions.projections.push((vertex, Box::new(projection)));
         Ok(())
@@ -296,6 +315,20 @@ impl<T: GraphTensor> GraphBuilder<T> {
         let prediction = self.prediction_of(id)?;
         self.predictions[prediction.index()].term = Some(weight);
         Ok(id)
+    }
+
+    /// # Errors
+    /// A vertex that is a term of the energy: it is no state, and nothing else can be said of it.
+    pub(super) fn not_a_term(&self, vertex: VertexId) -> Result<()> {
+        let first = self.first.get(&vertex).and_then(|index| self.predictions.get(*index));
+        match first.and_then(|prediction| prediction.term) {
+            None => Ok(()),
+            Some(_) => Err(Error::graph(
+                "it is a term of the energy: it has a weight, and is no state that could predict, \
+                 be predicted again, or have a precision or a projection",
+            )
+            .at(self.names.get(vertex.index()).map_or("?", String::as_str))),
+        }
     }
 
     fn known_prediction(&self, prediction: PredictionId) -> Result<VertexId> {

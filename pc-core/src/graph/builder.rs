@@ -153,6 +153,7 @@ impl<T: GraphTensor> GraphBuilder<T> {
         let Some(name) = self.names.get(of.index()) else {
             return Err(foreign_vertex(of));
         };
+        self.not_a_term(of)?;
         let shape =
             self.predicted_shape(&vertex, parents, parameters).map_err(|error| error.at(name))?;
         if shape != self.shapes[of.index()] {
@@ -185,6 +186,7 @@ impl<T: GraphTensor> GraphBuilder<T> {
     pub fn precision(&mut self, of: VertexId, precision: f64) -> Result<()> {
         let name = self.names.get(of.index()).map_or("?", String::as_str);
         positive(precision).map_err(|error| error.at(name))?;
+        self.not_a_term(of)?;
         let first = self.first.get(&of).and_then(|k| Some((*k, self.predictions.get_mut(*k)?)));
         let (index, prediction) = first.ok_or_else(|| {
             Error::graph("nothing predicts it, so its error has no precision").at(name)
@@ -305,6 +307,7 @@ impl<T: GraphTensor> GraphBuilder<T> {
         parents: &[VertexId],
         parameters: &[ParamId],
     ) -> Result<Vec<usize>> {
+        parents.iter().try_for_each(|parent| self.not_a_term(*parent))?;
         let parents =
             parents.iter().map(|&parent| self.shape(parent)).collect::<Result<Vec<_>>>()?;
         let parameter_shapes =

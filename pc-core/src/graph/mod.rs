@@ -96,6 +96,7 @@ impl<T: GraphTensor> Graph<T> {
         let parameter_shapes: Vec<Vec<usize>> = parameters.iter().map(T::shape).collect();
         let mut hasher = DefaultHasher::new();
         (topology.signature(), &shapes, &parameter_shapes).hash(&mut hasher);
+        additions.hash(&mut hasher);
         let signature = hasher.finish();
         Self {
             topology,
@@ -215,6 +216,16 @@ impl<T: GraphTensor> Graph<T> {
         *held = value;
         self.additions.hold(parameter, held);
         Ok(())
+    }
+
+    /// Replaces all parameters by ones of the same shapes, each moved to where it keeps its
+    /// constraints.
+    #[cfg(feature = "safetensors")]
+    fn set_all(&mut self, mut parameters: Vec<T>) {
+        for (index, parameter) in parameters.iter_mut().enumerate() {
+            self.additions.hold(ParamId::new(index), parameter);
+        }
+        self.parameters = parameters;
     }
 
     /// The number of scalars in all parameters, buffers left out.

@@ -101,6 +101,7 @@ impl<T: GraphTensor> Predictor<T> {
             values: &mut self.values,
             order: &self.order,
             follows: &self.follows,
+            projects: &self.follows,
             offsets: &[],
             settings: Settings::default(),
             sweep: None,

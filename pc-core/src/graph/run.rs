@@ -214,7 +214,9 @@ impl<T: GraphTensor> Network for Graph<T> {
                     Some(offset) => pass.values[of].set_sum(predicted, offset),
                     None => pass.values[of].copy_from(predicted),
                 }
-                if let Some(projection) = self.additions.projection(VertexId::new(of)) {
+                if let (true, Some(projection)) =
+                    (pass.projects[of], self.additions.projection(VertexId::new(of)))
+                {
                     projection.project(&mut pass.values[of], 0.0);
                 }
             }

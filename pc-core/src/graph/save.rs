@@ -105,7 +105,7 @@ impl<T: GraphTensor> Graph<T> {
         }
         let loaded = self.taken_from(path, &mut saved)?;
         nothing_left(path, &saved)?;
-        self.parameters = loaded;
+        self.set_all(loaded);
         Ok(())
     }
 
@@ -168,7 +168,7 @@ impl<T: GraphTensor> Graph<T> {
         }
         nothing_left(path, &saved)?;
         optimiser.set_parameter_states(states)?;
-        self.parameters = loaded;
+        self.set_all(loaded);
         Ok(())
     }
 

@@ -36,9 +36,9 @@ impl Init {
         Self { rng: ChaCha8Rng::seed_from_u64(seed), rule: Arc::new(Starting::default()) }
     }
 
-    /// By this rule, where a layer has none of its own. An embedding is to it a weight with a fan-in
-    /// of 1. Recurrent cells and self-attention start their biases at 0 under every rule, and
-    /// normalisations their gains at 1.
+    /// By this rule, where a layer has none of its own. An embedding is to it a weight with a
+    /// fan-in of 1. Recurrent cells and self-attention start their biases at 0 under every rule,
+    /// and normalisations their gains at 1.
     #[must_use]
     pub fn with_rule(mut self, rule: impl StartingRule + 'static) -> Self {
         self.rule = Arc::new(rule);

@@ -127,7 +127,8 @@ impl<N: Network> Frame<N> {
         let chosen = which.of(point);
         let Forces { asked, found, pulled, .. } = &mut self.forces;
         for (vertex, total) in asked.iter().zip(found) {
-            if topology.uses(*vertex).iter().any(|(child, _)| pulled[child.index()]) {
+            let mut uses = topology.uses(*vertex).iter();
+            if uses.any(|(child, k)| pulled[child.index()] && topology.at(*child).sends(*k)) {
                 let force = network.force(at, *vertex).ok_or_else(|| {
                     Error::unsupported("this network finds no force on a vertex that is held")
                         .at(topology.label(*vertex))

@@ -33,6 +33,8 @@ pub(crate) struct Frame<N: Network> {
     pub(crate) rate: f64,
     /// By vertex, its factor of `gamma`.
     pub(crate) factors: Vec<f64>,
+    /// The precisions that these were found for.
+    pub(crate) precisions: Vec<f64>,
     /// Counts the batches, so that each has random numbers of its own.
     pub(crate) draws: u64,
     /// Whether the linearisation has been pulled, which some networks allow once only.
@@ -106,11 +108,12 @@ impl<N: Network> Frame<N> {
         learns: bool,
         sweep: Option<&[f64]>,
     ) -> Result<()> {
-        let Point { state: State { values, displacements, .. }, order, follows, .. } =
+        let Point { state: State { values, displacements, .. }, order, follows, free, .. } =
             &mut self.point;
         let offsets: &[N::Tensor] = if self.by_errors { displacements } else { &[] };
         let settings = Settings { learns, ..self.settings };
-        let pass = Forward { values, order, follows, offsets, settings, sweep };
+        let projects = &*free;
+        let pass = Forward { values, order, follows, projects, offsets, settings, sweep };
         self.pulled = false;
         network.forward(pass, &mut self.at)
     }

@@ -181,6 +181,15 @@ fn levelled(schedule: &Schedule, topology: &Topology, can: Abilities) -> Result<
         let why = "a level is read by one prediction of each vertex, and this one has several";
         return Err(Error::schedule(format!("{name}: {why}")).at(topology.label(several)));
     }
+    if let Some((parent, child)) = topology.early_cut() {
+        let (parent, child) = (topology.label(parent), topology.label(child));
+        let why = format!(
+            "the way from `{parent}` to `{child}` is cut, so `{parent}` may move before `{child}` \
+             is \
+             read"
+        );
+        return Err(Error::schedule(format!("{name}: {why}")).at(parent));
+    }
     if let Some((parent, child)) = topology.unlevelled_edge() {
         let (parent, child) = (topology.label(parent), topology.label(child));
         return Err(Error::schedule(format!(

@@ -11,8 +11,8 @@ use crate::{
 };
 
 impl<T: Tensor> Point<T> {
-    /// What this batch's clamps make of every vertex. Where free ones are `given` errors, they follow
-    /// their prediction.
+    /// What this batch's clamps make of every vertex. Where free ones are `given` errors, they
+    /// follow their prediction.
     pub(crate) fn set_roles(
         &mut self,
         topology: &Topology,
@@ -131,23 +131,26 @@ impl<T: Tensor> Point<T> {
     }
 
     /// After a forward pass: nudged vertices go to their nudge, masked ones to what is held of
-    /// them. True where their children have to be predicted again.
+    /// them, in the order of the pass. True where one was settled whose children have to be
+    /// predicted again before the next can be.
     pub(crate) fn settle(&mut self, topology: &Topology, clamps: &Clamps<T>) -> bool {
-        let mut again = false;
-        for (vertex, clamp) in clamps.iter().filter(|(vertex, _)| !topology.is_root(*vertex)) {
-            let value = &mut self.state.values[vertex.index()];
-            match clamp {
-                Clamp::Nudged { target, beta } => {
+        let Self { order, follows, state, .. } = self;
+        for vertex in order.iter().map(|id| topology.at(*id).of) {
+            let (index, value) = (vertex.index(), &mut state.values[vertex.index()]);
+            match clamps.get(vertex).filter(|_| follows[index]) {
+                Some(Clamp::Nudged { target, beta }) => {
                     value.scale(1.0 - beta);
                     value.axpy(*beta, target);
                 }
-                Clamp::Masked { value: held, mask } => hold_part(value, held, mask),
+                Some(Clamp::Masked { value: held, mask }) => hold_part(value, held, mask),
                 _ => continue,
             }
-            self.follows[vertex.index()] = false;
-            again |= !topology.uses(vertex).is_empty();
+            follows[index] = false;
+            if !topology.uses(vertex).is_empty() {
+                return true;
+            }
         }
-        again
+        false
     }
 }
 

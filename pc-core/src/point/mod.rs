@@ -286,8 +286,8 @@ impl<T: Tensor> Point<T> {
         true
     }
 
-    /// `|force - sum pi e|` over the free states. Where a projection follows a step at `rate`, it is
-    /// what the two together move, over the rate.
+    /// `|force - sum pi e|` over the free states. Where a projection follows a step at `rate`, it
+    /// is what the two together move, over the rate.
     pub(crate) fn gap<N: Network<Tensor = T>>(
         &mut self,
         network: &N,

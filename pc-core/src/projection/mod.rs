@@ -16,7 +16,8 @@ pub use soft_threshold::SoftThreshold;
 /// set, or the proximal step of a further term `R` of the energy, `v <- argmin_u 1/2 |u - v|^2 +
 /// gamma R(u)`. Set it with [`crate::GraphBuilder::project`].
 ///
-/// It needs live states. The tolerance is then on what a step moves, `|v - P(v + gamma g)| / gamma`.
+/// It needs live states. The tolerance is then on what a step moves, `|v - P(v + gamma g)| /
+/// gamma`.
 ///
 /// # Example
 /// Rounding down to whole numbers, over the numbers of every sample:

@@ -129,6 +129,7 @@ impl<N: Network> Relaxation<N> {
             steps: 0,
             rate: schedule.rate,
             factors: schedule.rates.factors(schedule.name(), network.topology())?,
+            precisions: Vec::new(),
             draws: 0,
             pulled: false,
             infers: false,

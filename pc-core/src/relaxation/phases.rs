@@ -17,8 +17,8 @@ impl<N: Network> Relaxation<N> {
     /// weight. The first phase starts as the schedule says.
     ///
     /// Equilibrium propagation (Scellier & Bengio 2017) is a free phase of weight `-1 / beta` and a
-    /// phase whose loss has strength `beta`, of weight `1 / beta`. Contrastive Hebbian learning is a
-    /// free phase of weight -1 and a clamped one of weight 1.
+    /// phase whose loss has strength `beta`, of weight `1 / beta`. Contrastive Hebbian learning is
+    /// a free phase of weight -1 and a clamped one of weight 1.
     ///
     /// If a phase diverges, the later ones are left out and there are no gradients. Otherwise there
     /// is an outcome for each phase.
@@ -67,6 +67,15 @@ impl<N: Network> Relaxation<N> {
                  live states",
                 self.frame.schedule.name()
             )));
+        }
+        let mut batches = phases.iter().map(|(_, clamps)| clamps.batch(network.topology()));
+        let first = batches.next().transpose()?;
+        for batch in batches {
+            if Some(batch?) != first {
+                let why = "its phases go on from one another, so their batches are of one size";
+                let name = self.frame.schedule.name();
+                return Err(Error::schedule(format!("{name}: {why}")));
+            }
         }
         let mut sum: Gradients<N::Tensor> = network.gradients();
         let mut outcomes = Vec::with_capacity(phases.len());

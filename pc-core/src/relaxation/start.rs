@@ -57,7 +57,7 @@ impl<N: Network> Relaxation<N> {
         frame.point.set_roles(network.topology(), clamps, composed, given)?;
         frame.memory.begin(&*frame.schedule.rule, &frame.point, fresh || refit);
         frame.forces.begin(network.topology(), &frame.point)?;
-        frame.reset(network);
+        frame.reset(network)?;
         // What has diverged is nowhere to go on from.
         let anew = fresh || self.watch.status == Status::Diverged;
         self.watch.begin();
@@ -106,7 +106,17 @@ impl<N: Network> Frame<N> {
         self.point.allocate_terms(network);
     }
 
-    fn reset(&mut self, network: &N) {
+    /// # Errors
+    /// A rate for a vertex that is not there, which the relaxation was refused for when it was
+    /// made.
+    fn reset(&mut self, network: &N) -> Result<()> {
+        let topology = network.topology();
+        let precisions = topology.predictions().iter().map(|p| p.precision);
+        if !precisions.clone().eq(self.precisions.iter().copied()) {
+            // Rates may follow precisions, which may be set anew.
+            self.factors = self.schedule.rates.factors(self.schedule.name(), topology)?;
+            self.precisions = precisions.collect();
+        }
         self.step = 0;
         self.steps = match self.schedule.steps {
             Steps::Count(count) => count,
@@ -121,6 +131,7 @@ impl<N: Network> Frame<N> {
         let velocities = self.point.vertices.iter_mut().filter_map(|v| v.velocity.as_mut());
         velocities.for_each(|velocity| velocity.fill(0.0));
         self.point.state.displacements.iter_mut().for_each(|d| d.fill(0.0));
+        Ok(())
     }
 
     /// A forward pass from the start, if it starts by one, and the errors there.
@@ -135,7 +146,7 @@ impl<N: Network> Frame<N> {
         if forward {
             let learns = !self.infers && (sweep.is_some() || self.learns_here());
             self.forward(network, learns, sweep)?;
-            if self.point.settle(network.topology(), clamps) {
+            while self.point.settle(network.topology(), clamps) {
                 self.forward(network, learns, sweep)?;
             }
         }
@@ -220,7 +231,7 @@ impl<N: Network> Frame<N> {
             return Ok(());
         }
         self.forward(network, false, None)?;
-        if self.point.settle(network.topology(), clamps) {
+        while self.point.settle(network.topology(), clamps) {
             self.forward(network, false, None)?;
         }
         let topology = network.topology();

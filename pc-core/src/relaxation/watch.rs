@@ -100,8 +100,9 @@ impl Watch {
             Bound::Usual if frame.is_last() => usual_bound(frame),
             Bound::Usual | Bound::Lifted => None,
         };
-        // From an energy of zero anything is infinitely more: weights that decay, say.
-        let first = self.first.filter(|first| *first > 0.0);
+        // From an energy of zero anything is infinitely more: weights that decay, say. Learned
+        // precisions and terms may start below zero.
+        let first = self.first.map(f64::abs).filter(|first| *first > 0.0);
         let beyond = bound.zip(first).is_some_and(|(factor, first)| total > factor * first);
         if beyond || !total.is_finite() { Verdict::Diverged } else { Verdict::Fine }
     }

@@ -5,8 +5,8 @@ use crate::{
     rule::{FreeCoordinates, Slot, StateRule, Taken},
 };
 
-/// Adam (Kingma and Ba 2015), on states: `m <- b1 m + (1 - b1) g`, `s <- b2 s + (1 - b2) g^2`,
-/// `v <- v + gamma m^ / (sqrt(s^) + epsilon)`, with `m^` and `s^` divided by what they would be of a
+/// Adam (Kingma and Ba 2015), on states: `m <- b1 m + (1 - b1) g`, `s <- b2 s + (1 - b2) g^2`, `v
+/// <- v + gamma m^ / (sqrt(s^) + epsilon)`, with `m^` and `s^` divided by what they would be of a
 /// gradient of ones. Its memory begins anew with each batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adam {

@@ -180,7 +180,8 @@ pub enum Slot {
 
 /// All free coordinates, as a rule sees them: states, or the errors of error-based PC.
 ///
-/// A slot that the rule has not asked for by [`StateRule::slots`] ends the relaxation with an error.
+/// A slot that the rule has not asked for by [`StateRule::slots`] ends the relaxation with an
+/// error.
 pub trait FreeCoordinates {
     /// `gamma` at this step.
     fn rate(&self) -> f64;

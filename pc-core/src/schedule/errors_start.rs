@@ -15,8 +15,8 @@ pub enum ErrorStart {
     #[default]
     Zero,
     /// At their vertices' feed-forward values. With frozen predictions that is Activation
-    /// Relaxation: `x_l <- x_l + gamma (-x_l + J^T x_{l+1})` from the activations (Millidge, Tschantz,
-    /// Seth and Buckley 2020), whose limit is backprop's errors.
+    /// Relaxation: `x_l <- x_l + gamma (-x_l + J^T x_{l+1})` from the activations (Millidge,
+    /// Tschantz, Seth and Buckley 2020), whose limit is backprop's errors.
     Activations,
     /// At normal draws of this standard deviation.
     Noise {

@@ -316,8 +316,8 @@ impl Schedule {
 
     /// Makes [`crate::Relaxation::advance`] return [`crate::Event::Step`] before every step and
     /// once after the last, so that values, errors and energies can be read there by id; `steps +
-    /// 1` times, where a step that an adaptive rule takes back counts as one. `run` and `train` pass
-    /// over it. Nothing is left out or taken in one go meanwhile.
+    /// 1` times, where a step that an adaptive rule takes back counts as one. `run` and `train`
+    /// pass over it. Nothing is left out or taken in one go meanwhile.
     ///
     /// # Example
     /// ```

@@ -35,6 +35,7 @@ mod refusals;
 mod rules;
 mod sampling;
 mod saving;
+mod seams;
 mod shapes;
 mod starting;
 mod walk;

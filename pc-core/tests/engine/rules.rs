@@ -217,8 +217,8 @@ fn steps_in_one_pass_are_the_rules_own() {
     ];
     for (rule, formed, formless) in pairs {
         for (setting, make) in settings {
-            // An adaptive step that is taken back is not held against the bound, if the engine takes
-            // it back itself.
+            // An adaptive step that is taken back is not held against the bound, if the engine
+            // takes it back itself.
             if (rule, setting) == ("adaptive", "bound") {
                 continue;
             }

@@ -198,7 +198,8 @@ fn gradients_of_samples_average_to_the_posteriors() {
                 let (found, error) = mean_of(&each);
                 let off = (found - expected).abs() / error;
                 println!(
-                    "momentum {momentum}, {name}[{element}]: {found:.4} +- {error:.4}, {expected:.4}"
+                    "momentum {momentum}, {name}[{element}]: {found:.4} +- {error:.4}, \
+                     {expected:.4}"
                 );
                 assert!(off < 3.0, "{name}[{element}]: off by {off} standard errors");
                 assert!(error < 0.05, "{name}[{element}]: {error}");

@@ -42,9 +42,10 @@ impl FusedNet {
     /// their ids and names.
     ///
     /// # Errors
-    /// A graph that is not one chain from one input; an energy, a projection or whatever else it has
-    /// beside dense layers and scalar precisions (see [`Graph::addition`]); a vertex that is not linear with, perhaps, an
-    /// activation out of identity, relu and tanh (the error names it); no memory.
+    /// A graph that is not one chain from one input; an energy, a projection or whatever else it
+    /// has beside dense layers and scalar precisions (see [`Graph::addition`]); a vertex that is
+    /// not linear with, perhaps, an activation out of identity, relu and tanh (the error names it);
+    /// no memory.
     pub fn from_graph<F: Element>(
         graph: &Graph<HostTensor<F>>,
         device: &Device,

@@ -131,6 +131,7 @@ impl<'a> ForwardLoss<'a> {
             values: &mut self.values,
             order: &order,
             follows: &self.follows,
+            projects: &self.follows,
             offsets: &[],
             settings: Settings::default(),
             sweep: None,
