@@ -43,7 +43,7 @@ pub struct Pc {
 enum Rule {
     /// Rate 1, as many steps as the graph is deep.
     Exact(Evaluation),
-    Given(Schedule),
+    Given(Box<Schedule>),
 }
 
 /// How a backward pass by predictive coding ended, and what it cost. [`pc_core::Outcome`] is that
@@ -120,7 +120,7 @@ impl Pc {
     /// graph cannot predict at other values. Whether the batch is summed or averaged is the loss's
     /// own affair; the schedule's [`pc_core::Reduction`] has no say.
     pub fn new(schedule: Schedule) -> Self {
-        Self::by(Rule::Given(schedule))
+        Self::by(Rule::Given(Box::new(schedule)))
     }
 
     fn by(rule: Rule) -> Self {
@@ -138,7 +138,7 @@ impl Pc {
     pub fn evaluated_by(mut self, evaluation: Evaluation) -> Self {
         self.rule = match self.rule {
             Rule::Exact(_) => Rule::Exact(evaluation),
-            Rule::Given(schedule) => Rule::Given(schedule.evaluated_by(evaluation)),
+            Rule::Given(schedule) => Rule::Given(Box::new(schedule.evaluated_by(evaluation))),
         };
         self
     }
@@ -205,7 +205,7 @@ impl Pc {
             Rule::Exact(evaluation) => {
                 Schedule::fixed_prediction(1.0, depth.max(1))?.evaluated_by(*evaluation)
             }
-            Rule::Given(schedule) => schedule.clone(),
+            Rule::Given(schedule) => Schedule::clone(schedule),
         };
         let looked_at = self.measured || schedule.is_watched();
         let schedule = if looked_at { schedule } else { schedule.unmeasured() };

@@ -45,9 +45,9 @@ fn plain_step(net: &Sparse, z: &mut [f64], rate: f64, prior: f64, project: impl 
         let e: Vec<f64> = (0..SEEN)
             .map(|i| y[i] - (0..CAUSES).map(|j| net.dictionary[i * CAUSES + j] * z[j]).sum::<f64>())
             .collect();
-        for j in 0..CAUSES {
+        for (j, z) in z.iter_mut().enumerate() {
             let force: f64 = (0..SEEN).map(|i| net.dictionary[i * CAUSES + j] * e[i]).sum();
-            z[j] += rate * (force - prior * z[j]);
+            *z += rate * (force - prior * *z);
         }
         project(z);
     }
