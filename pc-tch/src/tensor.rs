@@ -1,6 +1,6 @@
 //! libtorch's tensors, as the engine moves them.
 
-use pc_core::{Error, ErrorKind, Result};
+use pc_core::{Error, ErrorKind, Result, Tensor as _, host::HostTensor};
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::sys;
@@ -133,12 +133,13 @@ impl pc_core::Tensor for TchTensor {
     }
 
     fn add_normal(&mut self, deviation: f64, stream: u64) {
+        // Drawn on the host, so that a seed gives the same numbers on every backend, and since
         // libtorch's own generator belongs to the user: drawing from it would change what their
         // dropout draws.
-        let draws: Vec<f64> =
-            normal(stream).take(self.0.numel()).map(|draw| deviation * draw).collect();
+        let mut draws = HostTensor::<f64>::default().zeros(&self.shape());
+        draws.add_normal(deviation, stream);
         let mut noise = self.clone();
-        noise.assign(&draws);
+        noise.assign(draws.data());
         self.axpy(1.0, &noise);
     }
 
@@ -203,25 +204,6 @@ pub(crate) fn step_error<T>(
             combine(error, 1.0, Some(velocity), rate);
         }
     }
-}
-
-/// Independent normal draws from a seed, by Box and Muller's transformation of SplitMix64's
-/// numbers.
-fn normal(seed: u64) -> impl Iterator<Item = f64> {
-    let mut state = seed;
-    let mut uniform = move || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    };
-    std::iter::repeat_with(move || {
-        let radius = (-2.0 * (1.0 - uniform()).ln()).sqrt();
-        let (sine, cosine) = (std::f64::consts::TAU * uniform()).sin_cos();
-        [radius * cosine, radius * sine]
-    })
-    .flatten()
 }
 
 /// Checks that a result belongs where it is wanted.
