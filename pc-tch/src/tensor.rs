@@ -1,6 +1,6 @@
 //! libtorch's tensors, as the engine moves them.
 
-use pc_core::{Error, ErrorKind, Result, Tensor as _, host::HostTensor};
+use pc_core::{Error, ErrorKind, Result, host::HostTensor};
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::sys;
