@@ -2,6 +2,7 @@
 
 use crate::{
     Error, Result,
+    composites::{add_parameter, add_parameter_change, learn_parameter},
     graph::GraphTensor,
     vertex::{Cache, Inputs, Pulled, Vertex},
 };
@@ -28,10 +29,6 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Prior;
 
-// Slots of the cache, for parameters that move: the old one, and its change.
-const OLD: usize = 0;
-const MOVED: usize = 1;
-
 impl<T: GraphTensor> Vertex<T> for Prior {
     fn kind(&self) -> &str {
         "prior"
@@ -57,12 +54,8 @@ impl<T: GraphTensor> Vertex<T> for Prior {
     }
 
     fn predict(&self, at: &Inputs<'_, T>, cache: &mut Cache<T>, output: &mut T) -> Result<()> {
-        let parameter = at.parameter(0);
-        if at.plastic() {
-            cache.slot(OLD, &parameter.shape(), parameter).copy_from(parameter);
-        }
         output.fill(0.0);
-        output.add_to_samples(1.0, parameter);
+        add_parameter(at, cache, output);
         Ok(())
     }
 
@@ -74,14 +67,7 @@ impl<T: GraphTensor> Vertex<T> for Prior {
         output: &mut T,
     ) -> Result<()> {
         output.fill(0.0);
-        if at.plastic() {
-            let parameter = at.parameter(0);
-            let mut moved = cache.take_like(MOVED, parameter);
-            moved.set_difference(parameter, cache.get(OLD)?);
-            output.add_to_samples(1.0, &moved);
-            cache.put(MOVED, moved);
-        }
-        Ok(())
+        add_parameter_change(at, cache, output)
     }
 
     fn pull(
@@ -91,10 +77,7 @@ impl<T: GraphTensor> Vertex<T> for Prior {
         cotangent: &T,
         pulled: &mut Pulled<'_, T>,
     ) -> Result<()> {
-        let scale = pulled.scale();
-        if let Some(gradient) = pulled.gradient(0) {
-            gradient.add_samples(scale, cotangent);
-        }
+        learn_parameter(cotangent, pulled);
         Ok(())
     }
 }

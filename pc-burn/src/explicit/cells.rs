@@ -3,7 +3,7 @@
 use burn::nn::{Lstm, activation::Activation as BurnActivation, attention::MultiHeadAttention};
 use pc_core::{
     GraphBuilder, ParamId, Result, VertexId,
-    composites::{self, Attention, AttentionParts, Gate, LstmCell, Map},
+    composites::{self, Attention, AttentionMap, AttentionParts, Gate, LstmCell},
     host::Activation,
 };
 
@@ -23,12 +23,12 @@ impl AttentionParts for Parts<'_> {
         self.graph
     }
 
-    fn map(&mut self, map: Map, name: &str) -> Result<(BurnVertex, Vec<ParamId>)> {
+    fn map(&mut self, map: AttentionMap, name: &str) -> Result<(BurnVertex, Vec<ParamId>)> {
         let linear = match map {
-            Map::Queries => &self.module.query,
-            Map::Keys => &self.module.key,
-            Map::Values => &self.module.value,
-            Map::Output => &self.module.output,
+            AttentionMap::Queries => &self.module.query,
+            AttentionMap::Keys => &self.module.key,
+            AttentionMap::Values => &self.module.value,
+            AttentionMap::Output => &self.module.output,
         };
         let bias = linear.bias.as_ref();
         let parameters = self.graph.weight_and_bias(name, &linear.weight, bias)?;

@@ -9,7 +9,7 @@ use crate::{
 
 /// The linear maps of self-attention, each from the width to the width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Map {
+pub enum AttentionMap {
     /// What a place asks for.
     Queries,
     /// What a place is found by.
@@ -70,7 +70,7 @@ pub trait AttentionParts {
     /// A parameter's name is taken.
     fn map(
         &mut self,
-        map: Map,
+        map: AttentionMap,
         name: &str,
     ) -> Result<(<Self::Tensor as GraphTensor>::Vertex, Vec<ParamId>)>;
 
@@ -118,9 +118,9 @@ pub fn self_attention<P: AttentionParts>(
         }
         parts.builder().vertex(&name, joined::<P::Tensor>(links)?, &[parent], &parameters)
     };
-    let queries = project(Map::Queries, "queries")?;
-    let keys = project(Map::Keys, "keys")?;
-    let values = project(Map::Values, "values")?;
+    let queries = project(AttentionMap::Queries, "queries")?;
+    let keys = project(AttentionMap::Keys, "keys")?;
+    let values = project(AttentionMap::Values, "values")?;
     let product = parts.product(true, 1.0 / (part as f64).sqrt());
     let scores =
         parts.builder().vertex(&format!("{prefix}.scores"), product, &[queries, keys], &[])?;
@@ -134,7 +134,7 @@ pub fn self_attention<P: AttentionParts>(
     let mix = joined::<P::Tensor>(links)?;
     let mix = parts.builder().vertex(&format!("{prefix}.mix"), mix, &[weights, values], &[])?;
     let name = format!("{prefix}.output");
-    let (vertex, parameters) = parts.map(Map::Output, &name)?;
+    let (vertex, parameters) = parts.map(AttentionMap::Output, &name)?;
     let output = parts.builder().vertex(&name, vertex, &[mix], &parameters)?;
     Ok(Attention { queries, keys, values, scores, weights, mix, output })
 }

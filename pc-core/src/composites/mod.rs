@@ -30,8 +30,9 @@ mod shapes;
 mod sums;
 
 pub use arrange::{Concat, Reshape, Split, SwapAxes};
-pub use attention::{Attention, AttentionParts, Map, self_attention};
+pub use attention::{Attention, AttentionMap, AttentionParts, self_attention};
 pub use products::{Gated, Product, SumOfProducts};
 pub use recurrent::{Gate, LstmCell, lstm_cell};
 pub(crate) use shapes::{common, single};
 pub use sums::{AddParameter, Scale, Sum};
+pub(crate) use sums::{add_parameter, add_parameter_change, learn_parameter};

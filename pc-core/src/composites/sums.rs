@@ -137,6 +137,45 @@ pub struct AddParameter;
 const OLD: usize = 0;
 const MOVED: usize = 1;
 
+/// Adds the one parameter to every sample, and keeps it where it may move.
+pub(crate) fn add_parameter<T: GraphTensor>(
+    at: &Inputs<'_, T>,
+    cache: &mut Cache<T>,
+    output: &mut T,
+) {
+    let parameter = at.parameter(0);
+    output.add_to_samples(1.0, parameter);
+    if at.plastic() {
+        let mut old = cache.take_like(OLD, parameter);
+        old.copy_from(parameter);
+        cache.put(OLD, old);
+    }
+}
+
+/// Adds to every sample how far that parameter has moved.
+pub(crate) fn add_parameter_change<T: GraphTensor>(
+    at: &Inputs<'_, T>,
+    cache: &mut Cache<T>,
+    output: &mut T,
+) -> Result<()> {
+    if at.plastic() {
+        let parameter = at.parameter(0);
+        let mut moved = cache.take_like(MOVED, parameter);
+        moved.set_difference(parameter, cache.get(OLD)?);
+        output.add_to_samples(1.0, &moved);
+        cache.put(MOVED, moved);
+    }
+    Ok(())
+}
+
+/// Adds to that parameter's gradient.
+pub(crate) fn learn_parameter<T: GraphTensor>(cotangent: &T, pulled: &mut Pulled<'_, T>) {
+    let scale = pulled.scale();
+    if let Some(gradient) = pulled.gradient(0) {
+        gradient.add_samples(scale, cotangent);
+    }
+}
+
 impl<T: GraphTensor> Vertex<T> for AddParameter {
     fn kind(&self) -> &str {
         "add_parameter"
@@ -163,14 +202,8 @@ impl<T: GraphTensor> Vertex<T> for AddParameter {
 
     fn predict(&self, at: &Inputs<'_, T>, cache: &mut Cache<T>, output: &mut T) -> Result<()> {
         at.agree()?;
-        let p = at.parameter(0);
         output.copy_from(at.value(0));
-        output.add_to_samples(1.0, p);
-        if at.plastic() {
-            let mut old = cache.take_like(OLD, p);
-            old.copy_from(p);
-            cache.put(OLD, old);
-        }
+        add_parameter(at, cache, output);
         Ok(())
     }
 
@@ -185,14 +218,7 @@ impl<T: GraphTensor> Vertex<T> for AddParameter {
             Some(displacement) => output.copy_from(displacement),
             None => output.fill(0.0),
         }
-        if at.plastic() {
-            let p = at.parameter(0);
-            let mut moved = cache.take_like(MOVED, p);
-            moved.set_difference(p, cache.get(OLD)?);
-            output.add_to_samples(1.0, &moved);
-            cache.put(MOVED, moved);
-        }
-        Ok(())
+        add_parameter_change(at, cache, output)
     }
 
     fn pull(
@@ -205,10 +231,7 @@ impl<T: GraphTensor> Vertex<T> for AddParameter {
         if let Some(force) = pulled.force(0) {
             force.copy_from(cotangent);
         }
-        let scale = pulled.scale();
-        if let Some(gradient) = pulled.gradient(0) {
-            gradient.add_samples(scale, cotangent);
-        }
+        learn_parameter(cotangent, pulled);
         Ok(())
     }
 }

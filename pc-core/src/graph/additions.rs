@@ -11,7 +11,10 @@ use crate::{
     graph::{Graph, GraphBuilder, GraphTensor},
     projection::Projection,
     tensor::Tensor,
-    topology::{ParamId, Prediction, PredictionId, Topology, VertexId, foreign_vertex, positive},
+    topology::{
+        ParamId, Prediction, PredictionId, Topology, VertexId, foreign_parameter,
+        foreign_prediction, foreign_vertex, positive,
+    },
 };
 
 /// An energy with the parameters that it uses.
@@ -131,13 +134,11 @@ impl<T: Tensor> Settled<T> {
 
     /// Drops what must not be learned, and restricts the rest.
     pub(super) fn constrain(&self, gradients: &mut Gradients<T>) {
-        let plain = self.constraints.iter().all(Vec::is_empty);
         if self.frozen.contains(&true) {
             gradients.keep(|parameter| !self.frozen[parameter.index()]);
         }
-        for (index, all) in self.constraints.iter().enumerate().filter(|_| !plain) {
-            let gradient = gradients.defined(ParamId::new(index));
-            if let (false, Some(gradient)) = (all.is_empty(), gradient) {
+        for (index, all) in self.constraints.iter().enumerate().filter(|(_, all)| !all.is_empty()) {
+            if let Some(gradient) = gradients.defined(ParamId::new(index)) {
                 all.iter().for_each(|constraint| constraint.restrict(gradient));
             }
         }
@@ -185,9 +186,7 @@ impl<T: GraphTensor> GraphBuilder<T> {
     ) -> Result<()> {
         let of = self.known_prediction(prediction)?;
         let at = |error: Error| error.at(&self.names[of.index()]);
-        if self.predictions[prediction.index()].term.is_some() {
-            return Err(at(Error::graph("it is a term of the energy, which has no other energy")));
-        }
+        self.not_a_term(of)?;
         let shapes =
             parameters.iter().map(|id| self.parameter_shape(*id)).collect::<Result<Vec<_>>>();
         let shapes = shapes.map_err(at)?;
@@ -295,7 +294,8 @@ impl<T: GraphTensor> GraphBuilder<T> {
     /// Adds a term of the energy: `weight` times the sum of the numbers that `vertex` computes from
     /// its parents and parameters. It is counted in [`crate::Energy::loss`], and pulls at its
     /// parents as a loss would. The vertex made for it holds the numbers; it is no state, and the
-    /// levels and the depth of the graph stay what they are.
+    /// levels of the graph stay what they are. Its errors come along ways too, so the depth counts
+    /// it.
     ///
     /// # Errors
     /// As [`GraphBuilder::vertex`]; a weight that is not finite.
@@ -325,16 +325,15 @@ impl<T: GraphTensor> GraphBuilder<T> {
             None => Ok(()),
             Some(_) => Err(Error::graph(
                 "it is a term of the energy: it has a weight, and is no state that could predict, \
-                 be predicted again, or have a precision or a projection",
+                 be predicted again, or have an energy, a precision or a projection",
             )
             .at(self.names.get(vertex.index()).map_or("?", String::as_str))),
         }
     }
 
     fn known_prediction(&self, prediction: PredictionId) -> Result<VertexId> {
-        self.predictions.get(prediction.index()).map(|own| own.of).ok_or_else(|| {
-            Error::graph(format!("prediction {} is not in this graph", prediction.index()))
-        })
+        let own = self.predictions.get(prediction.index());
+        own.map(|own| own.of).ok_or_else(|| foreign_prediction(prediction))
     }
 }
 
@@ -354,9 +353,7 @@ impl<T: GraphTensor> Graph<T> {
     /// A parameter that is not in this graph.
     pub fn freeze(&mut self, parameter: ParamId, frozen: bool) -> Result<()> {
         let own = self.additions.frozen.get_mut(parameter.index());
-        *own.ok_or_else(|| {
-            Error::graph(format!("parameter {} is not in this graph", parameter.index()))
-        })? = frozen;
+        *own.ok_or_else(|| foreign_parameter(parameter))? = frozen;
         Ok(())
     }
 

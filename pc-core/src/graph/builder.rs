@@ -6,7 +6,10 @@ use crate::{
     Error, Identity, Result,
     graph::{Graph, GraphTensor, additions::Additions},
     tensor::elements,
-    topology::{ParamId, Prediction, PredictionId, Topology, VertexId, foreign_vertex, positive},
+    topology::{
+        ParamId, Prediction, PredictionId, Topology, VertexId, foreign_parameter, foreign_vertex,
+        positive,
+    },
     vertex::Vertex,
 };
 
@@ -174,7 +177,7 @@ impl<T: GraphTensor> GraphBuilder<T> {
         let index = parameter.index();
         match (self.parameter_names.get(index), self.parameters.get(index)) {
             (Some(name), Some(value)) => Ok((name, value.shape())),
-            _ => Err(Error::graph(format!("parameter {index} is not in this graph"))),
+            _ => Err(foreign_parameter(parameter)),
         }
     }
 
@@ -184,16 +187,7 @@ impl<T: GraphTensor> GraphBuilder<T> {
     /// A vertex that is unknown or that nothing predicts; a precision that is not a positive
     /// number.
     pub fn precision(&mut self, of: VertexId, precision: f64) -> Result<()> {
-        let name = self.names.get(of.index()).map_or("?", String::as_str);
-        positive(precision).map_err(|error| error.at(name))?;
-        self.not_a_term(of)?;
-        let first = self.first.get(&of).and_then(|k| Some((*k, self.predictions.get_mut(*k)?)));
-        let (index, prediction) = first.ok_or_else(|| {
-            Error::graph("nothing predicts it, so its error has no precision").at(name)
-        })?;
-        self.precisions.push((index, prediction.precision));
-        prediction.precision = precision;
-        Ok(())
+        self.precision_of(self.prediction_of(of)?, precision)
     }
 
     /// Gives a vertex that has children an output of its own: an identity vertex, on which a loss

@@ -24,7 +24,10 @@ use std::{
 
 use crate::{
     Error, Result,
-    topology::{ParamId, PredictionId, Topology, VertexId, foreign_vertex, listed},
+    topology::{
+        ParamId, PredictionId, Topology, VertexId, foreign_parameter, foreign_prediction,
+        foreign_vertex, listed,
+    },
     vertex::{Structure, Vertex},
 };
 
@@ -156,9 +159,8 @@ impl<T: GraphTensor> Graph<T> {
     /// # Errors
     /// A prediction that is not in this graph.
     pub fn structure(&self, prediction: PredictionId) -> Result<(Structure, &str)> {
-        let vertex = self.vertices.get(prediction.index()).ok_or_else(|| {
-            Error::graph(format!("prediction {} is not in this graph", prediction.index()))
-        })?;
+        let vertex =
+            self.vertices.get(prediction.index()).ok_or_else(|| foreign_prediction(prediction))?;
         Ok((vertex.structure(), vertex.kind()))
     }
 
@@ -196,10 +198,7 @@ impl<T: GraphTensor> Graph<T> {
         let names = self.topology.parameter_names();
         let name = names.get(parameter.index()).map_or("?", String::as_str);
         let Some(held) = self.parameters.get_mut(parameter.index()) else {
-            return Err(Error::graph(format!(
-                "parameter {} is not in this graph",
-                parameter.index()
-            )));
+            return Err(foreign_parameter(parameter));
         };
         if !held.has_shape(&value.shape()) {
             return Err(Error::shape(format!(

@@ -5,7 +5,6 @@ use crate::{
     graph::{Graph, GraphLinearisation, GraphTensor},
     network::{Forward, Network, Settings},
     paths,
-    tensor::elements,
     topology::{PredictionId, Topology, VertexId, foreign_vertex},
 };
 
@@ -93,7 +92,11 @@ impl<T: GraphTensor> Predictor<T> {
         graph.check()?;
         let batch = check(graph, given)?;
         self.find(&graph.topology, given, wanted)?;
-        self.allocate(graph, batch, given)?;
+        if let Some((_, like)) = given.first()
+            && graph.make_room(batch, like, &mut self.values)?
+        {
+            self.at = graph.linearisation();
+        }
         for (vertex, value) in given {
             self.values[vertex.index()].copy_from(value);
         }
@@ -188,24 +191,6 @@ impl<T: GraphTensor> Predictor<T> {
         }
         self.order.retain(|id| self.follows[topology.at(*id).of.index()]);
         self.known.extend(self.given.iter().zip(&self.follows).map(|(given, set)| *given || *set));
-        Ok(())
-    }
-
-    /// Room for a batch of this size.
-    fn allocate(&mut self, graph: &Graph<T>, batch: usize, given: &[(VertexId, &T)]) -> Result<()> {
-        let fits = |(value, shape): (&T, &Vec<usize>)| value.has_batch_shape(batch, shape);
-        let all_fit = self.values.len() == graph.shapes.len()
-            && self.values.iter().zip(&graph.shapes).all(fits);
-        let Some((_, like)) = given.first().filter(|_| !all_fit) else { return Ok(()) };
-        let shapes = graph.shapes.iter().map(|shape| {
-            std::iter::once(batch).chain(shape.iter().copied()).collect::<Vec<usize>>()
-        });
-        let shapes: Vec<Vec<usize>> = shapes.collect();
-        for (vertex, shape) in graph.topology.vertices().zip(&shapes) {
-            elements(shape).map_err(|error| error.at(graph.topology.label(vertex)))?;
-        }
-        self.values = shapes.iter().map(|shape| like.zeros(shape)).collect();
-        self.at = graph.linearisation();
         Ok(())
     }
 }

@@ -49,8 +49,7 @@ impl<T: GraphTensor> GraphLinearisation<T> {
 
     /// Notes which predictions a traversal's order has.
     fn list(&mut self, order: &[PredictionId]) {
-        let all = order.len() == self.listed.len();
-        self.listed.fill(all);
+        self.listed.fill(false);
         for id in order {
             self.listed[id.index()] = true;
         }
@@ -113,6 +112,26 @@ impl<T: GraphTensor> GraphLinearisation<T> {
     }
 }
 
+impl<T: GraphTensor> Graph<T> {
+    /// Makes `values` hold a tensor for every vertex, in a batch of this size. True where it had to
+    /// be made anew.
+    ///
+    /// # Errors
+    /// A vertex with more numbers than any memory holds.
+    pub(super) fn make_room(&self, batch: usize, like: &T, values: &mut Vec<T>) -> Result<bool> {
+        let fits = |(value, shape): (&T, &Vec<usize>)| value.has_batch_shape(batch, shape);
+        if values.len() == self.shapes.len() && values.iter().zip(&self.shapes).all(fits) {
+            return Ok(false);
+        }
+        let shapes: Vec<_> = self.shapes.iter().map(|shape| batch_shape(batch, shape)).collect();
+        for (vertex, shape) in self.topology.vertices().zip(&shapes) {
+            elements(shape).map_err(|error| error.at(self.topology.label(vertex)))?;
+        }
+        *values = shapes.iter().map(|shape| like.zeros(shape)).collect();
+        Ok(true)
+    }
+}
+
 impl<T: GraphTensor> Network for Graph<T> {
     type Tensor = T;
     type Linearisation = GraphLinearisation<T>;
@@ -153,24 +172,11 @@ impl<T: GraphTensor> Network for Graph<T> {
                     .map_err(|error| error.at(self.topology.label(vertex)))?;
             }
         }
-        let fits = values.len() == self.shapes.len()
-            && values
-                .iter()
-                .zip(&self.shapes)
-                .all(|(value, shape)| value.has_batch_shape(batch, shape));
-        if !fits {
-            let like = clamps.iter().find_map(|(_, clamp)| clamp.tensors().next()).or(like);
-            let like = like.ok_or_else(|| {
-                Error::clamp("no vertex is clamped and there are no parameters to go by")
-            })?;
-            for (vertex, shape) in self.topology.vertices().zip(&self.shapes) {
-                elements(&batch_shape(batch, shape))
-                    .map_err(|error| error.at(self.topology.label(vertex)))?;
-            }
-            *values =
-                self.shapes.iter().map(|shape| like.zeros(&batch_shape(batch, shape))).collect();
-        }
-        Ok(!fits)
+        let like = clamps.iter().find_map(|(_, clamp)| clamp.tensors().next()).or(like);
+        let like = like.ok_or_else(|| {
+            Error::clamp("no vertex is clamped and there are no parameters to go by")
+        })?;
+        self.make_room(batch, like, values)
     }
 
     fn signature(&self) -> u64 {
@@ -344,13 +350,12 @@ impl<T: GraphTensor> Network for Graph<T> {
         let mut frame = GraphFrame::new(self, state, Settings::default());
         frame.want = Want { predictions: &[], forces: drives.forces };
         at.list(drives.order);
-        let aside = (0..at.nodes.len()).filter(|index| drives.driven[*index]);
-        for index in aside.filter(|_| drives.order.len() < self.vertices.len()) {
+        let weight = |index: usize| drives.weights.get(index).copied().unwrap_or(1.0);
+        for index in (0..at.nodes.len()).filter(|index| drives.driven[*index]) {
             if !at.listed[index] {
-                let weight = drives.weights.get(index).copied().unwrap_or(1.0);
                 let (cotangent, into) = (&drives.cotangents[index], gradients.as_deref_mut());
                 at.nodes[index]
-                    .pull(index, cotangent, into, -weight, &frame)
+                    .pull(index, cotangent, into, -weight(index), &frame)
                     .map_err(|error| error.at(frame.name(index)))?;
             }
         }
@@ -381,13 +386,12 @@ impl<T: GraphTensor> Network for Graph<T> {
             } else {
                 held.as_ref().map(|(_, _, tensor)| tensor).or(summed.as_ref())
             };
-            let weight = drives.weights.get(index).copied().unwrap_or(1.0);
             let result = match cotangent {
                 Some(cotangent) => at.nodes[index].pull(
                     index,
                     cotangent,
                     gradients.as_deref_mut(),
-                    -weight,
+                    -weight(index),
                     &frame,
                 ),
                 None => Ok(()),

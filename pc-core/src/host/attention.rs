@@ -2,7 +2,7 @@
 
 use crate::{
     Result,
-    composites::{AttentionParts, Map},
+    composites::{AttentionMap, AttentionParts},
     graph::GraphBuilder,
     host::{Activation, Element, HostTensor, HostVertex, Init, Linear, MatMul, Softmax},
     topology::ParamId,
@@ -22,7 +22,7 @@ impl<F: Element> AttentionParts for Parts<'_, F> {
         self.builder
     }
 
-    fn map(&mut self, _map: Map, name: &str) -> Result<(HostVertex<F>, Vec<ParamId>)> {
+    fn map(&mut self, _map: AttentionMap, name: &str) -> Result<(HostVertex<F>, Vec<ParamId>)> {
         let shape = [self.width; 2];
         let weight = self.init.weight(&shape, self.width, Activation::Identity)?;
         let weight = self.builder.parameter(&format!("{name}.weight"), weight)?;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use crate::{
     Error, Result,
     host::{
-        Activate, Activation, AvgPool2d, Conv2d, Element, HostVertex, Layer, LayerParameter,
-        MaxPool2d, Reshape, Scale, StartingRule, layer::joined,
+        Activation, AvgPool2d, Conv2d, Element, HostVertex, Layer, LayerParameter, MaxPool2d,
+        Reshape, StartingRule,
+        layer::{activate, joined, next_to, scale_and_activate},
     },
 };
 
@@ -153,17 +154,9 @@ impl ConvLayer {
 impl<F: Element> Layer<F> for ConvLayer {
     fn vertex(&self, _parents: usize) -> Result<HostVertex<F>> {
         let mut links: Vec<HostVertex<F>> = Vec::new();
-        if self.before != Activation::Identity {
-            links.push(Box::new(Activate(self.before)));
-        }
+        activate(&mut links, self.before);
         links.push(Box::new(self.conv));
-        // A factor that is not finite is refused by its vertex.
-        if self.scale != 1.0 {
-            links.push(Box::new(Scale(self.scale)));
-        }
-        if self.after != Activation::Identity {
-            links.push(Box::new(Activate(self.after)));
-        }
+        scale_and_activate(&mut links, self.scale, self.after);
         match self.pool {
             Some(Pool::Max(pool)) => links.push(Box::new(pool)),
             Some(Pool::Average(pool)) => links.push(Box::new(pool)),
@@ -189,7 +182,7 @@ impl<F: Element> Layer<F> for ConvLayer {
         };
         let shape = [self.channels, channels, self.kernel, self.kernel];
         let fan_in = shape[1..].iter().fold(1, |all: usize, own| all.saturating_mul(*own));
-        let next = if self.after == Activation::Identity { self.before } else { self.after };
+        let next = next_to(self.before, self.after);
         let weight = LayerParameter::weight("weight", &shape, fan_in, next);
         let bias = LayerParameter::bias("bias", &[self.channels], fan_in, next);
         let all = [Some(weight), self.conv.bias.then_some(bias)].into_iter().flatten();

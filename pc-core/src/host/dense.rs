@@ -5,8 +5,9 @@ use std::sync::Arc;
 use crate::{
     Error, Residual, Result, SumOf,
     host::{
-        Activate, Activation, Element, HostVertex, Layer, LayerParameter, Linear, LinearMany,
-        Reshape, Scale, StartingRule, layer::joined,
+        Activation, Element, HostVertex, Layer, LayerParameter, Linear, LinearMany, Reshape,
+        StartingRule,
+        layer::{activate, joined, next_to, scale_and_activate},
     },
     tensor::elements,
 };
@@ -126,9 +127,7 @@ impl Dense {
         if self.flatten {
             links.push(Box::new(Reshape::flatten()));
         }
-        if self.before != Activation::Identity {
-            links.push(Box::new(Activate(self.before)));
-        }
+        activate(&mut links, self.before);
         links.push(Box::new(if bias { Linear::new() } else { Linear::without_bias() }));
         links
     }
@@ -146,13 +145,7 @@ impl<F: Element> Layer<F> for Dense {
         } else {
             vec![Box::new(LinearMany::without_bias(parents))]
         };
-        // A factor that is not finite is refused by its vertex.
-        if self.scale != 1.0 {
-            links.push(Box::new(Scale(self.scale)));
-        }
-        if self.after != Activation::Identity {
-            links.push(Box::new(Activate(self.after)));
-        }
+        scale_and_activate(&mut links, self.scale, self.after);
         let all = joined(links)?;
         Ok(if self.residual { Box::new(Residual::new(all)) } else { all })
     }
@@ -169,7 +162,7 @@ impl<F: Element> Layer<F> for Dense {
             });
         }
         let fan_in = inputs.iter().fold(0, |sum: usize, own| sum.saturating_add(*own));
-        let next = if self.after == Activation::Identity { self.before } else { self.after };
+        let next = next_to(self.before, self.after);
         let several = inputs.len() > 1;
         let weights = inputs.iter().enumerate().map(|(k, own)| {
             let name = if several { format!("weight.{k}") } else { "weight".to_owned() };

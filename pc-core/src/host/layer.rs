@@ -5,7 +5,9 @@ use std::sync::Arc;
 use crate::{
     Error, Result,
     graph::GraphBuilder,
-    host::{Activation, Element, HostChain, HostTensor, HostVertex, Init, StartingRule},
+    host::{
+        Activate, Activation, Element, HostChain, HostTensor, HostVertex, Init, Scale, StartingRule,
+    },
     topology::{ParamId, VertexId},
 };
 
@@ -181,6 +183,31 @@ pub(super) fn parameters<F: Element>(
             Ok(ids.to_vec())
         }
     }
+}
+
+/// Adds an activation, unless it is none.
+pub(super) fn activate<F: Element>(links: &mut Vec<HostVertex<F>>, activation: Activation) {
+    if activation != Activation::Identity {
+        links.push(Box::new(Activate(activation)));
+    }
+}
+
+/// What comes after a linear map: its factor, and an activation. A factor that is not finite is
+/// refused by its vertex.
+pub(super) fn scale_and_activate<F: Element>(
+    links: &mut Vec<HostVertex<F>>,
+    factor: f64,
+    activation: Activation,
+) {
+    if factor != 1.0 {
+        links.push(Box::new(Scale(factor)));
+    }
+    activate(links, activation);
+}
+
+/// The activation next to a linear map, by which weights start: the one after it, or else before.
+pub(super) fn next_to(before: Activation, after: Activation) -> Activation {
+    if after == Activation::Identity { before } else { after }
 }
 
 /// Vertices one after the other as one; alone, it is itself.

@@ -96,11 +96,10 @@ impl<T: Tensor> Frozen<T> {
         }
         let zero_start = zero_start(frame, network);
         let stale = self.found.as_ref().is_none_or(|found| {
-            let precisions = topology.predictions().iter().map(|p| p.precision);
             !found.zero_start
                 || found.free != *free
                 || found.counts != *counts
-                || !precisions.eq(found.precisions.iter().copied())
+                || found.precisions != frame.precisions
         });
         if stale || zero_start.is_err() {
             let can = network.abilities();
@@ -117,7 +116,7 @@ impl<T: Tensor> Frozen<T> {
             self.found = Some(Found {
                 free: free.clone(),
                 counts: counts.clone(),
-                precisions: topology.predictions().iter().map(|p| p.precision).collect(),
+                precisions: frame.precisions.clone(),
                 zero_start: zero_start.is_ok(),
                 form: zero_start.and_then(|()| paths::find(&question)),
             });

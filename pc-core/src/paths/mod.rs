@@ -2,11 +2,13 @@
 //! errors reach, closed forms. Nothing here knows a tensor or a network.
 
 mod closed_form;
+mod cuts;
 mod outward;
 mod reach;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use closed_form::{Form, Question, find, single};
+pub(crate) use cuts::early_cut;
 pub(crate) use outward::{as_far_as_known, outward};
 pub(crate) use reach::{Reached, reach};

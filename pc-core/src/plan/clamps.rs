@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Result,
-    clamp::{Clamp, Clamps},
+    clamp::{Clamp, Clamps, Role},
     network::Network,
     tensor::Tensor,
     topology::{Topology, VertexId},
@@ -68,7 +68,7 @@ fn moving<N: Network>(network: &N, clamps: &Clamps<N::Tensor>, rules: Rules) -> 
     let topology = network.topology();
     for vertex in topology.vertices() {
         let clamp = clamps.get(vertex);
-        let moves = matches!(clamp, None | Some(Clamp::Free(_) | Clamp::Masked { .. }));
+        let moves = Role::of(clamp).moves();
         let kind =
             topology.own(vertex).iter().find_map(|id| Some(network.energy(*id)?.energy.kind()));
         let projection = network.projection(vertex);

@@ -7,6 +7,7 @@ mod clamps;
 use crate::{
     Error, Result,
     network::{Abilities, Network},
+    paths,
     rule::StepForm,
     schedule::{
         Bound, Coordinates, ErrorStart, Evaluation, Learning, Linearise, Schedule, Start, Steps,
@@ -181,7 +182,7 @@ fn levelled(schedule: &Schedule, topology: &Topology, can: Abilities) -> Result<
         let why = "a level is read by one prediction of each vertex, and this one has several";
         return Err(Error::schedule(format!("{name}: {why}")).at(topology.label(several)));
     }
-    if let Some((parent, child)) = topology.early_cut() {
+    if let Some((parent, child)) = paths::early_cut(topology) {
         let (parent, child) = (topology.label(parent), topology.label(child));
         let why = format!(
             "the way from `{parent}` to `{child}` is cut, so `{parent}` may move before `{child}` \

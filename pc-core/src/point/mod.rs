@@ -127,7 +127,7 @@ impl<T: Tensor> Point<T> {
     /// Notes whether errors have to be weighed, now that energies and precisions are known, and
     /// makes room for that. Precisions may have been set anew since the last batch.
     pub(crate) fn allocate_weights(&mut self, topology: &Topology) {
-        let plain = topology.predictions().iter().all(|p| p.precision == 1.0);
+        let plain = topology.precisions().all(|precision| precision == 1.0);
         self.uniform = plain && self.is_gaussian();
         if self.uniform {
             self.weighted.clear();

@@ -129,7 +129,7 @@ impl<N: Network> Relaxation<N> {
             steps: 0,
             rate: schedule.rate,
             factors: schedule.rates.factors(schedule.name(), network.topology())?,
-            precisions: Vec::new(),
+            precisions: network.topology().precisions().collect(),
             draws: 0,
             pulled: false,
             infers: false,

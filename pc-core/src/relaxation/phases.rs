@@ -6,7 +6,7 @@ use crate::{
     gradients::Gradients,
     method::Method,
     network::Network,
-    outcome::{Event, Outcome, Status},
+    outcome::{Outcome, Status},
     relaxation::Relaxation,
     schedule::{Learning, Start},
 };
@@ -82,11 +82,7 @@ impl<N: Network> Relaxation<N> {
         let mut start = self.frame.schedule.start;
         for (weight, clamps) in phases {
             self.begin_from(network, clamps, start)?;
-            let outcome = loop {
-                if let Event::Finished(outcome) = self.advance(network)? {
-                    break outcome;
-                }
-            };
+            let outcome = self.run_out(network)?;
             let diverged = outcome.status == Status::Diverged;
             outcomes.push(outcome);
             if diverged {

@@ -111,11 +111,10 @@ impl<N: Network> Frame<N> {
     /// made.
     fn reset(&mut self, network: &N) -> Result<()> {
         let topology = network.topology();
-        let precisions = topology.predictions().iter().map(|p| p.precision);
-        if !precisions.clone().eq(self.precisions.iter().copied()) {
+        if !topology.precisions().eq(self.precisions.iter().copied()) {
             // Rates may follow precisions, which may be set anew.
             self.factors = self.schedule.rates.factors(self.schedule.name(), topology)?;
-            self.precisions = precisions.collect();
+            self.precisions = topology.precisions().collect();
         }
         self.step = 0;
         self.steps = match self.schedule.steps {

@@ -7,7 +7,9 @@ use pc_tch::{
         Agreement, Clamps, Error, ErrorKind, Evaluation, Graph, GraphBuilder, ParamId, Relaxation,
         Result, Schedule, SquaredError, Tensor as _, VertexId,
         backend::GraphTensor,
-        composites::{AttentionParts, Gate, Map, Product, Reshape, Sum, lstm_cell, self_attention},
+        composites::{
+            AttentionMap, AttentionParts, Gate, Product, Reshape, Sum, lstm_cell, self_attention,
+        },
         conformance::{
             Backend, Built, Net, NetVertex, Operation, Report, additions, composites, run,
         },
@@ -264,7 +266,7 @@ impl AttentionParts for Parts<'_> {
     fn builder(&mut self) -> &mut GraphBuilder<TchTensor> {
         self.b
     }
-    fn map(&mut self, _map: Map, name: &str) -> Result<(TchVertex, Vec<ParamId>)> {
+    fn map(&mut self, _map: AttentionMap, name: &str) -> Result<(TchVertex, Vec<ParamId>)> {
         let both = self.parameters.by_ref().take(2).enumerate();
         let ids = both.map(|(k, value)| self.b.parameter(&format!("{name}.{k}"), value.clone()));
         Ok((dense(1, Activation::Identity), ids.collect::<Result<_>>()?))

@@ -1,5 +1,7 @@
 //! Which vertex predicts which: the part of a network that is the same for every framework.
 
+mod ids;
+
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
@@ -7,48 +9,8 @@ use std::{
 
 use crate::{Error, Result};
 
-macro_rules! id {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(usize);
-
-        impl $name {
-            /// The id with this index.
-            pub const fn new(index: usize) -> Self {
-                Self(index)
-            }
-
-            /// The index, counted from 0.
-            pub const fn index(self) -> usize {
-                self.0
-            }
-        }
-    };
-}
-
-id! {
-    /// Names a vertex of a network.
-    VertexId
-}
-id! {
-    /// Names a prediction of a network. A vertex usually has one prediction, but may have several
-    /// or none.
-    PredictionId
-}
-id! {
-    /// Names a parameter of a network.
-    ParamId
-}
-
-impl VertexId {
-    pub(crate) const FIRST: VertexId = VertexId(0);
-}
-
-/// The error of an id that belongs to another graph.
-pub(crate) fn foreign_vertex(vertex: VertexId) -> Error {
-    Error::graph(format!("vertex {} is not in this graph", vertex.0))
-}
+pub use ids::{ParamId, PredictionId, VertexId};
+pub(crate) use ids::{foreign_parameter, foreign_prediction, foreign_vertex};
 
 /// Names for a message, which no one could read if it had thousands.
 pub(crate) fn listed(names: &[String]) -> String {
@@ -163,11 +125,7 @@ impl Topology {
             if let Some(parameter) =
                 prediction.parameters.iter().find(|p| p.0 >= parameter_names.len())
             {
-                return Err(Error::graph(format!(
-                    "parameter {} is not in this graph",
-                    parameter.0
-                ))
-                .at(name));
+                return Err(foreign_parameter(*parameter).at(name));
             }
             predictions_of[prediction.of.0].push(id);
         }
@@ -290,6 +248,11 @@ impl Topology {
         self.names.is_empty()
     }
 
+    /// The precisions, by prediction.
+    pub(crate) fn precisions(&self) -> impl Iterator<Item = f64> {
+        self.predictions.iter().map(|prediction| prediction.precision)
+    }
+
     /// Sets the precision of a prediction.
     ///
     /// # Errors
@@ -354,9 +317,7 @@ impl Topology {
     /// # Errors
     /// A prediction that is not in this graph.
     pub fn prediction(&self, id: PredictionId) -> Result<&Prediction> {
-        self.predictions
-            .get(id.0)
-            .ok_or_else(|| Error::graph(format!("prediction {} is not in this graph", id.0)))
+        self.predictions.get(id.0).ok_or_else(|| foreign_prediction(id))
     }
 
     /// [`Topology::predictions_of`], for ids of this topology.
@@ -422,24 +383,6 @@ impl Topology {
     /// graph is cyclic.
     pub fn depth(&self) -> Option<usize> {
         self.acyclic.then_some(self.depth)
-    }
-
-    /// The first way that is cut and leads from a predicted vertex of no higher level than where it
-    /// leads to, as (parent, child). By the time that Z-IL reads the child, its parent has moved.
-    pub(crate) fn early_cut(&self) -> Option<(VertexId, VertexId)> {
-        self.predictions.iter().find_map(|prediction| {
-            let cut = prediction.parents.iter().enumerate().filter(|(k, _)| !prediction.sends(*k));
-            let level = |vertex: VertexId| self.levels.get(vertex.0).copied().unwrap_or(0);
-            // A vertex that no error comes to does not move.
-            let moves = |vertex: VertexId| {
-                let mut uses = self.children[vertex.0].iter();
-                !self.is_root(vertex) && uses.any(|(child, k)| self.at(*child).sends(*k))
-            };
-            let mut early = cut
-                .map(|(_, parent)| *parent)
-                .filter(|parent| moves(*parent) && level(*parent) <= level(prediction.of));
-            early.next().map(|parent| (parent, prediction.of))
-        })
     }
 
     /// The first edge from a predicted vertex that spans more than one level, as (parent, child).
