@@ -17,7 +17,8 @@ use step::{Failure, Step};
 /// What is built for tests and checks: everything but Burn's GPU backends, which take long to
 /// compile and cannot run without a GPU.
 pub(crate) const FEATURES: &str = "pc-core/conformance,pc-core/ndarray,pc-burn/train,\
-                                   pc-cuda/simulation,pc-bench/burn,pc-bench/tch,\
+                                   pc-cuda/simulation,pc-models/burn,pc-models/tch,\
+                                   pc-bench/burn,pc-bench/tch,\
                                    pc-bench/cuda-simulation";
 
 const HELP: &str = "\

@@ -1,0 +1,17 @@
+//! Networks and memories of the predictive-coding literature, as types that one uses in a few
+//! lines.
+//!
+//! Every model here is a graph of [`pc_core`], or a few, with the calls that its paper is about:
+//! classify, generate, store, recall. It is built of the tensors of one [`Backend`]: the host's
+//! ([`Host`]), or, with the features `burn` and `tch`, those of the two frameworks. The graph of a
+//! model is always at hand, to be saved, watched, or learned by another rule.
+
+mod backend;
+mod layer;
+
+#[cfg(feature = "burn")]
+pub use backend::Burn;
+#[cfg(feature = "tch")]
+pub use backend::Tch;
+pub use backend::{Backend, Host};
+pub use layer::Dense;
