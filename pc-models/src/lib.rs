@@ -7,6 +7,10 @@
 //! model is always at hand, to be saved, watched, or learned by another rule.
 
 mod backend;
+mod bidirectional;
+mod generative;
+mod hybrid;
+mod known;
 mod layer;
 
 #[cfg(feature = "burn")]
@@ -14,4 +18,8 @@ pub use backend::Burn;
 #[cfg(feature = "tch")]
 pub use backend::Tch;
 pub use backend::{Backend, Host};
+pub use bidirectional::{Bidirectional, BidirectionalSettings};
+pub use generative::{Generative, GenerativeSettings};
+pub use hybrid::{Guess, Hybrid, HybridSettings};
+pub use known::{Answer, Known};
 pub use layer::Dense;
