@@ -188,8 +188,7 @@ impl Batch {
             (Some(picture), Some(mask), Some(label)) => {
                 Known::part(of(picture), of(mask)).and_label(of(label))
             }
-            (None, _, Some(label)) => Known::label(of(label)),
-            _ => panic!("nothing is known"),
+            (None, _, label) => Known::label(of(label.as_ref().unwrap())),
         }
     }
 

@@ -92,9 +92,8 @@ pub(crate) fn solve(a: &Matrix, b: &[f64]) -> Vec<f64> {
         a.swap(k, pivot);
         for i in k + 1..n {
             let factor = a[i][k] / a[k][k];
-            for j in k..=n {
-                a[i][j] -= factor * a[k][j];
-            }
+            let above = a[k].clone();
+            a[i].iter_mut().zip(&above).for_each(|(x, p)| *x -= factor * p);
         }
     }
     let mut x = vec![0.0; n];
