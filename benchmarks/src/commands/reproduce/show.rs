@@ -304,7 +304,7 @@ impl Shown {
                         at.filter(|point| point.0 == *x).map(|point| point.1).collect();
                     if let Some(summary) = summary(&y) {
                         points.push((*x, summary.mean));
-                        halves.extend(summary.half);
+                        halves.push(summary.half.unwrap_or(0.0));
                     }
                 }
                 series.push(ExperimentSeries { name: name.to_owned(), points, halves });
@@ -503,7 +503,7 @@ mod tests {
         assert!(text.contains("93.00 ± 12.71") && text.contains("minus backprop"), "{text}");
         assert!(text.contains("3.000 ± 0"), "{text}");
         let json = shown.json();
-        let pc = &json["cells"][2];
+        let pc = &json["cells"][1];
         assert_eq!(pc["minus_baseline"]["mean"], 3.0);
         assert_eq!(pc["by_seed"], json!([92.0, 94.0]));
         // Points at places that differ by seed are not mixed.
