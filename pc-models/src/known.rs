@@ -117,8 +117,8 @@ impl<T: Tensor> Answer<T> {
     }
 }
 
-/// The class with the largest number, for each sample.
-pub(crate) fn classes<T: Tensor>(label: &T) -> Vec<usize> {
+/// The class with the largest number, for each sample of a batch of labels, scores or probabilities.
+pub fn classes<T: Tensor>(label: &T) -> Vec<usize> {
     let (numbers, samples) = (label.to_vec(), label.batch().max(1));
     let best = |row: &[f64]| {
         let ranked = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));

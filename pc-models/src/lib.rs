@@ -21,5 +21,5 @@ pub use backend::{Backend, Host};
 pub use bidirectional::{Bidirectional, BidirectionalSettings};
 pub use generative::{Generative, GenerativeSettings};
 pub use hybrid::{Guess, Hybrid, HybridSettings};
-pub use known::{Answer, Known};
+pub use known::{Answer, Known, classes};
 pub use layer::Dense;

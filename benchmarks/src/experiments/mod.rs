@@ -4,8 +4,10 @@
 //! function computes one seed: it takes data and size from its [`Context`] and returns
 //! [`Findings`]. Statistics over seeds, tables, reports and saving are the command's.
 
+mod bidirectional;
 mod context;
 mod findings;
+mod labelled;
 mod statistics;
 
 pub use context::{Context, Parts, Pictures};
@@ -15,7 +17,7 @@ pub use statistics::{Summary, difference, summary};
 use crate::error::CommandError;
 
 /// All experiments, in the order of `pc-bench reproduce --list`.
-pub const EXPERIMENTS: &[Experiment] = &[];
+pub const EXPERIMENTS: &[Experiment] = &[bidirectional::EXPERIMENT];
 
 /// One experiment.
 #[derive(Clone, Copy, Debug)]
