@@ -6,12 +6,20 @@
 //! ([`Host`]), or, with the features `burn` and `tch`, those of the two frameworks. The graph of a
 //! model is always at hand, to be saved, watched, or learned by another rule.
 
+mod asymmetric;
 mod backend;
+mod kalman;
 mod layer;
+mod separation;
+mod temporal;
 
+pub use asymmetric::{AsymmetricHopfield, Separation};
 #[cfg(feature = "burn")]
 pub use backend::Burn;
 #[cfg(feature = "tch")]
 pub use backend::Tch;
 pub use backend::{Backend, Host};
+pub use kalman::Kalman;
 pub use layer::Dense;
+pub use separation::{Domain, EntropyMaximisation, EntropySurrogate, Unmixing};
+pub use temporal::{Temporal, TemporalPc, to_signs};
