@@ -7,6 +7,7 @@
 //! model is always at hand, to be saved, watched, or learned by another rule.
 
 mod backend;
+pub mod hopfield;
 mod layer;
 
 #[cfg(feature = "burn")]
