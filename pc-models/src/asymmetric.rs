@@ -2,89 +2,70 @@
 
 use pc_core::{Error, ErrorKind, Result, Tensor};
 
-use crate::temporal::several;
+use crate::{
+    hopfield::{Memory, Separation},
+    temporal::several,
+};
 
-/// How an [`AsymmetricHopfield`] network tells stored frames apart, given how much each resembles
-/// the query, `s_t = x_t . q`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Separation {
-    /// `s / width`: the classical network, `W = 1/N sum_t x_{t+1} x_t^T`.
-    Identity,
-    /// `(s / width)^d`.
-    Polynomial(u32),
-    /// `softmax(beta s)` over the stored frames: the modern network (MAHN).
-    Softmax(f64),
-}
-
-/// An asymmetric Hopfield network (Sompolinsky and Kanter 1986; the modern form by Chaudhry,
-/// Zavatone-Veth, Krotov and Pehlevan 2023): `x_{t+1} = sum_t sep(x_t . q) x_{t+1}`, over all
-/// stored transitions. It stores a sequence in one shot and asks for no learning.
+/// An asymmetric Hopfield network (Sompolinsky and Kanter 1986; with a separation by Chaudhry,
+/// Zavatone-Veth, Krotov and Pehlevan 2023): `x_{t+1} = sum_t sep(x_t . q / N) x_{t+1}`, over all
+/// stored transitions of frames of `N` numbers. It is a [`Memory`] whose keys are the frames and
+/// whose values are the frames after them: it stores a sequence in one shot.
 ///
-/// Binary frames are recalled as the signs of what it returns: [`crate::to_signs`].
+/// With the separation [`crate::hopfield::Identity`] it is the classical network, `W = 1/N sum_t
+/// x_{t+1} x_t^T`; with [`crate::hopfield::Softmax`] the modern one (MAHN).
 ///
 /// # Example
 /// ```
 /// use pc_core::Tensor;
-/// use pc_models::{AsymmetricHopfield, Backend, Host, Separation};
+/// use pc_models::{AsymmetricHopfield, Backend, Host, hopfield::Softmax};
 /// let host = Host::<f64>::new();
 /// let frames = [[1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]].map(|x| host.tensor(&[1, 2], &x).unwrap());
-/// let memory = AsymmetricHopfield::store(&frames, Separation::Softmax(10.0))?;
+/// let memory = AsymmetricHopfield::store(&frames, Softmax::new(20.0)?)?;
 /// let next = memory.next(&frames[1])?.to_vec();
 /// assert!((next[0] + 1.0).abs() < 1e-6 && (next[1] + 1.0).abs() < 1e-6);
 /// # Ok::<(), pc_core::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct AsymmetricHopfield {
-    /// The frames, in rows; those of several sequences side by side follow one another.
-    earlier: Vec<f64>,
-    later: Vec<f64>,
-    width: usize,
-    separation: Separation,
+    memory: Memory,
 }
 
 impl AsymmetricHopfield {
     /// Stores a sequence of frames `[batch, width]`; of a batch, every sequence.
     ///
     /// # Errors
-    /// Fewer than two frames, or frames of several shapes; numbers that are not finite; a
-    /// polynomial of degree 0; a softmax whose `beta` is not positive.
-    pub fn store<T: Tensor>(frames: &[T], separation: Separation) -> Result<Self> {
+    /// Fewer than two frames, or frames of several shapes; numbers that are not finite.
+    pub fn store<T: Tensor>(frames: &[T], separation: impl Separation + 'static) -> Result<Self> {
         several(frames.len())?;
         let shape = frames.first().map(T::shape).unwrap_or_default();
         let &[batch, width] = shape.as_slice() else {
             let why = format!("a frame is [batch, width], not {shape:?}");
             return Err(Error::new(ErrorKind::Shape, why));
         };
-        if batch == 0 || width == 0 {
-            let why = format!("a frame of the shape {shape:?} holds no numbers");
+        if let Some(t) = frames.iter().position(|frame| !frame.has_shape(&shape)) {
+            let why = format!("frame 0 is {shape:?}, and frame {t} {:?}", frames[t].shape());
             return Err(Error::new(ErrorKind::Shape, why));
         }
-        for (t, frame) in frames.iter().enumerate() {
-            if !frame.has_shape(&[batch, width]) {
-                let why = format!("frame 0 is {shape:?}, and frame {t} {:?}", frame.shape());
-                return Err(Error::new(ErrorKind::Shape, why));
-            }
-            if !frame.is_finite() {
-                let why = format!("a number of frame {t} is not finite");
-                return Err(Error::new(ErrorKind::NotFinite, why));
-            }
-        }
-        let fault = match separation {
-            Separation::Polynomial(0) => {
-                Some("a polynomial of degree 0 tells nothing apart".into())
-            }
-            Separation::Softmax(beta) if !(beta > 0.0 && beta.is_finite()) => {
-                Some(format!("the beta of a softmax must be a positive number, not {beta}"))
-            }
-            _ => None,
-        };
-        if let Some(fault) = fault {
-            return Err(Error::new(ErrorKind::Misuse, fault));
-        }
-        let rows = |frames: &[T]| frames.iter().flat_map(T::to_vec).collect();
         let last = frames.len() - 1;
-        let (earlier, later) = (rows(&frames[..last]), rows(&frames[1..]));
-        Ok(Self { earlier, later, width, separation })
+        let together = |frames: &[T], factor: f64| {
+            let numbers: Vec<f64> = frames.iter().flat_map(T::to_vec).map(|x| factor * x).collect();
+            frames.first().map(|like| {
+                let mut all = like.zeros(&[batch * last, width]);
+                all.assign(&numbers);
+                all
+            })
+        };
+        let keys = together(&frames[..last], 1.0 / width as f64);
+        let Some((keys, values)) = keys.zip(together(&frames[1..], 1.0)) else {
+            return Err(Error::new(ErrorKind::Shape, "there are no frames to store"));
+        };
+        Ok(Self { memory: Memory::of_pairs(&keys, &values)?.separation(separation) })
+    }
+
+    /// The memory: a key for each transition, the frame divided by its width.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// The frame after each of these.
@@ -92,26 +73,11 @@ impl AsymmetricHopfield {
     /// # Errors
     /// Frames of another width; a number that is not finite, or comes out so.
     pub fn next<T: Tensor>(&self, query: &T) -> Result<T> {
-        if !query.has_batch_shape(query.batch(), &[self.width]) {
-            let (width, shape) = (self.width, query.shape());
-            let why = format!("the stored frames are {width} wide, and the query is {shape:?}");
-            return Err(Error::new(ErrorKind::Shape, why));
-        }
-        let mut next = query.clone();
-        T::by_rows(&[query], &mut [&mut next], &mut |queries, found| {
-            if let ([query], [found]) = (queries, found) {
-                self.recall(query, found);
-            }
-        });
-        if next.is_finite() {
-            return Ok(next);
-        }
-        let why = "a recalled number is not finite: the query's are not, or are too large";
-        Err(Error::new(ErrorKind::NotFinite, why))
+        self.memory.recall(query)
     }
 
     /// What comes after the first frame: each recalled frame, changed by `clean`, asks for the
-    /// next.
+    /// next. For patterns of signs `clean` is [`crate::to_signs`].
     ///
     /// # Errors
     /// As [`AsymmetricHopfield::next`]; what `clean` returns.
@@ -128,27 +94,5 @@ impl AsymmetricHopfield {
             recalled.push(next);
         }
         Ok(recalled)
-    }
-
-    fn recall(&self, query: &[f64], found: &mut [f64]) {
-        let dot = |row: &[f64]| row.iter().zip(query).map(|(x, q)| x * q).sum::<f64>();
-        let mut weights: Vec<f64> = self.earlier.chunks(self.width).map(dot).collect();
-        let width = self.width as f64;
-        match self.separation {
-            Separation::Identity => weights.iter_mut().for_each(|s| *s /= width),
-            Separation::Polynomial(degree) => {
-                weights.iter_mut().for_each(|s| *s = (0..degree).fold(1.0, |p, _| p * *s / width));
-            }
-            Separation::Softmax(beta) => {
-                let highest = weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                weights.iter_mut().for_each(|s| *s = (beta * (*s - highest)).exp());
-                let sum: f64 = weights.iter().sum();
-                weights.iter_mut().for_each(|s| *s /= sum);
-            }
-        }
-        found.fill(0.0);
-        for (weight, later) in weights.iter().zip(self.later.chunks(self.width)) {
-            found.iter_mut().zip(later).for_each(|(y, x)| *y += weight * x);
-        }
     }
 }

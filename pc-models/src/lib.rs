@@ -8,12 +8,13 @@
 
 mod asymmetric;
 mod backend;
+pub mod hopfield;
 mod kalman;
 mod layer;
 mod separation;
 mod temporal;
 
-pub use asymmetric::{AsymmetricHopfield, Separation};
+pub use asymmetric::AsymmetricHopfield;
 #[cfg(feature = "burn")]
 pub use backend::Burn;
 #[cfg(feature = "tch")]

@@ -241,6 +241,9 @@ fn the_slope_is_that_of_the_log_determinant() {
     assert!(missed(false, 0.01) < 1e-1 && (80.0..120.0).contains(&truncated), "{truncated}");
 }
 
+/// Sources, and what was found of them.
+type Pair = (Vec<f64>, Vec<f64>);
+
 /// Two sparse sources (Laplace draws, moved into the l1 ball) come apart.
 #[test]
 fn mixed_sources_are_found() {
@@ -253,7 +256,7 @@ fn mixed_sources_are_found() {
     graph.set_parameter(graph.parameter("y.weight").unwrap(), start).unwrap();
     let mut init = Init::new(2);
     let mut sgd = Sgd::new(0.05 / 150.0).unwrap();
-    let mut pairs = Vec::new();
+    let mut pairs: Vec<Pair> = Vec::new();
     for sample in 0..2000 {
         let drawn: HostTensor<f64> = init.uniform(&[2], 1.0).unwrap();
         let laplace = drawn.data().iter().map(|u| -u.signum() * (1.0 - u.abs()).ln());
@@ -267,7 +270,7 @@ fn mixed_sources_are_found() {
         }
     }
     let alike = |i: usize, j: usize| {
-        let sum = |of: &dyn Fn(&(Vec<f64>, Vec<f64>)) -> f64| pairs.iter().map(of).sum::<f64>();
+        let sum = |of: &dyn Fn(&Pair) -> f64| pairs.iter().map(of).sum::<f64>();
         let (ss, yy) = (sum(&|p| p.0[i].powi(2)), sum(&|p| p.1[j].powi(2)));
         sum(&|p| p.0[i] * p.1[j]).abs() / (ss * yy).sqrt()
     };
