@@ -5,8 +5,13 @@
 //! [`Findings`]. Statistics over seeds, tables, reports and saving are the command's.
 
 mod context;
+mod fast_ica;
 mod findings;
+mod sources;
 mod statistics;
+mod temporal_capacity;
+mod temporal_mnist;
+mod tracking;
 
 pub use context::{Context, Parts, Pictures};
 pub use findings::{Cell, Claim, Curve, Findings, Gallery, Picture, PictureRow};
@@ -15,7 +20,12 @@ pub use statistics::{Summary, difference, summary};
 use crate::error::CommandError;
 
 /// All experiments, in the order of `pc-bench reproduce --list`.
-pub const EXPERIMENTS: &[Experiment] = &[];
+pub const EXPERIMENTS: &[Experiment] = &[
+    sources::EXPERIMENT,
+    temporal_capacity::EXPERIMENT,
+    temporal_mnist::EXPERIMENT,
+    tracking::EXPERIMENT,
+];
 
 /// One experiment.
 #[derive(Clone, Copy, Debug)]
