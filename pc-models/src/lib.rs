@@ -6,13 +6,19 @@
 //! ([`Host`]), or, with the features `burn` and `tch`, those of the two frameworks. The graph of a
 //! model is always at hand, to be saved, watched, or learned by another rule.
 
+mod asymmetric;
 mod backend;
 mod bidirectional;
 mod generative;
 mod hybrid;
 mod known;
+pub mod hopfield;
+mod kalman;
 mod layer;
+mod separation;
+mod temporal;
 
+pub use asymmetric::AsymmetricHopfield;
 #[cfg(feature = "burn")]
 pub use backend::Burn;
 #[cfg(feature = "tch")]
@@ -22,4 +28,7 @@ pub use bidirectional::{Bidirectional, BidirectionalSettings};
 pub use generative::{Generative, GenerativeSettings};
 pub use hybrid::{Guess, Hybrid, HybridSettings};
 pub use known::{Answer, Known, classes};
+pub use kalman::Kalman;
 pub use layer::Dense;
+pub use separation::{Domain, EntropyMaximisation, EntropySurrogate, Unmixing};
+pub use temporal::{Temporal, TemporalPc, to_signs};

@@ -6,9 +6,14 @@
 
 mod bidirectional;
 mod context;
+mod fast_ica;
 mod findings;
 mod labelled;
+mod sources;
 mod statistics;
+mod temporal_capacity;
+mod temporal_mnist;
+mod tracking;
 
 pub use context::{Context, Parts, Pictures};
 pub use findings::{Cell, Claim, Curve, Findings, Gallery, Picture, PictureRow};
@@ -17,7 +22,13 @@ pub use statistics::{Summary, difference, summary};
 use crate::error::CommandError;
 
 /// All experiments, in the order of `pc-bench reproduce --list`.
-pub const EXPERIMENTS: &[Experiment] = &[bidirectional::EXPERIMENT];
+pub const EXPERIMENTS: &[Experiment] = &[
+    bidirectional::EXPERIMENT,
+    sources::EXPERIMENT,
+    temporal_capacity::EXPERIMENT,
+    temporal_mnist::EXPERIMENT,
+    tracking::EXPERIMENT,
+];
 
 /// One experiment.
 #[derive(Clone, Copy, Debug)]
