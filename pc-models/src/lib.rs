@@ -8,6 +8,7 @@
 
 mod backend;
 mod layer;
+mod pc_graph;
 
 #[cfg(feature = "burn")]
 pub use backend::Burn;
@@ -15,3 +16,4 @@ pub use backend::Burn;
 pub use backend::Tch;
 pub use backend::{Backend, Host};
 pub use layer::Dense;
+pub use pc_graph::{Hold, PcGraph, Wiring};
