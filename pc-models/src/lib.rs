@@ -7,7 +7,9 @@
 //! model is always at hand, to be saved, watched, or learned by another rule.
 
 mod backend;
+mod causal;
 mod layer;
+mod monte_carlo;
 mod pc_graph;
 
 #[cfg(feature = "burn")]
@@ -15,5 +17,7 @@ pub use backend::Burn;
 #[cfg(feature = "tch")]
 pub use backend::Tch;
 pub use backend::{Backend, Host};
+pub use causal::{Causal, StructureSearch, Variable, World, acyclicity};
 pub use layer::Dense;
+pub use monte_carlo::{Langevin, MonteCarloPc};
 pub use pc_graph::{Hold, PcGraph, Wiring};

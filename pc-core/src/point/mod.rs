@@ -232,8 +232,10 @@ impl<T: Tensor> Point<T> {
         self.roles.iter().map(Role::loss).sum()
     }
 
-    /// Cuts the errors of the parts of vertices that are intervened on.
+    /// Cuts the errors of vertices, or parts of them, that are intervened on.
     pub(crate) fn cut_errors(&mut self, topology: &Topology) {
+        let each = self.errors.iter_mut().zip(&self.counts);
+        each.filter(|(_, counts)| !**counts).for_each(|(error, _)| error.fill(0.0));
         for (index, vertex) in self.vertices.iter().enumerate() {
             let Some(kept) = &vertex.kept else { continue };
             for id in topology.own(VertexId::new(index)) {

@@ -152,6 +152,33 @@ fn of_nothing_it_is_a_mask_and_of_all_an_intervention() {
 }
 
 #[test]
+fn an_error_that_is_cut_is_read_as_zero() {
+    let mut numbers = Numbers::new(12);
+    let (into, out) = (numbers.many(24, 0.7), numbers.many(18, 0.7));
+    let mut net = net(&[&[0, 1, 2, 3, 4, 5]], &into, &out);
+    let (z, h) = (net.x, net.h[0]);
+    let value = numbers.tensor::<f64>(&[2, 6], 0.5);
+    let y = numbers.tensor(&[2, 3], 1.0);
+    // `x` is free, so that the prediction that is cut moves.
+    let start = numbers.tensor::<f64>(&[2, 4], 1.0);
+    let of = || Clamps::new().free(z, start.clone()).hold(net.y, y.clone());
+    let cuts = [
+        (of().intervene(h, value.clone()), [0, 1, 2, 3, 4, 5].as_slice()),
+        (of().intervene_part(h, value, ones(&[0]), ones(&[1, 4])), &[1, 4]),
+    ];
+    let id = pc_core::PredictionId::new(0);
+    for (clamps, cut) in cuts {
+        let schedule = Schedule::standard(0.1, 9).unwrap();
+        let mut relaxation = Relaxation::new(&net.graph, schedule).unwrap();
+        relaxation.run(&mut net.graph, &clamps).unwrap();
+        let error = relaxation.error(id).unwrap().to_vec();
+        for (k, e) in error.iter().enumerate() {
+            assert_eq!(cut.contains(&(k % 6)), *e == 0.0, "{k}: {e}");
+        }
+    }
+}
+
+#[test]
 fn what_has_no_parts_or_no_sense_is_refused() {
     let mut numbers = Numbers::new(10);
     let (into, out) = (numbers.many(24, 0.7), numbers.many(18, 0.7));
