@@ -239,7 +239,7 @@ fn what_is_generated_has_the_models_mean_and_covariance() {
 #[test]
 fn learning_from_samples_comes_to_the_most_likely_model() {
     // Steps so small that the sampled variance is off by little more than a percent of itself.
-    let langevin = Langevin { rate: 0.002, burn_in: 100, every: 20, samples: 10, seed: 5 };
+    let langevin = Langevin { rate: 0.003, burn_in: 300, every: 15, samples: 6, seed: 5 };
     let (host, mut init) = (Host::<f64>::new(), Init::new(3));
     let f = Activation::Identity;
     let noise = 0.2;
