@@ -17,6 +17,10 @@ mod kalman;
 mod layer;
 mod separation;
 mod temporal;
+mod causal;
+mod layer;
+mod monte_carlo;
+mod pc_graph;
 
 pub use asymmetric::AsymmetricHopfield;
 #[cfg(feature = "burn")]
@@ -32,3 +36,7 @@ pub use kalman::Kalman;
 pub use layer::Dense;
 pub use separation::{Domain, EntropyMaximisation, EntropySurrogate, Unmixing};
 pub use temporal::{Temporal, TemporalPc, to_signs};
+pub use causal::{Causal, StructureSearch, Variable, World, acyclicity};
+pub use layer::Dense;
+pub use monte_carlo::{Langevin, MonteCarloPc};
+pub use pc_graph::{Hold, PcGraph, Wiring};

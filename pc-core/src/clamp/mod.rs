@@ -57,6 +57,18 @@ pub enum Clamp<T> {
     /// Held at this value, and its own error cut: the incoming predictions are ignored (Pearl's
     /// `do`).
     Intervened(T),
+    /// An intervention on a part: held where the mask or the cut is 1, free where both are 0, and
+    /// where the cut is 1 the vertex's own error is cut. Live states and simulated fixed prediction
+    /// take it where they take a mask, for energies `1/2 pi e^2`, which have parts.
+    PartIntervened {
+        /// The value of the held elements. If nothing predicts the vertex, the others start there
+        /// too.
+        value: T,
+        /// 1 where held, with an error that counts.
+        mask: T,
+        /// 1 where intervened on. No element is 1 in both.
+        cut: T,
+    },
 }
 
 impl<T> fmt::Debug for Clamp<T> {
@@ -68,6 +80,7 @@ impl<T> fmt::Debug for Clamp<T> {
             Clamp::Nudged { .. } => "Nudged",
             Clamp::Driven { .. } => "Driven",
             Clamp::Intervened(_) => "Intervened",
+            Clamp::PartIntervened { .. } => "PartIntervened",
         })
     }
 }
@@ -160,6 +173,13 @@ impl<T> Clamps<T> {
         self.with(vertex, Clamp::Intervened(value))
     }
 
+    /// [`Clamp::PartIntervened`]: `mask` is 1 where the vertex is seen, `cut` where it is
+    /// intervened on.
+    #[must_use]
+    pub fn intervene_part(self, vertex: VertexId, value: T, mask: T, cut: T) -> Self {
+        self.with(vertex, Clamp::PartIntervened { value, mask, cut })
+    }
+
     /// The clamp of a vertex.
     pub fn get(&self, vertex: VertexId) -> Option<&Clamp<T>> {
         self.clamps.get(&vertex)
@@ -218,14 +238,15 @@ impl<T: Tensor> Clamps<T> {
 impl<T> Clamp<T> {
     /// The tensors of the clamp.
     pub(crate) fn tensors(&self) -> impl Iterator<Item = &T> {
-        let (first, second) = match self {
+        let [first, second, third] = match self {
             Clamp::Free(value) | Clamp::Held(value) | Clamp::Intervened(value) => {
-                (Some(value), None)
+                [Some(value), None, None]
             }
-            Clamp::Masked { value, mask } => (Some(value), Some(mask)),
-            Clamp::Nudged { target, .. } => (Some(target), None),
-            Clamp::Driven { .. } => (None, None),
+            Clamp::Masked { value, mask } => [Some(value), Some(mask), None],
+            Clamp::PartIntervened { value, mask, cut } => [Some(value), Some(mask), Some(cut)],
+            Clamp::Nudged { target, .. } => [Some(target), None, None],
+            Clamp::Driven { .. } => [None, None, None],
         };
-        first.into_iter().chain(second)
+        first.into_iter().chain(second).chain(third)
     }
 }

@@ -79,7 +79,7 @@ impl<T: Tensor> Role<T> {
     pub(crate) fn of(clamp: Option<&Clamp<T>>) -> Self {
         match clamp {
             None | Some(Clamp::Free(_)) => Role::Free,
-            Some(Clamp::Masked { .. }) => Role::Masked,
+            Some(Clamp::Masked { .. } | Clamp::PartIntervened { .. }) => Role::Masked,
             Some(Clamp::Held(_) | Clamp::Nudged { .. }) => Role::Held,
             Some(Clamp::Intervened(_)) => Role::Intervened,
             Some(Clamp::Driven { loss, lambda }) => {

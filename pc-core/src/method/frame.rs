@@ -127,6 +127,7 @@ impl<N: Network> Frame<N> {
         let at = &mut self.at;
         network.linearise(&point.state, settings, residuals, &mut point.errors, at)?;
         self.pulled = false;
+        self.point.cut_errors(network.topology());
         self.point.drive_losses(network, &self.at)?;
         self.point.evaluate_terms(network, &self.at)
     }

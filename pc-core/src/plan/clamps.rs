@@ -76,6 +76,10 @@ fn moving<N: Network>(network: &N, clamps: &Clamps<N::Tensor>, rules: Rules) -> 
             (Some(Clamp::Driven { .. }), Some(kind), _) => format!(
                 "its prediction has a {kind} energy, whose place a loss would take: hold it instead"
             ),
+            (Some(Clamp::PartIntervened { .. }), Some(kind), _) => format!(
+                "a part of it is intervened on, and its prediction has a {kind} energy, of which \
+                 no part can be cut: intervene on all of it"
+            ),
             (_, Some(kind), _) if moves && rules != Rules::States => format!(
                 "it moves, and its prediction has a {kind} energy, which only live states follow: \
                  hold it, or relax live states"
@@ -113,10 +117,13 @@ fn unfit<T>(
         (Clamp::Free(_), Rules::Errors) if own == 0 => {
             "it is free and nothing predicts it, so it has no error to move: relax states instead"
         }
-        (Clamp::Masked { .. }, Rules::Errors) => {
+        (Clamp::Masked { .. } | Clamp::PartIntervened { .. }, Rules::Errors) => {
             "it is partly held, so its error is no free coordinate: relax states instead"
         }
-        (Clamp::Free(_) | Clamp::Masked { .. }, Rules::Once | Rules::Levels) => {
+        (
+            Clamp::Free(_) | Clamp::Masked { .. } | Clamp::PartIntervened { .. },
+            Rules::Once | Rules::Levels,
+        ) => {
             "it starts elsewhere than at its prediction, so its error cannot be found in one go: \
              relax by fixed prediction or with live states instead"
         }

@@ -45,19 +45,37 @@ impl<T: Tensor> Point<T> {
             } else if !(role.moves() && slow) {
                 moving.scratch = None;
             }
-            if let (Some(Clamp::Masked { mask, .. }), Some(room)) = (clamp, &mut moving.scratch) {
-                let free = moving.free_mask.get_or_insert_with(|| value.zeros(&value.shape()));
-                free.fill(1.0);
-                free.axpy(-1.0, mask);
-                // Of 0 and 1 alone is the product with what is left of 1 nothing.
-                room.copy_from(mask);
-                room.multiply(free);
-                if room.norm_squared() != 0.0 {
-                    let message = "its mask must be 1 where it is held and 0 where it is free";
-                    return Err(Error::clamp(message).at(topology.label(vertex)));
+            let at = |message| Error::clamp(message).at(topology.label(vertex));
+            let zeros = || value.zeros(&value.shape());
+            match (parts(clamp), &mut moving.scratch) {
+                (Some((_, mask, cut)), Some(room)) => {
+                    let free = moving.free_mask.get_or_insert_with(zeros);
+                    if !set_rest(free, mask, room) {
+                        return Err(at(
+                            "its mask must be 1 where it is held and 0 where it is free",
+                        ));
+                    }
+                    match cut {
+                        Some(cut) => {
+                            let kept = moving.kept.get_or_insert_with(zeros);
+                            if !set_rest(kept, cut, room) {
+                                return Err(at(
+                                    "its cut must be 1 where it is intervened on and 0 elsewhere",
+                                ));
+                            }
+                            room.copy_from(mask);
+                            room.multiply(cut);
+                            if room.norm_squared() != 0.0 {
+                                return Err(at(
+                                    "a part of it is both held and intervened on: say one",
+                                ));
+                            }
+                            free.multiply(kept);
+                        }
+                        None => moving.kept = None,
+                    }
                 }
-            } else {
-                moving.free_mask = None;
+                _ => (moving.free_mask, moving.kept) = (None, None),
             }
             // A nudged or masked vertex needs its prediction before it is set.
             let held = matches!(clamp, Some(Clamp::Held(_) | Clamp::Intervened(_)));
@@ -89,9 +107,13 @@ impl<T: Tensor> Point<T> {
                 (Some(Clamp::Held(held) | Clamp::Intervened(held)), _) => value.copy_from(held),
                 _ if carried => {}
                 (Some(Clamp::Free(start)), _) => value.copy_from(start),
-                (Some(Clamp::Masked { value: held, .. }), _) if topology.is_root(vertex) => {
-                    value.copy_from(held);
-                }
+                (
+                    Some(
+                        Clamp::Masked { value: held, .. }
+                        | Clamp::PartIntervened { value: held, .. },
+                    ),
+                    _,
+                ) if topology.is_root(vertex) => value.copy_from(held),
                 (_, Start::Zero) => value.fill(0.0),
                 (_, Start::Noise { deviation, seed }) => {
                     value.fill(0.0);
@@ -99,9 +121,7 @@ impl<T: Tensor> Point<T> {
                 }
                 (_, Start::Forward | Start::Carried) => {}
             }
-            if let Some(Clamp::Masked { value: held, mask }) = clamp {
-                hold_part(value, held, mask);
-            }
+            hold_parts(value, clamp);
         }
     }
 
@@ -142,7 +162,9 @@ impl<T: Tensor> Point<T> {
                     value.scale(1.0 - beta);
                     value.axpy(*beta, target);
                 }
-                Some(Clamp::Masked { value: held, mask }) => hold_part(value, held, mask),
+                clamp @ Some(Clamp::Masked { .. } | Clamp::PartIntervened { .. }) => {
+                    hold_parts(value, clamp);
+                }
                 _ => continue,
             }
             follows[index] = false;
@@ -154,10 +176,32 @@ impl<T: Tensor> Point<T> {
     }
 }
 
-/// `value <- mask * held + (1 - mask) * value`.
-fn hold_part<T: Tensor>(value: &mut T, held: &T, mask: &T) {
-    let mut difference = held.clone();
-    difference.axpy(-1.0, value);
-    difference.multiply(mask);
-    value.axpy(1.0, &difference);
+/// The value, the mask and the cut of a vertex that is partly held.
+fn parts<T>(clamp: Option<&Clamp<T>>) -> Option<(&T, &T, Option<&T>)> {
+    match clamp? {
+        Clamp::Masked { value, mask } => Some((value, mask, None)),
+        Clamp::PartIntervened { value, mask, cut } => Some((value, mask, Some(cut))),
+        _ => None,
+    }
+}
+
+/// `rest <- 1 - mask`; false where the mask is not of 0 and 1 alone.
+fn set_rest<T: Tensor>(rest: &mut T, mask: &T, room: &mut T) -> bool {
+    rest.fill(1.0);
+    rest.axpy(-1.0, mask);
+    // Of 0 and 1 alone is the product with what is left of 1 nothing.
+    room.copy_from(mask);
+    room.multiply(rest);
+    room.norm_squared() == 0.0
+}
+
+/// `value <- held` where a clamp holds a part.
+fn hold_parts<T: Tensor>(value: &mut T, clamp: Option<&Clamp<T>>) {
+    let Some((held, mask, cut)) = parts(clamp) else { return };
+    for part in std::iter::once(mask).chain(cut) {
+        let mut difference = held.clone();
+        difference.axpy(-1.0, value);
+        difference.multiply(part);
+        value.axpy(1.0, &difference);
+    }
 }

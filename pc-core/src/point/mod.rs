@@ -66,6 +66,8 @@ pub(crate) struct VertexPoint<T> {
     pub(crate) scratch: Option<T>,
     /// 1 where a masked vertex is free.
     pub(crate) free_mask: Option<T>,
+    /// 1 where the errors of a partly intervened vertex are not cut.
+    pub(crate) kept: Option<T>,
     /// Room for where a projection leads.
     pub(crate) projected: Option<T>,
 }
@@ -73,8 +75,13 @@ pub(crate) struct VertexPoint<T> {
 impl<T: Tensor> Point<T> {
     pub(crate) fn new(topology: &Topology) -> Self {
         let (vertices, count) = (topology.len(), topology.predictions().len());
-        let point =
-            |_| VertexPoint { velocity: None, scratch: None, free_mask: None, projected: None };
+        let point = |_| VertexPoint {
+            velocity: None,
+            scratch: None,
+            free_mask: None,
+            kept: None,
+            projected: None,
+        };
         Self {
             state: State {
                 values: Vec::new(),
@@ -120,6 +127,7 @@ impl<T: Tensor> Point<T> {
             vertex.velocity = wants.velocities.then(|| zeros(value));
             vertex.scratch = None;
             vertex.free_mask = None;
+            vertex.kept = None;
             vertex.projected = None;
         }
     }
@@ -222,6 +230,18 @@ impl<T: Tensor> Point<T> {
     /// The part of the energy that driven vertices add.
     pub(crate) fn loss_energy(&self) -> f64 {
         self.roles.iter().map(Role::loss).sum()
+    }
+
+    /// Cuts the errors of vertices, or parts of them, that are intervened on.
+    pub(crate) fn cut_errors(&mut self, topology: &Topology) {
+        let each = self.errors.iter_mut().zip(&self.counts);
+        each.filter(|(_, counts)| !**counts).for_each(|(error, _)| error.fill(0.0));
+        for (index, vertex) in self.vertices.iter().enumerate() {
+            let Some(kept) = &vertex.kept else { continue };
+            for id in topology.own(VertexId::new(index)) {
+                self.errors[id.index()].multiply(kept);
+            }
+        }
     }
 
     /// Driven vertices follow their live prediction, and take their error from the loss there.

@@ -62,6 +62,12 @@ impl<N: Network> Relaxation<N> {
         {
             let mut moved = network.prediction(&self.frame.at, *first)?.clone();
             moved.axpy(1.0, &point.errors[first.index()]);
+            if let Some(kept) = &point.vertices[vertex.index()].kept {
+                // Where the error is cut, the value is the one that was set.
+                moved.axpy(-1.0, value);
+                moved.multiply(kept);
+                moved.axpy(1.0, value);
+            }
             return Some(moved);
         }
         Some(value.clone())

@@ -188,6 +188,9 @@ impl<N: Network> Frame<N> {
                 error.fill(0.0);
             } else {
                 error.set_difference(&point.state.values[of], predicted()?);
+                if let Some(kept) = &point.vertices[of].kept {
+                    error.multiply(kept);
+                }
                 point.residual[index] = true;
                 if self.settings.live {
                     point.residuals[index].copy_from(error);

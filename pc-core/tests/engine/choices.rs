@@ -253,7 +253,7 @@ fn bounds_on_the_energy_are_kept_or_refused() {
 /// What may change between two batches.
 type Change = fn(&mut DeepNet, usize) -> Clamps<T>;
 
-const CHANGES: [(&str, Change); 9] = [
+const CHANGES: [(&str, Change); 10] = [
     ("other numbers", |net, size| batch(net, 11, size)),
     ("a larger batch", |net, size| batch(net, 12, size + 3)),
     ("a smaller batch", |net, size| batch(net, 13, size - 1)),
@@ -281,6 +281,13 @@ const CHANGES: [(&str, Change); 9] = [
             value,
             HostTensor::new(&[size, 5], mask.collect()).unwrap(),
         )
+    }),
+    ("an intervention on a part", |net, size| {
+        let value = Numbers::new(20).tensor(&[size, 5], 0.5);
+        let every =
+            |third: usize| (0..5 * size).map(|k| f64::from(u8::from(k % 3 == third))).collect();
+        let [mask, cut] = [0, 1].map(|third| HostTensor::new(&[size, 5], every(third)).unwrap());
+        batch(net, 20, size).intervene_part(net.k, value, mask, cut)
     }),
     ("other weights", |net, size| {
         net.graph.parameters_mut().iter_mut().for_each(|p| p.scale(1.25));

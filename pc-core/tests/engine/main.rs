@@ -26,6 +26,7 @@ mod losses;
 mod observing;
 mod optimisers;
 mod parameters;
+mod part;
 mod phases;
 mod pinned;
 mod predict;

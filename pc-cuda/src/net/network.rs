@@ -19,6 +19,7 @@ fn held(clamp: &Clamp<DeviceTensor>) -> Vec<&DeviceTensor> {
     match clamp {
         Clamp::Free(value) | Clamp::Held(value) | Clamp::Intervened(value) => vec![value],
         Clamp::Masked { value, mask } => vec![value, mask],
+        Clamp::PartIntervened { value, mask, cut } => vec![value, mask, cut],
         Clamp::Nudged { target, .. } => vec![target],
         _ => Vec::new(),
     }

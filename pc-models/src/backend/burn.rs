@@ -60,11 +60,14 @@ impl Backend for Burn {
             joined(links)
         };
         let mut maps = (0..parents).map(map).collect::<Result<Vec<_>>>()?;
-        let sum: BurnVertex =
-            if parents == 1 { maps.remove(0) } else { Box::new(SumOf::new(maps)) };
+        let sum = if parents == 1 { maps.remove(0) } else { self.sum_of(maps) };
         if layer.after == Activation::Identity {
             return Ok(sum);
         }
         joined(vec![sum, Box::new(Activate(layer.after))])
+    }
+
+    fn sum_of(&self, parts: Vec<BurnVertex>) -> BurnVertex {
+        Box::new(SumOf::new(parts))
     }
 }

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use pc_core::{
-    Result,
+    Result, SumOf,
     host::{self, Element, HostTensor, HostVertex, Layer},
 };
 
@@ -33,5 +33,9 @@ impl<F: Element> Backend for Host<F> {
             host::Dense::new(layer.outputs).activation_before(layer.before).activation(layer.after);
         let own = if layer.bias { own } else { own.without_bias() };
         Layer::<F>::vertex(&own, parents)
+    }
+
+    fn sum_of(&self, parts: Vec<HostVertex<F>>) -> HostVertex<F> {
+        Box::new(SumOf::new(parts))
     }
 }

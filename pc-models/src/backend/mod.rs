@@ -44,4 +44,10 @@ pub trait Backend: Clone {
     /// The backend does not know the activation, or there are no parents.
     fn dense(&self, layer: &Dense, parents: usize)
     -> Result<<Self::Tensor as GraphTensor>::Vertex>;
+
+    /// The vertex of a sum of these, one for each parent ([`pc_core::SumOf`]).
+    fn sum_of(
+        &self,
+        parts: Vec<<Self::Tensor as GraphTensor>::Vertex>,
+    ) -> <Self::Tensor as GraphTensor>::Vertex;
 }

@@ -1,6 +1,6 @@
 //! libtorch's tensors.
 
-use pc_core::{Activation, Error, ErrorKind, Result, backend::Vertex};
+use pc_core::{Activation, Error, ErrorKind, Result, SumOf, backend::Vertex};
 use pc_tch::{Function, TchTensor};
 use tch::{Device, Kind, TchError, Tensor};
 
@@ -91,5 +91,9 @@ impl Backend for Tch {
         };
         let parameters = parents + usize::from(bias);
         Ok(Box::new(Function::new("dense", self.options, parameters, compute)))
+    }
+
+    fn sum_of(&self, parts: Vec<Box<dyn Vertex<TchTensor>>>) -> Box<dyn Vertex<TchTensor>> {
+        Box::new(SumOf::new(parts))
     }
 }
