@@ -10,6 +10,7 @@ use crate::{
     commands::{
         check::{self, CheckArgs},
         gradients::{self, GradientsArgs},
+        reproduce::{self, ReproduceArgs},
         speed::{self, SpeedArgs},
         train::TrainArgs,
     },
@@ -45,6 +46,8 @@ Examples:
   pc-bench train --schedule standard --rate 0.1 --steps 20 --epochs 5
   pc-bench check    shows that the exact schedules are exact, on all models
   pc-bench speed    times PC steps beside backprop steps, on this machine
+  pc-bench reproduce --list
+                    lists the literature's experiments that this runs
   pc-bench gradients --net net.safetensors --activation tanh \\
       --schedule standard --rate 0.1 --steps 20 --output grads.safetensors
                     gives your own net's gradients, to compare with your code
@@ -82,6 +85,9 @@ pub enum Command {
     #[command(long_about = speed::TEACH)]
     /// Time PC and backprop steps against each other and against the machine
     Speed(SpeedArgs),
+    #[command(long_about = reproduce::TEACH)]
+    /// Run an experiment of the literature, beside its published figures
+    Reproduce(ReproduceArgs),
     /// Print a script that completes this program's options in a shell
     #[command(after_help = COMPLETIONS)]
     Completions {
@@ -99,7 +105,8 @@ pub enum Command {
 }
 
 /// The commands that have a page of the manual.
-const PAGES: [&str; 6] = ["train", "check", "gradients", "speed", "completions", "man"];
+const PAGES: [&str; 7] =
+    ["train", "check", "gradients", "speed", "reproduce", "completions", "man"];
 
 const COMPLETIONS: &str = "\
 Examples:

@@ -7,6 +7,8 @@ pub mod commands;
 pub mod contract;
 pub mod data;
 pub mod error;
+pub mod experiments;
+mod interrupt;
 pub mod models;
 pub mod output;
 pub mod places;

@@ -2,5 +2,6 @@
 
 pub mod check;
 pub mod gradients;
+pub mod reproduce;
 pub mod speed;
 pub mod train;

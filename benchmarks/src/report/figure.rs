@@ -16,6 +16,8 @@ pub(super) struct Series {
     /// marker.
     pub(super) run: usize,
     pub(super) points: Vec<(f64, f64)>,
+    /// By point, half of its interval; shorter where points have none.
+    pub(super) halves: Vec<f64>,
 }
 
 /// One pair of axes with its data.
@@ -246,6 +248,16 @@ fn draw_panel(canvas: &Canvas, panel: &Panel, corner: (i32, i32), size: (i32, i3
             for piece in places.split(Option::is_none).filter(|piece| piece.len() > 1) {
                 let path: Vec<(i32, i32)> = piece.iter().copied().flatten().collect();
                 canvas.draw(&PathElement::new(path, line(series.run)))?;
+            }
+        }
+    }
+    for series in &panel.series {
+        for ((x, y), half) in series.points.iter().zip(&series.halves) {
+            let ends = [place(&(*x, y - half)), place(&(*x, y + half))];
+            if let [Some(low), Some(high)] = ends
+                && *half > 0.0
+            {
+                canvas.draw(&PathElement::new(vec![low, high], line(series.run.max(1))))?;
             }
         }
     }

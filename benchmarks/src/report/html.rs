@@ -11,7 +11,7 @@ use super::{
     vertices::svg_vertex_energies,
 };
 
-const STYLE: &str = include_str!("report.css");
+pub(super) const STYLE: &str = include_str!("report.css");
 const MEANING: &str = include_str!("meaning.html");
 
 /// The whole page.

@@ -168,7 +168,7 @@ fn legend<'a>(
 /// One series per run that yields points.
 fn series(report: &Report, points: impl Fn(&Run) -> Vec<(f64, f64)>) -> Vec<Series> {
     let runs = report.runs.iter().enumerate();
-    runs.map(|(run, data)| Series { run, points: points(data) })
+    runs.map(|(run, data)| Series { run, points: points(data), halves: Vec::new() })
         .filter(|series| !series.points.is_empty())
         .collect()
 }
@@ -272,7 +272,7 @@ fn agreement(report: &Report) -> Vec<Panel> {
                 let value = pick(layer(data, name)?);
                 Some((value, row_at(names.len(), row) + shift))
             });
-            Series { run: *run, points: points.collect() }
+            Series { run: *run, points: points.collect(), halves: Vec::new() }
         };
         runs.iter().enumerate().map(lane).collect()
     };

@@ -30,7 +30,7 @@ fn figure(report: &Report, run: &Run) -> Option<Figure> {
     let series: Vec<Series> = shown
         .iter()
         .enumerate()
-        .map(|(place, vertex)| Series { run: place, points: points(vertex) })
+        .map(|(place, vertex)| Series { run: place, points: points(vertex), halves: Vec::new() })
         .collect();
     let all = run.vertex_energies.len();
     let part =

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use super::{
     dataset::Dataset,
-    interrupt,
     learner::{Learner, Step},
     measure::Measured,
     plan::TrainingPlan,
@@ -17,6 +16,7 @@ use super::{
 };
 use crate::{
     error::CommandError,
+    interrupt,
     output::{Output, note, warn},
     progress::Line,
 };

@@ -8,7 +8,6 @@ mod advance;
 mod args;
 mod comparison;
 mod dataset;
-mod interrupt;
 mod learner;
 mod measure;
 mod plan;
@@ -40,6 +39,7 @@ use crate::{
     checkpoint::Checkpoint,
     contract::Precision,
     error::CommandError,
+    interrupt,
     output::{Output, warn},
     places::Place,
     progress::Line,
@@ -115,7 +115,7 @@ fn compare<F: Element>(plan: &TrainingPlan, output: Output) -> Result<(), Comman
         comparison.checkpoint().write(path)?;
     }
     let model = learners[0].trainee().description();
-    interrupt::listen();
+    interrupt::listen("this batch");
     let mut ended = Vec::with_capacity(learners.len());
     let mut early = None;
     for (learner, saver) in learners.into_iter().zip(&mut savers) {

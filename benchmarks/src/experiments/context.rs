@@ -1,0 +1,172 @@
+//! What an experiment is run with.
+
+use std::{collections::BTreeMap, path::Path};
+
+use super::Findings;
+use crate::{
+    data::{self, Data, Images, Kind, Split},
+    error::CommandError,
+    progress::Line,
+};
+
+/// Pictures that an experiment can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pictures {
+    /// Handwritten digits: MNIST, 28x28. Where no folder of data was given a quick run takes the
+    /// 8x8 digits that are built in.
+    Mnist,
+    /// Fashion-MNIST, 28x28; or the digits, as for MNIST.
+    FashionMnist,
+    /// CIFAR-10, 3x32x32; or the digits, as for MNIST.
+    Cifar10,
+}
+
+impl Pictures {
+    const fn kind(self) -> Kind {
+        match self {
+            Self::Mnist => Kind::Mnist,
+            Self::FashionMnist => Kind::FashionMnist,
+            Self::Cifar10 => Kind::Cifar10,
+        }
+    }
+}
+
+/// Parts that are done, by their names, and where they are kept.
+pub trait Parts {
+    /// What a part has found, where it is done.
+    fn done(&self, name: &str) -> Option<Findings>;
+
+    /// Keeps what a part has found.
+    ///
+    /// # Errors
+    /// It cannot be kept.
+    fn keep(&mut self, name: &str, findings: &Findings) -> Result<(), CommandError>;
+
+    /// Whether an end was asked for.
+    fn interrupted(&self) -> bool {
+        false
+    }
+}
+
+/// Keeps nothing beyond the run.
+impl Parts for BTreeMap<String, Findings> {
+    fn done(&self, name: &str) -> Option<Findings> {
+        self.get(name).cloned()
+    }
+
+    fn keep(&mut self, name: &str, findings: &Findings) -> Result<(), CommandError> {
+        self.insert(name.to_owned(), findings.clone());
+        Ok(())
+    }
+}
+
+/// What one seed of an experiment is computed with.
+pub struct Context<'a> {
+    seed: u64,
+    full: bool,
+    data_dir: Option<&'a Path>,
+    progress: &'a Line,
+    parts: &'a mut dyn Parts,
+    data: Vec<String>,
+}
+
+impl std::fmt::Debug for Context<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { seed, full, data_dir, data, .. } = self;
+        f.debug_struct("Context")
+            .field("seed", seed)
+            .field("full", full)
+            .field("data_dir", data_dir)
+            .field("data", data)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Context<'a> {
+    /// For one seed.
+    pub(crate) fn new(
+        seed: u64,
+        full: bool,
+        data_dir: Option<&'a Path>,
+        progress: &'a Line,
+        parts: &'a mut dyn Parts,
+    ) -> Self {
+        Self { seed, full, data_dir, progress, parts, data: Vec::new() }
+    }
+
+    /// Where all that is random comes from.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Whether the paper's settings are wanted, whatever they take; else what a quarter of a minute
+    /// can show (two minutes with a folder of data).
+    pub fn full(&self) -> bool {
+        self.full
+    }
+
+    /// One of two settings, by the size of the run.
+    pub fn by_size<T>(&self, quick: T, full: T) -> T {
+        if self.full { full } else { quick }
+    }
+
+    /// Says on a terminal how far the work has come.
+    pub fn say(&self, text: impl Into<String>) {
+        self.progress.say(text.into());
+    }
+
+    /// Pictures with labels, divided into training and test sets.
+    ///
+    /// # Errors
+    /// The files are missing or damaged; a full run without a folder of data.
+    pub fn pictures(&mut self, which: Pictures) -> Result<Split<Images>, CommandError> {
+        let kind = match (self.data_dir, self.full) {
+            (Some(_), _) => which.kind(),
+            (None, false) => Kind::Digits,
+            (None, true) => {
+                let kind = which.kind();
+                return Err(CommandError::input(format!(
+                    "--full: it learns {kind}, which needs a data folder, given with --data-dir \
+                     DIR; {}",
+                    kind.advice(None)
+                )));
+            }
+        };
+        let Data::Images(images) = data::load(kind, self.data_dir, self.seed)? else {
+            return Err(CommandError::input(format!("{kind}: these are no pictures")));
+        };
+        let name = kind.name().to_owned();
+        if !self.data.contains(&name) {
+            self.data.push(name);
+        }
+        Ok(images)
+    }
+
+    /// The sets that were read, by name.
+    pub(crate) fn read(&self) -> &[String] {
+        &self.data
+    }
+
+    /// A part of the work. Where the run is saved (`--save`), what a part has found is kept, and a
+    /// run that goes on does not compute it again. So a part takes from outside nothing that
+    /// another part has made, and everything random from [`Context::seed`].
+    ///
+    /// # Errors
+    /// As of `compute`; where an end was asked for.
+    pub fn part(
+        &mut self,
+        name: &str,
+        compute: impl FnOnce(&mut Self) -> Result<Findings, CommandError>,
+    ) -> Result<Findings, CommandError> {
+        if let Some(done) = self.parts.done(name) {
+            return Ok(done);
+        }
+        if self.parts.interrupted() {
+            return Err(CommandError::Interrupted);
+        }
+        self.say(name);
+        let found = compute(self)?;
+        self.parts.keep(name, &found)?;
+        Ok(found)
+    }
+}
