@@ -12,6 +12,10 @@ mod bidirectional;
 mod generative;
 mod hybrid;
 mod known;
+mod associative;
+mod backend;
+mod covariance;
+mod features;
 pub mod hopfield;
 mod kalman;
 mod layer;
@@ -23,6 +27,7 @@ mod monte_carlo;
 mod pc_graph;
 
 pub use asymmetric::AsymmetricHopfield;
+pub use associative::{AssociativeMemory, AssociativeSettings, Recalled};
 #[cfg(feature = "burn")]
 pub use backend::Burn;
 #[cfg(feature = "tch")]
@@ -33,6 +38,8 @@ pub use generative::{Generative, GenerativeSettings};
 pub use hybrid::{Guess, Hybrid, HybridSettings};
 pub use known::{Answer, Known, classes};
 pub use kalman::Kalman;
+pub use covariance::{Covariance, CovarianceMemory};
+pub use features::FeatureMemory;
 pub use layer::Dense;
 pub use separation::{Domain, EntropyMaximisation, EntropySurrogate, Unmixing};
 pub use temporal::{Temporal, TemporalPc, to_signs};
