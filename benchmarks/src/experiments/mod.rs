@@ -7,6 +7,8 @@
 mod bidirectional;
 mod context;
 mod findings;
+mod generative;
+mod hybrid;
 mod labelled;
 mod statistics;
 
@@ -17,7 +19,8 @@ pub use statistics::{Summary, difference, summary};
 use crate::error::CommandError;
 
 /// All experiments, in the order of `pc-bench reproduce --list`.
-pub const EXPERIMENTS: &[Experiment] = &[bidirectional::EXPERIMENT];
+pub const EXPERIMENTS: &[Experiment] =
+    &[bidirectional::EXPERIMENT, generative::EXPERIMENT, hybrid::EXPERIMENT];
 
 /// One experiment.
 #[derive(Clone, Copy, Debug)]
