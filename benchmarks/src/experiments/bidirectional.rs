@@ -1,16 +1,17 @@
 //! Bidirectional PC: one net that classifies, generates and completes.
 
 use pc_core::{
-    Reduction, Schedule,
+    Activation, Reduction, Schedule,
     host::{Adam, Init},
+    rule,
 };
 use pc_models::{Bidirectional, BidirectionalSettings, Host, Known};
 
 use super::{
     Context, Experiment, Findings, Goal, Pictures, Published,
     labelled::{
-        Classifier, T, accuracy, drawn, drawn_part, epoch, in_order, lower_half, one_of_each,
-        repeated,
+        Classifier, Half, T, accuracy, blackened, drawn, drawn_part, epoch, lower_half,
+        one_of_each, repeated, share,
     },
 };
 use crate::{data::Images, error::CommandError};
@@ -40,20 +41,29 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     run,
 };
 
+/// The notebook's is 1e-2, which leaves this net's accuracy restless at batches of 100.
+const LEARNING_RATE: f64 = 3e-3;
+
 struct Size {
     hidden: Vec<usize>,
     count: usize,
     epochs: usize,
     batch: usize,
+    /// How many pictures of the test set are asked about by their halves.
+    asked: usize,
 }
 
 impl Size {
     fn of(context: &Context<'_>, images: &Images) -> Self {
         let large = images.features() > 64;
         match (context.full(), large) {
-            (true, _) => Self { hidden: vec![256, 256], count: 10_000, epochs: 10, batch: 100 },
-            (_, true) => Self { hidden: vec![128, 128], count: 5_000, epochs: 4, batch: 100 },
-            _ => Self { hidden: vec![64, 64], count: 2_000, epochs: 10, batch: 50 },
+            (true, _) => {
+                Self { hidden: vec![256, 256], count: 10_000, epochs: 10, batch: 100, asked: 2_000 }
+            }
+            (_, true) => {
+                Self { hidden: vec![128, 128], count: 5_000, epochs: 4, batch: 100, asked: 500 }
+            }
+            _ => Self { hidden: vec![64, 64], count: 2_000, epochs: 10, batch: 50, asked: 500 },
         }
     }
 }
@@ -77,6 +87,7 @@ fn settings(size: &Size, images: &Images) -> Result<BidirectionalSettings, Comma
     widths.extend(&size.hidden);
     widths.push(images.classes);
     let mut settings = BidirectionalSettings::new(&widths)?;
+    settings.activation = Activation::LeakyRelu(0.1);
     settings.learning = Schedule::standard(0.01, 20)?.reduced_by(Reduction::Mean);
     Ok(settings)
 }
@@ -90,7 +101,7 @@ fn bidirectional(
     let (mut findings, seed) = (Findings::new(), context.seed());
     let settings = settings(size, train)?;
     let mut net = Bidirectional::new(&Host::<f32>::new(), &settings, &mut Init::new(seed))?;
-    let mut adam = Adam::new(1e-2)?;
+    let mut adam = Adam::new(LEARNING_RATE)?;
     let mut curve = Vec::new();
     for k in 0..size.epochs {
         for batch in epoch(train, size.count, size.batch, (seed, k))? {
@@ -109,35 +120,25 @@ fn bidirectional(
     let shape = train.shape;
     let mask = lower_half(shape);
 
-    // A part: the label, and the rest of the picture.
-    let (mut right, mut all, mut apart) = (0, 0, 0.0);
-    for batch in in_order(test, test.len())? {
-        let batch = batch?;
-        let part = Known::part(batch.pictures.clone(), repeated(&mask, batch.classes.len())?);
-        let answer = net.ask(&part)?;
-        right += answer.classes().iter().zip(&batch.classes).filter(|(a, b)| a == b).count();
-        all += batch.classes.len();
-        let pairs = answer.picture.data().iter().zip(batch.pictures.data());
-        apart += pairs.map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>();
-    }
-    findings.cell(BOTH, HALF, 100.0 * right as f64 / all.max(1) as f64);
-    let missing = mask.iter().filter(|m| **m == 0.0).count() * all;
-    findings.cell(BOTH, MISSING, apart / missing.max(1) as f64);
-
-    // Every class, made from its label and read again.
+    // What is missing is asked for with errors of both directions weighed alike, near the energy's
+    // minimum.
+    net.weigh(1.0, 1.0)?;
+    net.ask_by(Schedule::standard(0.05, 200)?.ruled_by(rule::Adam::default()))?;
+    let half = Half::asked(test, size.asked, &mask, |part| Ok(net.ask(part)?))?;
+    findings.cell(BOTH, HALF, half.right);
+    findings.cell(BOTH, MISSING, half.apart);
     let each: Vec<usize> = (0..train.classes).collect();
     let made = net.ask(&Known::label(T::one_hot(&each, train.classes)?))?.picture;
-    let read = net.ask(&Known::picture(made.clone()))?.classes();
-    let known = read.iter().zip(&each).filter(|(a, b)| a == b).count();
-    findings.cell(BOTH, READ, 100.0 * known as f64 / each.len() as f64);
-    let mut reader = reader(size, train, seed)?;
-    let read = reader.classify(&made)?;
-    let known = read.iter().zip(&each).filter(|(a, b)| a == b).count();
-    findings.cell(BOTH, READ_BY_OTHER, 100.0 * known as f64 / each.len() as f64);
-
     let given = one_of_each(test)?;
-    let part = Known::part(given.pictures.clone(), repeated(&mask, given.classes.len())?);
-    let completed = net.ask(&part)?.picture;
+    let masks = repeated(&mask, given.classes.len())?;
+    let completed = net.ask(&Known::part(given.pictures.clone(), masks))?.picture;
+
+    net.weigh(settings.forward, settings.backward)?;
+    net.ask_by(settings.asking)?;
+    let read = net.ask(&Known::picture(made.clone()))?.classes();
+    findings.cell(BOTH, READ, share(&read, &each));
+    let read = reader(size, train, seed)?.classify(&made)?;
+    findings.cell(BOTH, READ_BY_OTHER, share(&read, &each));
     findings.gallery(
         "Completed and generated by one bidirectional net",
         "Pictures of the test set, their lower halves, what the net makes of these, and what it \
@@ -166,13 +167,12 @@ fn backprop(
     let mut net = reader(size, train, context.seed())?;
     findings.cell(BACKPROP, WHOLE, accuracy(test, test.len(), |x| net.classify(x))?);
     let mask = lower_half(train.shape);
-    let half = accuracy(test, test.len(), |pictures| {
-        let mut seen = pictures.clone();
-        let rows = seen.data_mut().chunks_mut(mask.len());
-        rows.for_each(|row| row.iter_mut().zip(&mask).for_each(|(x, m)| *x *= m));
-        net.classify(&seen)
-    })?;
+    let half = accuracy(test, size.asked, |x| net.classify(&blackened(x, &mask)))?;
     findings.cell(BACKPROP, HALF, half);
+    findings.note(
+        "A picture is read with alpha_f 1 and alpha_b 1e-4, as it was learned; halves are \
+         completed, and labels decoded, with both at 1.",
+    );
     findings.note("The backprop classifier reads a lower half with the upper half black.");
     Ok(findings)
 }

@@ -5,6 +5,8 @@ use pc_core::{
     host::{Adam, CrossEntropy, HostLayers, HostTensor, Init},
 };
 
+use pc_models::{Answer, Known};
+
 use super::Picture;
 use crate::{
     data::{Batches, Images},
@@ -58,14 +60,59 @@ pub(super) fn accuracy(
     count: usize,
     mut classify: impl FnMut(&T) -> Result<Vec<usize>, CommandError>,
 ) -> Result<f64, CommandError> {
-    let (mut right, mut all) = (0, 0);
+    let (mut found, mut wanted) = (Vec::new(), Vec::new());
     for batch in in_order(images, count)? {
         let batch = batch?;
-        let found = classify(&batch.pictures)?;
-        right += found.iter().zip(&batch.classes).filter(|(a, b)| a == b).count();
-        all += batch.classes.len();
+        found.extend(classify(&batch.pictures)?);
+        wanted.extend(batch.classes);
     }
-    Ok(100.0 * right as f64 / all.max(1) as f64)
+    Ok(share(&found, &wanted))
+}
+
+/// What a model makes of a part of each picture.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Half {
+    /// In percent, how many it names rightly.
+    pub(super) right: f64,
+    /// The mean square error of what was missing.
+    pub(super) apart: f64,
+}
+
+impl Half {
+    /// Asks about the part of the first `count` pictures where the mask is 1.
+    pub(super) fn asked(
+        images: &Images,
+        count: usize,
+        mask: &[f32],
+        mut ask: impl FnMut(&Known<T>) -> Result<Answer<T>, CommandError>,
+    ) -> Result<Self, CommandError> {
+        let (mut right, mut all, mut squares) = (0.0, 0, 0.0);
+        for batch in in_order(images, count)? {
+            let batch = batch?;
+            let size = batch.classes.len();
+            let answer = ask(&Known::part(batch.pictures.clone(), repeated(mask, size)?))?;
+            right += share(&answer.classes(), &batch.classes) * size as f64;
+            all += size;
+            let pairs = answer.picture.data().iter().zip(batch.pictures.data());
+            squares += pairs.map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>();
+        }
+        let missing = mask.iter().filter(|m| **m == 0.0).count() * all;
+        Ok(Self { right: right / all.max(1) as f64, apart: squares / missing.max(1) as f64 })
+    }
+}
+
+/// In percent, how many of these are as they should be.
+pub(super) fn share(found: &[usize], wanted: &[usize]) -> f64 {
+    let right = found.iter().zip(wanted).filter(|(a, b)| a == b).count();
+    100.0 * right as f64 / wanted.len().max(1) as f64
+}
+
+/// Pictures with the rest of them black.
+pub(super) fn blackened(pictures: &T, mask: &[f32]) -> T {
+    let mut seen = pictures.clone();
+    let rows = seen.data_mut().chunks_mut(mask.len().max(1));
+    rows.for_each(|row| row.iter_mut().zip(mask).for_each(|(x, m)| *x *= m));
+    seen
 }
 
 /// One picture of each class, the first there is.

@@ -8,6 +8,8 @@ mod bidirectional;
 mod context;
 mod fast_ica;
 mod findings;
+mod generative;
+mod hybrid;
 mod labelled;
 mod sources;
 mod statistics;
@@ -29,6 +31,8 @@ pub const EXPERIMENTS: &[Experiment] = &[
     temporal_mnist::EXPERIMENT,
     tracking::EXPERIMENT,
 ];
+pub const EXPERIMENTS: &[Experiment] =
+    &[bidirectional::EXPERIMENT, generative::EXPERIMENT, hybrid::EXPERIMENT];
 
 /// One experiment.
 #[derive(Clone, Copy, Debug)]
