@@ -4,8 +4,12 @@
 //! function computes one seed: it takes data and size from its [`Context`] and returns
 //! [`Findings`]. Statistics over seeds, tables, reports and saving are the command's.
 
+mod causal;
 mod context;
 mod findings;
+mod monte_carlo;
+mod monte_carlo_judge;
+mod pc_graph;
 mod statistics;
 
 pub use context::{Context, Parts, Pictures};
@@ -15,7 +19,8 @@ pub use statistics::{Summary, difference, summary};
 use crate::error::CommandError;
 
 /// All experiments, in the order of `pc-bench reproduce --list`.
-pub const EXPERIMENTS: &[Experiment] = &[];
+pub const EXPERIMENTS: &[Experiment] =
+    &[pc_graph::PC_GRAPH, causal::CAUSAL, monte_carlo::MONTE_CARLO];
 
 /// One experiment.
 #[derive(Clone, Copy, Debug)]
