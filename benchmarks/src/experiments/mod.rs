@@ -5,6 +5,7 @@
 //! [`Findings`]. Statistics over seeds, tables, reports and saving are the command's.
 
 mod bidirectional;
+mod causal;
 mod context;
 mod fast_ica;
 mod findings;
@@ -12,6 +13,9 @@ mod generative;
 mod hybrid;
 mod labelled;
 mod sources;
+mod monte_carlo;
+mod monte_carlo_judge;
+mod pc_graph;
 mod statistics;
 mod temporal_capacity;
 mod temporal_mnist;
@@ -33,6 +37,8 @@ pub const EXPERIMENTS: &[Experiment] = &[
 ];
 pub const EXPERIMENTS: &[Experiment] =
     &[bidirectional::EXPERIMENT, generative::EXPERIMENT, hybrid::EXPERIMENT];
+pub const EXPERIMENTS: &[Experiment] =
+    &[pc_graph::PC_GRAPH, causal::CAUSAL, monte_carlo::MONTE_CARLO];
 
 /// One experiment.
 #[derive(Clone, Copy, Debug)]
