@@ -12,10 +12,10 @@ mod findings;
 mod generative;
 mod hybrid;
 mod labelled;
-mod sources;
 mod monte_carlo;
 mod monte_carlo_judge;
 mod pc_graph;
+mod sources;
 mod statistics;
 mod temporal_capacity;
 mod temporal_mnist;
@@ -30,15 +30,16 @@ use crate::error::CommandError;
 /// All experiments, in the order of `pc-bench reproduce --list`.
 pub const EXPERIMENTS: &[Experiment] = &[
     bidirectional::EXPERIMENT,
-    sources::EXPERIMENT,
+    generative::EXPERIMENT,
+    hybrid::EXPERIMENT,
+    pc_graph::EXPERIMENT,
+    causal::EXPERIMENT,
+    monte_carlo::EXPERIMENT,
     temporal_capacity::EXPERIMENT,
     temporal_mnist::EXPERIMENT,
     tracking::EXPERIMENT,
+    sources::EXPERIMENT,
 ];
-pub const EXPERIMENTS: &[Experiment] =
-    &[bidirectional::EXPERIMENT, generative::EXPERIMENT, hybrid::EXPERIMENT];
-pub const EXPERIMENTS: &[Experiment] =
-    &[pc_graph::PC_GRAPH, causal::CAUSAL, monte_carlo::MONTE_CARLO];
 
 /// One experiment.
 #[derive(Clone, Copy, Debug)]
