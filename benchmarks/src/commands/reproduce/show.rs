@@ -373,6 +373,7 @@ impl Shown {
             "claims": self.claims(),
             "notes": self.notes(),
             "curves": curves.collect::<Vec<_>>(),
+            "galleries": self.found.iter().map(|findings| findings.galleries.len()).sum::<usize>(),
         })
     }
 }
