@@ -1,5 +1,4 @@
-//! Temporal PC beside closed forms and plain programs, the asymmetric Hopfield network, and what
-//! the filter has to do with Kalman's.
+//! Temporal PC beside closed forms and plain programs, and what the filter has to do with Kalman's.
 
 #![allow(clippy::unwrap_used)]
 
@@ -7,11 +6,7 @@ use pc_core::{
     Activation, ErrorKind, Result, Schedule, Tensor,
     host::{HostTensor, Init, Sgd},
 };
-use pc_models::{
-    AsymmetricHopfield, Backend, Host, Kalman, Temporal, TemporalPc,
-    hopfield::{Identity, Polynomial, Separation, Softmax},
-    to_signs,
-};
+use pc_models::{Backend, Host, Kalman, Temporal, TemporalPc, to_signs};
 
 type Matrix = Vec<Vec<f64>>;
 
@@ -366,54 +361,6 @@ fn libtorch_remembers_the_same() {
 }
 
 #[test]
-fn the_asymmetric_network_is_its_matrix() {
-    for (width, length, batch) in [(5, 4, 1), (3, 6, 2)] {
-        let mut init = Init::new(width as u64);
-        let frames: Vec<_> = (0..length).map(|_| drawn(&mut init, &[batch, width], 1.0)).collect();
-        let query = drawn(&mut init, &[3, width], 1.0);
-        let mut matrix = vec![vec![0.0; width]; width];
-        let transitions: Vec<(Vec<f64>, Vec<f64>)> = frames
-            .windows(2)
-            .flat_map(|pair| rows(&pair[0]).into_iter().zip(rows(&pair[1])))
-            .collect();
-        for (before, after) in &transitions {
-            for k in 0..width {
-                for j in 0..width {
-                    matrix[k][j] += after[k] * before[j] / width as f64;
-                }
-            }
-        }
-        fn next(
-            frames: &[HostTensor<f64>],
-            query: &HostTensor<f64>,
-            separation: impl Separation + 'static,
-        ) -> HostTensor<f64> {
-            AsymmetricHopfield::store(frames, separation).unwrap().next(query).unwrap()
-        }
-        let classical = next(&frames, &query, Identity);
-        let same = next(&frames, &query, Polynomial::new(1).unwrap());
-        let cubic = next(&frames, &query, Polynomial::new(3).unwrap());
-        let modern = next(&frames, &query, Softmax::new(2.0 * width as f64).unwrap());
-        for (k, q) in rows(&query).iter().enumerate() {
-            near(&rows(&classical)[k], &times(&matrix, q), 1e-12, "the classical network");
-            near(&rows(&same)[k], &times(&matrix, q), 1e-12, "a polynomial of degree 1");
-            let dot = |x: &[f64]| x.iter().zip(q).map(|(x, q)| x * q).sum::<f64>();
-            let mix = |weights: &[f64]| -> Vec<f64> {
-                let of = |j: usize| transitions.iter().zip(weights).map(move |(t, w)| w * t.1[j]);
-                (0..width).map(|j| of(j).sum()).collect()
-            };
-            let cubes: Vec<f64> =
-                transitions.iter().map(|t| (dot(&t.0) / width as f64).powi(3)).collect();
-            near(&rows(&cubic)[k], &mix(&cubes), 1e-12, "a cubic one");
-            let powers: Vec<f64> = transitions.iter().map(|t| (2.0 * dot(&t.0)).exp()).collect();
-            let sum: f64 = powers.iter().sum();
-            let soft: Vec<f64> = powers.iter().map(|p| p / sum).collect();
-            near(&rows(&modern)[k], &mix(&soft), 1e-12, "the modern network");
-        }
-    }
-}
-
-#[test]
 fn what_does_not_fit_is_named() {
     let host = Host::<f64>::new();
     let new = |own: &Temporal| TemporalPc::new(&host, own, &mut Init::new(0));
@@ -457,13 +404,6 @@ fn what_does_not_fit_is_named() {
     assert!(error.to_string().contains("diverged"), "{error}");
     assert!(wild.state().is_none());
 
-    let store = |frames: &[HostTensor<f64>]| AsymmetricHopfield::store(frames, Identity);
-    assert!(store(&[frame(1, 3)]).is_err());
-    assert!(store(&[frame(1, 3), frame(1, 2)]).unwrap_err().to_string().contains("frame 1"));
-    assert!(store(&[frame(1, 3), bad.clone()]).is_err());
-    let two = [frame(1, 3), frame(1, 3)];
-    let hopfield = store(&two).unwrap();
-    assert!(hopfield.next(&frame(1, 2)).is_err() && hopfield.next(&bad).is_err());
     assert!(to_signs(&mut bad).is_err());
 
     let one = || vec![vec![1.0]];

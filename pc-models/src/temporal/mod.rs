@@ -1,5 +1,6 @@
 //! Temporal predictive coding: memories of sequences, and linear filters.
 
+mod checks;
 mod recall;
 mod settings;
 
@@ -13,6 +14,7 @@ use pc_core::{
 };
 
 use crate::{Backend, Dense};
+use checks::{fits, paired};
 
 /// Temporal PC (Tang, Barron and Bogacz 2023; Millidge, Tang, Osanlouy, Harper and Bogacz 2024): a
 /// network that predicts what comes next. A sequence is fed to it frame by frame, to be learned,
@@ -34,7 +36,7 @@ use crate::{Backend, Dense};
 /// # Example
 /// Three frames, learned until each calls up the next:
 /// ```
-/// use pc_core::{Activation, Tensor, host::{Init, Sgd}};
+/// use pc_core::{Tensor, host::{Init, Sgd}};
 /// use pc_models::{Backend, Host, Temporal, TemporalPc};
 /// let host = Host::<f64>::new();
 /// let mut memory = TemporalPc::new(&host, &Temporal::one_layer(2), &mut Init::new(0))?;
@@ -231,35 +233,5 @@ impl<B: Backend> TemporalPc<B> {
             Some(latent) => self.relaxation.value(&self.graph, latent),
         };
         Ok(Some(outcome))
-    }
-}
-
-/// # Errors
-/// It is no batch of vectors of this width, or holds numbers that are not finite.
-fn fits<T: Tensor>(tensor: &T, name: &str, width: usize) -> Result<()> {
-    if tensor.batch() == 0 || !tensor.has_batch_shape(tensor.batch(), &[width]) {
-        let shape = tensor.shape();
-        let why = format!("a tensor [batch, {width}] is needed, not {shape:?}");
-        return Err(Error::new(ErrorKind::Shape, why).at(name));
-    }
-    if !tensor.is_finite() {
-        return Err(Error::new(ErrorKind::NotFinite, "a number is not finite").at(name));
-    }
-    Ok(())
-}
-
-/// # Errors
-/// There is a control and no input for it, or the other way around.
-fn paired<T>(vertex: Option<VertexId>, control: Option<&T>) -> Result<Option<(VertexId, &T)>> {
-    match (vertex, control) {
-        (Some(vertex), Some(control)) => Ok(Some((vertex, control))),
-        (None, None) => Ok(None),
-        (Some(_), None) => {
-            Err(Error::new(ErrorKind::Clamp, "the frame comes without its control").at("control"))
-        }
-        (None, Some(_)) => {
-            let why = "a control is given, and this network has none: see `Temporal::controlled`";
-            Err(Error::new(ErrorKind::Clamp, why))
-        }
     }
 }
