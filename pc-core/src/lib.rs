@@ -69,7 +69,7 @@ pub use map::Map;
 pub use network::Network;
 pub use outcome::{Energy, Event, Outcome, Status};
 pub use prior::Prior;
-pub use projection::{Interval, Projection, Simplex, SoftThreshold};
+pub use projection::{Interval, L1Ball, Projection, Simplex, SoftThreshold};
 pub use relaxation::Relaxation;
 pub use residual::Residual;
 pub use rule::Pace;

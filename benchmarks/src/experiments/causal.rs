@@ -11,7 +11,7 @@ use super::{Context, Experiment, Findings};
 use crate::error::CommandError;
 
 /// See [`super::EXPERIMENTS`].
-pub(super) const CAUSAL: Experiment = Experiment {
+pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "causal",
     about: "the structure of causal graphs from data, and conditionals, do() and counterfactuals",
     paper: "Salvatori, Pinchetti, M'Charrak, Millidge and Lukasiewicz 2024, Predictive coding \

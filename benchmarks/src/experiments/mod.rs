@@ -4,13 +4,22 @@
 //! function computes one seed: it takes data and size from its [`Context`] and returns
 //! [`Findings`]. Statistics over seeds, tables, reports and saving are the command's.
 
+mod bidirectional;
 mod causal;
 mod context;
+mod fast_ica;
 mod findings;
+mod generative;
+mod hybrid;
+mod labelled;
 mod monte_carlo;
 mod monte_carlo_judge;
 mod pc_graph;
+mod sources;
 mod statistics;
+mod temporal_capacity;
+mod temporal_mnist;
+mod tracking;
 
 pub use context::{Context, Parts, Pictures};
 pub use findings::{Cell, Claim, Curve, Findings, Gallery, Picture, PictureRow};
@@ -19,8 +28,18 @@ pub use statistics::{Summary, difference, summary};
 use crate::error::CommandError;
 
 /// All experiments, in the order of `pc-bench reproduce --list`.
-pub const EXPERIMENTS: &[Experiment] =
-    &[pc_graph::PC_GRAPH, causal::CAUSAL, monte_carlo::MONTE_CARLO];
+pub const EXPERIMENTS: &[Experiment] = &[
+    bidirectional::EXPERIMENT,
+    generative::EXPERIMENT,
+    hybrid::EXPERIMENT,
+    pc_graph::EXPERIMENT,
+    causal::EXPERIMENT,
+    monte_carlo::EXPERIMENT,
+    temporal_capacity::EXPERIMENT,
+    temporal_mnist::EXPERIMENT,
+    tracking::EXPERIMENT,
+    sources::EXPERIMENT,
+];
 
 /// One experiment.
 #[derive(Clone, Copy, Debug)]

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// See [`super::EXPERIMENTS`].
-pub(super) const MONTE_CARLO: Experiment = Experiment {
+pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "monte-carlo",
     about: "digits drawn from a model that learned from Langevin samples, judged by a classifier",
     paper: "Oliviers, Bogacz and Meulemans 2024, Learning probability distributions of sensory \

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// See [`super::EXPERIMENTS`].
-pub(super) const PC_GRAPH: Experiment = Experiment {
+pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "pc-graph",
     about: "iPC on any graph of neurons: layers, and everything connected to everything",
     paper: "Salvatori, Pinchetti, Millidge, Song, Bao, Bogacz and Lukasiewicz 2022, Learning on \

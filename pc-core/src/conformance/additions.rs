@@ -2,7 +2,7 @@
 //! on explicit graphs of every backend.
 
 use crate::{
-    Bernoulli, Categorical, Clamps, DiagonalPrecision, Graph, Identity, Interval, Laplace,
+    Bernoulli, Categorical, Clamps, DiagonalPrecision, Graph, Identity, Interval, L1Ball, Laplace,
     LearnedDiagonalPrecision, LearnedMatrixPrecision, Map, Mask, MatrixPrecision, Prior,
     Relaxation, Result, Schedule, Simplex, SoftThreshold, Start, Tensor, ZeroDiagonal,
     composites::{AddParameter, Scale, Sum},
@@ -31,6 +31,7 @@ const ADDITIONS: [&str; 17] = [
     "learned matrix precision",
     "interval",
     "simplex",
+    "l1 ball",
     "soft threshold",
     "mask",
     "zero diagonal",
@@ -86,6 +87,7 @@ fn build<T: GraphTensor>(of: Make<'_, T>, addition: &str) -> Result<Net<T>> {
         }
         "interval" => b.project(h, Interval::new(-0.1, 0.2)?)?,
         "simplex" => b.project(h, Simplex)?,
+        "l1 ball" => b.project(h, L1Ball::new(0.3)?)?,
         "soft threshold" => b.project(z, SoftThreshold::new(0.3)?)?,
         "mask" => b.constrain(shift, Mask::new(&of(&[WIDTH], &[1.0, 0.0, 1.0, 0.0])?)?)?,
         "zero diagonal" => {

@@ -1,6 +1,7 @@
 //! Where the values of a vertex have to lie.
 
 mod interval;
+mod l1_ball;
 mod simplex;
 mod soft_threshold;
 
@@ -9,6 +10,7 @@ use std::fmt;
 use crate::{Result, tensor::Tensor};
 
 pub use interval::Interval;
+pub use l1_ball::L1Ball;
 pub use simplex::Simplex;
 pub use soft_threshold::SoftThreshold;
 

@@ -405,6 +405,11 @@ impl Schedule {
         }
     }
 
+    /// How the gradients of samples become one.
+    pub fn reduction(&self) -> Reduction {
+        self.reduction
+    }
+
     /// Whether predictions follow the states.
     pub fn linearisation(&self) -> Linearise {
         self.linearisation

@@ -3,7 +3,7 @@
 
 use pc_core::{
     Activation, Bernoulli, Categorical, Clamps, DiagonalPrecision, ErrorKind, Graph, GraphBuilder,
-    Identity, Interval, Laplace, LearnedDiagonalPrecision, LearnedMatrixPrecision, Mask,
+    Identity, Interval, L1Ball, Laplace, LearnedDiagonalPrecision, LearnedMatrixPrecision, Mask,
     MatrixPrecision, Relaxation, Result, Schedule, Simplex, SoftThreshold, SquaredError, VertexId,
     ZeroDiagonal,
     host::{HostLayers, HostTensor, Init, Linear},
@@ -61,6 +61,7 @@ fn additions() -> Vec<Addition> {
         }),
         of("interval", "h", |b, [_, h, ..]| b.project(h, Interval::new(-0.05, 0.05)?)),
         of("simplex", "h", |b, [_, h, ..]| b.project(h, Simplex)),
+        of("l1 ball", "h", |b, [_, h, ..]| b.project(h, L1Ball::new(0.1)?)),
         of("soft threshold", "k", |b, [_, _, k, _]| b.project(k, SoftThreshold::new(0.5)?)),
         of("mask", "", |b, _| {
             let mask: Vec<f64> = (0..25).map(|k| f64::from(k % 2)).collect();

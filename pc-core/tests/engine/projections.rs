@@ -1,8 +1,8 @@
 //! Values that have to lie somewhere, against plain programs.
 
 use pc_core::{
-    Activation, Clamps, Error, ErrorKind, Graph, Interval, Prior, Projection, Relaxation, Schedule,
-    Simplex, SoftThreshold, Start, Status, Tensor,
+    Activation, Clamps, Error, ErrorKind, Graph, Interval, L1Ball, Prior, Projection, Relaxation,
+    Schedule, Simplex, SoftThreshold, Start, Status, Tensor,
     host::{HostLayers, HostTensor, Init, Linear},
 };
 
@@ -219,4 +219,46 @@ fn other_rules_refuse_what_is_projected_by_name() {
     assert_eq!((error.kind(), error.vertex()), (ErrorKind::Schedule, Some("h")), "{error}");
     assert!(Interval::new(1.0, 0.0).is_err() && Interval::new(f64::NAN, 0.0).is_err());
     assert!(SoftThreshold::new(-1.0).is_err());
+}
+
+#[test]
+fn the_nearest_point_of_an_l1_ball() {
+    let mut numbers = Numbers::new(16);
+    let size = |z: &[f64]| z.iter().map(|z| z.abs()).sum::<f64>();
+    for non_negative in [false, true] {
+        let ball = L1Ball::new(1.5).unwrap();
+        let ball = if non_negative { ball.non_negative() } else { ball };
+        let (mut inside, mut outside) = (0, 0);
+        for case in 0..40 {
+            let start = numbers.many(10, if case % 2 == 0 { 0.3 } else { 2.0 });
+            let mut value: T = tensor(&[2, 5], &start);
+            ball.project(&mut value, 0.1);
+            for (found, start) in value.to_vec().chunks(5).zip(start.chunks(5)) {
+                let clipped = start.iter().map(|s| if non_negative { s.max(0.0) } else { *s });
+                let clipped: Vec<f64> = clipped.collect();
+                if size(&clipped) <= 1.5 {
+                    assert_eq!(found, clipped);
+                    inside += 1;
+                    continue;
+                }
+                outside += 1;
+                assert!((size(found) - 1.5).abs() < 1e-14);
+                // What stays has come nearer to 0 by one amount, and what is 0 was within it.
+                let pairs = || found.iter().zip(&clipped);
+                let kept = pairs().filter(|(f, _)| **f != 0.0).map(|(f, s)| s.abs() - f.abs());
+                let shift = kept.clone().next().unwrap();
+                assert!(shift > 0.0 && largest(kept.map(|s| s - shift)) < 1e-14);
+                for (f, s) in pairs() {
+                    assert!(if *f == 0.0 { s.abs() <= shift + 1e-14 } else { f * s > 0.0 });
+                }
+            }
+        }
+        assert!(inside > 5 && outside > 5);
+    }
+    let mut bad: T = tensor(&[1, 3], &[0.1, f64::NAN, 0.2]);
+    L1Ball::new(1.0).unwrap().project(&mut bad, 0.1);
+    assert!(!bad.is_finite());
+    for radius in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        assert_eq!(L1Ball::new(radius).unwrap_err().kind(), ErrorKind::Graph);
+    }
 }

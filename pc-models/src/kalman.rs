@@ -1,0 +1,162 @@
+//! The Kalman filter, to compare others with.
+
+use pc_core::{Error, ErrorKind, Result};
+
+/// A Kalman filter in `f64` (Kalman 1960): the best estimate of `z_t = A z_{t-1} + B u_t + noise`
+/// from `x_t = C z_t + noise`, with noise of the covariances `Q` and `R`. Matrices are lists of
+/// rows.
+///
+/// # Example
+/// ```
+/// use pc_models::Kalman;
+/// let one = || vec![vec![1.0]];
+/// let mut filter = Kalman::new(one(), one(), one(), one(), one(), vec![0.0], vec![vec![0.0]])?;
+/// // The state is predicted to be 0 with variance 1, and seen at 2 with variance 1.
+/// assert_eq!(filter.step(&[2.0], &[0.0])?, [1.0]);
+/// # Ok::<(), pc_core::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kalman {
+    a: Matrix,
+    b: Matrix,
+    c: Matrix,
+    q: Matrix,
+    r: Matrix,
+    state: Vec<f64>,
+    covariance: Matrix,
+}
+
+type Matrix = Vec<Vec<f64>>;
+
+impl Kalman {
+    /// With `A`, `B`, `C`, `Q`, `R`, and the state's mean and covariance before the first step.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together; numbers that are not finite.
+    pub fn new(
+        a: Matrix,
+        b: Matrix,
+        c: Matrix,
+        q: Matrix,
+        r: Matrix,
+        state: Vec<f64>,
+        covariance: Matrix,
+    ) -> Result<Self> {
+        let (n, m) = (state.len(), c.len());
+        let controls = b.first().map_or(0, Vec::len);
+        for (name, matrix, rows, columns) in [
+            ("A", &a, n, n),
+            ("B", &b, n, controls),
+            ("C", &c, m, n),
+            ("Q", &q, n, n),
+            ("R", &r, m, m),
+            ("the covariance", &covariance, n, n),
+        ] {
+            if matrix.len() != rows || matrix.iter().any(|row| row.len() != columns) {
+                let why = format!("Kalman filter: {name} must be {rows} by {columns}");
+                return Err(Error::new(ErrorKind::Shape, why));
+            }
+            finite(name, matrix.iter().flatten())?;
+        }
+        finite("the state", &state)?;
+        Ok(Self { a, b, c, q, r, state, covariance })
+    }
+
+    /// Takes one observation and the control that led to it, and returns the new state.
+    ///
+    /// # Errors
+    /// Lists of a wrong length; numbers that are not finite; `C P C^T + R` has no inverse.
+    pub fn step(&mut self, observed: &[f64], control: &[f64]) -> Result<&[f64]> {
+        let controls = self.b.first().map_or(0, Vec::len);
+        if observed.len() != self.c.len() || control.len() != controls {
+            let why = format!(
+                "Kalman filter: {} observed numbers and {} controls are needed, not {} and {}",
+                self.c.len(),
+                controls,
+                observed.len(),
+                control.len()
+            );
+            return Err(Error::new(ErrorKind::Shape, why));
+        }
+        finite("what is observed", observed)?;
+        finite("the control", control)?;
+        let driven = times_vector(&self.b, control);
+        let predicted: Vec<f64> =
+            times_vector(&self.a, &self.state).iter().zip(driven).map(|(z, u)| z + u).collect();
+        let spread = times(&times(&self.a, &self.covariance), &transposed(&self.a));
+        let prior = sum(&spread, &self.q, 1.0);
+        // The gain K = P C^T S^-1 solves S K^T = C P, S being symmetric.
+        let seen = times(&self.c, &prior);
+        let innovation = sum(&times(&seen, &transposed(&self.c)), &self.r, 1.0);
+        let gain = transposed(&solve(innovation, seen.clone())?);
+        let surprise: Vec<f64> = times_vector(&self.c, &predicted)
+            .iter()
+            .zip(observed)
+            .map(|(expected, x)| x - expected)
+            .collect();
+        let change = times_vector(&gain, &surprise);
+        self.state = predicted.iter().zip(change).map(|(z, change)| z + change).collect();
+        self.covariance = sum(&prior, &times(&gain, &seen), -1.0);
+        finite("the state", &self.state)?;
+        Ok(&self.state)
+    }
+
+    /// The state's mean after the last step.
+    pub fn state(&self) -> &[f64] {
+        &self.state
+    }
+}
+
+fn finite<'a>(name: &str, numbers: impl IntoIterator<Item = &'a f64>) -> Result<()> {
+    if numbers.into_iter().all(|x| x.is_finite()) {
+        return Ok(());
+    }
+    let why = format!("Kalman filter: a number of {name} is not finite");
+    Err(Error::new(ErrorKind::NotFinite, why))
+}
+
+fn transposed(a: &Matrix) -> Matrix {
+    let columns = a.first().map_or(0, Vec::len);
+    (0..columns).map(|k| a.iter().map(|row| row[k]).collect()).collect()
+}
+
+fn times_vector(a: &Matrix, x: &[f64]) -> Vec<f64> {
+    a.iter().map(|row| row.iter().zip(x).map(|(a, x)| a * x).sum()).collect()
+}
+
+fn times(a: &Matrix, b: &Matrix) -> Matrix {
+    let columns = transposed(b);
+    a.iter().map(|row| times_vector(&columns, row)).collect()
+}
+
+fn sum(a: &Matrix, b: &Matrix, weight: f64) -> Matrix {
+    let row = |(a, b): (&Vec<f64>, &Vec<f64>)| {
+        a.iter().zip(b).map(|(a, b)| a + weight * b).collect::<Vec<f64>>()
+    };
+    a.iter().zip(b).map(row).collect()
+}
+
+/// `A^-1 B`, by elimination with pivots.
+fn solve(mut a: Matrix, mut b: Matrix) -> Result<Matrix> {
+    let n = a.len();
+    for k in 0..n {
+        let size = |row: &usize| a[*row][k].abs();
+        let pivot = (k..n).max_by(|x, y| size(x).total_cmp(&size(y))).unwrap_or(k);
+        if !(a[pivot][k].abs() > 0.0) {
+            let why = "Kalman filter: the covariance of what is expected has no inverse";
+            return Err(Error::new(ErrorKind::NotFinite, why));
+        }
+        a.swap(k, pivot);
+        b.swap(k, pivot);
+        for row in (0..n).filter(|row| *row != k) {
+            let factor = a[row][k] / a[k][k];
+            let (own, own_b) = (a[k].clone(), b[k].clone());
+            a[row].iter_mut().zip(own).for_each(|(x, y)| *x -= factor * y);
+            b[row].iter_mut().zip(own_b).for_each(|(x, y)| *x -= factor * y);
+        }
+    }
+    for (k, row) in b.iter_mut().enumerate() {
+        row.iter_mut().for_each(|x| *x /= a[k][k]);
+    }
+    Ok(b)
+}
