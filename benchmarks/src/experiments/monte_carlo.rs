@@ -67,7 +67,7 @@ fn settings(context: &Context<'_>, pixels: usize) -> Settings {
         langevin: Langevin { rate: 0.01, burn_in: 40, every: 10, samples: 2, seed },
         batch: if few { 100 } else { 250 },
         epochs: if few { 60 } else { 4 },
-        train: 10_000,
+        train: 8_000,
         rate: if few { 3e-3 } else { 2e-3 },
         drawn: 2000,
     };

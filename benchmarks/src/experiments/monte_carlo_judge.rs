@@ -172,8 +172,9 @@ fn squared_root(matrix: &Matrix) -> Matrix {
                 for row in a.iter_mut().chain(v.iter_mut()) {
                     (row[p], row[q]) = (c * row[p] - s * row[q], s * row[p] + c * row[q]);
                 }
-                for k in 0..n {
-                    (a[p][k], a[q][k]) = (c * a[p][k] - s * a[q][k], s * a[p][k] + c * a[q][k]);
+                let (first, second) = a.split_at_mut(q);
+                for (x, y) in first[p].iter_mut().zip(&mut second[0]) {
+                    (*x, *y) = (c * *x - s * *y, s * *x + c * *y);
                 }
             }
         }
