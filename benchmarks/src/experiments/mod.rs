@@ -4,9 +4,14 @@
 //! function computes one seed: it takes data and size from its [`Context`] and returns
 //! [`Findings`]. Statistics over seeds, tables, reports and saving are the command's.
 
+mod associative;
 mod context;
+mod covariance;
+mod features;
 mod findings;
+mod hopfield;
 mod statistics;
+mod stored;
 
 pub use context::{Context, Parts, Pictures};
 pub use findings::{Cell, Claim, Curve, Findings, Gallery, Picture, PictureRow};
@@ -15,7 +20,8 @@ pub use statistics::{Summary, difference, summary};
 use crate::error::CommandError;
 
 /// All experiments, in the order of `pc-bench reproduce --list`.
-pub const EXPERIMENTS: &[Experiment] = &[];
+pub const EXPERIMENTS: &[Experiment] =
+    &[hopfield::EXPERIMENT, associative::EXPERIMENT, covariance::EXPERIMENT, features::EXPERIMENT];
 
 /// One experiment.
 #[derive(Clone, Copy, Debug)]
