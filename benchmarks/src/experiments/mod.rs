@@ -20,6 +20,14 @@ mod statistics;
 mod temporal_capacity;
 mod temporal_mnist;
 mod tracking;
+mod associative;
+mod context;
+mod covariance;
+mod features;
+mod findings;
+mod hopfield;
+mod statistics;
+mod stored;
 
 pub use context::{Context, Parts, Pictures};
 pub use findings::{Cell, Claim, Curve, Findings, Gallery, Picture, PictureRow};
@@ -40,6 +48,8 @@ pub const EXPERIMENTS: &[Experiment] = &[
     tracking::EXPERIMENT,
     sources::EXPERIMENT,
 ];
+pub const EXPERIMENTS: &[Experiment] =
+    &[hopfield::EXPERIMENT, associative::EXPERIMENT, covariance::EXPERIMENT, features::EXPERIMENT];
 
 /// One experiment.
 #[derive(Clone, Copy, Debug)]
