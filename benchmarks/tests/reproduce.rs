@@ -64,6 +64,10 @@ experiments! {
     temporal_capacity: "temporal-capacity";
     temporal_mnist: "temporal-mnist";
     tracking: "tracking";
+    hopfield: "hopfield";
+    associative: "associative";
+    covariance: "covariance";
+    features: "features";
     sources: "sources";
 }
 

@@ -4,12 +4,16 @@
 //! function computes one seed: it takes data and size from its [`Context`] and returns
 //! [`Findings`]. Statistics over seeds, tables, reports and saving are the command's.
 
+mod associative;
 mod bidirectional;
 mod causal;
 mod context;
+mod covariance;
 mod fast_ica;
+mod features;
 mod findings;
 mod generative;
+mod hopfield;
 mod hybrid;
 mod labelled;
 mod monte_carlo;
@@ -17,17 +21,10 @@ mod monte_carlo_judge;
 mod pc_graph;
 mod sources;
 mod statistics;
+mod stored;
 mod temporal_capacity;
 mod temporal_mnist;
 mod tracking;
-mod associative;
-mod context;
-mod covariance;
-mod features;
-mod findings;
-mod hopfield;
-mod statistics;
-mod stored;
 
 pub use context::{Context, Parts, Pictures};
 pub use findings::{Cell, Claim, Curve, Findings, Gallery, Picture, PictureRow};
@@ -46,10 +43,12 @@ pub const EXPERIMENTS: &[Experiment] = &[
     temporal_capacity::EXPERIMENT,
     temporal_mnist::EXPERIMENT,
     tracking::EXPERIMENT,
+    hopfield::EXPERIMENT,
+    associative::EXPERIMENT,
+    covariance::EXPERIMENT,
+    features::EXPERIMENT,
     sources::EXPERIMENT,
 ];
-pub const EXPERIMENTS: &[Experiment] =
-    &[hopfield::EXPERIMENT, associative::EXPERIMENT, covariance::EXPERIMENT, features::EXPERIMENT];
 
 /// One experiment.
 #[derive(Clone, Copy, Debug)]
