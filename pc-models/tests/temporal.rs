@@ -301,8 +301,9 @@ fn two_layers_follow_their_equations() {
     }
 }
 
-/// A memory recalls offline what it recalls online, once it knows the sequence, on every backend.
-fn remembers<B: Backend>(backend: &B) -> Result<Vec<f64>> {
+/// What memories recall online of a sequence that they have been through so many times; if it has
+/// been often, they recall it offline too.
+fn remembers<B: Backend>(backend: &B, times: usize) -> Result<Vec<f64>> {
     let schedule = Schedule::standard(0.2, 30)?;
     let two = Temporal::two_layers(6, 8, schedule).activation(Activation::Tanh);
     let mut all = Vec::new();
@@ -315,7 +316,7 @@ fn remembers<B: Backend>(backend: &B) -> Result<Vec<f64>> {
             to_signs(&mut signs)?;
             frames.push(backend.tensor(signs.dims(), signs.data())?);
         }
-        for _ in 0..300 {
+        for _ in 0..times {
             memory.learn_sequence(&frames, |graph, gradients| {
                 for (own, (_, gradient)) in graph.parameters_mut().iter_mut().zip(gradients.iter())
                 {
@@ -328,9 +329,8 @@ fn remembers<B: Backend>(backend: &B) -> Result<Vec<f64>> {
         }
         let online = memory.recall_online(&frames)?;
         let offline = memory.recall_offline(&frames[0], 3, to_signs)?;
-        for (k, offline) in offline.iter().enumerate() {
-            assert_eq!(offline.to_vec(), frames[k + 1].to_vec(), "frame {}", k + 1);
-        }
+        let known = offline.iter().zip(&frames[1..]).all(|(a, b)| a.to_vec() == b.to_vec());
+        assert!(known || times < 300);
         all.extend(online.iter().flat_map(Tensor::to_vec));
     }
     Ok(all)
@@ -338,8 +338,8 @@ fn remembers<B: Backend>(backend: &B) -> Result<Vec<f64>> {
 
 #[test]
 fn a_sequence_is_recalled_online_and_offline() {
-    remembers(&Host::<f32>::new()).unwrap();
-    let found = remembers(&Host::<f64>::new()).unwrap();
+    remembers(&Host::<f32>::new(), 300).unwrap();
+    let found = remembers(&Host::<f64>::new(), 300).unwrap();
     assert_eq!(found.len(), 2 * 3 * 6);
 }
 
@@ -348,16 +348,18 @@ fn a_sequence_is_recalled_online_and_offline() {
 fn burn_remembers_the_same() {
     use burn::tensor::{DType, Device};
     let burn = pc_models::Burn::new(&Device::default(), DType::F64);
-    let wanted = remembers(&Host::<f64>::new()).unwrap();
-    near(&remembers(&burn).unwrap(), &wanted, 1e-9, "Burn");
+    remembers(&burn, 300).unwrap();
+    let wanted = remembers(&Host::<f64>::new(), 10).unwrap();
+    near(&remembers(&burn, 10).unwrap(), &wanted, 1e-11, "Burn");
 }
 
 #[cfg(feature = "tch")]
 #[test]
 fn libtorch_remembers_the_same() {
     let tch = pc_models::Tch::new(tch::Kind::Double, tch::Device::Cpu);
-    let wanted = remembers(&Host::<f64>::new()).unwrap();
-    near(&remembers(&tch).unwrap(), &wanted, 1e-9, "libtorch");
+    remembers(&tch, 300).unwrap();
+    let wanted = remembers(&Host::<f64>::new(), 10).unwrap();
+    near(&remembers(&tch, 10).unwrap(), &wanted, 1e-11, "libtorch");
 }
 
 #[test]
