@@ -80,6 +80,10 @@ fn run(context: &mut Context<'_>) -> Result<Findings, CommandError> {
         let size = Size::of(context, &data.train);
         backprop(context, &size, &data.train, &data.test)
     })?;
+    let at = |row, column| findings.value(row, column).unwrap_or(f64::NAN);
+    let (read, halves) = (at(BOTH, READ) >= 90.0, at(BOTH, HALF) > at(BACKPROP, HALF));
+    findings.claim("it reads at least 9 of 10 of the digits that it generates itself", read);
+    findings.claim("it names more lower halves rightly than the net by backprop", halves);
     Ok(findings)
 }
 

@@ -152,7 +152,8 @@ fn separated(context: &Context<'_>, case: &Case, count: usize) -> Result<Finding
     let weight = network.graph().parameter("y.weight")?;
     network.graph_mut().set_parameter(weight, init.uniform(&[SOURCES, MIXTURES], 0.02)?)?;
     let mut sgd = Sgd::new(0.01 / 150.0)?;
-    let last = count - count / 10;
+    let (last, tenth) = (count - count / 10, count.div_ceil(10).max(1));
+    let mut course = Vec::new();
     let mut relaxed = Vec::new();
     for (k, x) in mixtures.iter().enumerate() {
         let x = T::new(&[1, MIXTURES], x.clone())?;
@@ -160,19 +161,30 @@ fn separated(context: &Context<'_>, case: &Case, count: usize) -> Result<Finding
         if k >= last {
             relaxed.push(y.to_vec());
         }
+        if k % tenth + 1 == tenth {
+            // On the same few mixtures each time, which tell as much as all.
+            let few = count.min(2000);
+            let weights = network.graph().parameters()[weight.index()].data().to_vec();
+            let found: Matrix = mixtures[..few].iter().map(|x| unmixed(&weights, x)).collect();
+            course.push(((k + 1) as f64, sinr(&found, &sources[..few])));
+        }
         if k % 1000 == 999 {
             context.say(format!("{}: {} of {count} samples", case.column, k + 1));
         }
     }
     let weights = network.graph().parameters()[weight.index()].data().to_vec();
-    let row = |x: &[f64]| {
-        let dot = |w: &[f64]| w.iter().zip(x).map(|(w, x)| w * x).sum();
-        weights.chunks(MIXTURES).map(dot).collect::<Vec<f64>>()
-    };
-    let mapped: Matrix = mixtures.iter().map(|x| row(x)).collect();
+    let mapped: Matrix = mixtures.iter().map(|x| unmixed(&weights, x)).collect();
+    let across = ("samples", "SINR, dB");
+    findings.curve("sources found while it learns", case.column, across, course);
     findings.cell(MAPPED, case.column, sinr(&mapped, &sources));
     findings.cell(RELAXED, case.column, sinr(&relaxed, &sources[last..]));
     Ok(findings)
+}
+
+/// `W x`.
+fn unmixed(weights: &[f64], x: &[f64]) -> Vec<f64> {
+    let dot = |w: &[f64]| w.iter().zip(x).map(|(w, x)| w * x).sum();
+    weights.chunks(MIXTURES).map(dot).collect()
 }
 
 /// Normal draws, in rows.
