@@ -19,7 +19,7 @@ const BATCH: usize = 3;
 const WIDTH: usize = 4;
 
 /// What is said of the net, by name.
-const ADDITIONS: [&str; 17] = [
+const ADDITIONS: [&str; 18] = [
     "nothing",
     "laplace",
     "bernoulli",
