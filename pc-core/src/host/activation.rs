@@ -3,7 +3,7 @@
 use crate::{
     Error, Result,
     activation::Activation,
-    host::{Element, HostTensor},
+    host::{Element, HostTensor, normal},
     tensor::Tensor,
     vertex::{Cache, Inputs, Pulled, Structure, Vertex},
 };
@@ -35,16 +35,12 @@ impl Activation {
                 let (y, complement) = sigmoids(x);
                 (y, y * complement)
             }
-            Activation::Gelu => {
-                let x64 = x.value();
-                let (phi, density) = (normal_cdf(x64), normal_density(x64));
-                (F::of(x64 * phi), F::of(phi + x64 * density))
-            }
+            Activation::Gelu => gelu(x),
             Activation::Silu => {
                 let (s, complement) = sigmoids(x);
                 (x * s, s + x * s * complement)
             }
-            Activation::Softplus => (x.max(zero) + (-x.abs()).exp().ln_1p(), sigmoids(x).0),
+            Activation::Softplus => softplus(x),
         }
     }
 
@@ -72,36 +68,15 @@ impl Activation {
                 let half = F::of(0.5);
                 (half * tanh_difference(half * a, half * d), self.evaluate(x).1)
             }
-            Activation::Gelu => {
-                let (a64, d64) = (a.value(), d.value());
-                (
-                    F::of(d64 * normal_cdf(a64 + d64) + a64 * cdf_difference(a64, d64)),
-                    self.evaluate(x).1,
-                )
-            }
+            Activation::Gelu => gelu_difference(a, d),
             Activation::Silu => {
-                let half = F::of(0.5);
-                let (s, _) = sigmoids(x);
-                (d * s + a * half * tanh_difference(half * a, half * d), self.evaluate(x).1)
+                let (half, (sx, complement)) = (F::of(0.5), sigmoids(x));
+                // `d s(x) + a (s(x) - s(a))` cancels over long steps, the ends over short ones.
+                let near = d * sx + a * half * tanh_difference(half * a, half * d);
+                let far = x * sx - a * sigmoids(a).0;
+                (if d.abs() <= one { near } else { far }, sx + x * sx * complement)
             }
-            Activation::Softplus => {
-                let difference = if d.abs() <= one {
-                    // log((1 + e^(a + d)) / (1 + e^a)) = log1p(sigmoid(a) (e^d - 1)), from
-                    // whichever end the exponential is small.
-                    let (s, c) = sigmoids(a);
-                    if d <= zero {
-                        (s * d.exp_m1()).ln_1p()
-                    } else {
-                        d + (c * (-d).exp_m1()).ln_1p()
-                    }
-                } else {
-                    // The sigmoid may have rounded to 1, and the logarithm's argument to 0; parts
-                    // that differ this much do not cancel.
-                    let tail = |x: F| (-x.abs()).exp().ln_1p();
-                    relu_difference(a, d) + (tail(x) - tail(a))
-                };
-                (difference, sigmoids(x).0)
-            }
+            Activation::Softplus => (softplus_difference(a, d), sigmoids(x).0),
         }
     }
 
@@ -115,25 +90,53 @@ impl Activation {
         derivative: &mut [F],
         output: &mut [F],
     ) {
-        // With the match outside the loop each loop can vectorise.
+        // With the match outside the loop each loop can vectorise, for the widest vectors of the
+        // machine at hand. The same operations give the same bits on all.
         macro_rules! run {
-            ($f:expr) => {{
-                let f = $f;
-                let outputs = output.iter_mut().zip(derivative);
-                match d {
-                    None => outputs.zip(a).for_each(|((y, g), x)| (*y, *g) = f.evaluate(*x)),
-                    Some(d) => outputs
-                        .zip(a.iter().zip(d))
-                        .for_each(|((y, g), (x, d))| (*y, *g) = f.difference(*x, *d)),
+            ($f:expr $(, $slope:ident)?) => {{
+                struct Loop<'a, F> {
+                    a: &'a [F],
+                    d: Option<&'a [F]>,
+                    derivative: &'a mut [F],
+                    output: &'a mut [F],
+                    $($slope: f64,)?
                 }
+                impl<F: Element> pulp::NullaryFnOnce for Loop<'_, F> {
+                    type Output = ();
+
+                    // Always inlined, so that it is compiled anew for each width, and the
+                    // activation is a constant in it.
+                    #[inline(always)]
+                    fn call(self) {
+                        $(let $slope = self.$slope;)?
+                        let outputs = self.output.iter_mut().zip(self.derivative);
+                        match self.d {
+                            None => {
+                                for ((y, g), x) in outputs.zip(self.a) {
+                                    (*y, *g) = $f.evaluate(*x);
+                                }
+                            }
+                            Some(d) => {
+                                for ((y, g), (x, d)) in outputs.zip(self.a.iter().zip(d)) {
+                                    (*y, *g) = $f.difference(*x, *d);
+                                }
+                            }
+                        }
+                    }
+                }
+                pulp::Arch::new().dispatch(Loop { a, d, derivative, output $(, $slope)? })
             }};
         }
         match self {
             Activation::Identity => run!(Activation::Identity),
             Activation::Relu => run!(Activation::Relu),
+            Activation::LeakyRelu(slope) => run!(Activation::LeakyRelu(slope), slope),
+            Activation::HardTanh => run!(Activation::HardTanh),
             Activation::Tanh => run!(Activation::Tanh),
             Activation::Sigmoid => run!(Activation::Sigmoid),
-            other => run!(other),
+            Activation::Gelu => run!(Activation::Gelu),
+            Activation::Silu => run!(Activation::Silu),
+            Activation::Softplus => run!(Activation::Softplus),
         }
     }
 }
@@ -202,35 +205,95 @@ fn tanh_difference<F: Element>(a: F, d: F) -> F {
     if d < F::zero() { -difference } else { difference }
 }
 
-fn normal_density(x: f64) -> f64 {
-    (-0.5 * x * x).exp() * 0.398_942_280_401_432_7
+/// `gelu(x) = x Phi(x)` and its derivative `Phi(x) + x phi(x)`.
+#[inline(always)]
+fn gelu<F: Element>(x: F) -> (F, F) {
+    let x = x.value();
+    let (phi, density) = if narrow::<F>() {
+        let (tail, density) = normal::tail(x);
+        (if x >= 0.0 { 1.0 - tail } else { tail }, density)
+    } else {
+        (normal::cdf(x), normal::density(x))
+    };
+    (F::of(x * phi), F::of(phi + x * density))
 }
 
-fn normal_cdf(x: f64) -> f64 {
-    0.5 * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2)
+/// Whether results are of `f32`, so that `f64` has digits to spare.
+#[inline(always)]
+fn narrow<F>() -> bool {
+    size_of::<F>() == size_of::<f32>()
 }
 
-/// `Phi(a + d) - Phi(a)`: for short steps the density's integral by ten-point Gauss quadrature, a
-/// sum of positive terms.
-fn cdf_difference(a: f64, d: f64) -> f64 {
-    const NODES: [(f64, f64); 5] = [
-        (0.148_874_338_981_631_2, 0.295_524_224_714_752_87),
-        (0.433_395_394_129_247_2, 0.269_266_719_309_996_35),
-        (0.679_409_568_299_024_4, 0.219_086_362_515_982_04),
-        (0.865_063_366_688_984_5, 0.149_451_349_150_580_6),
-        (0.973_906_528_517_171_7, 0.066_671_344_308_688_14),
-    ];
-    if d.abs() > 1.0 {
-        return normal_cdf(a + d) - normal_cdf(a);
+/// `gelu(a + d) - gelu(a)` and the derivative at `a + d`.
+#[inline(always)]
+fn gelu_difference<F: Element>(a: F, d: F) -> (F, F) {
+    let (a, d) = (a.value(), d.value());
+    let x = a + d;
+    if !narrow::<F>() {
+        let (phi, density) = (normal::cdf(x), normal::density(x));
+        let difference = d * phi + a * normal::cdf_difference(a, d);
+        return (F::of(difference), F::of(phi + x * density));
     }
-    let (middle, half) = (a + 0.5 * d, 0.5 * d);
-    NODES
-        .iter()
-        .map(|(node, weight)| {
-            weight * (normal_density(middle + half * node) + normal_density(middle - half * node))
-        })
-        .sum::<f64>()
-        * half
+    let ((tail_a, _), (tail_x, density)) = (normal::tail(a), normal::tail(x));
+    let phi = if x >= 0.0 { 1.0 - tail_x } else { tail_x };
+    let slope = phi + x * density;
+    // `d Phi(x) + a (Phi(x) - Phi(a))`, the difference by tails where both are on one side.
+    let apart = if (a >= 0.0) == (x >= 0.0) { tail_a - tail_x } else { 1.0 - tail_a - tail_x };
+    let far = d * phi + a * if x >= 0.0 { apart } else { -apart };
+    // For short steps that would cancel: Taylor's series back from `x`, with the derivatives
+    // `phi(x) (2 - x^2)`, `phi(x) (x^3 - 4 x)` and `phi(x) (-x^4 + 7 x^2 - 4)`. What is left out is
+    // below 1e-9 of it.
+    let square = x * x;
+    let bend = (2.0 - square) - d / 3.0 * (x * (square - 4.0))
+        + d * d / 12.0 * ((7.0 - square) * square - 4.0);
+    let near = d * (slope - 0.5 * d * (density * bend));
+    let short = d.abs() * (1.0 + x.abs()) < 0.015_625;
+    (F::of(if short { near } else { far }), F::of(slope))
+}
+
+/// `log(1 + t)` for `t` from -1/2 to 1, and NaN for NaN: `2 atanh(s)` with `s = t / (2 + t)`, by its
+/// series, whose first term left out is below half a unit in the last place.
+#[inline(always)]
+fn ln_1p<F: Element>(t: F) -> F {
+    let two = F::one() + F::one();
+    let s = t / (two + t);
+    let square = s * s;
+    // |s| <= 1/3: 9^-8 / 17 and 9^-17 / 35 are small enough.
+    let terms = if narrow::<F>() { 8 } else { 17 };
+    let mut series = F::zero();
+    for k in (0..terms).rev() {
+        series = series * square + F::of(1.0 / (2 * k + 1) as f64);
+    }
+    two * s * series
+}
+
+/// `softplus(x) = log(1 + e^x)` and its derivative.
+#[inline(always)]
+fn softplus<F: Element>(x: F) -> (F, F) {
+    let zero = F::zero();
+    // Written so that a NaN stays one.
+    let above = if x <= zero { zero } else { x };
+    (above + softplus_tail(x), sigmoids(x).0)
+}
+
+/// `log(1 + e^(-|x|))`.
+#[inline(always)]
+fn softplus_tail<F: Element>(x: F) -> F {
+    ln_1p((-x.abs()).exp_both().0)
+}
+
+/// `softplus(a + d) - softplus(a)`: `log(1 + sigmoid(a) (e^d - 1))` for short steps, and from parts
+/// that differ too much to cancel for long ones, where that argument may round away.
+#[inline(always)]
+fn softplus_difference<F: Element>(a: F, d: F) -> F {
+    let (zero, x) = (F::zero(), a + d);
+    let short = d.abs() <= F::of(0.69);
+    let (e, m1) = (if short { -d.abs() } else { zero }).exp_both();
+    // `e^d - 1` from the exponential that is below 1.
+    let growth = if d <= zero { m1 } else { -m1 / e };
+    let near = ln_1p(sigmoids(a).0 * growth);
+    let far = relu_difference(a, d) + (softplus_tail(x) - softplus_tail(a));
+    if short { near } else { far }
 }
 
 /// A vertex `mu = f(v)`, element by element.

@@ -24,6 +24,7 @@ mod loss;
 mod matmul;
 mod mupc;
 mod norm;
+mod normal;
 mod optimiser;
 pub(crate) mod parts;
 mod pool;

@@ -334,3 +334,76 @@ fn layer_norm_over_a_large_mean() {
     let expected: Vec<f64> = offsets.iter().map(|x| x / 5_f64.sqrt()).collect();
     assert!(relative(&probe.predict().unwrap().to_vec(), &expected) <= 1e-6);
 }
+
+/// Gelu, silu and softplus over their whole range, with steps from far below what `a + d` keeps in
+/// `f32` up to long ones, beside the same in `f64`; relative to the difference itself, or to the
+/// step where the activation hardly moves.
+#[test]
+fn smooth_activations_keep_their_digits_in_f32() {
+    // Below it f32 has no whole significand.
+    const SMALLEST: f64 = 1.2e-38;
+    // The smallest slope that is asked for: gelu and silu turn near -0.75 and -1.28.
+    let turning = |a: f64, d: f64| {
+        let near = |x: f64| (-2.0..-0.5).contains(&x);
+        if near(a) || near(a + d) { 0.02 } else { 0.0 }
+    };
+    for activation in [Activation::Gelu, Activation::Silu, Activation::Softplus] {
+        let (mut worst, mut at) = ([0.0_f64; 3], (0.0, 0.0));
+        for k in -240..=240 {
+            let a = f64::from((f64::from(k) / 20.0 + 0.013) as f32);
+            let sizes =
+                [1e-12, 1e-6, 1e-3, 4e-3, 1.3e-2, 0.05, 0.3, 0.68, 0.7, 0.99, 1.01, 3.0, 9.0];
+            let steps = sizes.iter().flat_map(|d| [f64::from(*d as f32), -f64::from(*d as f32)]);
+            let steps: Vec<f64> = steps.collect();
+            let vertex = || Box::new(Activate(activation));
+            let many = vec![a; steps.len()];
+            let narrow = change::<f32>(vertex(), row(&many), &row(&steps));
+            let wide = change::<f64>(vertex(), row(&many), &row(&steps));
+            for ((found, wanted), d) in narrow.iter().zip(&wide).zip(&steps) {
+                // How far the activation moves at all, near where it turns.
+                let size = wanted.abs().max(turning(a, *d) * d.abs()).max(SMALLEST);
+                let off = (found - wanted).abs() / size;
+                if !(off <= worst[0]) {
+                    (worst[0], at) = (off, (a, *d));
+                }
+                let slopes = [slopes::<f32>(activation, a, *d), slopes::<f64>(activation, a, *d)];
+                for (narrow, wide) in slopes[0].iter().zip(slopes[1]) {
+                    let off = (narrow - wide).abs() / wide.abs().max(turning(a, *d)).max(SMALLEST);
+                    worst[1] = if off <= worst[1] { worst[1] } else { off };
+                }
+            }
+            let value = |probe: Vec<f64>| probe[0];
+            let narrow = Probe::<HostTensor<f32>>::new(vertex(), vec![row(&[a])], vec![]);
+            let wide = Probe::<HostTensor<f64>>::new(vertex(), vec![row(&[a])], vec![]);
+            let narrow = value(narrow.unwrap().predict().unwrap().to_vec());
+            let wide = value(wide.unwrap().predict().unwrap().to_vec());
+            let off = (narrow - wide).abs() / wide.abs();
+            worst[2] = if off <= worst[2] { worst[2] } else { off };
+        }
+        println!("{activation:?}: {worst:?} at {at:?}");
+        assert!(worst.iter().all(|off| *off <= 4e-6), "{activation:?}: {worst:?} at {at:?}");
+    }
+}
+
+/// Softplus in `f64` beside the standard library's logarithm of the same sum.
+#[test]
+fn softplus_keeps_its_digits_in_f64() {
+    for k in -700..=700 {
+        let a = f64::from(k) / 20.0 + 0.013;
+        for size in [1e-12, 1e-3, 0.3, 0.68, 0.7, 2.0] {
+            for d in [size, -size] {
+                let found =
+                    change::<f64>(Box::new(Activate(Activation::Softplus)), row(&[a]), &row(&[d]))
+                        [0];
+                let sigmoid =
+                    if a < 0.0 { a.exp() / (1.0 + a.exp()) } else { 1.0 / (1.0 + (-a).exp()) };
+                let wanted = (sigmoid * d.exp_m1()).ln_1p();
+                let off = (found / wanted - 1.0).abs();
+                assert!(
+                    off <= 1e-14 * (1.0 + a.abs()),
+                    "from {a} by {d}: {found:e}, not {wanted:e}"
+                );
+            }
+        }
+    }
+}
