@@ -86,13 +86,22 @@ PC_DEV void pc_signal_wait(PcSignal* s, int round) {
         : "memory");
   } while (!open);
 }
-// Numbers to the same place of block `rank`, counted by its signal.
+// Numbers to the same place of block `rank`, counted by its signal. Without a signal they stay here:
+// a block alone has no cluster to send to.
 PC_DEV void pc_send2(float* to, u32 rank, float x, float y, PcSignal* s) {
+  if (!s) {
+    pc_store2(to, x, y);
+    return;
+  }
   asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%1, %2}, [%3];" ::"r"(pc_far(pc_near(to), rank)), "f"(x), "f"(y),
                "r"(pc_far(pc_near(s), rank))
                : "memory");
 }
 PC_DEV void pc_send4(float* to, u32 rank, PcFour v, PcSignal* s) {
+  if (!s) {
+    pc_store4(to, v);
+    return;
+  }
   asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(pc_far(pc_near(to), rank)),
                "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w), "r"(pc_far(pc_near(s), rank))
                : "memory");

@@ -99,6 +99,13 @@ PC_DEV u32 pc_due_moves(const PcCluster& p, u32 me) {
   return 4 * floats;
 }
 
+// Until all that is due in this round has come. A block alone sends nothing, and stores.
+PC_DEV void pc_await(PcSignal* s, u32 due, int round, bool alone) {
+  if (pc_tid() == 0) pc_signal_expect(s, alone ? 0 : due);
+  if (alone) pc_block_sync();
+  pc_signal_wait(s, round);
+}
+
 // Displacements q and q + 1 of a layer's share to every block that holds rows of the layer above.
 template <int MODE>
 PC_DEV void pc_send_moves(const PcClusterLayer& y, float* shared, int q, float x0, float x1,
@@ -174,6 +181,7 @@ template <int MODE, int LAYERS> PC_DEV void pc_relax_live(const PcCluster& p) {
   int last = (LAYERS ? LAYERS : p.layers) - 1;
   u32 me = pc_cluster_rank(), blocks = pc_cluster_size();
   int s0 = pc_bid() / (int)blocks * PC_SLICE;
+  bool alone = blocks == 1;
   PcSignal *moved = (PcSignal*)(shared + p.signal_at), *summed = moved + PC_SIGNAL_APART;
   u32 moves = pc_due_moves(p, me), sums = pc_due_sums(p, last, me);
   if (tid == 0) {
@@ -213,12 +221,11 @@ template <int MODE, int LAYERS> PC_DEV void pc_relax_live(const PcCluster& p) {
     int count = pc_share(y, me).count;
     for (int q = own; q < count * PC_SLICE; q += 2 * PcTeam::SIZE) {
       PcTwo d = pc_load2(shared + y.state_at + q);
-      pc_send_moves<MODE>(y, shared, q, d.x, d.y, moved, me);
+      pc_send_moves<MODE>(y, shared, q, d.x, d.y, alone ? nullptr : moved, me);
     }
   }
   for (int step = 0;; step++) {
-    if (tid == 0) pc_signal_expect(moved, moves);
-    pc_signal_wait(moved, step);
+    pc_await(moved, moves, step, alone);
 #pragma unroll (LAYERS ? LAYERS : 1)
     for (int l = 1; l <= last; l++) {
       if (!PcTeam::takes(l)) continue;
@@ -267,10 +274,9 @@ template <int MODE, int LAYERS> PC_DEV void pc_relax_live(const PcCluster& p) {
       int count = pc_share(y, me).count;
       if (count == 0) continue;
       pc_pull<MODE>(y, below, count, shared + y.weight_at, shared + y.gate_at,
-                    shared + below.partial_at, summed, me);
+                    shared + below.partial_at, alone ? nullptr : summed, me);
     }
-    if (tid == 0) pc_signal_expect(summed, sums);
-    pc_signal_wait(summed, step);
+    pc_await(summed, sums, step, alone);
 #pragma unroll (LAYERS ? LAYERS : 1)
     for (int l = 0; l < last; l++) {
       if (!PcTeam::takes(l)) continue;
@@ -281,7 +287,7 @@ template <int MODE, int LAYERS> PC_DEV void pc_relax_live(const PcCluster& p) {
         PcTwo force = pc_gather_force(y, shared + y.partial_at, q), d = pc_load2(D + q);
         d = {d.x + p.rate * force.x, d.y + p.rate * force.y};
         pc_store2(D + q, d.x, d.y);
-        pc_send_moves<MODE>(y, shared, q, d.x, d.y, moved, me);
+        pc_send_moves<MODE>(y, shared, q, d.x, d.y, alone ? nullptr : moved, me);
       }
     }
   }
@@ -318,6 +324,7 @@ template <int MODE, int LAYERS> PC_DEV void pc_relax_frozen(const PcCluster& p) 
   int last = (LAYERS ? LAYERS : p.layers) - 1;
   u32 me = pc_cluster_rank(), blocks = pc_cluster_size();
   int s0 = pc_bid() / (int)blocks * PC_SLICE;
+  bool alone = blocks == 1;
   PcSignal* summed = (PcSignal*)(shared + p.signal_at);
   u32 all = pc_due_sums(p, last, me), later = pc_due_sums(p, last - 1, me);
   if (tid == 0) {
@@ -356,12 +363,12 @@ template <int MODE, int LAYERS> PC_DEV void pc_relax_frozen(const PcCluster& p) 
       int count = pc_share(y, me).count;
       float* P = shared + below.partial_at + (step & 1) * below.senders * below.rows * PC_SLICE;
       if (count == 0) continue;
-      pc_pull<MODE>(y, below, count, shared + y.weight_at, shared + y.gate_at, P, here, me);
+      pc_pull<MODE>(y, below, count, shared + y.weight_at, shared + y.gate_at, P,
+                    alone ? nullptr : here, me);
     }
     // All have read what came a step ago, so that the next may be sent there.
     if (step > 0) pc_cluster_wait();
-    if (tid == 0) pc_signal_expect(here, step < 2 ? all : later);
-    pc_signal_wait(here, step >> 1);
+    pc_await(here, step < 2 ? all : later, step >> 1, alone);
     // What has come here does not say that this block's own warps have pulled all.
     pc_block_sync();
 #pragma unroll (LAYERS ? LAYERS : 1)

@@ -158,12 +158,12 @@ inline void pc_sent(PcSignal* s, u32 rank, int bytes) {
   pc_signal_check(far);
 }
 inline void pc_send2(float* to, u32 rank, float x, float y, PcSignal* s) {
-  pc_store2(pc_peer(to, rank), x, y);
-  pc_sent(s, rank, 8);
+  pc_store2(s ? pc_peer(to, rank) : to, x, y);
+  if (s) pc_sent(s, rank, 8);
 }
 inline void pc_send4(float* to, u32 rank, PcFour v, PcSignal* s) {
-  pc_store4(pc_peer(to, rank), v);
-  pc_sent(s, rank, 16);
+  pc_store4(s ? pc_peer(to, rank) : to, v);
+  if (s) pc_sent(s, rank, 16);
 }
 
 inline void pc_copy16(void* shared, const void* global) {

@@ -29,9 +29,9 @@ const SWAPS: &[(&str, &str, &str, By, &str)] = &[
     ("pc_products.cuh", "b2[i] = pc_tf32(", "b[i] - b1[i]", By::Expression("0.f"), ")"),
     ("pc_products.cuh", "", "pc_mma(d, a2, b1);", By::Where("false"), ""),
     ("pc_products.cuh", "", "pc_mma(d, a1, b2);", By::Where("false"), ""),
-    ("relax_cluster.cu", "", "pc_signal_wait(moved, step);", By::Where("false"), ""),
-    ("relax_cluster.cu", "", "pc_signal_wait(summed, step);", By::Where("false"), ""),
-    ("relax_cluster.cu", "", "pc_signal_wait(here, step >> 1);", By::Where("false"), ""),
+    ("relax_cluster.cu", "", "pc_await(moved, moves, step, alone);", By::Where("false"), ""),
+    ("relax_cluster.cu", "", "pc_await(summed, sums, step, alone);", By::Where("false"), ""),
+    ("relax_cluster.cu", "", "pc_signal_wait(s, round);", By::Where("false"), ""),
     ("relax_cluster.cu", "", "if (step > 0) pc_cluster_wait();", By::Where("false"), ""),
     (
         "relax_cluster.cu",
