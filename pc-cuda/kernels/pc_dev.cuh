@@ -17,7 +17,26 @@ PC_DEV void pc_block_sync() { __syncthreads(); }
 PC_DEV float pc_shfl_xor(float v, int mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
 PC_DEV double pc_shfl_xor(double v, int mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
 
-// Clusters of blocks: rank and size, a barrier in two halves, and the address of the same shared memory in another block.
+// Two and four numbers at once, at places that are aligned to as much.
+struct PcTwo {
+  float x, y;
+};
+struct PcFour {
+  float x, y, z, w;
+};
+PC_DEV PcTwo pc_load2(const float* p) {
+  float2 v = *(const float2*)p;
+  return {v.x, v.y};
+}
+PC_DEV PcFour pc_load4(const float* p) {
+  float4 v = *(const float4*)p;
+  return {v.x, v.y, v.z, v.w};
+}
+PC_DEV void pc_store2(float* p, float x, float y) { *(float2*)p = make_float2(x, y); }
+PC_DEV void pc_store4(float* p, PcFour v) { *(float4*)p = make_float4(v.x, v.y, v.z, v.w); }
+
+// Clusters of blocks: rank and size, a barrier in two halves, and the address of the same shared memory in another block. The barrier
+// publishes what was written to shared memory before, which costs far more than the meeting itself; `pc_cluster_note` arrives without that.
 #if __CUDA_ARCH__ >= 900
 #define PC_CLUSTERS 1
 PC_DEV u32 pc_cluster_rank() {
@@ -31,11 +50,61 @@ PC_DEV u32 pc_cluster_size() {
   return r;
 }
 PC_DEV void pc_cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+PC_DEV void pc_cluster_note() { asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory"); }
 PC_DEV void pc_cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 template <class T> PC_DEV T* pc_peer(T* p, u32 rank) {
   u64 d;
   asm("mapa.u64 %0, %1, %2;" : "=l"(d) : "l"((u64)p), "r"(rank));
   return (T*)d;
+}
+
+// Bytes that peers send, and a signal that counts them in. The signal lies in the receiver's shared memory; each round of it says once how many bytes
+// are due, and opens when they are there.
+typedef u64 PcSignal;
+#define PC_SIGNAL_APART 2 // signals lie 16 bytes apart
+PC_DEV u32 pc_near(const void* p) { return (u32)__cvta_generic_to_shared(p); }
+PC_DEV u32 pc_far(u32 address, u32 rank) {
+  u32 far;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(far) : "r"(address), "r"(rank));
+  return far;
+}
+PC_DEV void pc_signal_init(PcSignal* s) { asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(pc_near(s)) : "memory"); }
+// Before the cluster barrier that lets peers send.
+PC_DEV void pc_signals_publish() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+// One thread of a block says what is due in this round.
+PC_DEV void pc_signal_expect(PcSignal* s, u32 bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(pc_near(s)), "r"(bytes) : "memory");
+}
+// Until the round of this number has ended.
+PC_DEV void pc_signal_wait(PcSignal* s, int round) {
+  u32 open;
+  do {
+    asm volatile(
+        "{.reg .pred p; mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p;}"
+        : "=r"(open)
+        : "r"(pc_near(s)), "r"((u32)round & 1)
+        : "memory");
+  } while (!open);
+}
+// Numbers to the same place of block `rank`, counted by its signal. Without a signal they stay here:
+// a block alone has no cluster to send to.
+PC_DEV void pc_send2(float* to, u32 rank, float x, float y, PcSignal* s) {
+  if (!s) {
+    pc_store2(to, x, y);
+    return;
+  }
+  asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%1, %2}, [%3];" ::"r"(pc_far(pc_near(to), rank)), "f"(x), "f"(y),
+               "r"(pc_far(pc_near(s), rank))
+               : "memory");
+}
+PC_DEV void pc_send4(float* to, u32 rank, PcFour v, PcSignal* s) {
+  if (!s) {
+    pc_store4(to, v);
+    return;
+  }
+  asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(pc_far(pc_near(to), rank)),
+               "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w), "r"(pc_far(pc_near(s), rank))
+               : "memory");
 }
 #endif
 

@@ -4,16 +4,13 @@
 
 enum { PC_IDENTITY = 0, PC_RELU = 1, PC_TANH = 2 };
 
-// exp(x) and exp(x) - 1 for x <= 0, by 2^n (1 + q) with q = exp(r) - 1 on |r| <= ln(2) / 2.
+// exp(x) and exp(x) - 1 for x <= 0, by 2^n (1 + q) with q = exp(r) - 1 on |r| <= ln(2) / 2. Without
+// branches, so that several can be under way at once.
 PC_DEV void pc_exp_both(float x, float& e, float& m1) {
-  if (!(x > -87.f)) {
-    bool nan = x != x;
-    e = nan ? x : 0.f;
-    m1 = nan ? x : -1.f;
-    return;
-  }
-  float n = pc_add(pc_add(pc_mul(x, 1.44269504f), 12582912.f), -12582912.f);
-  float r = pc_fma(n, -0.693359375f, x);
+  bool low = !(x > -87.f), nan = x != x;
+  float c = low ? -87.f : x;
+  float n = pc_add(pc_add(pc_mul(c, 1.44269504f), 12582912.f), -12582912.f);
+  float r = pc_fma(n, -0.693359375f, c);
   r = pc_fma(n, 2.12194440e-4f, r);
   float q = 1.f / 5040.f;
   q = pc_fma(q, r, 1.f / 720.f);
@@ -25,6 +22,16 @@ PC_DEV void pc_exp_both(float x, float& e, float& m1) {
   float s = pc_float((u32)((int)n + 127) << 23);
   e = pc_fma(s, q, s);
   m1 = pc_fma(s, q, pc_add(s, -1.f));
+  e = low ? (nan ? x : 0.f) : e;
+  m1 = low ? (nan ? x : -1.f) : m1;
+}
+
+// 1 / x for 1 <= x <= 2: a polynomial that is 1% off at most, and two steps of Newton's. Two
+// multiplications a step, where a division has a slow way for numbers that cannot come here.
+PC_DEV float pc_inverse(float x) {
+  float y = pc_fma(pc_fma(32.f / 99.f, x, -144.f / 99.f), x, 210.f / 99.f);
+  y = pc_fma(pc_fma(-x, y, 1.f), y, y);
+  return pc_fma(pc_fma(-x, y, 1.f), y, y);
 }
 
 // f(x) and f'(x).
@@ -32,7 +39,7 @@ PC_DEV void pc_activate(int act, float x, float& y, float& slope) {
   if (act == PC_TANH) {
     float e, m1;
     pc_exp_both(x < 0.f ? pc_add(x, x) : -pc_add(x, x), e, m1);
-    float s = pc_div(1.f, pc_add(1.f, e));
+    float s = pc_inverse(pc_add(1.f, e));
     float t = pc_mul(-m1, s);
     y = x < 0.f ? -t : t;
     slope = pc_mul(pc_mul(4.f, e), pc_mul(s, s));
@@ -55,7 +62,7 @@ PC_DEV float pc_change(int act, float a, float d, float& slope) {
     pc_exp_both(x < 0.f ? pc_add(x, x) : -pc_add(x, x), ex, unused);
     pc_exp_both(d < 0.f ? pc_add(d, d) : -pc_add(d, d), ed, m1);
     float top = (a < 0.f) == (x < 0.f) ? (ea > ex ? ea : ex) : 1.f;
-    float sa = pc_div(1.f, pc_add(1.f, ea)), sx = pc_div(1.f, pc_add(1.f, ex));
+    float sa = pc_inverse(pc_add(1.f, ea)), sx = pc_inverse(pc_add(1.f, ex));
     slope = pc_mul(pc_mul(4.f, ex), pc_mul(sx, sx));
     float t = pc_mul(pc_mul(-2.f, m1), pc_mul(top, pc_mul(sa, sx)));
     return d < 0.f ? -t : t;

@@ -20,6 +20,10 @@ struct PcClusterLayer {
   float precision;
   int n, rows, act;
   int senders; // blocks that hold rows of the layer above
+  int stride;  // between rows of the weight in shared memory
+  int groups;  // of rows that a warp takes together in a forward product
+  int shift;   // 1 << shift warps share the columns of a group
+  u32 inverse; // 2^32 / rows, rounded up
   int weight_at, gather_at, partial_at, state_at, gate_at, scratch_at;
   int residual_at; // -1 where there is no r
 };
@@ -30,6 +34,7 @@ struct PcCluster {
   const float* target; // of the loss
   int layers, batch, steps, loss;
   float rate, lambda;
+  int signal_at, unused;
 };
 
 // One prediction of any size, for kernels over the elements of several layers. `first` is the first block of the layer.

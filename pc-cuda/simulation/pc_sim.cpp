@@ -164,6 +164,17 @@ void meet(Barrier* barrier, const char* where) {
   f.round = round;
 }
 
+void watch(const Signal* signal, u32 parity) {
+  Fiber& f = *current;
+  const char* where = f.where;
+  f.where = "a signal";
+  f.signal = signal;
+  f.parity = parity;
+  while ((signal->round & 1) == parity) yield();
+  f.signal = nullptr;
+  f.where = where;
+}
+
 static void begin() {
   entry(params);
   Fiber& f = *current;
@@ -184,8 +195,11 @@ struct Random {
   }
 };
 
-// Waits for nothing, or for a barrier that has opened. Only a fiber that stands at a barrier has switched away.
-static bool ready(const Fiber& f) { return !f.waits || f.waits->round != f.round; }
+// Waits for nothing, for a barrier that has opened, or for a signal that has. Only a fiber that stands at one has switched away.
+static bool ready(const Fiber& f) {
+  if (f.signal) return (f.signal->round & 1) != f.parity;
+  return !f.waits || f.waits->round != f.round;
+}
 
 static void run_cluster(std::vector<Fiber>& fibers, u32 blocks, u64 seed, Random& random) {
   std::vector<u32> live(fibers.size());

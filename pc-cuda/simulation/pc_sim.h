@@ -21,6 +21,11 @@ struct Copy {
   void* to;
   const void* from;
 };
+// Counts bytes in; a round ends when it was said what is due and all of it has come.
+struct Signal {
+  u32 round;
+  int missing, said, spare;
+};
 struct Warp {
   Barrier barrier;
   double word[2][32];
@@ -33,6 +38,8 @@ struct Fiber {
   int tid = 0, lane = 0;
   bool done = false;
   Barrier* waits = nullptr; // the barrier arrived at and not yet passed
+  const Signal* signal = nullptr; // waited for, until it has left the round of this parity
+  u32 parity = 0;
   u32 round = 0, exchanges = 0;
   std::vector<Copy> copies;
   const char* where = "its start";
@@ -51,6 +58,8 @@ extern thread_local Fiber* current;
 void meet(Barrier* barrier, const char* where);
 void arrive(Barrier* barrier, const char* where);
 void pass();
+// Waits until a signal has left the rounds of this parity.
+void watch(const Signal* signal, u32 parity);
 // Ends the launch with this message; does not return.
 [[noreturn]] void fail(const char* message);
 
@@ -97,6 +106,64 @@ template <class T> inline T* pc_peer(T* p, u32 rank) {
   if (!peer.started) pcsim::fail("shared memory of a block that has not started was addressed");
   if (peer.finished == peer.threads) pcsim::fail("shared memory of a block that has ended was addressed");
   return (T*)(peer.shared + ((unsigned char*)p - block.shared));
+}
+
+inline void pc_cluster_note() { pc_cluster_arrive(); }
+
+typedef pcsim::Signal PcSignal;
+#define PC_SIGNAL_APART 1
+inline void pc_signal_check(PcSignal* s) {
+  if (!s->said || s->missing) return;
+  s->said = 0;
+  s->round++;
+}
+inline void pc_signal_init(PcSignal* s) { *s = {0, 0, 0, 0}; }
+inline void pc_signals_publish() {}
+inline void pc_signal_expect(PcSignal* s, u32 bytes) {
+  if (s->said) pcsim::fail("it was said twice what is due in one round of a signal");
+  s->said = 1;
+  s->missing += (int)bytes;
+  pc_signal_check(s);
+}
+inline void pc_signal_wait(PcSignal* s, int round) { pcsim::watch(s, (u32)round & 1); }
+
+struct PcTwo {
+  float x, y;
+};
+struct PcFour {
+  float x, y, z, w;
+};
+inline void pc_aligned(const void* p, uintptr_t bytes) {
+  if ((uintptr_t)p & (bytes - 1)) pcsim::fail("an access is not aligned to its width");
+}
+inline PcTwo pc_load2(const float* p) {
+  pc_aligned(p, 8);
+  return {p[0], p[1]};
+}
+inline PcFour pc_load4(const float* p) {
+  pc_aligned(p, 16);
+  return {p[0], p[1], p[2], p[3]};
+}
+inline void pc_store2(float* p, float x, float y) {
+  pc_aligned(p, 8);
+  p[0] = x, p[1] = y;
+}
+inline void pc_store4(float* p, PcFour v) {
+  pc_aligned(p, 16);
+  p[0] = v.x, p[1] = v.y, p[2] = v.z, p[3] = v.w;
+}
+inline void pc_sent(PcSignal* s, u32 rank, int bytes) {
+  PcSignal* far = pc_peer(s, rank);
+  far->missing -= bytes;
+  pc_signal_check(far);
+}
+inline void pc_send2(float* to, u32 rank, float x, float y, PcSignal* s) {
+  pc_store2(s ? pc_peer(to, rank) : to, x, y);
+  if (s) pc_sent(s, rank, 8);
+}
+inline void pc_send4(float* to, u32 rank, PcFour v, PcSignal* s) {
+  pc_store4(s ? pc_peer(to, rank) : to, v);
+  if (s) pc_sent(s, rank, 16);
 }
 
 inline void pc_copy16(void* shared, const void* global) {

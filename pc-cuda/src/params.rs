@@ -28,12 +28,14 @@ params! {
     ClusterLayer {
         weight: u64, z: u64, r: u64, reference: u64, d: u64, v: u64, e: u64, slope: u64,
         precision: f32, n: i32, rows: i32, act: i32, senders: i32,
+        stride: i32, groups: i32, shift: i32, inverse: u32,
         weight_at: i32, gather_at: i32, partial_at: i32, state_at: i32, gate_at: i32,
         scratch_at: i32, residual_at: i32,
     }
     Cluster {
         layer: [ClusterLayer; LAYERS],
         target: u64, layers: i32, batch: i32, steps: i32, loss: i32, rate: f32, lambda: f32,
+        signal_at: i32, unused: i32,
     }
     /// One prediction, for kernels over the elements of several.
     FusedLayer {

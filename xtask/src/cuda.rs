@@ -22,8 +22,8 @@ const FOLDER: &str = ".cache/cuda";
 const ARCHITECTURES: [&str; 3] = ["80", "89", "90a"];
 const FAMILIES: [&str; 5] = ["relax_cluster", "relax_graph", "learn", "tensor", "primitives"];
 
-/// The most registers a thread of a kernel may take, by the start of its name: two blocks of 256
-/// threads fit a multiprocessor's 65536 at 128, three at 80.
+/// The most registers a thread of a kernel may take, by the start of its name: a block of 512
+/// threads fits a multiprocessor's 65536 at 128, three of 256 at 80.
 const BUDGETS: [(&str, usize); 3] = [("pc_relax_", 128), ("pc_weight_gradients", 96), ("pc_", 80)];
 /// The most shared memory that a kernel may take beside what it is launched with, in bytes.
 const STATIC_SHARED: usize = 0;

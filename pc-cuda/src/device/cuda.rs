@@ -363,8 +363,9 @@ impl Machine for Cuda {
             return Ok(());
         }
         let mut attributes = [cluster_attribute(launch.cluster)];
-        // Before sm_90 there is no such attribute; a cluster of one is none.
-        let used = usize::from(launch.cluster > 1);
+        // Before sm_90 there is no such attribute. What sends to a cluster has to run in one, if
+        // of one block.
+        let used = usize::from(launch.cluster > 1 || launch.family == Family::RelaxCluster);
         let config = self.config(launch, &mut attributes[..used]);
         let mut arguments = [params.as_ptr().cast_mut().cast::<c_void>()];
         // SAFETY: every kernel takes one struct, of the type whose bytes these are; the driver

@@ -12,10 +12,11 @@ pub(crate) enum Family {
 
 include!(concat!(env!("OUT_DIR"), "/cubins.rs"));
 
-const HEADERS: [&str; 3] = [
+const HEADERS: [&str; 4] = [
     include_str!("../../kernels/pc_dev.cuh"),
     include_str!("../../kernels/pc_math.cuh"),
     include_str!("../../kernels/pc_params.cuh"),
+    include_str!("../../kernels/pc_products.cuh"),
 ];
 
 /// The architectures for which machine code came with this program.

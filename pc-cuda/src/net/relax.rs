@@ -15,7 +15,9 @@ use crate::{
 
 type Steps<'a> = FusedSteps<'a, DeviceTensor>;
 
-/// Threads of a block, and rows that it drives.
+/// Threads of a block of `relax_cluster`.
+const CLUSTER_THREADS: usize = 512;
+/// Threads of any other block, and rows that it drives.
 const THREADS: usize = 256;
 const ROWS: usize = THREADS / 32;
 
@@ -150,7 +152,7 @@ impl FusedNet {
                     family: Family::RelaxCluster,
                     kernel,
                     grid: blocks * clusters,
-                    block: THREADS,
+                    block: CLUSTER_THREADS,
                     cluster: *blocks,
                     shared: layout.bytes(),
                 };
@@ -178,6 +180,7 @@ impl FusedNet {
             loss: top.loss(),
             rate: steps.rate as f32,
             lambda: top.lambda,
+            signal_at: int(layout.signal_at),
             ..Cluster::default()
         };
         let last = self.links.len() - 1;
@@ -203,6 +206,10 @@ impl FusedNet {
                 rows: int(place.rows),
                 act: link.act,
                 senders: int(place.senders),
+                stride: int(place.stride),
+                groups: int(place.groups),
+                shift: int(place.shift),
+                inverse: (1u64 << 32).div_ceil(place.rows as u64) as u32,
                 weight_at: int(place.weight_at),
                 gather_at: int(place.gather_at),
                 partial_at: int(place.partial_at),
