@@ -95,6 +95,14 @@ fn run(context: &mut Context<'_>) -> Result<Findings, CommandError> {
             all.part(context, &name, |context| from_labels(context, &set, widths[0]))?;
         }
     }
+    for cell in all.cells.clone() {
+        let of = cell.column.split_once(": half known").map_or("", |(of, _)| of);
+        let few = of.ends_with(", 10 stored") || of == "MNIST, 50 stored";
+        if few && cell.row.starts_with("PC") {
+            let what = format!("{of}: {} completes at least 9 of 10 from a half", cell.row);
+            all.claim(what, cell.value >= 90.0);
+        }
+    }
     all.note(format!(
         "Recalled: a squared error below {CORRECT} as a mean over the pixels. Noise is normal, of \
          variance {NOISE}, cut off at 0 and 1; of parts, the upper lines are known."

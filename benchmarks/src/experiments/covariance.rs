@@ -57,6 +57,15 @@ fn run(context: &mut Context<'_>) -> Result<Findings, CommandError> {
          {CORRECT}, as a mean over the missing pixels. Error: the root of that mean, over all \
          pictures."
     ));
+    let few = all.cells.iter().map(|cell| cell.column.clone());
+    let few: Vec<String> = few.filter(|column| column.ends_with("completed (%)")).collect();
+    if let Some(column) = few.first() {
+        for kind in [Covariance::Implicit, Covariance::Dendritic] {
+            let holds = all.value(&kind.to_string(), column) == Some(100.0);
+            let stored = column.split(" stored").next().unwrap_or_default();
+            all.claim(format!("of {stored} stored, {kind} completes every picture"), holds);
+        }
+    }
     all.note(
         "Each learns by Adam for the same number of rounds, and relaxes at the largest rate of 1, \
          1/2, 1/4, ... that does not diverge, until the slope of its energy has fallen to 1e-3 of \

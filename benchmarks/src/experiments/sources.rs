@@ -123,7 +123,7 @@ fn run(context: &mut Context<'_>) -> Result<Findings, CommandError> {
     findings.note(format!(
         "{SOURCES} sources in {MIXTURES} mixtures, by a matrix of normal numbers; SINR over the \
          whole of the mixtures for W x and FastICA, over their last tenth for the relaxed sources. \
-         Signal power has its mean in it, as the authors measure it."
+         Signal power has its mean in it, which is how published figures seem to be measured."
     ));
     findings.note(
         "Precision 150, weights at 0.01 from small draws (the authors' rate is 0.05), 100 steps \

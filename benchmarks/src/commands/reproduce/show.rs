@@ -260,9 +260,10 @@ impl Shown {
         for (header, rows) in self.tables() {
             for (header, rows) in cut(&header, &rows) {
                 let header: Vec<&str> = header.iter().map(String::as_str).collect();
-                out += &table(&header, 1, &rows);
+                out += &format!("\n{}", table(&header, 1, &rows));
             }
         }
+        out.push('\n');
         for Claim { what, holds } in self.claims() {
             out += &hanging(&format!("{}: {what}", if holds { "holds" } else { "DOES NOT HOLD" }));
         }
