@@ -93,7 +93,8 @@ pub struct Bidirectional<B: Backend> {
 }
 
 impl<B: Backend> Bidirectional<B> {
-    /// A net with new weights: `hidden1.weight`, ..., `label.weight` upward and `down.picture.weight`,
+    /// A net with new weights: `hidden1.weight`, ..., `label.weight` upward and
+    /// `down.picture.weight`,
     /// `down.hidden1.weight`, ... downward, with biases.
     ///
     /// # Errors

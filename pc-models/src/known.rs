@@ -117,7 +117,8 @@ impl<T: Tensor> Answer<T> {
     }
 }
 
-/// The class with the largest number, for each sample of a batch of labels, scores or probabilities.
+/// The class with the largest number, for each sample of a batch of labels, scores or
+/// probabilities.
 pub fn classes<T: Tensor>(label: &T) -> Vec<usize> {
     let (numbers, samples) = (label.to_vec(), label.batch().max(1));
     let best = |row: &[f64]| {

@@ -32,7 +32,8 @@ use crate::{Backend, Dense};
 /// let mut model =
 ///     MonteCarloPc::new(&host, &[2, 8, 3], Activation::Tanh, 0.1, langevin, &mut init)?;
 ///
-/// let data = HostTensor::new(&[4, 3], vec![0.5, -0.5, 1., 0.4, -0.6, 1.1, -1., 0., 0., -1., 0.1, 0.])?;
+/// let numbers = vec![0.5, -0.5, 1., 0.4, -0.6, 1.1, -1., 0., 0., -1., 0.1, 0.];
+/// let data = HostTensor::new(&[4, 3], numbers)?;
 /// let clamps = Clamps::new().hold(model.sensed(), data);
 /// let mut adam = Adam::new(0.01)?;
 /// for _ in 0..20 {
@@ -105,7 +106,8 @@ impl<B: Backend> fmt::Debug for MonteCarloPc<B> {
 }
 
 impl<B: Backend> MonteCarloPc<B> {
-    /// A model of these widths, from the cause to what is sensed, with new weights (`layer1.weight`,
+    /// A model of these widths, from the cause to what is sensed, with new weights
+    /// (`layer1.weight`,
     /// `layer1.bias`, ...) and a prior `prior.mean` that starts at 0. What is sensed has noise of
     /// this variance.
     ///

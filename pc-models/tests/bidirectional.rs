@@ -67,7 +67,8 @@ impl Plain {
         affine(&self.down[k - 1].0, &self.down[k - 1].1, &self.f(k, v))
     }
 
-    /// Where one sample starts: a sweep up from what is seen of the picture, or down from the label.
+    /// Where one sample starts: a sweep up from what is seen of the picture, or down from the
+    /// label.
     fn start(
         &self,
         picture: Option<&[f64]>,

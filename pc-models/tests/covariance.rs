@@ -62,7 +62,8 @@ fn recall(trace: f64) -> Schedule {
     Schedule::standard(1.0 / trace, 200_000).unwrap().until(1e-10).unwrap()
 }
 
-/// The trace of the matrix that pixels follow: of the precision, or of `I - W`, whose diagonal is 1.
+/// The trace of the matrix that pixels follow: of the precision, or of `I - W`, whose diagonal is
+/// 1.
 fn own_trace(kind: Covariance, precision: &Rows) -> f64 {
     let diagonal = precision.iter().enumerate();
     match kind {

@@ -83,7 +83,8 @@ fn the_amortised_net_learns_by_the_gradients_of_a_plain_program() {
                     1 => Known::picture(picture),
                     _ => Known::part(picture, mask),
                 };
-                // Nothing is learned by the generative net here, so asking it finds the same states.
+                // Nothing is learned by the generative net here, so asking it finds the same
+                // states.
                 net.ask(&known).unwrap();
                 let states: Vec<Vec<f64>> = (net.generative().vertices().iter())
                     .map(|v| net.generative().asked().value(net.generative().graph(), *v))

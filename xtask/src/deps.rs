@@ -15,13 +15,14 @@ const ADAPTERS: [&str; 4] = ["pc-tch", "pc-burn", "pc-dfdx", "pc-cuda"];
 const FRAMEWORKS: [&str; 7] = ["tch", "torch-sys", "burn", "dfdx", "candle", "cudarc", "ort"];
 
 /// Crates that may be compiled in two versions, and why.
-const TWICE: [(&str, &str); 13] = [
+const TWICE: [(&str, &str); 14] = [
     ("cpufeatures", OF_TCH),
     ("darling", OF_BURN),
     ("darling_core", OF_BURN),
     ("darling_macro", OF_BURN),
     ("getrandom", OF_TCH),
     ("hashbrown", OF_BURN),
+    ("miniz_oxide", "png 0.18 uses the one before that of flate2"),
     ("ndarray", OF_TCH),
     ("rand", OF_TCH),
     ("rand_core", OF_TCH),

@@ -109,7 +109,8 @@ fn run(context: &mut Context<'_>) -> Result<Findings, CommandError> {
     ));
     all.note(
         "The net of predictive coding has a memory vector and one hidden layer, the autoencoder \
-         three hidden layers, all of the width that the row says (the widest, for the autoencoder).",
+         three hidden layers, all of the width that the row says (the widest, for the \
+         autoencoder).",
     );
     Ok(all)
 }

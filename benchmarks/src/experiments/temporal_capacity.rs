@@ -74,7 +74,8 @@ fn run(context: &mut Context<'_>) -> Result<Findings, CommandError> {
     ));
     findings.note(
         "One layer learns by gradient descent at 0.5, with momentum 0.9, on the mean square error \
-         of all transitions at once; two layers, with twice as many latents as signs, take 5 steps of inference at 0.1 \
+         of all transitions at once; two layers, with twice as many latents as signs, take 5 \
+         steps of inference at 0.1 \
          and learn by Adam at 0.01.",
     );
     findings.note("Softmax: beta = 1 on the products of patterns.");

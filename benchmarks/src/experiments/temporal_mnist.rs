@@ -64,7 +64,8 @@ fn run(context: &mut Context<'_>) -> Result<Findings, CommandError> {
     );
     findings.note(format!(
         "Two layers: {} latents, tanh, 5 steps of inference at 0.1 a picture, Adam after each, at \
-         0.001 and falling to a hundredth of it, {} times through the sequence. One layer: tanh, Adam at 0.001 on all transitions at \
+         0.001 and falling to a hundredth of it, {} times through the sequence. One layer: tanh, \
+         Adam at 0.001 on all transitions at \
          once, {} times. Softmax: beta = 1 on the products of pictures.",
         size.latent, size.epochs, size.transitions
     ));

@@ -251,7 +251,8 @@ fn gelu_difference<F: Element>(a: F, d: F) -> (F, F) {
     (F::of(if short { near } else { far }), F::of(slope))
 }
 
-/// `log(1 + t)` for `t` from -1/2 to 1, and NaN for NaN: `2 atanh(s)` with `s = t / (2 + t)`, by its
+/// `log(1 + t)` for `t` from -1/2 to 1, and NaN for NaN: `2 atanh(s)` with `s = t / (2 + t)`, by
+/// its
 /// series, whose first term left out is below half a unit in the last place.
 #[inline(always)]
 fn ln_1p<F: Element>(t: F) -> F {

@@ -1,4 +1,5 @@
-//! Interventions on a part of a vertex: the same as splitting it, and refused where it has no parts.
+//! Interventions on a part of a vertex: the same as splitting it, and refused where it has no
+//! parts.
 
 use pc_core::{
     Activation, Clamps, Evaluation, Graph, Laplace, Relaxation, Schedule, Start, Tensor, VertexId,

@@ -32,7 +32,8 @@ use crate::{Backend, Hold, PcGraph, Wiring, causal::acyclicity};
 /// let data = HostTensor::new(&[200, 2], rows.collect())?;
 ///
 /// let host = Host::<f64>::new();
-/// let mut search = StructureSearch::new(&host, &["x", "y"], Activation::Identity, 0.02, &mut init)?;
+/// let names = ["x", "y"];
+/// let mut search = StructureSearch::new(&host, &names, Activation::Identity, 0.02, &mut init)?;
 /// for _ in 0..6 {
 ///     let mut adam = Adam::new(0.02)?;
 ///     for _ in 0..300 {

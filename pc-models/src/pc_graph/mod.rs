@@ -40,7 +40,8 @@ pub use wiring::Wiring;
 /// let wiring = Wiring::full(&[("neurons", 6)])?;
 /// let schedule = Schedule::ipc(0.2, 10)?.starting(Start::Zero);
 /// let host = Host::<f64>::new();
-/// let mut net = PcGraph::new(&host, &wiring, Activation::Tanh, true, schedule, &mut Init::new(0))?;
+/// # let (f, mut init) = (Activation::Tanh, Init::new(0));
+/// let mut net = PcGraph::new(&host, &wiring, f, true, schedule, &mut init)?;
 ///
 /// let mut sgd = Sgd::new(0.02)?;
 /// let seen = HostTensor::new(&[2, 6], vec![1., 0., 1., 0., 1., 0., 0., 1., 0., 1., 0., 1.])?;

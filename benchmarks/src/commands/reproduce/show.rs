@@ -356,7 +356,9 @@ impl Shown {
         }
         let curves = self.figures().into_iter().map(|figure| {
             let series = figure.series.into_iter().map(
-                |own| json!({"name": own.name, "points": own.points, "interval_halves": own.halves}),
+                |ExperimentSeries { name, points, halves }| {
+                    json!({"name": name, "points": points, "interval_halves": halves})
+                },
             );
             let (x, y) = figure.axes;
             json!({"title": figure.title, "x": x, "y": y, "series": series.collect::<Vec<_>>()})
