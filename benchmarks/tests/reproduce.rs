@@ -121,6 +121,7 @@ fn a_saved_run_goes_on_to_the_same_figures() {
         let refused = ran(&[&["--resume", "run.json"][..], &given].concat());
         refused.refuses(&["run.json", word]);
     }
+    ran(&["tracking", "--no-report", "--save", "run.json"]).refuses(&["run.json", "already"]);
     std::fs::write(folder.path().join("bad.json"), "{\"format\": 1}").unwrap();
     ran(&["--resume", "bad.json"]).refuses(&["bad.json", "damaged"]);
     ran(&["--resume", "none.json"]).refuses(&["none.json"]);

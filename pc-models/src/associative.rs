@@ -2,12 +2,12 @@
 
 use pc_core::{
     Activation, Clamps, Error, ErrorKind, Gradients, Graph, Outcome, PredictionId, Prior,
-    Relaxation, Result, Schedule, Status, Tensor, VertexId,
+    Relaxation, Result, Schedule, Tensor, VertexId,
     backend::GraphTensor,
     host::{HostTensor, Init},
 };
 
-use crate::{Backend, Dense};
+use crate::{Backend, Dense, settled::settled};
 
 /// What an [`AssociativeMemory`] is made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -213,7 +213,7 @@ impl<B: Backend> AssociativeMemory<B> {
             }
             (None, Some(_)) => return Err(self.unlabelled()),
         };
-        self.learning.train(&mut self.graph, &clamps, learn)
+        settled(self.learning.train(&mut self.graph, &clamps, learn)?, "learning")
     }
 
     /// Recalls pictures from a part: pixels are held where the mask is 1, and found where it is 0.
@@ -264,11 +264,7 @@ impl<B: Backend> AssociativeMemory<B> {
     }
 
     fn relax(&mut self, clamps: &Clamps<B::Tensor>) -> Result<Recalled<B::Tensor>> {
-        let outcome = self.recall.infer(&mut self.graph, clamps)?;
-        if outcome.status == Status::Diverged {
-            let message = "recall diverged: relax at a smaller rate, or by an adaptive one";
-            return Err(Error::new(ErrorKind::NotFinite, message).at("pixels"));
-        }
+        let outcome = settled(self.recall.infer(&mut self.graph, clamps)?, "recall")?;
         let value = |vertex| self.recall.value(&self.graph, vertex);
         let pictures = value(self.pixels)
             .ok_or_else(|| Error::new(ErrorKind::Misuse, "nothing was recalled").at("pixels"))?;

@@ -87,7 +87,7 @@ impl AsymmetricHopfield {
         count: usize,
         mut clean: impl FnMut(&mut T) -> Result<()>,
     ) -> Result<Vec<T>> {
-        let mut recalled: Vec<T> = Vec::with_capacity(count);
+        let mut recalled: Vec<T> = Vec::new();
         for _ in 0..count {
             let mut next = self.next(recalled.last().unwrap_or(first))?;
             clean(&mut next)?;

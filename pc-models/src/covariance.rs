@@ -4,10 +4,10 @@ use std::fmt;
 
 use pc_core::{
     Clamps, Error, ErrorKind, Gradients, Graph, LearnedMatrixPrecision, Outcome, Prior, Relaxation,
-    Result, Schedule, Start, Status, VertexId, ZeroDiagonal, backend::GraphTensor,
+    Result, Schedule, Start, VertexId, ZeroDiagonal, backend::GraphTensor,
 };
 
-use crate::{Backend, Dense};
+use crate::{Backend, Dense, settled::settled};
 
 /// Where a [`CovarianceMemory`] keeps how pixels covary, and how it completes a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,11 +150,11 @@ impl<B: Backend> CovarianceMemory<B> {
         learn: impl FnMut(&mut Graph<B::Tensor>, &Gradients<B::Tensor>) -> Result<()>,
     ) -> Result<Outcome> {
         let clamps = Clamps::new().hold(self.pixels, pictures.clone());
-        self.learning.train(&mut self.graph, &clamps, learn)
+        settled(self.learning.train(&mut self.graph, &clamps, learn)?, "learning")
     }
 
     /// Completes pictures from a part: pixels are held where the mask is 1, and found where it is
-    /// 0. What `pictures` has there is not read.
+    /// 0. What `pictures` has there says nothing, but has to be finite.
     ///
     /// # Errors
     /// As [`Relaxation::infer`]; a relaxation that diverges.
@@ -164,14 +164,8 @@ impl<B: Backend> CovarianceMemory<B> {
         mask: &B::Tensor,
     ) -> Result<(B::Tensor, Outcome)> {
         let clamps = Clamps::new().mask(self.pixels, pictures.clone(), mask.clone());
-        let outcome = self.recall.infer(&mut self.graph, &clamps)?;
-        if outcome.status == Status::Diverged {
-            let message = format!(
-                "completion by the {} covariance diverged: relax at a smaller rate",
-                self.kind
-            );
-            return Err(Error::new(ErrorKind::NotFinite, message).at("pixels"));
-        }
+        let what = format!("completion by the {} covariance", self.kind);
+        let outcome = settled(self.recall.infer(&mut self.graph, &clamps)?, &what)?;
         let found = self.recall.value(&self.graph, self.pixels);
         let found = found
             .ok_or_else(|| Error::new(ErrorKind::Misuse, "nothing was completed").at("pixels"))?;

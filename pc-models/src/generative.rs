@@ -8,6 +8,7 @@ use pc_core::{
 use crate::{
     Answer, Backend, Dense, Known,
     known::{answer, names},
+    settled::settled,
 };
 
 /// What a [`Generative`] net is made of.
@@ -160,7 +161,7 @@ impl<B: Backend> Generative<B> {
     /// [`Relaxation::train`]. Labels may be missing; what is known of pictures may be a part.
     ///
     /// # Errors
-    /// Tensors that do not fit; what `learn` returns.
+    /// Tensors that do not fit; a relaxation that diverges; what `learn` returns.
     pub fn train(
         &mut self,
         known: &Known<B::Tensor>,
@@ -177,7 +178,7 @@ impl<B: Backend> Generative<B> {
         learn: impl FnMut(&mut Graph<B::Tensor>, &Gradients<B::Tensor>) -> Result<()>,
     ) -> Result<Outcome> {
         let clamps = self.clamps(known, starts)?;
-        self.learning.train(&mut self.graph, &clamps, learn)
+        settled(self.learning.train(&mut self.graph, &clamps, learn)?, "learning")
     }
 
     /// Infers what is not known, with the weights as they are. Without labels it starts from the

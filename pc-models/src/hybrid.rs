@@ -1,13 +1,14 @@
 //! Hybrid predictive coding: a fast guess from below, refined by slow inference.
 
 use pc_core::{
-    Activation, Clamps, Gradients, Graph, Outcome, Predictor, Relaxation, Result, Schedule, Status,
-    Tensor, VertexId, host::Init,
+    Activation, Clamps, Gradients, Graph, Outcome, Predictor, Relaxation, Result, Schedule, Tensor,
+    VertexId, host::Init,
 };
 
 use crate::{
     Answer, Backend, Dense, Generative, GenerativeSettings, Known,
     known::{classes, names, value},
+    settled::settled,
 };
 
 /// What a [`Hybrid`] net is made of.
@@ -153,11 +154,10 @@ impl<B: Backend> Hybrid<B> {
     }
 
     /// Guesses, refines, and learns: first the generative weights, by `learn`, from the refined
-    /// states, then the amortised ones, by `amortise`, from the same states. After a relaxation
-    /// that diverged neither learns.
+    /// states, then the amortised ones, by `amortise`, from the same states.
     ///
     /// # Errors
-    /// Tensors that do not fit; what `learn` and `amortise` return.
+    /// Tensors that do not fit; a relaxation that diverges, after which neither learns; what `learn` and `amortise` return.
     pub fn train(
         &mut self,
         known: &Known<B::Tensor>,
@@ -166,15 +166,12 @@ impl<B: Backend> Hybrid<B> {
     ) -> Result<Outcome> {
         let starts = self.starts(known)?;
         let outcome = self.generative.train_from(known, &starts, learn)?;
-        if outcome.status == Status::Diverged {
-            return Ok(outcome);
-        }
         let mut clamps = Clamps::new();
         for (own, refined) in self.vertices.iter().zip(self.generative.vertices()) {
             let state = value(self.generative.learned(), self.generative.graph(), *refined)?;
             clamps = clamps.hold(*own, state);
         }
-        self.learning.train(&mut self.amortiser, &clamps, amortise)?;
+        settled(self.learning.train(&mut self.amortiser, &clamps, amortise)?, "the guess")?;
         Ok(outcome)
     }
 

@@ -32,7 +32,8 @@ impl Kalman {
     /// With `A`, `B`, `C`, `Q`, `R`, and the state's mean and covariance before the first step.
     ///
     /// # Errors
-    /// Shapes that do not fit together; numbers that are not finite.
+    /// Shapes that do not fit together, or are empty; numbers that are not finite; covariances that
+    /// are none.
     pub fn new(
         a: Matrix,
         b: Matrix,
@@ -43,6 +44,10 @@ impl Kalman {
         covariance: Matrix,
     ) -> Result<Self> {
         let (n, m) = (state.len(), c.len());
+        if n == 0 || m == 0 {
+            let why = "Kalman filter: a state and what is observed have one number at least";
+            return Err(Error::new(ErrorKind::Shape, why));
+        }
         let controls = b.first().map_or(0, Vec::len);
         for (name, matrix, rows, columns) in [
             ("A", &a, n, n),
@@ -57,6 +62,18 @@ impl Kalman {
                 return Err(Error::new(ErrorKind::Shape, why));
             }
             finite(name, matrix.iter().flatten())?;
+        }
+        for (name, matrix) in [("Q", &q), ("R", &r), ("the covariance", &covariance)] {
+            for (k, row) in matrix.iter().enumerate() {
+                let mirrored = row.iter().zip(matrix).all(|(x, other)| *x == other[k]);
+                if row[k] < 0.0 || !mirrored {
+                    let why = format!(
+                        "Kalman filter: {name} must be a covariance: symmetric, and its variances \
+                         not negative"
+                    );
+                    return Err(Error::new(ErrorKind::Shape, why));
+                }
+            }
         }
         finite("the state", &state)?;
         Ok(Self { a, b, c, q, r, state, covariance })
@@ -95,9 +112,11 @@ impl Kalman {
             .map(|(expected, x)| x - expected)
             .collect();
         let change = times_vector(&gain, &surprise);
-        self.state = predicted.iter().zip(change).map(|(z, change)| z + change).collect();
-        self.covariance = sum(&prior, &times(&gain, &seen), -1.0);
-        finite("the state", &self.state)?;
+        let state: Vec<f64> = predicted.iter().zip(change).map(|(z, dz)| z + dz).collect();
+        let covariance = sum(&prior, &times(&gain, &seen), -1.0);
+        finite("the state", &state)?;
+        finite("the covariance", covariance.iter().flatten())?;
+        (self.state, self.covariance) = (state, covariance);
         Ok(&self.state)
     }
 

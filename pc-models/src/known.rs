@@ -1,9 +1,11 @@
 //! What is known of some samples, and what a model makes of it.
 
 use pc_core::{
-    Clamps, Error, ErrorKind, Graph, Outcome, Relaxation, Result, Status, Tensor, VertexId,
+    Clamps, Error, ErrorKind, Graph, Outcome, Relaxation, Result, Tensor, VertexId,
     backend::GraphTensor,
 };
+
+use crate::settled::settled;
 
 /// What is known of a batch of pictures and their labels: one of them, both, or a part. A model
 /// infers the rest. This alone tells classifying from generating and from completing.
@@ -35,7 +37,7 @@ impl<T> Known<T> {
     }
 
     /// The part of each picture where the mask is 1; it is 0 elsewhere. What the pictures hold
-    /// there is not looked at.
+    /// there says nothing, but has to be finite: 0, say.
     pub fn part(picture: T, mask: T) -> Self {
         Self { picture: Some(picture), mask: Some(mask), label: None }
     }
@@ -118,12 +120,17 @@ impl<T: Tensor> Answer<T> {
 }
 
 /// The class with the largest number, for each sample of a batch of labels, scores or
-/// probabilities.
+/// probabilities: the first where several are equal. NaN is never the largest.
 pub fn classes<T: Tensor>(label: &T) -> Vec<usize> {
     let (numbers, samples) = (label.to_vec(), label.batch().max(1));
     let best = |row: &[f64]| {
-        let ranked = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
-        ranked.map_or(0, |(class, _)| class)
+        let mut best = 0;
+        for (class, number) in row.iter().enumerate() {
+            if *number > row[best] || row[best].is_nan() {
+                best = class;
+            }
+        }
+        best
     };
     numbers.chunks((numbers.len() / samples).max(1)).map(best).collect()
 }
@@ -138,13 +145,8 @@ pub(crate) fn answer<T: GraphTensor>(
     clamps: &Clamps<T>,
     ends: (VertexId, VertexId),
 ) -> Result<Answer<T>> {
-    let outcome = relaxation.infer(graph, clamps)?;
-    if outcome.status == Status::Diverged {
-        return Err(Error::new(
-            ErrorKind::Schedule,
-            format!("{} diverged: take a smaller rate", relaxation.schedule()),
-        ));
-    }
+    let what = relaxation.schedule().to_string();
+    let outcome = settled(relaxation.infer(graph, clamps)?, &what)?;
     let of = |vertex| value(relaxation, graph, vertex);
     Ok(Answer { picture: of(ends.0)?, label: of(ends.1)?, outcome })
 }

@@ -4,10 +4,10 @@ use std::fmt;
 
 use pc_core::{
     Activation, Clamps, Error, ErrorKind, ErrorStart, Event, Gradients, Graph, Outcome, Prior,
-    Relaxation, Result, Schedule, Status, Tensor, VertexId, backend::GraphTensor, host::Init,
+    Relaxation, Result, Schedule, Tensor, VertexId, backend::GraphTensor, host::Init,
 };
 
-use crate::{Backend, Dense};
+use crate::{Backend, Dense, settled::settled};
 
 /// Monte Carlo predictive coding: a generative model whose latent causes are sampled and not only
 /// guessed (Oliviers, Bogacz and Meulemans, "Learning probability distributions of sensory inputs
@@ -126,6 +126,10 @@ impl<B: Backend> MonteCarloPc<B> {
             let message = "a generative model has a cause and what it causes: two widths at least";
             return Err(Error::new(ErrorKind::Graph, message));
         };
+        if !(variance > 0.0 && variance.is_finite()) {
+            let message = format!("the variance must be a positive number, not {variance}");
+            return Err(Error::new(ErrorKind::Schedule, message));
+        }
         let mut b = Graph::builder();
         let cause = b.input("cause", &[*first])?;
         let mean = b.parameter("prior.mean", backend.tensor(&[*first], &vec![0.0; *first])?)?;
@@ -189,7 +193,7 @@ impl<B: Backend> MonteCarloPc<B> {
         clamps: &Clamps<B::Tensor>,
         learn: impl FnMut(&mut Graph<B::Tensor>, &Gradients<B::Tensor>) -> Result<()>,
     ) -> Result<Outcome> {
-        self.learning.train(&mut self.graph, clamps, learn)
+        settled(self.learning.train(&mut self.graph, clamps, learn)?, "the chain")
     }
 
     /// Samples a vertex given what is clamped: the [`Langevin::samples`] of the chain, in turn.
@@ -203,8 +207,8 @@ impl<B: Backend> MonteCarloPc<B> {
         clamps: &Clamps<B::Tensor>,
         of: VertexId,
     ) -> Result<Vec<B::Tensor>> {
-        let Langevin { burn_in, every, samples, .. } = self.langevin;
-        let (mut drawn, mut step) = (Vec::with_capacity(samples), 0);
+        let Langevin { burn_in, every, .. } = self.langevin;
+        let (mut drawn, mut step) = (Vec::new(), 0);
         self.sampling.begin(&mut self.graph, clamps)?;
         loop {
             match self.sampling.advance(&mut self.graph)? {
@@ -219,7 +223,10 @@ impl<B: Backend> MonteCarloPc<B> {
                     step += 1;
                 }
                 Event::Learn => {}
-                Event::Finished(outcome) => return finite(&outcome).map(|()| drawn),
+                Event::Finished(outcome) => {
+                    settled(outcome, "the chain")?;
+                    return Ok(drawn);
+                }
             }
         }
     }
@@ -229,7 +236,7 @@ impl<B: Backend> MonteCarloPc<B> {
     /// noise or, where not `noisy`, as it is predicted. The result is `[count, sensed]`.
     ///
     /// # Errors
-    /// None are asked for.
+    /// Weights so large that a draw is not finite.
     pub fn generate(&mut self, count: usize, noisy: bool) -> Result<B::Tensor> {
         let mut clamps = Clamps::new().of_batch(count);
         let like = self.graph.parameters().first();
@@ -246,10 +253,9 @@ impl<B: Backend> MonteCarloPc<B> {
             clamps = clamps.free(*vertex, error);
         }
         self.drawn = self.drawn.wrapping_add(1);
-        let outcome = self.drawing.infer(&mut self.graph, &clamps)?;
-        finite(&outcome)?;
+        settled(self.drawing.infer(&mut self.graph, &clamps)?, "drawing")?;
         let drawn = self.drawing.value(&self.graph, self.sensed());
-        drawn.ok_or_else(|| Error::new(ErrorKind::Misuse, "the model has drawn nothing"))
+        finite(drawn.ok_or_else(|| Error::new(ErrorKind::Misuse, "the model has drawn nothing"))?)
     }
 
     /// A stream of random numbers for every draw and layer.
@@ -260,12 +266,11 @@ impl<B: Backend> MonteCarloPc<B> {
 }
 
 /// # Errors
-/// A chain that has diverged.
-fn finite(outcome: &Outcome) -> Result<()> {
-    if outcome.status != Status::Diverged {
-        return Ok(());
+/// A number that is not finite.
+fn finite<T: Tensor>(drawn: T) -> Result<T> {
+    if drawn.is_finite() {
+        return Ok(drawn);
     }
-    let steps = outcome.steps;
-    let message = format!("the chain diverged after {steps} steps: take a smaller rate");
+    let message = "what was drawn is not finite: weights are too large for it";
     Err(Error::new(ErrorKind::NotFinite, message))
 }

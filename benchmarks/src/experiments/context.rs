@@ -42,6 +42,14 @@ pub trait Parts {
     /// It cannot be kept.
     fn keep(&mut self, name: &str, findings: &Findings) -> Result<(), CommandError>;
 
+    /// Notes that a data set was read whose numbers have this check sum.
+    ///
+    /// # Errors
+    /// Parts that are done have read another.
+    fn read(&mut self, _set: &str, _sum: u32) -> Result<(), CommandError> {
+        Ok(())
+    }
+
     /// Whether an end was asked for.
     fn interrupted(&self) -> bool {
         false
@@ -99,8 +107,8 @@ impl<'a> Context<'a> {
         self.seed
     }
 
-    /// Whether the paper's settings are wanted, whatever they take; else what a quarter of a minute
-    /// can show (two minutes with a folder of data).
+    /// Whether the paper's settings are wanted, whatever they take; else what seconds can
+    /// show (two minutes with a folder of data).
     pub fn full(&self) -> bool {
         self.full
     }
@@ -118,7 +126,8 @@ impl<'a> Context<'a> {
     /// Pictures with labels, divided into training and test sets.
     ///
     /// # Errors
-    /// The files are missing or damaged; a full run without a folder of data.
+    /// The files are missing or damaged, or others than a saved run has read; a full run without a
+    /// folder of data.
     pub fn pictures(&mut self, which: Pictures) -> Result<Split<Images>, CommandError> {
         let kind = match (self.data_dir, self.full) {
             (Some(_), _) => which.kind(),
@@ -135,6 +144,12 @@ impl<'a> Context<'a> {
         let Data::Images(images) = data::load(kind, self.data_dir, self.seed)? else {
             return Err(CommandError::input(format!("{kind}: these are no pictures")));
         };
+        let mut sum = flate2::Crc::new();
+        for own in [&images.train, &images.test] {
+            own.pixels.iter().for_each(|pixel| sum.update(&pixel.to_le_bytes()));
+            own.labels.iter().for_each(|label| sum.update(&label.to_le_bytes()));
+        }
+        self.parts.read(kind.name(), sum.sum())?;
         let name = kind.name().to_owned();
         if !self.data.contains(&name) {
             self.data.push(name);

@@ -109,6 +109,14 @@ pub enum Goal {
 }
 
 impl Goal {
+    /// The bound, where there is one.
+    pub fn bound(self) -> Option<f64> {
+        match self {
+            Self::AtLeast(bound) | Self::AtMost(bound) => Some(bound),
+            Self::Shown => None,
+        }
+    }
+
     /// Whether a figure reaches it; none where nothing is judged.
     pub fn reached(self, figure: f64) -> Option<bool> {
         match self {

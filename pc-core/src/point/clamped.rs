@@ -199,9 +199,12 @@ fn set_rest<T: Tensor>(rest: &mut T, mask: &T, room: &mut T) -> bool {
 fn hold_parts<T: Tensor>(value: &mut T, clamp: Option<&Clamp<T>>) {
     let Some((held, mask, cut)) = parts(clamp) else { return };
     for part in std::iter::once(mask).chain(cut) {
-        let mut difference = held.clone();
-        difference.axpy(-1.0, value);
-        difference.multiply(part);
-        value.axpy(1.0, &difference);
+        // By products with 0 and 1, so that what is held is held to the last bit.
+        let (mut rest, mut held) = (part.clone(), held.clone());
+        rest.fill(1.0);
+        rest.axpy(-1.0, part);
+        held.multiply(part);
+        value.multiply(&rest);
+        value.axpy(1.0, &held);
     }
 }

@@ -39,7 +39,9 @@ fn activated(f: Activation, x: &Tensor) -> Made {
     match f {
         Activation::Identity => Ok(x.shallow_clone()),
         Activation::Relu => x.f_relu(),
-        Activation::LeakyRelu(slope) => x.f_maximum(&x.f_multiply_scalar(slope)?),
+        Activation::LeakyRelu(slope) => {
+            x.f_relu()?.f_add(&x.f_clamp_max(0.0)?.f_multiply_scalar(slope)?)
+        }
         Activation::HardTanh => x.f_hardtanh(),
         Activation::Tanh => x.f_tanh(),
         Activation::Sigmoid => x.f_sigmoid(),

@@ -7,7 +7,7 @@ use pc_core::{Error, ErrorKind, Result};
 /// the exponential of Zheng, Aragam, Ravikumar and Xing, "DAGs with NO TEARS", 2018).
 ///
 /// # Errors
-/// Another number of elements.
+/// Another number of elements; one that is not finite.
 ///
 /// # Example
 /// ```
@@ -19,12 +19,16 @@ use pc_core::{Error, ErrorKind, Result};
 /// # Ok::<(), pc_core::Error>(())
 /// ```
 pub fn acyclicity(d: usize, weights: &[f64]) -> Result<(f64, Vec<f64>)> {
-    if d == 0 || weights.len() != d * d {
+    if d == 0 || d.checked_mul(d) != Some(weights.len()) {
         let count = weights.len();
         return Err(Error::new(
             ErrorKind::Shape,
             format!("{count} weights make no square matrix of {d} rows"),
         ));
+    }
+    if let Some(place) = weights.iter().position(|w| !w.is_finite()) {
+        let message = format!("weight {place} is not finite: it is {}", weights[place]);
+        return Err(Error::new(ErrorKind::NotFinite, message));
     }
     let at = |index: usize| weights[index] * weights[index] / d as f64;
     let identity = |index: usize| f64::from(u8::from(index / d == index % d));

@@ -8,11 +8,11 @@ use std::fmt;
 
 use pc_core::{
     Activation, Clamp, Clamps, Error, ErrorKind, Gradients, Graph, GraphBuilder, Outcome,
-    PredictionId, Relaxation, Result, Schedule, Status, Tensor, VertexId, backend::GraphTensor,
+    PredictionId, Relaxation, Result, Schedule, Tensor, VertexId, backend::GraphTensor,
     composites::AddParameter, host::Init,
 };
 
-use crate::{Backend, Dense};
+use crate::{Backend, Dense, settled::settled};
 
 pub use acyclic::acyclicity;
 pub use search::StructureSearch;
@@ -145,7 +145,7 @@ impl<B: Backend> Causal<B> {
         learn: impl FnMut(&mut Graph<B::Tensor>, &Gradients<B::Tensor>) -> Result<()>,
     ) -> Result<Outcome> {
         let clamps = self.with_noise(clamps, None)?;
-        self.relaxation.train(&mut self.graph, &clamps, learn)
+        settled(self.relaxation.train(&mut self.graph, &clamps, learn)?, "learning")
     }
 
     /// The values of all variables where some are seen and some are intervened on.
@@ -199,7 +199,9 @@ impl<B: Backend> Causal<B> {
         }
         let noise = self.noise(evidence)?;
         let clamps = self.with_noise(action, Some(&noise))?;
-        let outcome = self.forward.infer(&mut self.graph, &clamps)?;
+        settled(self.forward.infer(&mut self.graph, &clamps)?, "the action")?;
+        // Abduction is what relaxes; from there on all is exact.
+        let outcome = noise.outcome().clone();
         let forward = &self.forward;
         let of = |own: &Own| forward.value(&self.graph, own.value);
         World::new(outcome, self.variables.iter().map(|own| (own.name.as_str(), of(own))))
@@ -247,13 +249,7 @@ impl<B: Backend> Causal<B> {
         outcome: Outcome,
         of: impl Fn(&Relaxation<Graph<B::Tensor>>, &Graph<B::Tensor>, &Own) -> Option<B::Tensor>,
     ) -> Result<World<B::Tensor>> {
-        if outcome.status == Status::Diverged {
-            let steps = outcome.steps;
-            return Err(Error::new(
-                ErrorKind::NotFinite,
-                format!("the relaxation diverged after {steps} steps: take a smaller rate"),
-            ));
-        }
+        let outcome = settled(outcome, "the relaxation")?;
         let each = self.variables.iter();
         let read = |own: &Own| of(&self.relaxation, &self.graph, own);
         World::new(outcome, each.map(|own| (own.name.as_str(), read(own))))

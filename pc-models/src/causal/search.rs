@@ -104,7 +104,7 @@ impl<B: Backend> StructureSearch<B> {
     /// `learn`. The result is `F / batch`.
     ///
     /// # Errors
-    /// Another number of variables; what `learn` returns.
+    /// Another number of variables; weights that have run away; what `learn` returns.
     pub fn learn(
         &mut self,
         data: &B::Tensor,
@@ -114,7 +114,7 @@ impl<B: Backend> StructureSearch<B> {
         let clamps = self.net.hold(data, &vec![Hold::Seen; variables])?;
         let weights = self.weights();
         let (h, slope) = acyclicity(variables, &weights)?;
-        let cost = self.multiplier + self.penalty * h;
+        let cost = finite("what cycles cost", self.multiplier + self.penalty * h)?;
         let pull = |(w, slope): (&f64, &f64)| {
             let sign = if *w == 0.0 { 0.0 } else { w.signum() };
             cost * slope + self.sparsity * sign
@@ -131,14 +131,14 @@ impl<B: Backend> StructureSearch<B> {
             all.set(id, own);
             learn(graph, &all)
         })?;
-        Ok(scale * outcome.energy.total())
+        finite("the energy", scale * outcome.energy.total())
     }
 
     /// Lets cycles cost more: the multiplier grows by the penalty times `h`, and the penalty by
     /// this factor. The result is `h`.
     ///
     /// # Errors
-    /// A factor below 1.
+    /// A factor below 1; what cycles cost has no number any more.
     pub fn tighten(&mut self, factor: f64) -> Result<f64> {
         if !(factor >= 1.0 && factor.is_finite()) {
             return Err(Error::new(
@@ -147,8 +147,9 @@ impl<B: Backend> StructureSearch<B> {
             ));
         }
         let (h, _) = acyclicity(self.net.wiring().neurons(), &self.weights())?;
-        self.multiplier += self.penalty * h;
-        self.penalty *= factor;
+        let multiplier = finite("the multiplier", self.multiplier + self.penalty * h)?;
+        let penalty = finite("the penalty", self.penalty * factor)?;
+        (self.multiplier, self.penalty) = (multiplier, penalty);
         Ok(h)
     }
 
@@ -157,11 +158,24 @@ impl<B: Backend> StructureSearch<B> {
         self.net.graph().parameters()[self.weight.index()].to_vec()
     }
 
-    /// The edges `(cause, effect)` whose weights are larger than a threshold.
+    /// The edges `(cause, effect)` whose weights are larger than a threshold. No variable is its own
+    /// cause, whatever the threshold.
     pub fn edges(&self, threshold: f64) -> Vec<(usize, usize)> {
         let d = self.net.wiring().neurons();
         let weights = self.weights();
-        let large = weights.iter().enumerate().filter(|(_, w)| w.abs() > threshold);
+        let large = weights.iter().enumerate();
+        let large = large.filter(|(k, w)| w.abs() > threshold && k % d != k / d);
         large.map(|(index, _)| (index % d, index / d)).collect()
     }
+}
+
+/// # Errors
+/// It is no number any more.
+fn finite(what: &str, value: f64) -> Result<f64> {
+    if value.is_finite() {
+        return Ok(value);
+    }
+    let message =
+        format!("{what} has become {value}: weights have run away; learn at a smaller rate");
+    Err(Error::new(ErrorKind::NotFinite, message))
 }

@@ -60,8 +60,9 @@ fn add(a: &[f64], b: &[f64], weight: f64, by_share: impl Fn(f64, f64) -> f64, sl
 
 /// `-KL(a || b)`.
 fn negative(a: &[f64], b: &[f64]) -> f64 {
-    // Exactly 0 for equal patterns, and never above it by rounding.
-    (-shares(a, b).map(|(x, y)| x * (x / y).ln()).sum::<f64>()).min(0.0)
+    let apart = shares(a, b).map(|(x, y)| x * (x / y).ln()).sum::<f64>();
+    // Exactly 0 for equal patterns, and never above it by rounding; NaN stays NaN.
+    if apart <= 0.0 { 0.0 } else { -apart }
 }
 
 fn add_slope_of_second(a: &[f64], b: &[f64], weight: f64, slope: &mut [f64]) {

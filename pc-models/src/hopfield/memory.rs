@@ -165,7 +165,7 @@ impl Memory {
     /// at the query. Where recall goes to the minimum of that, `E` falls at every recall. This is
     /// so for
     /// - [`Dot`] with [`super::Identity`], [`super::Polynomial`], [`Softmax`] or [`super::Max`],
-    ///   bipolar or not;
+    ///   bipolar or not (where it is, from a query of 1 and -1 on);
     /// - [`super::Euclidean`] with [`Softmax`] or [`super::Max`];
     /// - every distance with [`super::Max`].
     ///
@@ -280,6 +280,14 @@ impl Memory {
             }
             for (score, key) in scores.iter_mut().zip(self.keys.iter()) {
                 *score = self.similarity.score(key, rows[0]);
+            }
+            if let Some(place) = scores.iter().position(|score| !score.is_finite()) {
+                let (kind, score) = (self.similarity.kind(), scores[place]);
+                failure = Err(Error::new(
+                    ErrorKind::NotFinite,
+                    format!("the {kind} similarity to key {place} is {score}: scale the patterns"),
+                ));
+                return;
             }
             job(&scores, rows[0], outputs);
         });

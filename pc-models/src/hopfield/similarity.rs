@@ -127,12 +127,14 @@ impl Similarity for Cosine {
     }
 
     fn score(&self, stored: &[f64], query: &[f64]) -> f64 {
-        let norms = (dot(stored, stored) * dot(query, query)).sqrt();
+        // Two roots, for the product of the squares may overflow, or vanish.
+        let norms = dot(stored, stored).sqrt() * dot(query, query).sqrt();
         if norms > 0.0 { dot(stored, query) / norms } else { 0.0 }
     }
 
     fn add_slope(&self, stored: &[f64], query: &[f64], weight: f64, slope: &mut [f64]) {
-        let (length, norms) = (dot(query, query), (dot(stored, stored) * dot(query, query)).sqrt());
+        let (length, norms) =
+            (dot(query, query), dot(stored, stored).sqrt() * dot(query, query).sqrt());
         if !(norms > 0.0) {
             return;
         }

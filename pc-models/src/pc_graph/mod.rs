@@ -7,11 +7,10 @@ use std::fmt;
 
 use pc_core::{
     Activation, Clamps, Error, ErrorKind, Gradients, Graph, GraphBuilder, Mask, Outcome, ParamId,
-    Relaxation, Result, Schedule, Status, Tensor, VertexId, ZeroDiagonal, backend::GraphTensor,
-    host::Init,
+    Relaxation, Result, Schedule, Tensor, VertexId, ZeroDiagonal, backend::GraphTensor, host::Init,
 };
 
-use crate::{Backend, Dense};
+use crate::{Backend, Dense, settled::settled};
 
 pub use hold::Hold;
 pub use wiring::Wiring;
@@ -186,7 +185,7 @@ impl<B: Backend> PcGraph<B> {
         clamps: &Clamps<B::Tensor>,
         learn: impl FnMut(&mut Graph<B::Tensor>, &Gradients<B::Tensor>) -> Result<()>,
     ) -> Result<Outcome> {
-        self.relaxation.train(&mut self.graph, clamps, learn)
+        settled(self.relaxation.train(&mut self.graph, clamps, learn)?, "learning")
     }
 
     /// Relaxes with these clamps without learning: the states of all neurons, `[batch, neurons]`.
@@ -194,16 +193,7 @@ impl<B: Backend> PcGraph<B> {
     /// # Errors
     /// As [`Relaxation::infer`]; a relaxation that diverges.
     pub fn query(&mut self, clamps: &Clamps<B::Tensor>) -> Result<B::Tensor> {
-        let outcome = self.relaxation.infer(&mut self.graph, clamps)?;
-        if outcome.status == Status::Diverged {
-            return Err(Error::new(
-                ErrorKind::NotFinite,
-                format!(
-                    "the relaxation diverged after {} steps: take a smaller rate",
-                    outcome.steps
-                ),
-            ));
-        }
+        settled(self.relaxation.infer(&mut self.graph, clamps)?, "the relaxation")?;
         let states: Vec<_> = self
             .vertices
             .iter()

@@ -57,7 +57,7 @@ impl<B: Backend> TemporalPc<B> {
         mut clean: impl FnMut(&mut B::Tensor) -> Result<()>,
     ) -> Result<Vec<B::Tensor>> {
         self.begin();
-        let mut recalled: Vec<B::Tensor> = Vec::with_capacity(count);
+        let mut recalled: Vec<B::Tensor> = Vec::new();
         for _ in 0..count {
             self.observe(recalled.last().unwrap_or(first), None)?;
             let mut next = self.expected(None)?;

@@ -72,7 +72,8 @@ pub struct ReproduceArgs {
     #[arg(long)]
     pub no_report: bool,
 
-    /// Keep here what is done, part by part, and on Ctrl-C (JSON)
+    /// Keep here what is done, part by part, and on Ctrl-C (JSON); a file that is there is only
+    /// written to where the run goes on from it
     #[arg(long, value_name = "FILE")]
     pub save: Option<PathBuf>,
 

@@ -96,6 +96,16 @@ fn plan(args: &ReproduceArgs) -> Result<Plan<'_>, CommandError> {
     if let Some(dir) = &report {
         report::try_experiment_place(dir)?;
     }
+    if let Some(path) = args.save.as_deref().filter(|path| path.exists()) {
+        let same = |other: &PathBuf| other.canonicalize().ok() == path.canonicalize().ok();
+        if !args.resume.as_ref().is_some_and(same) {
+            return Err(CommandError::input(format!(
+                "--save {}: there is a file already; go on from it by --resume, or give another \
+                 name",
+                path.display()
+            )));
+        }
+    }
     let save = args.save.as_deref().map(|path| Place::take("--save", path)).transpose()?;
     Ok(Plan { experiment, saved, data_dir: args.data_dir.as_deref(), report, save })
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
+use flate2::Crc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -23,6 +24,8 @@ pub(super) struct Saved {
     pub(super) seeds: usize,
     /// Whether pictures are read from a folder of data.
     pub(super) from_folder: bool,
+    /// The data sets that were read, with check sums of their numbers.
+    data: BTreeMap<String, u32>,
     /// Threads decide in which order numbers are summed.
     pub(super) threads: usize,
     /// Parts, as `SEED/NAME`.
@@ -39,7 +42,8 @@ impl Saved {
         threads: usize,
     ) -> Self {
         let (format, name) = (FORMAT.to_owned(), name.to_owned());
-        Self { format, name, full, seed, seeds, from_folder, threads, done: BTreeMap::new() }
+        let (data, done) = (BTreeMap::new(), BTreeMap::new());
+        Self { format, name, full, seed, seeds, from_folder, data, threads, done }
     }
 
     /// Reads the file of `--resume`.
@@ -55,22 +59,34 @@ impl Saved {
                 path.display()
             ))
         };
-        let saved: Self = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        let (sum, body) = text.split_once('\n').unwrap_or_default();
+        if sum != check_sum(body) {
+            return Err(wrong("its check sum is of other contents".to_owned()));
+        }
+        let saved: Self = serde_json::from_str(body).map_err(|error| wrong(error.to_string()))?;
         if saved.format != FORMAT {
             return Err(wrong(format!("it is `{}`, not `{FORMAT}`", saved.format)));
         }
-        if saved.seeds == 0 {
-            return Err(wrong("it has no seeds".to_owned()));
+        if saved.seeds == 0 || saved.threads == 0 {
+            return Err(wrong("it has no seeds, or no threads".to_owned()));
         }
         Ok(saved)
     }
 
     fn write(&self, path: &Path) -> Result<(), CommandError> {
-        let mut text = serde_json::to_string(self)
+        let mut body = serde_json::to_string(self)
             .map_err(|error| CommandError::input(format!("cannot save: {error}")))?;
-        text.push('\n');
+        body.push('\n');
+        let text = format!("{}\n{body}", check_sum(&body));
         places::write_whole(path, text.as_bytes())
     }
+}
+
+/// The first line of such a file: the check sum of all that follows.
+fn check_sum(body: &str) -> String {
+    let mut sum = Crc::new();
+    sum.update(body.as_bytes());
+    format!("{{\"crc32\":\"{:08x}\"}}", sum.sum())
 }
 
 /// The parts of one seed.
@@ -100,6 +116,15 @@ impl Parts for OfSeed<'_> {
         }
     }
 
+    fn read(&mut self, set: &str, sum: u32) -> Result<(), CommandError> {
+        match self.saved.data.insert(set.to_owned(), sum) {
+            Some(before) if before != sum => Err(CommandError::input(format!(
+                "{set} is not what the saved run has read: its numbers are others"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     fn interrupted(&self) -> bool {
         interrupt::asked()
     }
@@ -122,8 +147,21 @@ mod tests {
         assert_eq!(parts.done("p"), Some(findings));
         assert_eq!(OfSeed { saved: &mut saved, seed: 4, path: None }.done("p"), None);
         assert_eq!(Saved::read(&path).unwrap(), saved);
+        let mut parts = OfSeed { saved: &mut saved, seed: 3, path: None };
+        parts.read("digits", 7).unwrap();
+        parts.read("digits", 7).unwrap();
+        assert!(parts.read("digits", 8).unwrap_err().to_string().contains("digits"));
         let text = fs::read_to_string(&path).unwrap();
-        for broken in [&text[..text.len() / 2], &text.replace("reproduce, 1", "reproduce, 9"), ""] {
+        let (_, body) = text.split_once('\n').unwrap();
+        let again = |body: String| format!("{}\n{body}", check_sum(&body));
+        let broken = [
+            text[..text.len() / 2].to_owned(),
+            text.replace("\"seed\":3", "\"seed\":4"),
+            again(body.replace("reproduce, 1", "reproduce, 9")),
+            again(body.replace("\"threads\":1", "\"threads\":0")),
+            String::new(),
+        ];
+        for broken in broken {
             fs::write(&path, broken).unwrap();
             let error = Saved::read(&path).unwrap_err();
             assert!(error.status() == 2 && error.to_string().contains("run.json"), "{error}");

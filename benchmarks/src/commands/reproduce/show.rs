@@ -130,6 +130,13 @@ impl Shown {
         let Some(published) = self.published(row, column) else { return String::new() };
         let figure = figure_text(published.figure);
         let reached = self.summary(row, column).and_then(|own| published.goal.reached(own.mean));
+        // What is judged is the bound, which need not be the figure itself.
+        let figure = match published.goal.bound() {
+            Some(bound) if bound != published.figure => {
+                format!("{figure}; {}", figure_text(bound))
+            }
+            _ => figure,
+        };
         match reached.filter(|_| self.full) {
             None => figure,
             Some(true) => format!("{figure} reached"),
