@@ -157,7 +157,8 @@ impl<B: Backend> Hybrid<B> {
     /// states, then the amortised ones, by `amortise`, from the same states.
     ///
     /// # Errors
-    /// Tensors that do not fit; a relaxation that diverges, after which neither learns; what `learn` and `amortise` return.
+    /// Tensors that do not fit; a relaxation that diverges, after which neither learns; what
+    /// `learn` and `amortise` return.
     pub fn train(
         &mut self,
         known: &Known<B::Tensor>,

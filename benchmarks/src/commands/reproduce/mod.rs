@@ -1,6 +1,7 @@
 //! `pc-bench reproduce`: experiments of the literature beside their published figures.
 
 mod args;
+mod layout;
 mod saved;
 mod show;
 
