@@ -175,7 +175,7 @@ fn finite(what: &str, value: f64) -> Result<f64> {
     if value.is_finite() {
         return Ok(value);
     }
-    let message =
-        format!("{what} has become {value}: weights have run away; learn at a smaller rate");
+    let why = "weights have run away; learn at a smaller rate";
+    let message = format!("{what} has become {value}: {why}");
     Err(Error::new(ErrorKind::NotFinite, message))
 }
