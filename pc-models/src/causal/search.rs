@@ -158,8 +158,8 @@ impl<B: Backend> StructureSearch<B> {
         self.net.graph().parameters()[self.weight.index()].to_vec()
     }
 
-    /// The edges `(cause, effect)` whose weights are larger than a threshold. No variable is its own
-    /// cause, whatever the threshold.
+    /// The edges `(cause, effect)` whose weights are larger than a threshold. No variable is its
+    /// own cause, whatever the threshold.
     pub fn edges(&self, threshold: f64) -> Vec<(usize, usize)> {
         let d = self.net.wiring().neurons();
         let weights = self.weights();
