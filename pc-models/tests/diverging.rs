@@ -1,7 +1,7 @@
 //! What runs away is an error, and never a result: learning that diverges, draws and weights that
 //! are no numbers, and a filter that keeps what it was.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fmt::Debug;
 
