@@ -390,6 +390,7 @@ template <int MODE, int LAYERS> PC_DEV void pc_relax_frozen(const PcCluster& p) 
     pc_cluster_note();
   }
   if (p.steps > 0) pc_cluster_wait();
+  // What was noted publishes nothing.
   pc_block_sync();
   for (int l = 0; l < last; l++) {
     const PcClusterLayer& y = p.layer[l];

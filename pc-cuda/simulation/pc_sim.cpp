@@ -164,6 +164,14 @@ void meet(Barrier* barrier, const char* where) {
   f.round = round;
 }
 
+void pause() {
+  Fiber& f = *current;
+  Barrier* outer = f.waits;
+  f.waits = nullptr;
+  yield();
+  f.waits = outer;
+}
+
 void watch(const Signal* signal, u32 parity) {
   Fiber& f = *current;
   const char* where = f.where;
@@ -204,8 +212,7 @@ static bool ready(const Fiber& f) {
 static void run_cluster(std::vector<Fiber>& fibers, u32 blocks, u64 seed, Random& random) {
   std::vector<u32> live(fibers.size());
   for (size_t i = 0; i < live.size(); i++) live[i] = (u32)i;
-  std::vector<char> awake(blocks, 1);
-  u32 threads = (u32)(fibers.size() / blocks);
+  u32 threads = (u32)(fibers.size() / blocks), held = ~0u;
   for (u32 round = 0; !live.empty() && failure->empty(); round++) {
     if (seed && round % 4 == 0)
       for (size_t i = live.size() - 1; i > 0; i--) std::swap(live[i], live[random.below((u32)i + 1)]);
@@ -215,14 +222,19 @@ static void run_cluster(std::vector<Fiber>& fibers, u32 blocks, u64 seed, Random
       if (blocks > 1) favoured = (seed & 2) ? random.below(blocks) : (u32)((seed >> 2) + round / 64) % blocks;
       else warp = random.below(threads / 32);
     }
+    // The other seeds hold a warp of the cluster back: it runs where no other can.
+    if (seed && !(seed & 1) && round % 16 == 0) held = random.below(blocks * (threads / 32));
+    auto first = [&](const Fiber& f) {
+      u32 rank = (u32)f.block->rank, own = (u32)f.tid / 32;
+      if (favoured != blocks) return rank == favoured;
+      return warp != ~0u ? own == warp : rank * (threads / 32) + own != held;
+    };
     bool progress = false;
     for (int pass = 0; pass < 2 && !progress; pass++) {
-      bool everyone = pass == 1 || (favoured == blocks && warp == ~0u);
       size_t kept = 0;
       for (size_t i = 0; i < live.size(); i++) {
         Fiber& f = fibers[live[i]];
-        bool chosen = everyone || (favoured != blocks ? (u32)f.block->rank == favoured : (u32)f.tid / 32 == warp);
-        if (chosen && ready(f) && failure->empty()) {
+        if ((pass == 1 || first(f)) && ready(f) && failure->empty()) {
           f.block->started = true;
           current = &f;
           pcsim_switch(&scheduler, f.stack);
@@ -231,7 +243,6 @@ static void run_cluster(std::vector<Fiber>& fibers, u32 blocks, u64 seed, Random
         if (!f.done) live[kept++] = live[i];
       }
       live.resize(kept);
-      if (everyone) break;
     }
     if (!progress && !live.empty() && failure->empty()) {
       Fiber& f = fibers[live[0]];

@@ -58,6 +58,8 @@ extern thread_local Fiber* current;
 void meet(Barrier* barrier, const char* where);
 void arrive(Barrier* barrier, const char* where);
 void pass();
+// Lets others go first; a barrier that is under way stays so.
+void pause();
 // Waits until a signal has left the rounds of this parity.
 void watch(const Signal* signal, u32 parity);
 // Ends the launch with this message; does not return.
@@ -170,7 +172,9 @@ inline void pc_copy16(void* shared, const void* global) {
   if (((uintptr_t)shared | (uintptr_t)global) & 15) pcsim::fail("an asynchronous copy is not aligned to 16 bytes");
   pcsim::current->copies.push_back({shared, global});
 }
+// The copies of a thread come as late as they may.
 inline void pc_copy_wait() {
+  if (!pcsim::current->copies.empty()) pcsim::pause();
   for (pcsim::Copy& c : pcsim::current->copies) memcpy(c.to, c.from, 16);
   pcsim::current->copies.clear();
 }

@@ -61,8 +61,8 @@ pub struct Simulation {
 }
 
 impl Simulation {
-    /// Threads in order for seed 0; else in an order drawn from the seed, with odd seeds starving
-    /// some.
+    /// Threads in order for seed 0; else in an order drawn from the seed, which starves some: all
+    /// but one block or warp for odd seeds, one warp for even ones.
     pub fn new(seed: u64) -> Self {
         Self {
             seed,

@@ -40,6 +40,29 @@ const EQUIVALENT: &[(&str, &str)] = &[
         "writes the held output's error back as it was read",
     ),
     (
+        "relax_cluster.cu: one further in for ( 4 of pc_relax_live, `l < last`",
+        "goes through the output, which has no receivers (its `senders` is 0)",
+    ),
+    (
+        "relax_cluster.cu: one further in for ( 11 of pc_relax_live, `l < last`",
+        "goes through the output, which has no senders, so that it gets a force of zero, and is \
+         sent to no one; a thread stores what only it reads",
+    ),
+    (
+        "relax_cluster.cu: without pc_block_sync(); 3 of pc_relax_frozen",
+        "here all have met at the cluster barrier before it, and whoever has met sees what was \
+         written; on a GPU that barrier publishes nothing, since it was arrived at by a note",
+    ),
+    (
+        "pc_products.cuh: one further in for ( 1 of pc_pull_mma, `first < tiles`",
+        "sums a tile of columns from K on, of which none is sent; it reads at most 8 floats behind \
+         the weight, and the gates lie there",
+    ),
+    (
+        "pc_products.cuh: one further in for ( 1 of pc_pull_f32, `first < K`",
+        "sums column K, which is there, since the stride is at least K + 8, and sends none of it",
+    ),
+    (
         "learn.cu: one further in for ( 1 of pc_weight_gradients, `s0 < p.batch`",
         "a further pass over no samples adds zeros",
     ),
