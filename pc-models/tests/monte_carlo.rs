@@ -303,7 +303,7 @@ fn what_makes_no_sense_is_refused() {
     says(new(&[3], 1.0, good).unwrap_err(), "two widths");
     says(new(&[3, 0], 1.0, good).unwrap_err(), "layer1");
     for variance in [0.0, -1.0, f64::NAN] {
-        says(new(&[3, 2], variance, good).unwrap_err(), "layer1");
+        says(new(&[3, 2], variance, good).unwrap_err(), "variance must be a positive number");
     }
     says(new(&[3, 2], 1.0, Langevin { rate: 0.0, ..good }).unwrap_err(), "rate");
     says(new(&[3, 2], 1.0, Langevin { every: 0, ..good }).unwrap_err(), "0th");
