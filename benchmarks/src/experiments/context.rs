@@ -1,6 +1,6 @@
 //! What an experiment is run with.
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
 use super::Findings;
 use crate::{
@@ -46,26 +46,10 @@ pub trait Parts {
     ///
     /// # Errors
     /// Parts that are done have read another.
-    fn read(&mut self, _set: &str, _sum: u32) -> Result<(), CommandError> {
-        Ok(())
-    }
+    fn read(&mut self, set: &str, sum: u32) -> Result<(), CommandError>;
 
     /// Whether an end was asked for.
-    fn interrupted(&self) -> bool {
-        false
-    }
-}
-
-/// Keeps nothing beyond the run.
-impl Parts for BTreeMap<String, Findings> {
-    fn done(&self, name: &str) -> Option<Findings> {
-        self.get(name).cloned()
-    }
-
-    fn keep(&mut self, name: &str, findings: &Findings) -> Result<(), CommandError> {
-        self.insert(name.to_owned(), findings.clone());
-        Ok(())
-    }
+    fn interrupted(&self) -> bool;
 }
 
 /// What one seed of an experiment is computed with.

@@ -22,6 +22,7 @@ mod pc_graph;
 mod sources;
 mod statistics;
 mod stored;
+mod symmetric;
 mod temporal_capacity;
 mod temporal_mnist;
 mod tracking;

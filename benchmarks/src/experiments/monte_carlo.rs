@@ -2,15 +2,14 @@
 
 use pc_core::{
     Activation, Clamps, Gradients, Graph, Relaxation, Schedule, Tensor,
-    host::{Adam, HostTensor, Init},
+    host::{Adam, Init},
 };
 use pc_models::{Host, Langevin, MonteCarloPc};
 
-use super::{Context, Experiment, Findings, Picture, Pictures, monte_carlo_judge::Judge};
-use crate::{
-    data::{Batches, Images},
-    error::CommandError,
+use super::{
+    Context, Experiment, Findings, Picture, Pictures, labelled::gather, monte_carlo_judge::Judge,
 };
+use crate::{data::Batches, error::CommandError};
 
 /// See [`super::EXPERIMENTS`].
 pub(super) const EXPERIMENT: Experiment = Experiment {
@@ -90,13 +89,6 @@ fn settings(context: &Context<'_>, pixels: usize) -> Settings {
     context.by_size(quick, full)
 }
 
-/// Some pictures as a tensor `[count, pixels]`.
-fn batch(of: &Images, indices: &[usize]) -> Result<HostTensor<f32>, CommandError> {
-    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
-    of.gather(indices, &mut pixels, &mut labels)?;
-    Ok(HostTensor::new(&[labels.len(), of.features()], pixels)?)
-}
-
 fn one(context: &mut Context<'_>, name: &str) -> Result<Findings, CommandError> {
     let data = context.pictures(Pictures::Mnist)?;
     let settings = settings(context, data.train.features());
@@ -116,7 +108,8 @@ fn one(context: &mut Context<'_>, name: &str) -> Result<Findings, CommandError> 
             adam.set_rate(settings.rate / 5.0)?;
         }
         for indices in Batches::new(count, settings.batch, context.seed(), epoch as u64)? {
-            let clamps = Clamps::new().hold(model.sensed(), batch(&data.train, &indices)?);
+            let clamps =
+                Clamps::new().hold(model.sensed(), gather(&data.train, &indices)?.pictures);
             let scale = 1.0 / indices.len() as f64;
             let mut learn = |graph: &mut Graph<_>, gradients: &Gradients<_>| {
                 let mut mean = gradients.clone();

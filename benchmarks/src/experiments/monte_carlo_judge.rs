@@ -5,7 +5,10 @@ use pc_core::{
     host::{Adam, CrossEntropy, HostLayers, HostTensor, Init},
 };
 
-use super::{Context, Findings};
+use super::{
+    Context, Findings,
+    symmetric::{Matrix, eigen},
+};
 use crate::{
     data::{Batches, Images},
     error::CommandError,
@@ -118,8 +121,6 @@ fn softmax(mut logits: Vec<f64>) -> Vec<f64> {
     logits
 }
 
-type Matrix = Vec<Vec<f64>>;
-
 /// Frechet's distance of two normal laws with the moments of these, squared:
 /// `|m - n|^2 + tr (C + D - 2 (C^1/2 D C^1/2)^1/2)`.
 fn frechet(a: &[Vec<f64>], b: &[Vec<f64>]) -> f64 {
@@ -151,36 +152,12 @@ fn product(a: &Matrix, b: &Matrix) -> Matrix {
     a.iter().map(|row| (0..b.len()).map(|j| cell(row, j)).collect()).collect()
 }
 
-/// The root of a symmetric matrix without negative eigenvalues, by Jacobi's rotations.
+/// The root of a symmetric matrix without negative eigenvalues.
 fn squared_root(matrix: &Matrix) -> Matrix {
     let n = matrix.len();
-    let (mut a, mut v) = (matrix.clone(), vec![vec![0.0; n]; n]);
-    (0..n).for_each(|k| v[k][k] = 1.0);
-    for _ in 0..60 {
-        let off: f64 =
-            (0..n).flat_map(|i| (0..i).map(move |j| (i, j))).map(|(i, j)| a[i][j].powi(2)).sum();
-        if off < 1e-22 {
-            break;
-        }
-        for p in 0..n {
-            for q in p + 1..n {
-                if a[p][q] == 0.0 {
-                    continue;
-                }
-                let angle = 0.5 * (2.0 * a[p][q]).atan2(a[q][q] - a[p][p]);
-                let (s, c) = angle.sin_cos();
-                for row in a.iter_mut().chain(v.iter_mut()) {
-                    (row[p], row[q]) = (c * row[p] - s * row[q], s * row[p] + c * row[q]);
-                }
-                let (first, second) = a.split_at_mut(q);
-                for (x, y) in first[p].iter_mut().zip(&mut second[0]) {
-                    (*x, *y) = (c * *x - s * *y, s * *x + c * *y);
-                }
-            }
-        }
-    }
+    let (values, v) = eigen(matrix.clone());
     let root = |i: usize, j: usize| {
-        (0..n).map(|k| v[i][k] * a[k][k].max(0.0).sqrt() * v[j][k]).sum::<f64>()
+        (0..n).map(|k| v[i][k] * values[k].max(0.0).sqrt() * v[j][k]).sum::<f64>()
     };
     (0..n).map(|i| (0..n).map(|j| root(i, j)).collect()).collect()
 }

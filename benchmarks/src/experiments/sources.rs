@@ -6,11 +6,12 @@ use pc_core::{
 };
 use pc_models::{Domain, EntropyMaximisation, Host, Unmixing};
 
-use super::{Context, Experiment, Findings, Goal, Published, fast_ica::fast_ica};
+use super::{
+    Context, Experiment, Findings, Goal, Published, fast_ica::fast_ica, symmetric::Matrix,
+};
 use crate::error::CommandError;
 
 type T = HostTensor<f64>;
-type Matrix = Vec<Vec<f64>>;
 
 const SOURCES: usize = 5;
 const MIXTURES: usize = 10;
