@@ -1,7 +1,5 @@
 //! PC graphs beside a plain program, neuron by neuron, and what they refuse.
 
-#![allow(clippy::unwrap_used)]
-
 use pc_core::{
     Activation, Clamps, Schedule, Start, Tensor,
     host::{HostTensor, Init, Sgd},

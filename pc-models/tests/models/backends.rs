@@ -1,7 +1,5 @@
 //! The same layer, with the same draws, on every backend.
 
-#![allow(clippy::unwrap_used)]
-
 use pc_core::{Activation, Clamps, Graph, Relaxation, Result, Schedule, Tensor, host::Init};
 use pc_models::{Backend, Dense, Host};
 

@@ -1,7 +1,5 @@
 //! Dense layers, numbers and linear algebra by plain loops in f64, for tests to compare with.
 
-#![allow(dead_code)]
-
 use pc_core::{Graph, backend::GraphTensor, host::HostTensor};
 
 /// A small generator (xorshift), so that tests repeat to the bit.

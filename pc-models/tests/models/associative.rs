@@ -1,10 +1,6 @@
 //! Associative memories by predictive coding: energies, fixed points, and a closed form.
 
-#![allow(clippy::unwrap_used)]
-
-mod linear;
-
-use linear::{Rows, close, conditional, numbers, product, solved, transposed, unit};
+use crate::linear::{Rows, close, conditional, numbers, product, solved, transposed, unit};
 use pc_core::{
     Activation, ErrorKind, Schedule, Tensor,
     host::{Adam, HostTensor, Init},

@@ -1,8 +1,6 @@
 //! What runs away is an error, and never a result: learning that diverges, draws and weights that
 //! are no numbers, and a filter that keeps what it was.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 use std::fmt::Debug;
 
 use pc_core::{

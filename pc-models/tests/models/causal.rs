@@ -1,7 +1,5 @@
 //! Causal models beside the closed forms of linear-Gaussian ones, on generated diagrams.
 
-#![allow(clippy::unwrap_used)]
-
 use pc_core::{
     Activation, Clamps, Schedule, Tensor,
     host::{HostTensor, Init},

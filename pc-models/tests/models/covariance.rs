@@ -1,16 +1,12 @@
 //! Covariance-learning memories beside the conditional means of Gaussians.
 
-#![allow(clippy::unwrap_used)]
-
-mod linear;
-
 use pc_core::{
     ErrorKind, Schedule, Status, Tensor,
     host::{HostTensor, Init, Sgd},
 };
 use pc_models::{Backend, Covariance, CovarianceMemory, Host};
 
-use linear::{Rows, close, conditional, numbers, product, solved, transposed, unit};
+use crate::linear::{Rows, close, conditional, numbers, product, solved, transposed, unit};
 
 type Wide = HostTensor<f64>;
 /// Mean and covariance, divided by the number of samples.

@@ -1,10 +1,6 @@
 //! Bidirectional PC beside a plain program: states, gradients, and every kind of question.
 
-#![allow(clippy::unwrap_used)]
-
-mod dense_plain;
-
-use dense_plain::{Numbers, affine, back, close, parameter, tensor};
+use crate::dense_plain::{Numbers, affine, back, close, parameter, tensor};
 use pc_core::{
     ErrorKind, Schedule, Tensor,
     host::{HostTensor, Init},

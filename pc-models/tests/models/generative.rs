@@ -1,10 +1,6 @@
 //! Generative PC: where all is linear, what is inferred is the posterior mean in closed form.
 
-#![allow(clippy::unwrap_used)]
-
-mod dense_plain;
-
-use dense_plain::{
+use crate::dense_plain::{
     Matrix, Numbers, affine, close, matrix, parameter, product, solve, tensor, transposed,
 };
 use pc_core::{

@@ -1,7 +1,5 @@
 //! The asymmetric Hopfield network beside its matrix.
 
-#![allow(clippy::unwrap_used)]
-
 use pc_core::host::{HostTensor, Init};
 use pc_models::{
     AsymmetricHopfield,

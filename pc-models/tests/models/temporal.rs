@@ -1,7 +1,5 @@
 //! Temporal PC beside closed forms and plain programs, and what the filter has to do with Kalman's.
 
-#![allow(clippy::unwrap_used)]
-
 use pc_core::{
     Activation, ErrorKind, Result, Schedule, Tensor,
     host::{HostTensor, Init, Sgd},

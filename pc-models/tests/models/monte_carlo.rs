@@ -1,7 +1,5 @@
 //! Monte Carlo predictive coding beside the posteriors of linear-Gaussian models.
 
-#![allow(clippy::unwrap_used)]
-
 use pc_core::{
     Activation, Clamps, Tensor, VertexId,
     host::{HostTensor, Init, Sgd},

@@ -1,11 +1,7 @@
 //! Hybrid PC: the amortised net's gradients are those of a plain program, and where all is linear
 //! it learns to guess what relaxation would find.
 
-#![allow(clippy::unwrap_used)]
-
-mod dense_plain;
-
-use dense_plain::{Numbers, affine, close, parameter, tensor};
+use crate::dense_plain::{Numbers, affine, close, parameter, tensor};
 use pc_core::{
     Activation, Gradients, Graph, Reduction, Result, Schedule, Tensor,
     host::{HostTensor, Init, Sgd},

@@ -1,7 +1,5 @@
 //! Predictive entropy maximisation beside a plain program, number by number.
 
-#![allow(clippy::unwrap_used)]
-
 use pc_core::{
     Clamps, ErrorKind, Pace, Relaxation, Result, Schedule, Tensor,
     host::{HostTensor, Init, Sgd},

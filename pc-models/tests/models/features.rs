@@ -1,7 +1,5 @@
 //! Memories in a space of features beside the memory of pixels.
 
-#![allow(clippy::unwrap_used)]
-
 use pc_core::{
     Activation, ErrorKind, Graph, Identity, Tensor, VertexId,
     backend::GraphTensor,

@@ -1,7 +1,5 @@
 //! Universal Hopfield networks beside plain programs, finite differences, and their energies.
 
-#![allow(clippy::unwrap_used)]
-
 use pc_core::{
     Clamps, ErrorKind, Graph, Relaxation, Schedule, SquaredError, Tensor,
     backend::GraphTensor,
