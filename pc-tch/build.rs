@@ -17,7 +17,8 @@ fn main() {
     let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
 
     let mut build = cc::Build::new();
-    build.cpp(true).pic(true).std("c++17").file("shim/pc_tch.cpp").include("shim");
+    build.cpp(true).pic(true).std("c++17").include("shim");
+    build.files(["shim/pc_tch.cpp", "shim/optimizer.cpp"]);
     // libtorch's headers are not ours to warn about.
     for folder in [include.clone(), include.join("torch/csrc/api/include")] {
         build.flag(format!("-isystem{}", folder.display()));

@@ -1,6 +1,7 @@
 // Walks libtorch's autograd graph and pulls its nodes one by one. libtorch's backward engine is never called.
 
 #include "pc_tch.h"
+#include "guarded.h"
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/abs.h>
@@ -28,6 +29,9 @@
 #include <vector>
 
 using at::Tensor;
+using pc_tch::give;
+using pc_tch::guarded;
+using pc_tch::of;
 using torch::autograd::AccumulateGrad;
 using torch::autograd::Edge;
 using torch::autograd::Node;
@@ -42,31 +46,6 @@ struct pc_tch_graph {
 namespace {
 
 std::atomic<size_t> live{0};
-
-char* text(const char* what) {
-  size_t size = std::strlen(what) + 1;
-  char* copy = new char[size];
-  std::memcpy(copy, what, size);
-  return copy;
-}
-
-// Runs `work` and turns what it throws into a message.
-template <typename Work>
-char* guarded(Work&& work) noexcept {
-  try {
-    work();
-    return nullptr;
-  } catch (const c10::Error& error) {
-    return text(error.what_without_backtrace());
-  } catch (const std::exception& error) {
-    return text(error.what());
-  } catch (...) {
-    return text("an exception that is no std::exception");
-  }
-}
-
-const Tensor& of(tensor handle) { return *static_cast<Tensor*>(handle); }
-tensor give(Tensor&& value) { return value.defined() ? new Tensor(std::move(value)) : nullptr; }
 
 // Nodes that can come next are kept in the engine's own order, so that sums are taken in the same order and come out bit for bit.
 struct Later {

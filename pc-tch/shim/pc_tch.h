@@ -51,6 +51,34 @@ char* pc_tch_axpby(tensor* y, double a, tensor x, double b);
 // sum of |x|^2, in f64.
 char* pc_tch_norm_squared(tensor x, double* norm);
 
+// Optimisers of libtorch. What the numbers are: SGD's momentum and dampening; the betas of Adam and AdamW; RMSprop's alpha and momentum. `flag` is
+// nesterov, amsgrad or centered.
+enum { PC_TCH_SGD = 0, PC_TCH_ADAM = 1, PC_TCH_ADAMW = 2, PC_TCH_RMSPROP = 3 };
+typedef struct {
+  int kind;
+  int flag;
+  double rate;
+  double first;
+  double second;
+  double eps;
+  double decay;
+} pc_tch_optimizer_settings;
+typedef struct pc_tch_optimizer pc_tch_optimizer;
+
+char* pc_tch_optimizer_new(
+    const pc_tch_optimizer_settings* settings, const tensor* parameters, size_t count, pc_tch_optimizer** optimizer);
+void pc_tch_optimizer_free(pc_tch_optimizer* optimizer);
+char* pc_tch_optimizer_step(pc_tch_optimizer* optimizer);
+char* pc_tch_optimizer_zero_grad(pc_tch_optimizer* optimizer);
+char* pc_tch_optimizer_set_rate(pc_tch_optimizer* optimizer, double rate);
+// The state of one parameter: its steps, -1 where it has none yet, and up to three tensors, copies. SGD: the momentum; Adam, AdamW: first and second
+// moment, largest second moment; RMSprop: the mean square, momentum, mean.
+char* pc_tch_optimizer_state(pc_tch_optimizer* optimizer, size_t parameter, int64_t* step, tensor* parts);
+char* pc_tch_optimizer_set_state(pc_tch_optimizer* optimizer, size_t parameter, int64_t step, const tensor* parts);
+
+// The same number for two handles of one tensor.
+size_t pc_tch_identity(tensor value);
+
 void pc_tch_free_text(char* text);
 
 #ifdef __cplusplus

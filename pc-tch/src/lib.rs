@@ -68,6 +68,7 @@ mod backward;
 mod function;
 mod graph;
 mod optimiser;
+mod resumable;
 mod sys;
 mod tensor;
 
@@ -75,5 +76,6 @@ pub use backward::{BackwardOutcome, Pc, depth};
 pub use function::Function;
 pub use optimiser::PcOptimizer;
 pub use pc_core;
+pub use resumable::{ResumableConfig, ResumableOptimizer};
 pub use sys::live_graphs;
 pub use tensor::TchTensor;

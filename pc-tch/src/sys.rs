@@ -1,5 +1,8 @@
-//! The shim's functions, made safe. All of this crate's `unsafe` is here.
+//! The shim's functions, made safe. All of this crate's `unsafe` is here and
+//! in its parts.
 #![allow(unsafe_code)]
+
+pub(crate) mod optimizer;
 
 use std::{
     ffi::{CStr, c_char, c_int},

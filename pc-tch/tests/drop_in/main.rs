@@ -9,5 +9,6 @@ mod explicit;
 mod lasting;
 mod models;
 mod refusals;
+mod resumable;
 mod supported;
 mod transient;
