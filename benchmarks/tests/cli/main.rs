@@ -13,6 +13,8 @@ mod gradients;
 mod pages;
 mod plain;
 mod refusals;
+#[cfg(any(feature = "burn", feature = "tch"))]
+mod resumed;
 mod said;
 mod speed;
 #[cfg(feature = "tch")]

@@ -6,6 +6,7 @@
 
 mod check;
 mod model;
+mod optimiser;
 mod speed;
 mod train;
 
@@ -45,8 +46,7 @@ impl Adapter for Tch {
             models: &ModelKind::ALL,
             rules: &[ScheduleKind::Backprop, ScheduleKind::FixedPrediction],
             precisions: Precision::ALL,
-            // tch lends no hand to an optimiser's state.
-            checkpoints: false,
+            checkpoints: true,
             // An autograd graph is relaxed behind one call.
             energies: false,
         }

@@ -1,20 +1,20 @@
 //! A tch program that trains: forward, a loss, `backward` by backprop or by predictive coding, an
 //! optimiser of tch.
 
-use ::tch::{
-    Kind, Tensor,
-    nn::{self, Optimizer, OptimizerConfig},
-};
+use ::tch::{Kind, Tensor};
 use pc_core::{
     Schedule, Status,
     host::{Element, HostTensor},
 };
 use pc_tch::Pc;
 
-use super::model::{TchNet, failed, from_host, inputs, rows};
+use super::{
+    model::{TchNet, failed, from_host, inputs, rows},
+    optimiser::Optimiser,
+};
 use crate::{
     contract::{
-        OptimiserKind, OptimiserState, ScheduleKind,
+        OptimiserState, ScheduleKind,
         train::{Batch, Task, Traced, Trainee},
     },
     error::CommandError,
@@ -26,7 +26,7 @@ pub(super) struct Tch<F: Element> {
     /// Says how a batch is laid out; its own weights stay what they were at first.
     layout: Model<F>,
     net: TchNet,
-    optimiser: Optimizer,
+    optimiser: Optimiser,
     /// None for backprop.
     pc: Option<Pc>,
 }
@@ -35,21 +35,12 @@ impl<F: Element> Tch<F> {
     pub(super) fn new(task: &Task) -> Result<Self, CommandError> {
         let layout = task.model::<F>()?;
         let net = TchNet::new(&layout)?;
-        let rate = task.learning_rate;
-        let optimiser = match task.optimiser {
-            OptimiserKind::Adam => nn::Adam::default().build(&net.store, rate),
-            OptimiserKind::AdamW => {
-                nn::AdamW { wd: 0.01, ..Default::default() }.build(&net.store, rate)
-            }
-            OptimiserKind::Sgd => {
-                nn::Sgd { momentum: 0.9, ..Default::default() }.build(&net.store, rate)
-            }
-        };
+        let optimiser = Optimiser::new(task.optimiser, &net, task.learning_rate)?;
         let pc = match task.rule {
             ScheduleKind::Backprop => None,
             _ => Some(Pc::new(task.schedule.clone()).measured()),
         };
-        Ok(Self { layout, net, optimiser: optimiser.map_err(failed)?, pc })
+        Ok(Self { layout, net, optimiser, pc })
     }
 
     /// The outputs, and the loss summed over the batch.
@@ -95,7 +86,7 @@ impl<F: Element> Trainee<F> for Tch<F> {
 
     fn learn(&mut self, batch: &Batch) -> Result<f64, CommandError> {
         let (outputs, loss) = self.forward(batch)?;
-        self.optimiser.zero_grad();
+        self.optimiser.libtorchs.zero_grad()?;
         let energy = match &self.pc {
             None => {
                 loss.f_backward().map_err(failed)?;
@@ -111,18 +102,12 @@ impl<F: Element> Trainee<F> for Tch<F> {
             }
         };
         self.average(batch.samples)?;
-        self.optimiser.step();
+        self.optimiser.libtorchs.step()?;
         Ok(energy)
     }
 
     fn set_learning_rate(&mut self, rate: f64) -> Result<(), CommandError> {
-        if !(rate > 0.0 && rate.is_finite()) {
-            return Err(CommandError::input(format!(
-                "the learning rate must be a positive number, not {rate}"
-            )));
-        }
-        self.optimiser.set_lr(rate);
-        Ok(())
+        Ok(self.optimiser.libtorchs.set_lr(rate)?)
     }
 
     fn score(&mut self, batch: &Batch) -> Result<Score, CommandError> {
@@ -150,7 +135,7 @@ impl<F: Element> Trainee<F> for Tch<F> {
 
     fn gradients(&mut self, batch: &Batch, schedule: Schedule) -> Result<Traced, CommandError> {
         let (outputs, loss) = self.forward(batch)?;
-        self.optimiser.zero_grad();
+        self.optimiser.libtorchs.zero_grad()?;
         let energy = if schedule.name() == ScheduleKind::Backprop.name() {
             loss.f_backward().map_err(failed)?;
             Vec::new()
@@ -188,10 +173,10 @@ impl<F: Element> Trainee<F> for Tch<F> {
     }
 
     fn optimiser(&self) -> Result<OptimiserState<F>, CommandError> {
-        Err(CommandError::input("the state of tch's optimisers cannot be read"))
+        self.optimiser.save()
     }
 
-    fn set_optimiser(&mut self, _state: OptimiserState<F>) -> Result<(), String> {
-        Err("the state of tch's optimisers cannot be set".to_owned())
+    fn set_optimiser(&mut self, state: OptimiserState<F>) -> Result<(), String> {
+        self.optimiser.restore(state)
     }
 }
