@@ -67,12 +67,14 @@ mod autograd;
 mod backward;
 mod function;
 mod graph;
+mod marked;
 mod optimiser;
 mod sys;
 mod tensor;
 
 pub use backward::{BackwardOutcome, Pc, depth};
 pub use function::Function;
+pub use marked::{Learned, LossReduction, PredictiveCoding, named_vertex, vertex};
 pub use optimiser::PcOptimizer;
 pub use pc_core;
 pub use sys::live_graphs;

@@ -1,6 +1,8 @@
 //! The shim's functions, made safe. All of this crate's `unsafe` is here.
 #![allow(unsafe_code)]
 
+pub(crate) mod marks;
+
 use std::{
     ffi::{CStr, c_char, c_int},
     ptr::{self, NonNull},
