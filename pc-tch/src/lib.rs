@@ -67,6 +67,7 @@ mod autograd;
 mod backward;
 mod function;
 mod graph;
+mod marked;
 mod optimiser;
 mod resumable;
 mod sys;
@@ -74,6 +75,7 @@ mod tensor;
 
 pub use backward::{BackwardOutcome, Pc, depth};
 pub use function::Function;
+pub use marked::{Learned, LossReduction, PredictiveCoding, named_vertex, vertex};
 pub use optimiser::PcOptimizer;
 pub use pc_core;
 pub use resumable::{ResumableConfig, ResumableOptimizer};

@@ -2,6 +2,7 @@
 //! in its parts.
 #![allow(unsafe_code)]
 
+pub(crate) mod marks;
 pub(crate) mod optimizer;
 
 use std::{
