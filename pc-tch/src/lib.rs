@@ -70,6 +70,7 @@ mod graph;
 mod marked;
 mod optimiser;
 mod resumable;
+mod stepping;
 mod sys;
 mod tensor;
 
@@ -79,5 +80,6 @@ pub use marked::{Learned, LossReduction, PredictiveCoding, named_vertex, vertex}
 pub use optimiser::PcOptimizer;
 pub use pc_core;
 pub use resumable::{ResumableConfig, ResumableOptimizer};
+pub use stepping::SteppingOptimizer;
 pub use sys::live_graphs;
 pub use tensor::TchTensor;

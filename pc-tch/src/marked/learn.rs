@@ -4,10 +4,11 @@ use pc_core::{
     Clamps, Error, ErrorKind, Event, Gradients, Learning, Linearise, Network, Outcome, Reduction,
     Relaxation, Result, Schedule, Start, Status, Tensor as _, VertexId,
 };
-use tch::{Tensor, nn::Optimizer};
+use tch::Tensor;
 
 use super::step::{Marked, number};
 use crate::{
+    SteppingOptimizer,
     sys::marks::{self, Reduced},
     tensor::TchTensor,
 };
@@ -148,12 +149,11 @@ impl PredictiveCoding {
     /// the schedule moves them while it relaxes.
     pub fn learn(
         &mut self,
-        optimiser: &mut Optimizer,
+        optimiser: &mut impl SteppingOptimizer,
         mut forward: impl FnMut() -> Tensor,
     ) -> Result<Learned> {
         self.relax(&mut forward, |parameters, gradients| {
-            let own: Vec<usize> =
-                optimiser.trainable_variables().iter().map(marks::identity).collect();
+            let own: Vec<usize> = optimiser.moves().iter().map(marks::identity).collect();
             if !parameters.iter().any(|parameter| own.contains(&marks::identity(parameter))) {
                 return Err(Error::new(
                     ErrorKind::Misuse,
@@ -161,10 +161,10 @@ impl PredictiveCoding {
                      built from another `VarStore`",
                 ));
             }
-            optimiser.zero_grad();
+            optimiser.clear()?;
             if let Some(gradients) = gradients {
                 accumulate(parameters, gradients)?;
-                optimiser.step();
+                optimiser.move_once()?;
             }
             Ok(())
         })

@@ -1,10 +1,12 @@
-//! A subject as a tch program, its gradients by any schedule.
+//! A subject as a marked tch program, its gradients by any schedule.
 
 use ::tch::{Kind, Tensor};
-use pc_core::{Evaluation, Schedule, Status, host::Element};
-use pc_tch::Pc;
+use pc_core::{Schedule, host::Element};
 
-use super::model::{TchNet, failed, from_host, rows};
+use super::{
+    model::{TchNet, failed, from_host, rows},
+    pass::{gradients, marked},
+};
 use crate::{
     contract::{
         ScheduleKind,
@@ -18,10 +20,10 @@ pub(super) struct Tch {
     net: TchNet,
     inputs: Vec<Tensor>,
     targets: Tensor,
+    samples: usize,
     classes: i64,
     loss: LossKind,
     depth: usize,
-    vertices: usize,
 }
 
 impl Tch {
@@ -32,26 +34,23 @@ impl Tch {
                 .collect::<Result<Vec<_>, CommandError>>()
         };
         let classes = subject.model.classes as i64;
-        let mut made = Self {
+        let inputs = tensors(&subject.inputs)?;
+        let samples = inputs.first().and_then(|x| x.size().first().copied()).unwrap_or(1);
+        Ok(Self {
             net: TchNet::new(&subject.model)?,
-            inputs: tensors(&subject.inputs)?,
+            samples: usize::try_from(samples).unwrap_or(1),
+            inputs,
             targets: rows(&tensors(&subject.targets)?, classes)?,
             classes,
             loss: subject.loss,
-            depth: 0,
-            vertices: 0,
-        };
-        let (outputs, loss) = made.forward()?;
-        let outcome = Pc::exact().backward_from(&loss, &outputs.iter().collect::<Vec<_>>())?;
-        made.net.take_gradients()?;
-        (made.depth, made.vertices) = (outcome.depth, outcome.vertices);
-        Ok(made)
+            depth: subject.depth(),
+        })
     }
 
-    fn forward(&self) -> Result<(Vec<Tensor>, Tensor), CommandError> {
-        let outputs = self.net.outputs(&self.inputs)?;
-        let logits = rows(&outputs, self.classes)?;
-        let loss = match self.loss {
+    /// The mean over the samples.
+    fn loss(&self) -> Result<Tensor, CommandError> {
+        let logits = rows(&self.net.outputs(&self.inputs)?, self.classes)?;
+        let sum = match self.loss {
             LossKind::SquaredError => logits
                 .f_sub(&self.targets)
                 .and_then(|e| e.f_square()?.f_sum(self.net.tensors)?.f_mul_scalar(0.5)),
@@ -60,7 +59,7 @@ impl Tch {
                 logs.and_then(|logs| logs.f_mul(&self.targets)?.f_sum(self.net.tensors)?.f_neg())
             }
         };
-        Ok((outputs, loss.map_err(failed)?))
+        sum.and_then(|sum| sum.f_div_scalar(self.samples as f64)).map_err(failed)
     }
 }
 
@@ -68,44 +67,31 @@ impl<F: Element> Checked<F> for Tch {
     fn structure(&self) -> Result<String, CommandError> {
         let numbers: usize =
             self.net.parameters.iter().map(|(_, parameter)| parameter.numel()).sum();
-        Ok(format!(
-            "{} operations, {numbers} numbers in {} parameters, depth {}",
-            self.vertices,
-            self.net.parameters.len(),
-            self.depth
-        ))
+        Ok(format!("marked program, {numbers} numbers in {} parameters", self.net.parameters.len()))
     }
 
     fn depth(&self) -> usize {
         self.depth
     }
 
-    fn evaluations(&self, rule: ScheduleKind) -> Vec<Evaluation> {
+    fn refuses(&mut self, rule: ScheduleKind) -> Option<String> {
+        // Marked programs cannot be levelled: where they are not level by themselves, the library
+        // says so.
         match rule {
-            ScheduleKind::FixedPrediction => {
-                vec![Evaluation::Simulate, Evaluation::Front, Evaluation::ClosedForm]
-            }
-            _ => Vec::new(),
+            ScheduleKind::Zil => gradients(&self.net, marked(Schedule::zil()), || self.loss())
+                .err()
+                .map(|error| error.to_string()),
+            _ => None,
         }
     }
 
+    fn has_the_hosts_vertices(&self) -> bool {
+        true
+    }
+
     fn gradients(&mut self, schedule: Schedule) -> Result<Vec<Vec<f64>>, CommandError> {
-        let (outputs, loss) = self.forward()?;
-        let diverged = if schedule.name() == ScheduleKind::Backprop.name() {
-            loss.f_backward().map_err(failed)?;
-            false
-        } else {
-            Pc::new(schedule)
-                .measured()
-                .backward_from(&loss, &outputs.iter().collect::<Vec<_>>())?
-                .status
-                == Status::Diverged
-        };
-        let gradients = self.net.take_gradients()?;
-        Ok(if diverged {
-            gradients.into_iter().map(|list| vec![f64::NAN; list.len()]).collect()
-        } else {
-            gradients
-        })
+        let mut found = gradients(&self.net, marked(schedule), || self.loss())?.gradients;
+        found.iter_mut().flatten().for_each(|gradient| *gradient *= self.samples as f64);
+        Ok(found)
     }
 }

@@ -1,12 +1,11 @@
-//! libtorch through tch: ordinary forward passes, whose autograd graphs pc-tch relaxes.
-//!
-//! The vertices are libtorch's operations, finer than the other backends' (a dense layer is a
-//! linear and an activation), so that below rate 1 results are not theirs. The outputs are held at
-//! their drives, as everywhere.
+//! libtorch through tch: ordinary programs, with marks where the host's graphs have their vertices,
+//! so that results are those of the other backends. `speed` also times the drop-in, which needs no
+//! marks, and whose vertices are libtorch's operations.
 
 mod check;
 mod model;
 mod optimiser;
+mod pass;
 mod speed;
 mod train;
 
@@ -44,7 +43,7 @@ impl Adapter for Tch {
     fn support() -> Support {
         Support {
             models: &ModelKind::ALL,
-            rules: &[ScheduleKind::Backprop, ScheduleKind::FixedPrediction],
+            rules: ScheduleKind::ALL,
             precisions: Precision::ALL,
             checkpoints: true,
             // An autograd graph is relaxed behind one call.

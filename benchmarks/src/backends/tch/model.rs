@@ -1,4 +1,5 @@
-//! The models of [`crate::models`] as tch programs, with the same parameters.
+//! The models of [`crate::models`] as tch programs, with the same parameters, and marks where the
+//! host's graphs have their vertices.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +11,7 @@ use pc_core::{
     Clamp, Clamps, VertexId,
     host::{Element, HostTensor},
 };
+use pc_tch::named_vertex;
 
 use crate::{
     error::CommandError,
@@ -140,23 +142,27 @@ impl TchNet {
         outputs.map_err(failed)
     }
 
-    fn mlp(&self, x: &Tensor) -> Answer {
-        // The last layer is called `head` where `train` builds the model, `dense3` where `speed`
-        // does.
+    /// The last layer is called `head` where `train` builds the model, `dense3` where `speed` does.
+    fn head(&self, x: &Tensor) -> Answer {
         let last = if self.by_name.contains_key("head.weight") { "head" } else { "dense3" };
-        let h = self.dense("dense1", x)?.f_relu()?;
-        self.dense(last, &self.dense("dense2", &h)?.f_relu()?)
+        self.dense(last, x).map(|logits| named_vertex("head", &logits))
+    }
+
+    /// A dense layer with a relu, which is one vertex.
+    fn hidden(&self, name: &str, x: &Tensor) -> Answer {
+        self.dense(name, x)?.f_relu().map(|x| named_vertex(name, &x))
+    }
+
+    fn mlp(&self, x: &Tensor) -> Answer {
+        self.head(&self.hidden("dense2", &self.hidden("dense1", x)?)?)
     }
 
     fn cnn(&self, x: &Tensor) -> Answer {
-        let last = if self.by_name.contains_key("head.weight") { "head" } else { "dense3" };
-        let pool = |x: Tensor| x.f_max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false);
         let h = self.conv("conv1", x, if self.pool_first { 2 } else { 1 })?.f_relu()?;
-        let h = if self.pool_first { pool(h)? } else { h };
-        let h = pool(self.conv("conv2", &h, if self.pool_first { 0 } else { 1 })?.f_relu()?)?
-            .f_flatten(1, -1)?;
-        let h = self.dense("dense2", &self.dense("dense1", &h)?.f_relu()?)?.f_relu()?;
-        self.dense(last, &h)
+        let h = named_vertex("conv1", &if self.pool_first { halved(&h)? } else { h });
+        let h = self.conv("conv2", &h, if self.pool_first { 0 } else { 1 })?.f_relu()?;
+        let h = named_vertex("conv2", &halved(&h)?).f_flatten(1, -1)?;
+        self.head(&self.hidden("dense2", &self.hidden("dense1", &h)?)?)
     }
 
     fn residual(&self, x: &Tensor) -> Answer {
@@ -166,22 +172,23 @@ impl TchNet {
         };
         let mut h = layer("stem", x)?.f_relu()?;
         if pictures && self.pool_first {
-            h = h.f_max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false)?;
+            h = halved(&h)?;
         }
+        h = named_vertex("stem", &h);
         for block in 1..=2 {
-            let g = layer(
-                &format!("block{block}.g"),
-                &layer(&format!("block{block}.f"), &h)?.f_relu()?,
-            )?;
-            h = h.f_add(&g)?.f_relu()?;
+            let f = layer(&format!("block{block}.f"), &h)?.f_relu()?;
+            let g = layer(&format!("block{block}.g"), &named_vertex("f", &f))?;
+            let sum = named_vertex("sum", &h.f_add(&named_vertex("g", &g))?);
+            h = named_vertex("relu", &sum.f_relu()?);
         }
         if pictures {
             if h.size()[2].min(h.size()[3]) >= 2 {
                 h = h.f_avg_pool2d([2, 2], [2, 2], [0, 0], false, true, None::<i64>)?;
+                h = named_vertex("pool", &h);
             }
             h = h.f_flatten(1, -1)?;
         }
-        self.dense("head", &h)
+        self.head(&h)
     }
 
     fn gate(&self, name: &str, x: &Tensor, h: &Tensor) -> Answer {
@@ -198,21 +205,21 @@ impl TchNet {
         let mut outputs = Vec::new();
         for (step, x) in steps.iter().enumerate() {
             if lstm {
-                let (input, forget) = (
-                    self.gate("lstm.input", x, &h)?.f_sigmoid()?,
-                    self.gate("lstm.forget", x, &h)?.f_sigmoid()?,
-                );
-                let (candidate, output) = (
-                    self.gate("lstm.candidate", x, &h)?.f_tanh()?,
-                    self.gate("lstm.output", x, &h)?.f_sigmoid()?,
-                );
-                c = forget.f_mul(&c)?.f_add(&input.f_mul(&candidate)?)?;
-                h = output.f_mul(&c.f_tanh()?)?;
+                let sigmoid = |name: &str| {
+                    let gate = self.gate(&format!("lstm.{name}"), x, &h)?.f_sigmoid()?;
+                    Ok::<_, TchError>(named_vertex(name, &gate))
+                };
+                let (input, forget) = (sigmoid("input")?, sigmoid("forget")?);
+                let candidate = self.gate("lstm.candidate", x, &h)?.f_tanh()?;
+                let candidate = named_vertex("candidate", &candidate);
+                let output = sigmoid("output")?;
+                c = named_vertex("cell", &forget.f_mul(&c)?.f_add(&input.f_mul(&candidate)?)?);
+                h = named_vertex("hidden", &output.f_mul(&c.f_tanh()?)?);
             } else {
-                h = self.gate("rnn", x, &h)?.f_tanh()?;
+                h = named_vertex("h", &self.gate("rnn", x, &h)?.f_tanh()?);
             }
             if self.per_step || step + 1 == steps.len() {
-                outputs.push(self.dense("head", &h)?);
+                outputs.push(self.head(&h)?);
             }
         }
         Ok(outputs)
@@ -222,37 +229,41 @@ impl TchNet {
         let (scale, shift) =
             (self.parameter(&format!("{name}.gain"))?, self.parameter(&format!("{name}.bias"))?);
         x.f_layer_norm([*x.size().last().unwrap_or(&1)], Some(scale), Some(shift), 1e-5, false)
+            .map(|x| named_vertex(name, &x))
     }
 
     fn attention(&self, x: &Tensor) -> Answer {
         const HEADS: i64 = 2;
-        let placed = self.dense("embed", x)?.f_add(self.parameter("positions.weight")?)?;
+        let embedded = named_vertex("embed", &self.dense("embed", x)?);
+        let placed =
+            named_vertex("positions", &embedded.f_add(self.parameter("positions.weight")?)?);
         let (batch, length, width) = placed.size3()?;
         let part = width / HEADS;
         let project = |name: &str| {
             self.dense(&format!("attention.{name}"), &placed)?
                 .f_view([batch, length, HEADS, part])?
                 .f_transpose(1, 2)
+                .map(|x| named_vertex(name, &x))
         };
         let scores = project("queries")?
             .f_matmul(&project("keys")?.f_transpose(-2, -1)?)?
             .f_div_scalar((part as f64).sqrt())?;
+        let scores = named_vertex("scores", &scores);
         let scores = if self.per_step {
             let future = Tensor::f_ones([length, length], (Kind::Bool, Device::Cpu))?.f_triu(1)?;
             scores.f_masked_fill(&future, f64::NEG_INFINITY)?
         } else {
             scores
         };
-        let mix = scores.f_softmax(-1, self.tensors)?.f_matmul(&project("values")?)?;
-        let mix = mix.f_transpose(1, 2)?.f_reshape([batch, length, width])?;
-        let normed = self.norm("norm1", &placed.f_add(&self.dense("attention.output", &mix)?)?)?;
-        let narrow = self.dense("narrow", &self.dense("wide", &normed)?.f_relu()?)?;
-        let normed = self.norm("norm2", &normed.f_add(&narrow)?)?;
-        if self.per_step {
-            self.dense("head", &normed)
-        } else {
-            self.dense("head", &normed.f_flatten(1, -1)?)
-        }
+        let weights = named_vertex("weights", &scores.f_softmax(-1, self.tensors)?);
+        let mix = weights.f_matmul(&project("values")?)?;
+        let mix = named_vertex("mix", &mix.f_transpose(1, 2)?.f_reshape([batch, length, width])?);
+        let output = named_vertex("output", &self.dense("attention.output", &mix)?);
+        let normed = self.norm("norm1", &named_vertex("skip1", &placed.f_add(&output)?))?;
+        let narrow = self.dense("narrow", &self.hidden("wide", &normed)?)?;
+        let skip = normed.f_add(&named_vertex("narrow", &narrow))?;
+        let normed = self.norm("norm2", &named_vertex("skip2", &skip))?;
+        if self.per_step { self.head(&normed) } else { self.head(&normed.f_flatten(1, -1)?) }
     }
 
     /// Every parameter's gradient, taken out; zeros where there is none.
@@ -268,6 +279,11 @@ impl TchNet {
         };
         self.parameters.iter().map(take).collect()
     }
+}
+
+/// Pooled by the largest of 2x2.
+fn halved(x: &Tensor) -> Answer {
+    x.f_max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false)
 }
 
 /// Logits of all outputs as `[rows, classes]`, a row for each label: sample by sample.

@@ -1,15 +1,18 @@
-//! Forward and backward passes of a tch program, timed.
+//! Forward and backward passes of a tch program, and its relaxations by marks, timed.
 
 use std::time::Instant;
 
-use ::tch::Tensor;
+use ::tch::{Reduction::Mean, Tensor};
 use pc_core::{
-    Evaluation, Result, Schedule,
+    Evaluation, Result, Schedule, Status,
     host::{Element, Init},
 };
-use pc_tch::Pc;
+use pc_tch::{Pc, PredictiveCoding};
 
-use super::model::{TchNet, failed, inputs, rows};
+use super::{
+    model::{TchNet, failed, inputs, rows},
+    pass::{Still, learned, marked},
+};
 use crate::{
     contract::{
         ScheduleKind,
@@ -26,8 +29,10 @@ const SEED: u64 = 7;
 enum Way {
     /// `loss.backward()`.
     Backprop,
-    /// `pc.backward(&loss)`.
-    Pc(Pc),
+    /// `pc.backward(&loss)`, on the graph of operations.
+    DropIn(Pc),
+    /// The program's marks as vertices.
+    Marked(Box<PredictiveCoding>),
 }
 
 /// A net with a batch of random numbers.
@@ -51,7 +56,14 @@ impl Tch {
         let pixels = Init::new(SEED + 1).uniform::<f32>(&[batch, 784], 1.0)?;
         let clamps = model.feed(Features::Pixels(pixels.data()))?;
         let labels: Vec<i64> = (0..batch as i64).map(|sample| sample % CLASSES as i64).collect();
-        let (contenders, ways) = contenders(rules)?;
+        let topology = model.graph.topology();
+        // Marked programs cannot be levelled.
+        let rules: Vec<ScheduleKind> = rules
+            .iter()
+            .copied()
+            .filter(|rule| *rule != ScheduleKind::Zil || topology.unlevelled_edge().is_none())
+            .collect();
+        let (contenders, ways) = contenders(&rules, topology.depth().unwrap_or(0).max(1))?;
         Ok(Self {
             description: format!("{}, by libtorch", model.description),
             net: TchNet::new(&model)?,
@@ -63,9 +75,11 @@ impl Tch {
     }
 }
 
-/// Backprop first; then the drop-in at rate 1, and at the rate and steps of the other backends.
-fn contenders(rules: &[ScheduleKind]) -> Result<(Vec<Contender>, Vec<Way>)> {
+/// Backprop first; then the drop-in at rate 1, and at the rate and steps of the other backends;
+/// then the rules by marks.
+fn contenders(rules: &[ScheduleKind], depth: usize) -> Result<(Vec<Contender>, Vec<Way>)> {
     let (mut all, mut ways) = (Vec::new(), Vec::new());
+    let marked = |schedule: &Schedule| Way::Marked(Box::new(marked(schedule.clone())));
     let mut add = |rule, name, steps, schedule: Schedule, role, way| {
         all.push(Contender { rule, name, schedule, steps, role });
         ways.push(way);
@@ -86,7 +100,7 @@ fn contenders(rules: &[ScheduleKind]) -> Result<(Vec<Contender>, Vec<Way>)> {
             0,
             Schedule::backprop(),
             ContenderRole::Shown,
-            Way::Pc(Pc::exact()),
+            Way::DropIn(Pc::exact()),
         );
         let closed = Schedule::fixed_prediction(RATE, STEPS)?;
         add(
@@ -95,7 +109,7 @@ fn contenders(rules: &[ScheduleKind]) -> Result<(Vec<Contender>, Vec<Way>)> {
             STEPS,
             closed.clone(),
             ContenderRole::Shown,
-            Way::Pc(Pc::new(closed)),
+            Way::DropIn(Pc::new(closed)),
         );
         for (steps, role) in [(STEPS, ContenderRole::Shown), (STEPS / 2, ContenderRole::Half)] {
             let schedule =
@@ -106,8 +120,27 @@ fn contenders(rules: &[ScheduleKind]) -> Result<(Vec<Contender>, Vec<Way>)> {
                 steps,
                 schedule.clone(),
                 role,
-                Way::Pc(Pc::new(schedule)),
+                Way::DropIn(Pc::new(schedule)),
             );
+        }
+    }
+    for &rule in rules {
+        let (name, steps, schedule) = match rule {
+            ScheduleKind::Backprop => continue,
+            ScheduleKind::FixedPrediction => {
+                ("marked, rate 1", depth, Schedule::fixed_prediction(1.0, depth)?)
+            }
+            ScheduleKind::Zil => ("zil", 0, Schedule::zil()),
+            ScheduleKind::Standard => ("standard", STEPS, Schedule::standard(RATE, STEPS)?),
+            ScheduleKind::Ipc => ("ipc", STEPS, Schedule::ipc(RATE, STEPS)?),
+            ScheduleKind::Epc => ("epc", STEPS, Schedule::epc(RATE, STEPS)?),
+        };
+        let way = marked(&schedule);
+        add(rule, name, steps, schedule.clone(), ContenderRole::Shown, way);
+        if rule == ScheduleKind::Standard {
+            let schedule = schedule.unrelaxed();
+            let way = marked(&schedule);
+            add(rule, "standard T=0", 0, schedule, ContenderRole::Shown, way);
         }
     }
     Ok((all, ways))
@@ -128,18 +161,34 @@ impl Timed for Tch {
 
     fn step(&mut self, contender: usize) -> std::result::Result<Seconds, CommandError> {
         let start = Instant::now();
-        let logits = rows(&self.net.outputs(&self.inputs)?, CLASSES as i64)?;
-        let loss = logits
-            .f_cross_entropy_loss(&self.labels, None::<Tensor>, ::tch::Reduction::Mean, -100, 0.0)
-            .map_err(failed)?;
-        let forward = start.elapsed().as_secs_f64();
-        match &self.ways[contender] {
-            Way::Backprop => loss.f_backward().map_err(failed)?,
-            Way::Pc(pc) => {
+        let Self { net, inputs, labels, ways, .. } = self;
+        let loss = || {
+            rows(&net.outputs(inputs)?, CLASSES as i64)?
+                .f_cross_entropy_loss(&*labels, None::<Tensor>, Mean, -100, 0.0)
+                .map_err(failed)
+        };
+        let mut forward = None;
+        match &mut ways[contender] {
+            Way::Backprop => {
+                let loss = loss()?;
+                forward = Some(start.elapsed().as_secs_f64());
+                loss.f_backward().map_err(failed)?;
+            }
+            Way::DropIn(pc) => {
+                let loss = loss()?;
+                forward = Some(start.elapsed().as_secs_f64());
                 pc.backward(&loss)?;
             }
+            Way::Marked(pc) => {
+                let outcome = learned(pc, &mut Still::of(net), loss)?.outcome;
+                if outcome.status == Status::Diverged {
+                    return Err(CommandError::input(format!(
+                        "{} diverged, so its time means nothing",
+                        self.contenders[contender].name
+                    )));
+                }
+            }
         }
-        drop(loss);
         let total = start.elapsed().as_secs_f64();
         // Gradients are zeroed in place, outside the time.
         for (_, parameter) in &self.net.parameters {
@@ -148,6 +197,6 @@ impl Timed for Tch {
                 let _ = gradient.f_zero_().map_err(failed)?;
             }
         }
-        Ok(Seconds { forward: Some(forward), relaxed: None, total })
+        Ok(Seconds { forward, relaxed: None, total })
     }
 }

@@ -1,16 +1,17 @@
-//! A tch program that trains: forward, a loss, `backward` by backprop or by predictive coding, an
-//! optimiser of tch.
+//! A marked tch program that trains: forward, a loss, `backward` or predictive coding, an optimiser
+//! of libtorch.
 
 use ::tch::{Kind, Tensor};
 use pc_core::{
     Schedule, Status,
     host::{Element, HostTensor},
 };
-use pc_tch::Pc;
+use pc_tch::PredictiveCoding;
 
 use super::{
     model::{TchNet, failed, from_host, inputs, rows},
     optimiser::Optimiser,
+    pass::{gradients, learned, marked},
 };
 use crate::{
     contract::{
@@ -28,7 +29,7 @@ pub(super) struct Tch<F: Element> {
     net: TchNet,
     optimiser: Optimiser,
     /// None for backprop.
-    pc: Option<Pc>,
+    pc: Option<PredictiveCoding>,
 }
 
 impl<F: Element> Tch<F> {
@@ -38,24 +39,13 @@ impl<F: Element> Tch<F> {
         let optimiser = Optimiser::new(task.optimiser, &net, task.learning_rate)?;
         let pc = match task.rule {
             ScheduleKind::Backprop => None,
-            _ => Some(Pc::new(task.schedule.clone()).measured()),
+            _ => Some(marked(task.schedule.clone())),
         };
         Ok(Self { layout, net, optimiser, pc })
     }
 
-    /// The outputs, and the loss summed over the batch.
-    fn forward(&self, batch: &Batch) -> Result<(Vec<Tensor>, Tensor), CommandError> {
-        let clamps = self.layout.feed(batch.features())?;
-        let outputs = self.net.outputs(&inputs(&self.layout, &clamps)?)?;
-        let labels = self.labels(batch)?;
-        let logits = rows(&outputs, self.layout.classes as i64)?;
-        let loss = logits
-            .f_cross_entropy_loss(&labels, None::<Tensor>, ::tch::Reduction::Sum, -100, 0.0)
-            .map_err(failed)?;
-        Ok((outputs, loss))
-    }
-
-    fn labels(&self, batch: &Batch) -> Result<Tensor, CommandError> {
+    /// The inputs and labels of a batch.
+    fn batch(&self, batch: &Batch) -> Result<Given, CommandError> {
         let wanted = batch.samples * self.layout.labels_per_sample();
         if batch.labels.len() != wanted {
             return Err(CommandError::input(format!(
@@ -63,19 +53,40 @@ impl<F: Element> Tch<F> {
                 batch.labels.len()
             )));
         }
+        let clamps = self.layout.feed(batch.features())?;
         let labels: Vec<i64> = batch.labels.iter().map(|label| *label as i64).collect();
-        Tensor::f_from_slice(&labels).map_err(failed)
+        Ok(Given {
+            inputs: inputs(&self.layout, &clamps)?,
+            labels: Tensor::f_from_slice(&labels).map_err(failed)?,
+            classes: self.layout.classes as i64,
+            samples: batch.samples,
+        })
+    }
+}
+
+/// A batch as tensors.
+struct Given {
+    inputs: Vec<Tensor>,
+    labels: Tensor,
+    classes: i64,
+    samples: usize,
+}
+
+impl Given {
+    /// The loss of these logits, summed over the batch.
+    fn sum(&self, logits: &Tensor) -> Result<Tensor, CommandError> {
+        logits
+            .f_cross_entropy_loss(&self.labels, None::<Tensor>, ::tch::Reduction::Sum, -100, 0.0)
+            .map_err(failed)
     }
 
-    /// Divides the gradients of a loss that was summed over the batch.
-    fn average(&self, samples: usize) -> Result<(), CommandError> {
-        for (_, parameter) in &self.net.parameters {
-            let mut gradient = parameter.f_grad().map_err(failed)?;
-            if gradient.defined() {
-                let _ = gradient.f_div_scalar_(samples as f64).map_err(failed)?;
-            }
-        }
-        Ok(())
+    fn logits(&self, net: &TchNet) -> Result<Tensor, CommandError> {
+        rows(&net.outputs(&self.inputs)?, self.classes)
+    }
+
+    /// The program: its loss, the mean over the samples.
+    fn loss(&self, net: &TchNet) -> Result<Tensor, CommandError> {
+        self.sum(&self.logits(net)?)?.f_div_scalar(self.samples as f64).map_err(failed)
     }
 }
 
@@ -85,25 +96,16 @@ impl<F: Element> Trainee<F> for Tch<F> {
     }
 
     fn learn(&mut self, batch: &Batch) -> Result<f64, CommandError> {
-        let (outputs, loss) = self.forward(batch)?;
-        self.optimiser.libtorchs.zero_grad()?;
-        let energy = match &self.pc {
-            None => {
-                loss.f_backward().map_err(failed)?;
-                loss.f_double_value(&[]).map_err(failed)?
-            }
-            Some(pc) => {
-                let outputs: Vec<&Tensor> = outputs.iter().collect();
-                let outcome = pc.backward_from(&loss, &outputs)?;
-                if outcome.status == Status::Diverged {
-                    return Ok(f64::NAN);
-                }
-                outcome.energy.map_or(f64::NAN, |energy| energy.total())
-            }
+        let given = self.batch(batch)?;
+        let Self { net, optimiser, pc, .. } = self;
+        let libtorchs = &mut optimiser.libtorchs;
+        let Some(pc) = pc else {
+            let loss = given.loss(net)?;
+            libtorchs.backward_step(&loss)?;
+            return Ok(loss.f_double_value(&[]).map_err(failed)? * given.samples as f64);
         };
-        self.average(batch.samples)?;
-        self.optimiser.libtorchs.step()?;
-        Ok(energy)
+        let outcome = learned(pc, libtorchs, || given.loss(net))?.outcome;
+        Ok(if outcome.status == Status::Diverged { f64::NAN } else { outcome.energy.total() })
     }
 
     fn set_learning_rate(&mut self, rate: f64) -> Result<(), CommandError> {
@@ -112,11 +114,11 @@ impl<F: Element> Trainee<F> for Tch<F> {
 
     fn score(&mut self, batch: &Batch) -> Result<Score, CommandError> {
         let _off = ::tch::no_grad_guard();
-        let (outputs, loss) = self.forward(batch)?;
-        let logits = rows(&outputs, self.layout.classes as i64)?;
+        let given = self.batch(batch)?;
+        let logits = given.logits(&self.net)?;
         let found = logits
             .f_argmax(1, false)
-            .and_then(|best| best.f_eq_tensor(&self.labels(batch).unwrap_or_default()))
+            .and_then(|best| best.f_eq_tensor(&given.labels))
             .map_err(failed)?;
         // A row with a NaN is right about nothing.
         let numbers =
@@ -125,7 +127,7 @@ impl<F: Element> Trainee<F> for Tch<F> {
             .f_logical_and(&numbers)
             .and_then(|right| right.f_sum(Kind::Int64)?.f_int64_value(&[]))
             .map_err(failed)?;
-        let loss = loss.f_double_value(&[]).map_err(failed)?;
+        let loss = given.sum(&logits)?.f_double_value(&[]).map_err(failed)?;
         Ok(Score {
             loss,
             correct: usize::try_from(correct).unwrap_or(0),
@@ -134,17 +136,8 @@ impl<F: Element> Trainee<F> for Tch<F> {
     }
 
     fn gradients(&mut self, batch: &Batch, schedule: Schedule) -> Result<Traced, CommandError> {
-        let (outputs, loss) = self.forward(batch)?;
-        self.optimiser.libtorchs.zero_grad()?;
-        let energy = if schedule.name() == ScheduleKind::Backprop.name() {
-            loss.f_backward().map_err(failed)?;
-            Vec::new()
-        } else {
-            let outputs: Vec<&Tensor> = outputs.iter().collect();
-            Pc::new(schedule).measured().backward_from(&loss, &outputs)?.trace
-        };
-        self.average(batch.samples)?;
-        Ok(Traced { gradients: self.net.take_gradients()?, energy })
+        let given = self.batch(batch)?;
+        gradients(&self.net, marked(schedule), || given.loss(&self.net))
     }
 
     fn parameters(&self) -> Result<Vec<(String, HostTensor<F>)>, CommandError> {
