@@ -42,7 +42,7 @@ impl Tch {
             vertices: 0,
         };
         let (outputs, loss) = made.forward()?;
-        let outcome = Pc::exact().backward_from(&loss, &outputs.iter().collect::<Vec<_>>())?;
+        let outcome = Pc::exact().f_backward_from(&loss, &outputs.iter().collect::<Vec<_>>())?;
         made.net.take_gradients()?;
         (made.depth, made.vertices) = (outcome.depth, outcome.vertices);
         Ok(made)
@@ -97,7 +97,7 @@ impl<F: Element> Checked<F> for Tch {
         } else {
             Pc::new(schedule)
                 .measured()
-                .backward_from(&loss, &outputs.iter().collect::<Vec<_>>())?
+                .f_backward_from(&loss, &outputs.iter().collect::<Vec<_>>())?
                 .status
                 == Status::Diverged
         };

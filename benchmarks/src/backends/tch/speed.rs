@@ -136,7 +136,7 @@ impl Timed for Tch {
         match &self.ways[contender] {
             Way::Backprop => loss.f_backward().map_err(failed)?,
             Way::Pc(pc) => {
-                pc.backward(&loss)?;
+                let _ = pc.f_backward(&loss)?;
             }
         }
         drop(loss);

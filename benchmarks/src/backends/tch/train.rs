@@ -103,7 +103,7 @@ impl<F: Element> Trainee<F> for Tch<F> {
             }
             Some(pc) => {
                 let outputs: Vec<&Tensor> = outputs.iter().collect();
-                let outcome = pc.backward_from(&loss, &outputs)?;
+                let outcome = pc.f_backward_from(&loss, &outputs)?;
                 if outcome.status == Status::Diverged {
                     return Ok(f64::NAN);
                 }
@@ -156,7 +156,7 @@ impl<F: Element> Trainee<F> for Tch<F> {
             Vec::new()
         } else {
             let outputs: Vec<&Tensor> = outputs.iter().collect();
-            Pc::new(schedule).measured().backward_from(&loss, &outputs)?.trace
+            Pc::new(schedule).measured().f_backward_from(&loss, &outputs)?.trace
         };
         self.average(batch.samples)?;
         Ok(Traced { gradients: self.net.take_gradients()?, energy })
