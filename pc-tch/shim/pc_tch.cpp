@@ -1,6 +1,7 @@
 // Walks libtorch's autograd graph and pulls its nodes one by one. libtorch's backward engine is never called.
 
 #include "pc_tch.h"
+#include "pc_tch_shared.h"
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
@@ -562,3 +563,17 @@ char* pc_tch_norm_squared(tensor x, double* norm) {
 void pc_tch_free_text(char* text) { delete[] text; }
 
 }  // extern "C"
+
+namespace pc_tch {
+
+char* caught(const std::function<void()>& work) noexcept { return guarded(work); }
+
+char* message(const char* what) { return text(what); }
+
+const std::vector<c10::intrusive_ptr<Node>>& nodes_of(const pc_tch_graph& graph) { return graph.nodes; }
+
+variable_list run_node(Node& node, variable_list&& inputs, bool last) { return run(node, std::move(inputs), last); }
+
+void add_to(Tensor& sum, const Tensor& x) { add(sum, x); }
+
+}  // namespace pc_tch

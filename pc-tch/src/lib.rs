@@ -70,7 +70,7 @@ mod backward;
 mod explicit;
 mod function;
 mod graph;
-
+mod marked;
 pub mod modules;
 mod optimiser;
 mod sys;
@@ -79,7 +79,7 @@ mod tensor;
 pub use backward::{BackwardOutcome, Pc, depth};
 pub use explicit::{CrossEntropy, LossFunction, StoredWeights, TchLayers, identity};
 pub use function::Function;
-
+pub use marked::{Learned, LossReduction, PredictiveCoding, named_vertex, vertex};
 pub use optimiser::PcOptimizer;
 pub use pc_core;
 pub use sys::live_graphs;

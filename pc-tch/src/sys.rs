@@ -1,8 +1,9 @@
 //! The shim's functions, made safe. All of this crate's `unsafe` is here.
 #![allow(unsafe_code)]
 
+mod ffi;
+pub(crate) mod marks;
 mod nodes;
-mod raw;
 
 use std::{
     ffi::{CStr, c_char},
@@ -14,8 +15,9 @@ use tch::Tensor;
 use torch_sys::C_tensor;
 
 #[allow(clippy::wildcard_imports)] // The whole interface, and nothing else.
-use raw::*;
+use ffi::*;
 
+use nodes::explained;
 pub(crate) use nodes::{Node, Nodes, Pull};
 
 /// How many autograd graphs are held just now, over all threads: none between steps, or something
@@ -42,13 +44,13 @@ fn checked(message: *mut c_char) -> Result<()> {
     Err(Error::new(ErrorKind::Backend, text))
 }
 
-fn lent(tensor: &Tensor) -> *mut C_tensor {
+fn raw(tensor: &Tensor) -> *mut C_tensor {
     // The shim reads tensors through these, and writes to none.
     tensor.as_ptr().cast_mut()
 }
 
 fn raw_or_null(tensor: Option<&Tensor>) -> *mut C_tensor {
-    tensor.map_or(ptr::null_mut(), lent)
+    tensor.map_or(ptr::null_mut(), raw)
 }
 
 /// Gives up a tensor to the shim.
@@ -78,8 +80,8 @@ pub(crate) fn gradients(
     // SAFETY: all handles are of live tensors or null, and there is room for a result for each.
     let message = unsafe {
         pc_tch_gradients(
-            lent(output),
-            lent(cotangent),
+            raw(output),
+            raw(cotangent),
             handles.as_ptr(),
             handles.len(),
             results.as_mut_ptr(),
@@ -96,7 +98,7 @@ pub(crate) fn gradients(
 /// It does.
 pub(crate) fn check_function(output: &Tensor) -> Result<()> {
     // SAFETY: the tensor is live.
-    checked(unsafe { pc_tch_check_function(lent(output)) })
+    checked(unsafe { pc_tch_check_function(raw(output)) })
         .map_err(|error| Error::new(ErrorKind::Unsupported, error.to_string()))
 }
 
@@ -107,7 +109,7 @@ pub(crate) fn check_function(output: &Tensor) -> Result<()> {
 pub(crate) fn position(like: &Tensor) -> Result<u64> {
     let mut position = 0;
     // SAFETY: the tensor is live, and the shim writes one number.
-    checked(unsafe { pc_tch_position(lent(like), &raw mut position) })?;
+    checked(unsafe { pc_tch_position(raw(like), &raw mut position) })?;
     Ok(position)
 }
 
@@ -119,7 +121,7 @@ pub(crate) fn set_grad(x: &Tensor, gradient: Option<Tensor>) -> Result<()> {
     let handle = gradient.map_or(ptr::null_mut(), into_raw);
     // SAFETY: the tensor is live, and the gradient's handle is given up to the shim. `.grad` is
     // shared by all handles of a tensor, as in libtorch itself.
-    checked(unsafe { pc_tch_set_grad(lent(x), handle) })
+    checked(unsafe { pc_tch_set_grad(raw(x), handle) })
 }
 
 /// `sum <- sum + x`, in place where nothing else can see the sum.
@@ -128,7 +130,7 @@ pub(crate) fn add(sum: &mut Option<Tensor>, x: &Tensor) -> Result<()> {
     in_place(sum, |handle| {
         // SAFETY: both handles are of live tensors or null; the shim replaces the first by one that
         // is ours.
-        unsafe { pc_tch_add(handle, lent(x)) }
+        unsafe { pc_tch_add(handle, raw(x)) }
     })
 }
 
@@ -155,6 +157,6 @@ fn in_place(
 pub(crate) fn norm_squared(x: &Tensor) -> Result<f64> {
     let mut norm = 0.0;
     // SAFETY: the tensor is live, and the shim writes one number.
-    checked(unsafe { pc_tch_norm_squared(lent(x), &raw mut norm) })?;
+    checked(unsafe { pc_tch_norm_squared(raw(x), &raw mut norm) })?;
     Ok(norm)
 }

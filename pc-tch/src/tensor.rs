@@ -56,6 +56,11 @@ impl TchTensor {
         Self(tensor)
     }
 
+    /// The tensor, moved out.
+    pub(crate) fn into_tensor(self) -> Tensor {
+        self.0
+    }
+
     pub(crate) fn put(&mut self, result: std::result::Result<Tensor, TchError>) {
         match result {
             Ok(tensor) => self.0 = tensor,

@@ -12,8 +12,8 @@ use tch::Tensor;
 use torch_sys::C_tensor;
 
 #[allow(clippy::wildcard_imports)] // As in the module above.
-use super::raw::*;
-use super::{checked, from_raw, into_raw, lent, raw_or_null};
+use super::ffi::*;
+use super::{checked, from_raw, into_raw, raw, raw_or_null};
 
 /// `PC_TCH_LEAF` and `PC_TCH_HOOKED` of the header.
 const LEAF: c_int = 1;
@@ -60,7 +60,7 @@ impl Nodes {
     /// # Errors
     /// A root that is undefined or needs no gradient.
     pub(crate) fn below(roots: &[&Tensor]) -> Result<Self> {
-        let handles: Vec<*mut C_tensor> = roots.iter().map(|root| lent(root)).collect();
+        let handles: Vec<*mut C_tensor> = roots.iter().map(|root| raw(root)).collect();
         let mut graph = ptr::null_mut();
         // SAFETY: the handles are of live tensors, as many as said, and the shim writes one
         // pointer.
@@ -210,7 +210,7 @@ impl Nodes {
         let (mut node, mut slot) = (-1, 0);
         // SAFETY: graph and tensor are live, and the shim writes two numbers.
         checked(unsafe {
-            pc_tch_find(self.raw.as_ptr(), lent(tensor), &raw mut node, &raw mut slot)
+            pc_tch_find(self.raw.as_ptr(), raw(tensor), &raw mut node, &raw mut slot)
         })?;
         Ok(usize::try_from(node).ok().map(|node| (node, slot)))
     }
@@ -291,7 +291,7 @@ impl Drop for Nodes {
 }
 
 /// Says which node it was, and what to do about the commonest two.
-fn explained(error: Error, name: &str) -> Error {
+pub(super) fn explained(error: Error, name: &str) -> Error {
     let message = error.to_string();
     let hint = if message.contains("second time") {
         "the graph below this loss was freed by an earlier backward pass: keep it with \
