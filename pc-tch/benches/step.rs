@@ -88,7 +88,7 @@ impl Program {
         let loss = self.model.loss();
         match way {
             Way::Backprop => self.optimiser.backward_step(&loss),
-            Way::Pc => drop(self.optimiser.pc_step(&loss, &self.pc).unwrap()),
+            Way::Pc => self.optimiser.pc_step(&loss, &self.pc),
         }
     }
 }

@@ -7,7 +7,7 @@
 //! Against the same program by backprop, this is all that differs:
 //! ```diff
 //! -            opt.backward_step(&loss);
-//! +            opt.pc_step(&loss, &pc)?;
+//! +            opt.pc_step(&loss, &pc);
 //! ```
 
 use pc_tch::{Pc, PcOptimizer};
@@ -61,7 +61,7 @@ pub(crate) fn train(epochs: usize, pc: &Pc) -> Result<f64, Failure> {
         for batch in Tensor::randperm(TRAINING, (Kind::Int64, Device::Cpu)).split(30, 0) {
             let logits = net.forward_t(&pictures.index_select(0, &batch), true);
             let loss = logits.cross_entropy_for_logits(&labels.index_select(0, &batch));
-            opt.pc_step(&loss, pc)?;
+            opt.pc_step(&loss, pc);
         }
     }
     let rest = pictures.size()[0] - TRAINING;

@@ -4,6 +4,8 @@
 #include "guarded.h"
 #include "pc_tch_shared.h"
 
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Context.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/abs.h>
 #include <ATen/ops/add.h>
@@ -15,16 +17,20 @@
 #include <torch/csrc/autograd/edge.h>
 #include <torch/csrc/autograd/engine.h>
 #include <torch/csrc/autograd/functions/accumulate_grad.h>
+#include <torch/csrc/autograd/generated/Functions.h>
 #include <torch/csrc/autograd/input_metadata.h>
 #include <torch/csrc/autograd/node.h>
 #include <torch/csrc/autograd/variable.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstring>
 #include <exception>
 #include <memory>
 #include <queue>
 #include <string>
+#include <typeindex>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -37,59 +43,124 @@ using torch::autograd::AccumulateGrad;
 using torch::autograd::Edge;
 using torch::autograd::Node;
 using torch::autograd::variable_list;
+using torch::autograd::generated::CudnnBatchNormBackward0;
+using torch::autograd::generated::NativeBatchNormBackward0;
+
+// What nodes of one C++ type have in common. Names are made once for each type: making one takes longer than many a pull.
+struct NodeType {
+  size_t name;
+  bool leaf;
+  bool normalises;
+};
 
 struct pc_tch_graph {
+  // In the order in which the engine would run them.
   std::vector<c10::intrusive_ptr<Node>> nodes;
+  std::vector<NodeType> types;
   std::vector<std::string> names;
-  std::unordered_map<const Node*, size_t> index;
+  // By node: where its edges begin in `targets`, which has a node or -1.
+  std::vector<size_t> first;
+  std::vector<int64_t> targets;
+  // By node as it was found, and by that number its place in the order.
+  std::unordered_map<const Node*, size_t> found;
+  std::vector<size_t> rank;
+  // By name: whether such nodes only pass values on.
+  std::vector<uint8_t> costless;
+  // By node: what has arrived in a sweep.
+  std::vector<variable_list> arrived;
+
+  size_t edges(size_t node) const { return first[node + 1] - first[node]; }
 };
 
 namespace {
 
 std::atomic<size_t> live{0};
 
-// Nodes that can come next are kept in the engine's own order, so that sums are taken in the same order and come out bit for bit.
-struct Later {
-  bool operator()(const Node* a, const Node* b) const { return a->sequence_nr() < b->sequence_nr(); }
-};
+bool normalises(const Node& node) {
+  return dynamic_cast<const NativeBatchNormBackward0*>(&node) != nullptr || dynamic_cast<const CudnnBatchNormBackward0*>(&node) != nullptr;
+}
 
-void walk(pc_tch_graph& graph, const std::vector<Edge>& roots) {
-  std::unordered_map<Node*, size_t> waiting;
-  std::vector<Node*> stack;
-  auto visit = [&](Node* node) {
-    if (waiting.emplace(node, 0).second) stack.push_back(node);
-  };
-  for (const Edge& root : roots) visit(root.function.get());
-  while (!stack.empty()) {
-    Node* node = stack.back();
-    stack.pop_back();
-    for (const Edge& edge : node->next_edges()) {
-      if (edge.is_valid()) {
-        visit(edge.function.get());
-        ++waiting[edge.function.get()];
-      }
-    }
-  }
-  std::priority_queue<Node*, std::vector<Node*>, Later> ready;
-  for (const Edge& root : roots) {
-    Node* node = root.function.get();
-    if (waiting[node] == 0 && graph.index.emplace(node, 0).second) ready.push(node);
-  }
-  graph.nodes.reserve(waiting.size());
-  graph.names.reserve(waiting.size());
-  while (!ready.empty()) {
-    Node* node = ready.top();
-    ready.pop();
-    graph.index[node] = graph.nodes.size();
-    graph.nodes.push_back(node->getptr());
-    graph.names.push_back(node->name());
-    for (const Edge& edge : node->next_edges()) {
-      if (edge.is_valid() && --waiting[edge.function.get()] == 0) ready.push(edge.function.get());
-    }
+// Whether a batch norm's running statistics moved with the forward pass.
+template <typename Norm>
+bool moves(Node& node) {
+  auto* norm = dynamic_cast<Norm*>(&node);
+  if (norm == nullptr || !norm->training) return false;
+  try {
+    return norm->running_mean_.unpack().defined();
+  } catch (const c10::Error&) {
+    return true;  // They have moved since.
   }
 }
 
-bool is_leaf(const Node& node) { return dynamic_cast<const AccumulateGrad*>(&node) != nullptr; }
+// Numbers all that is below the roots. Nodes that can come next are kept in the engine's own order, so that sums are taken in the same order and come
+// out bit for bit.
+void walk(pc_tch_graph& graph, const std::vector<Edge>& roots) {
+  std::vector<Node*> found;
+  std::vector<size_t> waiting, begin;
+  std::vector<int64_t> flat;
+  auto visit = [&](Node* node) {
+    auto [place, fresh] = graph.found.try_emplace(node, found.size());
+    if (fresh) {
+      found.push_back(node);
+      waiting.push_back(0);
+    }
+    return place->second;
+  };
+  for (const Edge& root : roots) visit(root.function.get());
+  size_t starts = found.size();
+  for (size_t node = 0; node < found.size(); ++node) {
+    begin.push_back(flat.size());
+    for (const Edge& edge : found[node]->next_edges()) {
+      if (!edge.is_valid()) {
+        flat.push_back(-1);
+        continue;
+      }
+      size_t target = visit(edge.function.get());
+      ++waiting[target];
+      flat.push_back(static_cast<int64_t>(target));
+    }
+  }
+  begin.push_back(flat.size());
+  std::vector<uint64_t> made(found.size());
+  for (size_t node = 0; node < found.size(); ++node) made[node] = found[node]->sequence_nr();
+  auto later = [&](size_t a, size_t b) { return made[a] < made[b]; };
+  std::priority_queue<size_t, std::vector<size_t>, decltype(later)> ready(later);
+  for (size_t root = 0; root < starts; ++root) {
+    if (waiting[root] == 0) ready.push(root);
+  }
+  std::vector<size_t> order;
+  order.reserve(found.size());
+  graph.rank.resize(found.size());
+  while (!ready.empty()) {
+    size_t node = ready.top();
+    ready.pop();
+    graph.rank[node] = order.size();
+    order.push_back(node);
+    for (size_t edge = begin[node]; edge < begin[node + 1]; ++edge) {
+      if (flat[edge] >= 0 && --waiting[flat[edge]] == 0) ready.push(flat[edge]);
+    }
+  }
+  std::unordered_map<std::type_index, NodeType> types;
+  graph.nodes.reserve(order.size());
+  graph.types.reserve(order.size());
+  graph.first.reserve(order.size() + 1);
+  graph.targets.reserve(flat.size());
+  for (size_t node : order) {
+    Node* own = found[node];
+    auto [type, fresh] = types.try_emplace(std::type_index(typeid(*own)));
+    if (fresh) {
+      type->second = {graph.names.size(), dynamic_cast<const AccumulateGrad*>(own) != nullptr, normalises(*own)};
+      graph.names.push_back(own->name());
+    }
+    graph.nodes.push_back(own->getptr());
+    graph.types.push_back(type->second);
+    graph.first.push_back(graph.targets.size());
+    for (size_t edge = begin[node]; edge < begin[node + 1]; ++edge) {
+      graph.targets.push_back(flat[edge] < 0 ? -1 : static_cast<int64_t>(graph.rank[flat[edge]]));
+    }
+  }
+  graph.first.push_back(graph.targets.size());
+}
 
 // Whether hooks want to see what passes a node.
 bool is_hooked(Node& node) {
@@ -138,6 +209,77 @@ variable_list run(Node& node, variable_list&& inputs, bool last) {
   return outputs;
 }
 
+void arrive(pc_tch_graph& graph, size_t node, size_t slot, const Tensor& cotangent) {
+  variable_list& at = graph.arrived[node];
+  if (at.empty()) at.resize(graph.nodes[node]->num_inputs());
+  add(at.at(slot), cotangent);
+}
+
+// Pulls, in order, every node at which something has arrived, and hands the results on. Leaves are not pulled, nor those of which `pulled` says no.
+void sweep(pc_tch_graph& graph, const uint8_t* pulled, bool last, bool release, size_t* counts) {
+  for (size_t index = 0; index < graph.nodes.size(); ++index) {
+    if (graph.types[index].leaf || (pulled != nullptr && pulled[index] == 0)) continue;
+    Node& node = *graph.nodes[index];
+    if (release) node.will_release_variables();
+    if (!graph.arrived[index].empty()) {
+      // The first is driven, and a vertex whatever it does.
+      bool passes = index != 0 && !graph.costless.empty() && graph.costless[graph.types[index].name] != 0;
+      ++counts[passes ? 1 : 0];
+      counts[2] = index;
+      variable_list outputs = run(node, std::exchange(graph.arrived[index], {}), last);
+      for (size_t edge = 0; edge < graph.edges(index); ++edge) {
+        int64_t target = graph.targets[graph.first[index] + edge];
+        if (target < 0 || edge >= outputs.size() || !outputs[edge].defined()) continue;
+        arrive(graph, target, node.next_edge(edge).input_nr, outputs[edge]);
+      }
+    }
+    if (release) node.release_variables();
+  }
+}
+
+// For as long as it lives, nodes compute nothing for edges that lead to no wanted leaf. Of a graph that nobody else sees.
+class Pruned {
+ public:
+  Pruned(pc_tch_graph& graph, const std::vector<char>& wanted) {
+    std::vector<char> leads(wanted);
+    for (size_t node = graph.nodes.size(); node-- > 0;) {
+      for (size_t edge = graph.first[node]; edge < graph.first[node + 1]; ++edge) {
+        if (graph.targets[edge] >= 0 && leads[graph.targets[edge]] != 0) leads[node] = 1;
+      }
+    }
+    for (size_t node = 0; node < graph.nodes.size(); ++node) {
+      for (size_t edge = 0; edge < graph.edges(node); ++edge) {
+        int64_t& target = graph.targets[graph.first[node] + edge];
+        if (target < 0 || leads[target] != 0) continue;
+        target = -1;
+        // Nodes ask their edges what is wanted, and only the engine can say it otherwise. The edge itself is no constant.
+        Edge& own = const_cast<Edge&>(graph.nodes[node]->next_edge(edge));
+        cut_.emplace_back(&own, std::exchange(own, Edge()));
+      }
+    }
+  }
+  Pruned(const Pruned&) = delete;
+  Pruned& operator=(const Pruned&) = delete;
+  ~Pruned() {
+    for (auto& [place, edge] : cut_) *place = std::move(edge);
+  }
+
+ private:
+  std::vector<std::pair<Edge*, Edge>> cut_;
+};
+
+// A function is evaluated again and again, and each evaluation would move them.
+void check_statistics(pc_tch_graph& graph) {
+  for (size_t node = 0; node < graph.nodes.size(); ++node) {
+    if (!graph.types[node].normalises) continue;
+    Node& own = *graph.nodes[node];
+    TORCH_CHECK(
+        !moves<NativeBatchNormBackward0>(own) && !moves<CudnnBatchNormBackward0>(own),
+        "its batch norm keeps running statistics, which every evaluation would move: evaluate it without training, or give it no running mean and "
+        "variance");
+  }
+}
+
 }  // namespace
 
 extern "C" {
@@ -168,22 +310,132 @@ size_t pc_tch_live(void) { return live.load(); }
 
 size_t pc_tch_nodes(const pc_tch_graph* graph) { return graph->nodes.size(); }
 
-const char* pc_tch_name(const pc_tch_graph* graph, size_t node) { return graph->names[node].c_str(); }
+size_t pc_tch_edges(const pc_tch_graph* graph) { return graph->targets.size(); }
 
-int pc_tch_kind(const pc_tch_graph* graph, size_t node) {
-  if (is_leaf(*graph->nodes[node])) return PC_TCH_LEAF;
-  return is_hooked(*graph->nodes[node]) ? PC_TCH_HOOKED : PC_TCH_OPERATION;
+size_t pc_tch_names(const pc_tch_graph* graph) { return graph->names.size(); }
+
+const char* pc_tch_name(const pc_tch_graph* graph, size_t name) { return graph->names[name].c_str(); }
+
+void pc_tch_describe(const pc_tch_graph* graph, size_t* names, int* kinds, size_t* slots, size_t* first, int64_t* targets, size_t* target_slots) {
+  size_t edge = 0;
+  for (size_t node = 0; node < graph->nodes.size(); ++node) {
+    Node& own = *graph->nodes[node];
+    names[node] = graph->types[node].name;
+    kinds[node] = graph->types[node].leaf ? PC_TCH_LEAF : is_hooked(own) ? PC_TCH_HOOKED : PC_TCH_OPERATION;
+    slots[node] = own.num_inputs();
+    first[node] = graph->first[node];
+    for (const Edge& next : own.next_edges()) {
+      targets[edge] = graph->targets[edge];
+      target_slots[edge++] = next.input_nr;
+    }
+  }
+  first[graph->nodes.size()] = edge;
 }
 
-size_t pc_tch_slots(const pc_tch_graph* graph, size_t node) { return graph->nodes[node]->num_inputs(); }
+void pc_tch_measure(pc_tch_graph* graph, const uint8_t* costless, size_t* vertices, size_t* depth) {
+  graph->costless.assign(costless, costless + graph->names.size());
+  *vertices = *depth = 0;
+  // By node: the longest path to it, in vertices after the first.
+  std::vector<size_t> longest(graph->nodes.size());
+  for (size_t node = 0; node < graph->nodes.size(); ++node) {
+    if (graph->types[node].leaf) continue;
+    bool vertex = node == 0 || costless[graph->types[node].name] == 0;
+    if (node != 0 && vertex) ++longest[node];
+    if (vertex) {
+      ++*vertices;
+      *depth = std::max(*depth, longest[node]);
+    }
+    for (size_t edge = graph->first[node]; edge < graph->first[node + 1]; ++edge) {
+      int64_t target = graph->targets[edge];
+      if (target >= 0) longest[target] = std::max(longest[target], longest[node]);
+    }
+  }
+}
 
-size_t pc_tch_edges(const pc_tch_graph* graph, size_t node) { return graph->nodes[node]->num_outputs(); }
+char* pc_tch_sweep(pc_tch_graph* graph, size_t node, size_t slot, tensor cotangent, const uint8_t* pulled, int last, int release, size_t* counts) {
+  return guarded([&] {
+    std::unique_ptr<Tensor> taken(static_cast<Tensor*>(cotangent));
+    c10::AutoGradMode off(false);
+    graph->arrived.clear();
+    graph->arrived.resize(graph->nodes.size());
+    arrive(*graph, node, slot, *taken);
+    taken.reset();
+    sweep(*graph, pulled, last != 0, release != 0, counts);
+  });
+}
 
-void pc_tch_edge(const pc_tch_graph* graph, size_t node, size_t edge, int64_t* target, size_t* slot) {
-  const Edge& next = graph->nodes[node]->next_edge(edge);
-  auto found = next.is_valid() ? graph->index.find(next.function.get()) : graph->index.end();
-  *target = found == graph->index.end() ? -1 : static_cast<int64_t>(found->second);
-  *slot = next.input_nr;
+char* pc_tch_accumulate_arrived(pc_tch_graph* graph) {
+  return guarded([&] {
+    c10::AutoGradMode off(false);
+    for (size_t node = 0; node < graph->arrived.size(); ++node) {
+      variable_list& at = graph->arrived[node];
+      // Moved in, so that the accumulation may keep the tensor itself rather than a copy.
+      if (graph->types[node].leaf && !at.empty()) run(*graph->nodes[node], std::exchange(at, {}), true);
+    }
+  });
+}
+
+tensor pc_tch_arrived(pc_tch_graph* graph, size_t node, size_t slot) {
+  if (node >= graph->arrived.size() || slot >= graph->arrived[node].size()) return nullptr;
+  return give(std::exchange(graph->arrived[node][slot], {}));
+}
+
+char* pc_tch_gradients(tensor output, tensor cotangent, const tensor* leaves, size_t count, tensor* results) {
+  return guarded([&] {
+    c10::AutoGradMode off(false);
+    if (!of(output).requires_grad()) return;
+    pc_tch_graph graph;
+    Edge root = torch::autograd::impl::gradient_edge(of(output));
+    walk(graph, {root});
+    check_statistics(graph);
+    std::vector<char> wanted(graph.nodes.size());
+    std::vector<int64_t> places(count, -1);
+    for (size_t leaf = 0; leaf < count; ++leaf) {
+      if (leaves[leaf] == nullptr) continue;
+      auto found = graph.found.find(torch::autograd::impl::gradient_edge(of(leaves[leaf])).function.get());
+      if (found == graph.found.end()) continue;
+      places[leaf] = static_cast<int64_t>(graph.rank[found->second]);
+      wanted[places[leaf]] = 1;
+    }
+    Pruned pruned(graph, wanted);
+    graph.arrived.resize(graph.nodes.size());
+    arrive(graph, 0, root.input_nr, of(cotangent));
+    std::array<size_t, 3> counts{};
+    sweep(graph, nullptr, true, false, counts.data());
+    for (size_t leaf = 0; leaf < count; ++leaf) {
+      if (places[leaf] < 0 || graph.arrived[places[leaf]].empty()) continue;
+      // One tensor may have been given as several.
+      Tensor found = graph.arrived[places[leaf]][0];
+      results[leaf] = give(std::move(found));
+    }
+  });
+}
+
+char* pc_tch_check_function(tensor output) {
+  return guarded([&] {
+    if (!of(output).requires_grad()) return;
+    pc_tch_graph graph;
+    walk(graph, {torch::autograd::impl::gradient_edge(of(output))});
+    check_statistics(graph);
+  });
+}
+
+char* pc_tch_position(tensor like, uint64_t* position) {
+  return guarded([&] {
+    if (!of(like).is_cpu()) {
+      *position = at::globalContext().defaultGenerator(of(like).device()).get_offset();
+      return;
+    }
+    at::mt19937_data_pod state = at::check_generator<at::CPUGeneratorImpl>(at::detail::getDefaultCPUGenerator())->engine().data();
+    *position = (static_cast<uint64_t>(state.state_[0]) << 32) + static_cast<uint64_t>(state.next_) + state.seed_;
+  });
+}
+
+char* pc_tch_set_grad(tensor x, tensor gradient) {
+  return guarded([&] {
+    std::unique_ptr<Tensor> taken(static_cast<Tensor*>(gradient));
+    of(x).mutable_grad() = taken == nullptr ? Tensor() : *taken;
+  });
 }
 
 char* pc_tch_find(const pc_tch_graph* graph, tensor value, int64_t* node, size_t* slot) {
@@ -193,9 +445,9 @@ char* pc_tch_find(const pc_tch_graph* graph, tensor value, int64_t* node, size_t
     if (!sought.defined() || !sought.requires_grad()) return;
     // Of a view that was changed in place it makes the node anew, or throws where there can be none.
     Edge edge = torch::autograd::impl::gradient_edge(sought);
-    auto found = graph->index.find(edge.function.get());
-    if (found == graph->index.end()) return;
-    *node = static_cast<int64_t>(found->second);
+    auto found = graph->found.find(edge.function.get());
+    if (found == graph->found.end()) return;
+    *node = static_cast<int64_t>(graph->rank[found->second]);
     *slot = edge.input_nr;
   });
 }

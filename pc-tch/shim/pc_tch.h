@@ -25,13 +25,14 @@ void pc_tch_graph_free(pc_tch_graph* graph);
 size_t pc_tch_live(void);
 
 size_t pc_tch_nodes(const pc_tch_graph* graph);
-// Valid as long as the graph.
-const char* pc_tch_name(const pc_tch_graph* graph, size_t node);
-int pc_tch_kind(const pc_tch_graph* graph, size_t node);
-// The node's slots for cotangents, and its edges: a node or -1, and the slot there.
-size_t pc_tch_slots(const pc_tch_graph* graph, size_t node);
-size_t pc_tch_edges(const pc_tch_graph* graph, size_t node);
-void pc_tch_edge(const pc_tch_graph* graph, size_t node, size_t edge, int64_t* target, size_t* slot);
+size_t pc_tch_edges(const pc_tch_graph* graph);
+// Each name that a node has, once. Valid as long as the graph.
+size_t pc_tch_names(const pc_tch_graph* graph);
+const char* pc_tch_name(const pc_tch_graph* graph, size_t name);
+// By node: its name, its kind, its slots for cotangents, and where its edges begin (one number more than nodes). By edge: a node or -1, and the slot there.
+void pc_tch_describe(const pc_tch_graph* graph, size_t* names, int* kinds, size_t* slots, size_t* first, int64_t* targets, size_t* target_slots);
+// How many vertices a graph of one root has, where names say which nodes only pass values on, and the longest path from the root to one, in edges.
+void pc_tch_measure(pc_tch_graph* graph, const uint8_t* costless, size_t* vertices, size_t* depth);
 
 // The node that made a tensor, and as which of its outputs; -1 where the graph does not hold it.
 char* pc_tch_find(const pc_tch_graph* graph, tensor value, int64_t* node, size_t* slot);
@@ -39,6 +40,22 @@ char* pc_tch_find(const pc_tch_graph* graph, tensor value, int64_t* node, size_t
 // Pulls cotangents back through a node: `results` has room for its edges. The last pull runs hooks that must run once. With `release` it frees what the
 // node saved.
 char* pc_tch_pull(pc_tch_graph* graph, size_t node, const tensor* cotangents, int last, int release, tensor* results);
+// One reverse sweep from a cotangent, which it takes over, at a node: pulls every operation that `pulled` (by node; null: all) allows and at which
+// something arrives, and adds to `counts` those that are vertices and those that only pass on; the third is the node pulled last. What arrives elsewhere stays, to
+// be taken.
+char* pc_tch_sweep(pc_tch_graph* graph, size_t node, size_t slot, tensor cotangent, const uint8_t* pulled, int last, int release, size_t* counts);
+// Runs the accumulation of every leaf into its `.grad`, of what the last sweep has left there.
+char* pc_tch_accumulate_arrived(pc_tch_graph* graph);
+// Takes what the last sweep has left at a node; null where nothing has arrived.
+tensor pc_tch_arrived(pc_tch_graph* graph, size_t node, size_t slot);
+// The gradients of an output of a graph that nobody else uses, for some leaves (null: not wanted). The graph is kept.
+char* pc_tch_gradients(tensor output, tensor cotangent, const tensor* leaves, size_t count, tensor* results);
+// Fails where evaluating the function that made this output moves running statistics.
+char* pc_tch_check_function(tensor output);
+// Where the default generator of a tensor's device stands: another number after a draw.
+char* pc_tch_position(tensor like, uint64_t* position);
+// x.grad <- gradient, which it takes over; null: none.
+char* pc_tch_set_grad(tensor x, tensor gradient);
 // Frees what a node saved, without a pull.
 char* pc_tch_release(pc_tch_graph* graph, size_t node);
 // Runs a leaf's accumulation into `.grad`. Takes the gradient over.

@@ -2,11 +2,13 @@
 
 use std::fmt;
 
-use pc_core::{Clamps, Energy, Evaluation, Network, Relaxation, Result, Schedule, Status};
+use pc_core::{
+    Clamps, Energy, Error, ErrorKind, Evaluation, Network, Relaxation, Result, Schedule, Status,
+};
 use tch::Tensor;
 
 use crate::{
-    autograd::{Autograd, Slots},
+    autograd::{Autograd, Pulls, Slots, Whole},
     tensor::reported,
 };
 
@@ -26,8 +28,8 @@ use crate::{
 /// use tch::{Kind, Device, Tensor};
 /// let weight = Tensor::from_slice(&[0.5, -1.5]).set_requires_grad(true);
 /// let loss = (&weight * 3.0).tanh().sum(Kind::Double);
-/// let outcome = Pc::exact().backward(&loss)?; // instead of loss.backward()
-/// assert_eq!(outcome.depth, 2); // mul -> tanh -> sum
+/// assert_eq!(pc_tch::depth(&loss)?, 2); // mul -> tanh -> sum
+/// Pc::exact().backward(&loss); // instead of loss.backward()
 /// let expected: Tensor = (1.0 - (&weight * 3.0).tanh().square()) * 3.0;
 /// assert!((weight.grad() - expected).abs().max().double_value(&[]) < 1e-15);
 /// # Ok::<(), pc_core::Error>(())
@@ -37,6 +39,7 @@ pub struct Pc {
     rule: Rule,
     keep: bool,
     measured: bool,
+    shallow: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -49,6 +52,7 @@ enum Rule {
 /// How a backward pass by predictive coding ended, and what it cost. [`pc_core::Outcome`] is that
 /// of one relaxation.
 #[non_exhaustive]
+#[must_use = "a relaxation may diverge, or be too short for the first operations to learn"]
 #[derive(Clone, Debug, PartialEq)]
 pub struct BackwardOutcome {
     /// How the relaxation ended. Where it diverged, no gradient has been touched.
@@ -59,8 +63,13 @@ pub struct BackwardOutcome {
     /// 1 gradients are backprop's.
     pub depth: usize,
     /// Fewer steps than that were taken, so that the first operations' parameters have learned
-    /// nothing.
+    /// nothing ([`Pc::even_shallow`]).
     pub shallow: bool,
+    /// How much of an error has come over the longest path, of what backprop would bring: 1 with
+    /// [`Pc::exact`], and next to nothing at small rates in deep graphs, where the first operations
+    /// hardly learn. `None` where the schedule has no such figure
+    /// ([`Schedule::share_over`](pc_core::Schedule::share_over)).
+    pub furthest_share: Option<f64>,
     /// How it was computed, in words: in one sweep, by path lengths (more pulls), by the front, or
     /// by simulation.
     pub evaluation: &'static str,
@@ -87,13 +96,40 @@ impl fmt::Display for BackwardOutcome {
             "{steps} steps by {evaluation}, depth {depth}: {pulls} pulls of {vertices} operations, \
              {other_pulls} of other nodes"
         )?;
-        if self.shallow {
-            f.write_str("; too few steps for the first operations to learn")
-        } else {
-            Ok(())
+        if self.passes() > DEAR {
+            write!(
+                f,
+                "; as dear as {:.0} backward passes, since paths of many lengths meet: layers as \
+                 vertices (`pc_tch::vertex`), or the model's outputs named (`backward_from`), cost \
+                 less",
+                self.passes()
+            )?;
         }
+        if self.shallow {
+            f.write_str("; too few steps for the first operations to learn")?;
+        } else if let Some(share) = self.furthest_share.filter(|share| *share < FAINT) {
+            write!(
+                f,
+                "; the first operations learn by {share:.1e} of backprop's gradient: layers as \
+                 vertices (`pc_tch::vertex`) make the graph less deep"
+            )?;
+        }
+        Ok(())
     }
 }
+
+impl BackwardOutcome {
+    /// How many backward passes the pulls come to.
+    #[allow(clippy::cast_precision_loss)]
+    pub fn passes(&self) -> f64 {
+        self.pulls as f64 / self.vertices.max(1) as f64
+    }
+}
+
+/// From so many backward passes on, [`BackwardOutcome`] says what would cost less.
+const DEAR: f64 = 3.0;
+/// Below such a share it says that the first operations hardly learn.
+const FAINT: f64 = 1e-2;
 
 impl Default for Pc {
     fn default() -> Self {
@@ -108,7 +144,11 @@ impl Pc {
         Self::by(Rule::Exact(Evaluation::Auto))
     }
 
-    /// Rate `gamma` for `steps` steps.
+    /// Rate `gamma` for `steps` steps. Operations are the vertices, so a real model is deep: an
+    /// error reaches an operation `k` edges from the loss by `P[Binomial(steps, gamma) >= k]` of
+    /// what backprop would bring, which at rate 0.1 over 100 steps is 1e-2 at 18 edges and 1e-9 at
+    /// 33. Where layers are meant, mark them ([`crate::vertex`]) and take [`pc_core::Schedule`]
+    /// itself; [`depth`] and [`BackwardOutcome::furthest_share`] say how far it comes here.
     ///
     /// # Errors
     /// As [`Schedule::fixed_prediction`].
@@ -124,7 +164,7 @@ impl Pc {
     }
 
     fn by(rule: Rule) -> Self {
-        Self { rule, keep: false, measured: false }
+        Self { rule, keep: false, measured: false, shallow: false }
     }
 
     /// Computes it in this way: [`Evaluation::Simulate`] pulls every operation that an error has
@@ -151,6 +191,14 @@ impl Pc {
         self
     }
 
+    /// Allows fewer steps than the graph is deep. The first operations' parameters learn nothing
+    /// then, and without this it is an error.
+    #[must_use]
+    pub fn even_shallow(mut self) -> Self {
+        self.shallow = true;
+        self
+    }
+
     /// Measures the energy at the end ([`BackwardOutcome::energy`]), and ends without gradients
     /// where it is not finite. Unmeasured, a loss that is not finite gives gradients that are not,
     /// as in backprop.
@@ -164,20 +212,38 @@ impl Pc {
     /// no error has reached keeps its `.grad`, undefined or not. With [`Pc::exact`] the gradients
     /// are backprop's.
     ///
-    /// # Errors
-    /// A loss that is not one number, needs no gradient, or whose graph has been freed; a tensor
-    /// changed in place since the forward pass; a live schedule; what libtorch reports. No `.grad`
-    /// has been touched then, unless the error comes from a hook on a leaf itself.
-    pub fn backward(&self, loss: &Tensor) -> Result<BackwardOutcome> {
-        self.backward_from(loss, &[])
+    /// # Panics
+    /// Where [`Pc::f_backward`] has an error, and where the relaxation diverged: as tch's own
+    /// methods without `f_` do. No `.grad` has been touched then.
+    pub fn backward(&self, loss: &Tensor) {
+        self.backward_from(loss, &[]);
     }
 
-    /// As [`Pc::backward`], with the model's outputs held at their drives `-dL/d output`, and
+    /// [`Pc::backward`], with its outcome.
+    ///
+    /// # Errors
+    /// A loss that is not one real number, needs no gradient, or whose graph has been freed; a
+    /// tensor changed in place since the forward pass; fewer steps than the graph is deep, unless
+    /// [`Pc::even_shallow`] allows it; a live schedule; what libtorch reports. No `.grad` has been
+    /// touched then, unless the error comes from a hook on a leaf itself.
+    pub fn f_backward(&self, loss: &Tensor) -> Result<BackwardOutcome> {
+        self.f_backward_from(loss, &[])
+    }
+
+    /// As [`Pc::backward`], from named outputs: see [`Pc::f_backward_from`].
+    ///
+    /// # Panics
+    /// As [`Pc::backward`].
+    pub fn backward_from(&self, loss: &Tensor, outputs: &[&Tensor]) {
+        self.f_backward_from(loss, outputs).and_then(learned).unwrap_or_else(stop);
+    }
+
+    /// As [`Pc::f_backward`], with the model's outputs held at their drives `-dL/d output`, and
     /// whatever lies between them and the loss pulled once before relaxation. With a rate below 1
     /// this spares the model's vertices the transient of the loss's own operations.
     ///
     /// # Errors
-    /// As [`Pc::backward`]; an output that the loss does not depend on, or depends on through
+    /// As [`Pc::f_backward`]; an output that the loss does not depend on, or depends on through
     /// another output; a loss that depends on the model past the outputs.
     ///
     /// # Example
@@ -187,11 +253,17 @@ impl Pc {
     /// let weight = Tensor::from_slice(&[0.5, -1.5]).set_requires_grad(true);
     /// let output = (&weight * 3.0).tanh();
     /// let loss = (&output - 1.0).square().sum(Kind::Double);
-    /// let outcome = Pc::fixed_prediction(0.5, 4)?.backward_from(&loss, &[&output])?;
+    /// let outcome = Pc::fixed_prediction(0.5, 4)?.f_backward_from(&loss, &[&output])?;
     /// assert_eq!((outcome.vertices, outcome.depth), (2, 1));
     /// # Ok::<(), pc_core::Error>(())
     /// ```
-    pub fn backward_from(&self, loss: &Tensor, outputs: &[&Tensor]) -> Result<BackwardOutcome> {
+    pub fn f_backward_from(&self, loss: &Tensor, outputs: &[&Tensor]) -> Result<BackwardOutcome> {
+        if outputs.is_empty()
+            && !self.measured
+            && matches!(self.rule, Rule::Exact(Evaluation::Auto))
+        {
+            return self.swept(loss);
+        }
         let mut graph = Autograd::below(loss, outputs, self.keep)?;
         let depth = graph.topology().depth().unwrap_or(0);
         let vertices = graph.topology().len();
@@ -207,6 +279,18 @@ impl Pc {
             }
             Rule::Given(schedule) => Schedule::clone(schedule),
         };
+        if let Some(steps) = schedule.steps().filter(|steps| *steps < depth && !self.shallow) {
+            return Err(Error::new(
+                ErrorKind::Schedule,
+                format!(
+                    "{steps} steps do not reach the first of operations that are {depth} deep, and \
+                     their parameters would learn nothing: take `Pc::exact()` or at least {depth} \
+                     steps, make layers the vertices (`pc_tch::vertex`), or allow it with \
+                     `even_shallow()`"
+                ),
+            ));
+        }
+        let furthest_share = schedule.share_over(depth);
         let looked_at = self.measured || schedule.is_watched();
         let schedule = if looked_at { schedule } else { schedule.unmeasured() };
         let mut value = if self.measured { read(loss)? } else { f64::NAN };
@@ -235,6 +319,7 @@ impl Pc {
             steps: outcome.steps,
             depth,
             shallow: outcome.shallow,
+            furthest_share,
             evaluation,
             vertices,
             pulls: pulls.vertices,
@@ -245,33 +330,68 @@ impl Pc {
         })
     }
 
+    /// The exact rule in one sweep.
+    fn swept(&self, loss: &Tensor) -> Result<BackwardOutcome> {
+        let graph = Whole::below(loss)?;
+        let (vertices, depth) = (graph.vertices, graph.depth);
+        let pulls = graph.sweep(self.keep)?;
+        let evaluation = if vertices == 0 { "nothing to relax" } else { "reverse sweep" };
+        Ok(BackwardOutcome { depth, steps: depth, vertices, ..outcome(evaluation, pulls) })
+    }
+
     fn unrelaxed(&self, loss: &Tensor, graph: &mut Autograd) -> Result<BackwardOutcome> {
         graph.accumulate(|_| None)?;
-        let pulls = graph.pulls();
         let energy =
             if self.measured { Some(Energy { internal: 0.0, loss: read(loss)? }) } else { None };
-        Ok(BackwardOutcome {
-            status: Status::Spent,
-            steps: 0,
-            depth: 0,
-            shallow: false,
-            evaluation: "nothing to relax",
-            vertices: 0,
-            pulls: pulls.vertices,
-            other_pulls: pulls.others,
-            energy,
-            residual: None,
-            trace: Vec::new(),
-        })
+        Ok(BackwardOutcome { energy, ..outcome("nothing to relax", graph.pulls()) })
     }
+}
+
+/// That of a sweep which nobody watched.
+fn outcome(evaluation: &'static str, pulls: Pulls) -> BackwardOutcome {
+    BackwardOutcome {
+        status: Status::Spent,
+        steps: 0,
+        depth: 0,
+        shallow: false,
+        furthest_share: Some(1.0),
+        evaluation,
+        vertices: 0,
+        pulls: pulls.vertices,
+        other_pulls: pulls.others,
+        energy: None,
+        residual: None,
+        trace: Vec::new(),
+    }
+}
+
+/// Refuses an outcome that has left no gradients.
+pub(crate) fn learned(outcome: BackwardOutcome) -> Result<()> {
+    if outcome.status == Status::Diverged {
+        return Err(Error::new(
+            ErrorKind::Schedule,
+            format!("the relaxation diverged after {} steps, and left no gradients", outcome.steps),
+        ));
+    }
+    Ok(())
+}
+
+/// What tch's methods without `f_` do with an error.
+#[allow(clippy::panic)] // Asked for by whoever calls such a method.
+#[track_caller]
+pub(crate) fn stop(error: Error) {
+    panic!("{error}")
 }
 
 /// The number of steps after which, at rate 1, the last error has arrived: the longest path from
 /// the loss to an operation, in edges, counting operations and not what only passes values on.
-/// Pulls nothing and leaves the graph as it is.
+/// Pulls nothing and leaves the graph as it is. Ask it before a rule with a number of steps of its
+/// own, [`Pc::fixed_prediction`], is used on a model: fewer steps are an error, and where the graph
+/// is much deeper than `gamma` times the steps, the first operations hardly learn
+/// ([`BackwardOutcome::furthest_share`]). [`Pc::exact`] needs no such number.
 ///
 /// # Errors
-/// As [`Pc::backward`].
+/// As [`Pc::f_backward`].
 ///
 /// # Example
 /// ```
@@ -281,7 +401,7 @@ impl Pc {
 /// # Ok::<(), pc_core::Error>(())
 /// ```
 pub fn depth(loss: &Tensor) -> Result<usize> {
-    Ok(Autograd::below(loss, &[], true)?.topology().depth().unwrap_or(0))
+    Ok(Whole::below(loss)?.depth)
 }
 
 fn read(loss: &Tensor) -> Result<f64> {

@@ -10,8 +10,7 @@ use pc_core::{
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::{
-    autograd::Slots,
-    sys::{Nodes, Pull},
+    sys,
     tensor::{TchTensor, checked, reported, sizes},
 };
 
@@ -22,7 +21,12 @@ type Compute = dyn Fn(&[Tensor], &[Tensor]) -> std::result::Result<Tensor, TchEr
 /// differentiate.
 ///
 /// The first axis of parents and prediction is the batch. The function is run once for each
-/// evaluation, and its graph pulled as often as relaxation asks.
+/// evaluation, and its graph pulled as often as relaxation asks; a pull computes what is wanted of
+/// it and nothing else. A prediction is evaluated many times in one relaxation, so a function that
+/// draws random numbers (dropout) or a batch norm that keeps running statistics is refused: draw a
+/// mask once for each batch and hold it at an input, and give `batch_norm` its statistics with
+/// `training` off, or none at all. Parents and parameters arrive as tensors of their own: what the
+/// function writes into them in place, libtorch refuses.
 ///
 /// # Example
 /// ```
@@ -80,41 +84,50 @@ impl Function {
         Self { kind: kind.to_owned(), options, parameters, compute: Box::new(compute) }
     }
 
-    /// The gradients of the prediction with respect to what it is a function of.
-    fn gradients(
-        &self,
-        output: &Tensor,
-        leaves: &[Tensor],
-        cotangent: &Tensor,
-    ) -> Result<Vec<Option<Tensor>>> {
-        if !output.requires_grad() {
-            return Ok(leaves.iter().map(|_| None).collect());
-        }
-        let mut nodes = Nodes::below(&[output])?;
-        let mut arrived: Vec<Slots> =
-            nodes.list().iter().map(|node| Slots::zero(node.slots)).collect();
-        let Some((start, slot)) = nodes.find(output)? else {
-            return Err(Error::new(ErrorKind::Backend, "the prediction is not in its own graph"));
-        };
-        arrived[start].add(slot, cotangent)?;
-        for node in 0..arrived.len() {
-            if nodes.list()[node].leaf || arrived[node].parts()?.iter().all(Option::is_none) {
-                continue;
+    /// Runs the function with gradients on.
+    ///
+    /// # Errors
+    /// What it reports; that it draws random numbers, so that every evaluation of one prediction
+    /// would be another.
+    fn evaluate(&self, parents: &[Tensor], parameters: &[Tensor]) -> Result<Tensor> {
+        // Whatever the function does to the mode, a panic included, ends with this.
+        let _restore = tch::no_grad_guard();
+        let run = || checked((self.compute)(parents, parameters), &self.kind);
+        let none;
+        let like = match parents.iter().chain(parameters).next() {
+            Some(leaf) => leaf,
+            None => {
+                none = checked(Tensor::f_empty([0], self.options), &self.kind)?;
+                &none
             }
-            let cotangents = std::mem::take(&mut arrived[node]);
-            let results = nodes.pull(node, cotangents.parts()?, Pull::LastKept)?;
-            for (result, edge) in results.iter().zip(&nodes.list()[node].edges) {
-                if let (Some(result), Some((target, slot))) = (result, *edge) {
-                    arrived[target].add(slot, result)?;
-                }
+        };
+        let before = sys::position(like)?;
+        let predicted = tch::with_grad(run)?;
+        // Another thread may have drawn; then a second evaluation is no other.
+        if sys::position(like)? != before {
+            let again = run()?;
+            let same = predicted.size() == again.size()
+                && predicted.f_allclose(&again, 0.0, 0.0, true).map_err(reported)?;
+            if !same {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    "it draws random numbers, and would draw others at every evaluation: draw them \
+                     once for each batch, and hold them at an input",
+                )
+                .at(&self.kind));
             }
         }
-        let of = |leaf: &Tensor| {
-            Ok(nodes
-                .find(leaf)?
-                .and_then(|(node, _)| std::mem::take(&mut arrived[node]).into_first()))
-        };
-        leaves.iter().map(of).collect()
+        Ok(predicted)
+    }
+}
+
+/// A handle that a gradient can be asked of, where numbers of this kind have one.
+fn leaf(tensor: &Tensor) -> std::result::Result<Tensor, TchError> {
+    let own = tensor.f_detach()?;
+    if own.is_floating_point() || own.is_complex() {
+        own.f_set_requires_grad(true)
+    } else {
+        Ok(own)
     }
 }
 
@@ -124,26 +137,28 @@ impl Vertex<TchTensor> for Function {
     }
 
     fn shape(&self, parents: &[&[usize]], parameters: &[&[usize]]) -> Result<Vec<usize>> {
-        let _off = tch::no_grad_guard();
-        let ones = |shape: Vec<i64>| Tensor::f_ones(shape, self.options);
+        let ones = |shape: Vec<i64>| leaf(&Tensor::f_ones(shape, self.options)?);
         let parents = parents
             .iter()
-            .map(|shape| ones([&[1], sizes(shape).as_slice()].concat()))
+            .map(|shape| ones([&[2], sizes(shape).as_slice()].concat()))
             .collect::<std::result::Result<Vec<_>, _>>();
         let parameters = parameters
             .iter()
             .map(|shape| ones(sizes(shape)))
             .collect::<std::result::Result<Vec<_>, _>>();
         let (parents, parameters) = (parents.map_err(reported)?, parameters.map_err(reported)?);
-        let output = (self.compute)(&parents, &parameters)
-            .map_err(|error| Error::new(ErrorKind::Shape, error.to_string()))?;
+        let output = self.evaluate(&parents, &parameters).map_err(|error| match error.kind() {
+            ErrorKind::Unsupported => error,
+            _ => Error::new(ErrorKind::Shape, error.to_string()),
+        })?;
+        sys::check_function(&output).map_err(|error| error.at(&self.kind))?;
         let shape = TchTensor::new(&output).shape();
         match shape.split_first() {
-            Some((1, rest)) => Ok(rest.to_vec()),
+            Some((2, rest)) => Ok(rest.to_vec()),
             _ => Err(Error::new(
                 ErrorKind::Shape,
                 format!(
-                    "its prediction for a batch of one has shape {shape:?}; the batch comes first"
+                    "its prediction for a batch of two has shape {shape:?}; the batch comes first"
                 ),
             )),
         }
@@ -159,12 +174,11 @@ impl Vertex<TchTensor> for Function {
         cache: &mut Cache<TchTensor>,
         output: &mut TchTensor,
     ) -> Result<()> {
-        let leaf = |tensor: &TchTensor| tensor.tensor().detach().set_requires_grad(true);
-        let parents: Vec<Tensor> = (0..at.len()).map(|k| leaf(at.value(k))).collect();
-        let parameters: Vec<Tensor> =
-            (0..at.parameter_count()).map(|k| leaf(at.parameter(k))).collect();
-        let predicted =
-            checked(tch::with_grad(|| (self.compute)(&parents, &parameters)), &self.kind)?;
+        let leaf = |tensor: &TchTensor| checked(leaf(tensor.tensor()), &self.kind);
+        let parents = (0..at.len()).map(|k| leaf(at.value(k))).collect::<Result<Vec<_>>>()?;
+        let parameters = (0..at.parameter_count()).map(|k| leaf(at.parameter(k)));
+        let parameters = parameters.collect::<Result<Vec<_>>>()?;
+        let predicted = self.evaluate(&parents, &parameters)?;
         *output = TchTensor::new(&predicted);
         cache.put(OUTPUT, TchTensor::with_graph(predicted));
         for (slot, leaf) in parents.into_iter().chain(parameters).enumerate() {
@@ -181,18 +195,29 @@ impl Vertex<TchTensor> for Function {
         pulled: &mut Pulled<'_, TchTensor>,
     ) -> Result<()> {
         let (parents, parameters) = (at.len(), at.parameter_count());
-        let output = cache.get(OUTPUT)?.tensor().shallow_clone();
-        let leaves = (0..parents + parameters)
-            .map(|slot| Ok(cache.get(OUTPUT + 1 + slot)?.tensor().shallow_clone()));
-        let leaves = leaves.collect::<Result<Vec<Tensor>>>()?;
-        let mut gradients = self.gradients(&output, &leaves, cotangent.tensor())?;
+        let learns = pulled.wants_gradients();
+        let mut leaves = Vec::with_capacity(parents + parameters);
+        for slot in 0..parents + parameters {
+            let wanted = if slot < parents { pulled.force(slot).is_some() } else { learns };
+            let held = cache.get(OUTPUT + 1 + slot)?.tensor();
+            leaves.push(wanted.then_some(held));
+        }
+        let output = cache.get(OUTPUT)?.tensor();
+        let mut gradients = sys::gradients(output, cotangent.tensor(), &leaves)
+            .map_err(|error| error.at(&self.kind))?;
         for (k, gradient) in gradients.drain(parents..).enumerate() {
             let scale = pulled.scale();
-            if let (Some((sum, fresh)), Some(gradient)) = (pulled.gradient_or_fresh(k), gradient) {
+            let Some(gradient) = gradient else { continue };
+            if let Some((sum, fresh)) = pulled.gradient_or_fresh(k) {
+                let mut gradient = TchTensor::with_graph(gradient);
                 if fresh {
-                    sum.fill(0.0);
+                    if scale != 1.0 {
+                        gradient.scale(scale);
+                    }
+                    *sum = gradient;
+                } else {
+                    sum.axpy(scale, &gradient);
                 }
-                sum.axpy(scale, &TchTensor::new(&gradient));
             }
         }
         for (k, gradient) in gradients.into_iter().enumerate() {

@@ -1,7 +1,7 @@
 //! Predictive coding for [`tch`]: any libtorch model trains by it, unmarked and unchanged.
 //!
-//! Replace `opt.backward_step(&loss)` by [`opt.pc_step(&loss, &pc)?`](PcOptimizer::pc_step), or
-//! `loss.backward()` by [`pc.backward(&loss)?`](Pc::backward), and keep everything else: the model,
+//! Replace `opt.backward_step(&loss)` by [`opt.pc_step(&loss, &pc)`](PcOptimizer::pc_step), or
+//! `loss.backward()` by [`pc.backward(&loss)`](Pc::backward), and keep everything else: the model,
 //! its `VarStore`, the optimiser, clipping, checkpoints. libtorch's autograd graph *is* a
 //! computation graph. Its operations are the vertices, and each can be pulled back again and again
 //! while the graph is kept; the errors relax over it under the fixed-prediction assumption, and the
@@ -16,11 +16,11 @@
 //!     .add_fn(Tensor::tanh)
 //!     .add(nn::linear(vs.root() / "b", 8, 3, Default::default()));
 //! let mut opt = nn::Adam::default().build(&vs, 1e-3).expect("an optimiser");
-//! let pc = Pc::fixed_prediction(0.1, 100)?;
+//! let pc = Pc::exact();
 //! let x = Tensor::randn([16, 4], (Kind::Float, Device::Cpu));
 //! let y = Tensor::randint(3, [16], (Kind::Int64, Device::Cpu));
 //! let loss = net.forward(&x).cross_entropy_for_logits(&y);
-//! let outcome = opt.pc_step(&loss, &pc)?;
+//! let outcome = opt.f_pc_step(&loss, &pc)?; // or opt.pc_step(&loss, &pc), which panics
 //! // Linear, tanh, linear, log softmax, likelihood.
 //! assert_eq!((outcome.depth, outcome.vertices), (4, 5));
 //! # Ok::<(), pc_core::Error>(())
@@ -29,7 +29,8 @@
 //! # What a vertex is
 //! An operation, as libtorch recorded it. Views, casts, clones, transposes and concatenation only
 //! pass values on: they are no vertices and cost no step. [`depth`] says how many steps the last
-//! error takes at rate 1, and [`BackwardOutcome::shallow`] that there were fewer. With
+//! error takes at rate 1, and [`BackwardOutcome::furthest_share`] how
+//! much of it has come at a smaller rate. With
 //! [`Pc::exact`] the gradients are backprop's, to the last bit where the sums are taken in the same
 //! order. **Below rate 1 what counts as one vertex changes the result**, and libtorch's fused
 //! kernels decide that: an LSTM in f32 on the CPU is one operation a layer, in f64 it is hundreds.
@@ -44,13 +45,14 @@
 //!   functions: yes; what was drawn or saved in the forward pass is used again.
 //! - Several losses, micro-batches: yes. `.grad` accumulates as ever, with [`Pc::keep_graph`] where
 //!   losses share a graph.
-//! - Sparse embeddings, autocast, bf16, complex numbers: yes, by libtorch's own rules.
+//! - Sparse embeddings, autocast, bf16, complex numbers on the way to a real loss: yes, by
+//!   libtorch's own rules.
 //! - Several threads: yes, each with its own model, as in libtorch.
 //! - Hooks on tensors and nodes (set from C++; tch sets none): run at every pull; those that keep a
 //!   gradient run at the last, with the final errors.
 //! - `create_graph`: no. There is no second derivative of a relaxation.
-//! - TorchScript: operation by operation yes; blocks that its optimiser has fused are refused by
-//!   name.
+//! - TorchScript: after `tch::jit::set_graph_executor_optimize(false)`, yes; blocks that its
+//!   optimiser has fused are refused by name.
 //! - CUDA: nothing here is particular to the CPU, and nodes run under libtorch's guards of device
 //!   and stream; a forward pass on another stream than the current one is refused. It is not
 //!   tested.
@@ -65,9 +67,11 @@
 
 mod autograd;
 mod backward;
+mod explicit;
 mod function;
 mod graph;
 mod marked;
+pub mod modules;
 mod optimiser;
 mod resumable;
 mod stepping;
@@ -75,6 +79,7 @@ mod sys;
 mod tensor;
 
 pub use backward::{BackwardOutcome, Pc, depth};
+pub use explicit::{CrossEntropy, LossFunction, StoredWeights, TchLayers, identity};
 pub use function::Function;
 pub use marked::{Learned, LossReduction, PredictiveCoding, named_vertex, vertex};
 pub use optimiser::PcOptimizer;

@@ -133,7 +133,7 @@ pub(crate) fn single(
 ///
 /// Probabilities are found relative to that of the most likely count, from which they fall off on
 /// both sides, and then divided by their sum. All terms are positive, so nothing cancels.
-pub(super) fn binomial_tails(rate: f64, steps: usize, depth: usize) -> Vec<f64> {
+pub(crate) fn binomial_tails(rate: f64, steps: usize, depth: usize) -> Vec<f64> {
     let last = depth + 1;
     if rate == 1.0 {
         return (0..=last).map(|k| if k <= steps { 1.0 } else { 0.0 }).collect();

@@ -8,7 +8,7 @@ mod reach;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use closed_form::{Form, Question, find, single};
+pub(crate) use closed_form::{Form, Question, binomial_tails, find, single};
 pub(crate) use cuts::early_cut;
 pub(crate) use outward::{as_far_as_known, outward};
 pub(crate) use reach::{Reached, reach};

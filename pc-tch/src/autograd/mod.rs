@@ -2,18 +2,26 @@
 //! there as long as the graph is kept.
 
 mod costless;
+mod loss;
 mod network;
 mod slots;
 mod structure;
 mod tail;
+mod whole;
 
-use pc_core::{Result, Topology, VertexId};
+use pc_core::{Error, ErrorKind, Result, Topology, VertexId};
 use tch::Tensor;
 
 use crate::sys::{Nodes, Pull};
 
+pub(crate) use loss::check as check_loss;
 pub(crate) use slots::Slots;
 use structure::Structure;
+pub(crate) use whole::Whole;
+
+fn misuse(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Misuse, message)
+}
 
 /// How often nodes were pulled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +55,7 @@ impl Autograd {
     /// Keeps what its nodes saved with `keep`.
     ///
     /// # Errors
-    /// A loss that is not one number, or needs no gradient; outputs that do not stand between the
+    /// A loss that is not one real number, or needs no gradient; outputs that do not stand between the
     /// loss and the rest; TorchScript's fused blocks.
     pub(crate) fn below(loss: &Tensor, outputs: &[&Tensor], keep: bool) -> Result<Self> {
         tail::build(loss, outputs, keep)

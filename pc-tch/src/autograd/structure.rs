@@ -25,6 +25,23 @@ pub(super) struct Incoming {
     pub(super) slot: usize,
 }
 
+/// Refuses the nodes that cannot be pulled one by one.
+///
+/// # Errors
+/// This is one of them.
+pub(super) fn refuse_fused(name: &str) -> Result<()> {
+    if name.contains("DifferentiableGraph") {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "TorchScript has fused operations into one block, whose pullback is another graph: \
+             call `tch::jit::set_graph_executor_optimize(false)` before the module first runs on \
+             this thread, or run the model unscripted",
+        )
+        .at(name));
+    }
+    Ok(())
+}
+
 /// The roles of the nodes, and what follows from them.
 #[derive(Debug)]
 pub(super) struct Structure {
@@ -48,26 +65,18 @@ impl Structure {
     ///
     /// # Errors
     /// Nodes that cannot be pulled one by one.
-    pub(super) fn new(nodes: &[Node], tail: &[bool], driven: &[usize]) -> Result<Self> {
+    pub(super) fn new(nodes: &[Node], tail: &[bool], driven: &[bool]) -> Result<Self> {
         let count = nodes.len();
         let (mut roles, mut vertices, mut leaves) =
             (Vec::with_capacity(count), Vec::new(), Vec::new());
         for (index, node) in nodes.iter().enumerate() {
-            if node.name.contains("DifferentiableGraph") {
-                return Err(Error::new(
-                    ErrorKind::Unsupported,
-                    "TorchScript has fused operations into one block, whose pullback is another \
-                     graph: run the model unscripted, \
-                     or without TorchScript's optimisation",
-                )
-                .at(&node.name));
-            }
+            refuse_fused(&node.name)?;
             roles.push(if tail[index] {
                 NodeRole::Tail
             } else if node.leaf {
                 leaves.push(index);
                 NodeRole::Leaf(leaves.len() - 1)
-            } else if is_costless(&node.name) && !driven.contains(&index) {
+            } else if is_costless(&node.name) && !driven[index] {
                 NodeRole::Costless
             } else {
                 vertices.push(index);
@@ -127,6 +136,16 @@ impl Structure {
                 match self.roles[*target] {
                     NodeRole::Vertex(vertex) => parents.push(VertexId::new(vertex)),
                     NodeRole::Leaf(parameter) => parameters.push(ParamId::new(parameter)),
+                    // What nobody else asks for is moved: a concatenation of concatenations would
+                    // else hold one list for each, every one longer than the last.
+                    NodeRole::Costless if self.incoming[*target].len() == 1 => {
+                        let (mut more, mut those) = std::mem::take(&mut behind[*target]);
+                        if more.len() > parents.len() {
+                            std::mem::swap(&mut parents, &mut more);
+                        }
+                        parents.append(&mut more);
+                        parameters.append(&mut those);
+                    }
                     NodeRole::Costless => {
                         parents.extend_from_slice(&behind[*target].0);
                         parameters.extend_from_slice(&behind[*target].1);

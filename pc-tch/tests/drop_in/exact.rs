@@ -20,7 +20,7 @@ fn exact(kind: Kind, tolerance: f64) {
         for evaluation in [Evaluation::Simulate, Evaluation::Front, Evaluation::Auto] {
             tch::manual_seed(7);
             let loss = model.loss();
-            let outcome = Pc::exact().evaluated_by(evaluation).backward(&loss).unwrap();
+            let outcome = Pc::exact().evaluated_by(evaluation).f_backward(&loss).unwrap();
             let ours = take_gradients(&model.store);
             let (off, whose) = worst(&ours, &theirs);
             println!("{:<28} {kind:?} {evaluation:?}: off by {off:.1e}; {outcome}", model.name);
@@ -57,7 +57,9 @@ fn fewer_steps_are_not_enough() {
     let depth = pc_tch::depth(&loss).unwrap();
     let schedule =
         Schedule::fixed_prediction(1.0, depth - 1).unwrap().evaluated_by(Evaluation::Simulate);
-    let outcome = Pc::new(schedule).backward(&loss).unwrap();
+    let outcome = Pc::new(schedule.clone()).f_backward(&loss).unwrap_err();
+    assert!(outcome.to_string().contains("even_shallow"), "{outcome}");
+    let outcome = Pc::new(schedule).even_shallow().f_backward(&loss).unwrap();
     assert!(outcome.shallow && outcome.depth == depth);
     for (name, gradient) in take_gradients(&model.store) {
         assert_eq!(gradient.is_none(), name.starts_with("conv1"), "{name}");

@@ -17,7 +17,7 @@ fn leaf() -> Tensor {
 
 /// The message of a refusal, which has left the leaf alone.
 fn refusal(pc: &Pc, loss: &Tensor, leaf: &Tensor) -> (ErrorKind, String) {
-    let error = pc.backward(loss).unwrap_err();
+    let error = pc.f_backward(loss).unwrap_err();
     assert!(!leaf.grad().defined(), "a gradient was touched");
     (error.kind(), error.to_string())
 }
@@ -46,9 +46,9 @@ fn graphs_that_were_freed_or_changed() {
     let x = leaf();
     let loss = x.tanh().sum(Kind::Double);
     let pc = Pc::exact();
-    pc.backward(&loss).unwrap();
+    pc.backward(&loss);
     let before = x.grad().copy();
-    let error = pc.backward(&loss).unwrap_err().to_string();
+    let error = pc.f_backward(&loss).unwrap_err().to_string();
     assert!(
         error.contains("freed") && error.contains("keep_graph") && error.contains("Tanh"),
         "{error}"
@@ -59,7 +59,7 @@ fn graphs_that_were_freed_or_changed() {
     let mut middle = &y * 2.0;
     let loss = middle.tanh().square().sum(Kind::Double);
     loss.backward();
-    let error = pc.backward(&loss).unwrap_err().to_string();
+    let error = pc.f_backward(&loss).unwrap_err().to_string();
     assert!(error.contains("freed"), "freed by backprop: {error}");
 
     let z = leaf();
@@ -85,7 +85,7 @@ fn an_output_that_is_a_view_of_what_was_changed_in_place() {
     let views = base.unbind(0);
     let loss = (&views[0] * &views[1]).sum(Kind::Double);
     let _ = base.g_add_scalar_(1.0);
-    let error = Pc::exact().backward_from(&loss, &[&views[0]]).unwrap_err();
+    let error = Pc::exact().f_backward_from(&loss, &[&views[0]]).unwrap_err();
     assert!(error.kind() == ErrorKind::Backend && error.to_string().contains("view"), "{error}");
     assert!(!x.grad().defined());
     assert_eq!(pc_tch::live_graphs(), 0);
@@ -118,7 +118,7 @@ fn outputs_that_do_not_stand_between() {
     let output = &hidden * 2.0;
     let loss = output.square().sum(Kind::Double) + hidden.sum(Kind::Double);
     let message = |loss: &Tensor, outputs: &[&Tensor]| {
-        Pc::exact().backward_from(loss, outputs).unwrap_err().to_string()
+        Pc::exact().f_backward_from(loss, outputs).unwrap_err().to_string()
     };
     let past = message(&loss, &[&output]);
     assert!(past.contains("past the outputs") && past.contains("TanhBackward0"), "{past}");
@@ -129,7 +129,7 @@ fn outputs_that_do_not_stand_between() {
     // Given an identity of its own it may be an output too.
     let tapped = &hidden * 1.0;
     let loss = || output.square().sum(Kind::Double) + tapped.sum(Kind::Double);
-    Pc::exact().keep_graph().backward_from(&loss(), &[&output, &tapped]).unwrap();
+    Pc::exact().keep_graph().backward_from(&loss(), &[&output, &tapped]);
     let ours = x.grad().copy();
     let _ = x.grad().zero_();
     loss().backward();
@@ -152,7 +152,7 @@ fn torchscript_works_unfused_and_is_refused_fused() {
     let mut refused = 0;
     for _ in 0..4 {
         let loss = run();
-        match Pc::exact().keep_graph().backward(&loss) {
+        match Pc::exact().keep_graph().f_backward(&loss) {
             Ok(_) => {
                 let ours = input.grad().copy();
                 let _ = input.grad().zero_();
@@ -181,11 +181,11 @@ fn numbers_that_are_not_finite() {
     let _turn = seeded();
     let x = leaf();
     let loss = || (&x * f64::INFINITY).sum(Kind::Double);
-    let outcome = Pc::exact().measured().backward(&loss()).unwrap();
+    let outcome = Pc::exact().measured().f_backward(&loss()).unwrap();
     assert_eq!(outcome.status, Status::Diverged);
     assert!(!x.grad().defined(), "a diverged relaxation touches nothing");
     // Unmeasured, they go where backprop's go.
-    let outcome = Pc::exact().backward(&loss()).unwrap();
+    let outcome = Pc::exact().f_backward(&loss()).unwrap();
     assert_eq!(outcome.status, Status::Spent);
     assert!(!x.grad().isfinite().any().int64_value(&[]).eq(&1));
 
@@ -195,6 +195,6 @@ fn numbers_that_are_not_finite() {
     let before = net.ws.copy();
     let loss = (net.forward(&Tensor::ones([1, 2], (Kind::Float, Device::Cpu))) * f64::INFINITY)
         .sum(Kind::Float);
-    let outcome = opt.pc_step(&loss, &Pc::exact().measured()).unwrap();
+    let outcome = opt.f_pc_step(&loss, &Pc::exact().measured()).unwrap();
     assert!(outcome.status == Status::Diverged && net.ws.equal(&before), "no step is taken");
 }

@@ -31,8 +31,8 @@ fn several_losses_on_one_graph() {
         [hidden.square().sum(Kind::Double), hidden.exp().sum(Kind::Double)]
     };
     let [a, b] = losses(&ours);
-    Pc::exact().keep_graph().backward(&a).unwrap();
-    Pc::exact().backward(&b).unwrap();
+    Pc::exact().keep_graph().backward(&a);
+    Pc::exact().backward(&b);
     let [a, b] = losses(&theirs);
     (a + b).backward();
     close(&ours.grad(), &theirs.grad());
@@ -44,7 +44,7 @@ fn accumulation_over_micro_batches() {
     let model = models::residual(Kind::Double);
     for pass in 0..3 {
         for evaluation in [Evaluation::Auto, Evaluation::Simulate] {
-            Pc::exact().evaluated_by(evaluation).backward(&model.loss()).unwrap();
+            Pc::exact().evaluated_by(evaluation).backward(&model.loss());
         }
         let _ = pass;
     }
@@ -62,15 +62,15 @@ fn a_kept_graph_is_relaxed_again_and_a_frozen_parameter_is_left_alone() {
     let mut model = models::tied(Kind::Double);
     let loss = model.loss();
     let first =
-        Pc::exact().keep_graph().evaluated_by(Evaluation::Simulate).backward(&loss).unwrap();
+        Pc::exact().keep_graph().evaluated_by(Evaluation::Simulate).f_backward(&loss).unwrap();
     let ours = take_gradients(&model.store);
     let again =
-        Pc::exact().keep_graph().evaluated_by(Evaluation::Simulate).backward(&loss).unwrap();
+        Pc::exact().keep_graph().evaluated_by(Evaluation::Simulate).f_backward(&loss).unwrap();
     assert_eq!(first, again);
     assert_eq!(worst(&take_gradients(&model.store), &ours).0, 0.0);
     drop(loss);
     model.store.freeze();
-    assert!(Pc::exact().backward(&model.loss()).is_err());
+    assert!(Pc::exact().f_backward(&model.loss()).is_err());
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn sparse_embeddings() {
     for evaluation in [Evaluation::Auto, Evaluation::Simulate] {
         let (ours, theirs) =
             (weight.detach().set_requires_grad(true), weight.detach().set_requires_grad(true));
-        Pc::exact().evaluated_by(evaluation).backward(&loss(&ours)).unwrap();
+        Pc::exact().evaluated_by(evaluation).backward(&loss(&ours));
         loss(&theirs).backward();
         assert!(ours.grad().is_sparse(), "it stays sparse");
         close(
@@ -109,8 +109,7 @@ fn sparse_and_dense_errors_meet() {
             .unwrap()
             .evaluated_by(Evaluation::Simulate)
             .measured()
-            .backward(&loss)
-            .unwrap();
+            .backward(&loss);
         weight.grad()
     };
     close(&gradient(true), &gradient(false));
@@ -123,7 +122,7 @@ fn complex_numbers() {
     let x = Tensor::randn([6], F64).set_requires_grad(true);
     let loss = || x.tanh().fft_fft(None, 0, "ortho").abs().tanh().sum(Kind::Double);
     let outcome =
-        Pc::exact().evaluated_by(Evaluation::Simulate).measured().backward(&loss()).unwrap();
+        Pc::exact().evaluated_by(Evaluation::Simulate).measured().f_backward(&loss()).unwrap();
     assert!(outcome.energy.unwrap().internal > 0.0);
     let ours = x.grad().copy();
     let _ = x.grad().zero_();
@@ -136,7 +135,7 @@ fn layouts_of_gradients_are_libtorchs() {
     let _turn = seeded();
     let make = || Tensor::randn([4, 6], F64).tr().set_requires_grad(true);
     let x = make();
-    Pc::exact().backward(&x.tanh().sum(Kind::Double)).unwrap();
+    Pc::exact().backward(&x.tanh().sum(Kind::Double));
     assert_eq!(x.grad().stride(), x.stride());
 }
 
@@ -152,7 +151,7 @@ fn autocast() {
             .square()
             .sum(Kind::Float)
     };
-    Pc::exact().backward(&loss()).unwrap();
+    Pc::exact().backward(&loss());
     let ours = weight.grad().copy();
     let _ = weight.grad().zero_();
     loss().backward();
@@ -165,7 +164,7 @@ fn casts_cost_no_step() {
     let _turn = seeded();
     let x = Tensor::from_slice(&[0.5_f32, -1.5]).set_requires_grad(true);
     let loss = || (x.to_kind(Kind::BFloat16) * 3.0).tanh().to_kind(Kind::Float).sum(Kind::Float);
-    let outcome = Pc::exact().evaluated_by(Evaluation::Simulate).backward(&loss()).unwrap();
+    let outcome = Pc::exact().evaluated_by(Evaluation::Simulate).f_backward(&loss()).unwrap();
     assert_eq!((outcome.vertices, outcome.depth), (3, 2));
     let ours = x.grad().copy();
     let _ = x.grad().zero_();
@@ -177,7 +176,7 @@ fn casts_cost_no_step() {
 fn a_leaf_as_the_loss_and_a_regulariser_past_the_outputs() {
     let _turn = seeded();
     let x = Tensor::from(2.0).set_requires_grad(true);
-    let outcome = Pc::exact().measured().backward(&x).unwrap();
+    let outcome = Pc::exact().measured().f_backward(&x).unwrap();
     assert_eq!(
         (x.grad().double_value(&[]), outcome.steps, outcome.energy.unwrap().loss),
         (1.0, 0, 2.0)
@@ -186,8 +185,8 @@ fn a_leaf_as_the_loss_and_a_regulariser_past_the_outputs() {
     let weight = leaf();
     let output = (&weight * 3.0).tanh();
     let loss = || output.sum(Kind::Double) + weight.square().sum(Kind::Double) * 0.1;
-    let few = Pc::fixed_prediction(0.5, 1).unwrap().keep_graph();
-    few.backward_from(&loss(), &[&output]).unwrap();
+    let few = Pc::fixed_prediction(0.5, 1).unwrap().even_shallow().keep_graph();
+    few.backward_from(&loss(), &[&output]);
     // The output's operation is tanh: after one step at one half, half of the error has come to the
     // product; the regulariser's gradient is whole.
     let expected: Tensor = (1.0 - output.square()) * 3.0 * 0.5 + &weight * 0.2;
@@ -203,7 +202,7 @@ fn the_energy_is_that_of_the_frozen_problem() {
         (output.shallow_clone(), output.square().sum(Kind::Double) * 0.5)
     };
     let (output, value) = loss();
-    let outcome = Pc::exact().measured().backward_from(&value, &[&output]).unwrap();
+    let outcome = Pc::exact().measured().f_backward_from(&value, &[&output]).unwrap();
     let pulled: Tensor = &output * (1.0 - output.square());
     let energy = outcome.energy.unwrap();
     assert!(
@@ -234,9 +233,9 @@ fn training_steps_are_those_of_backprop() {
                 (None, 0) => opt.backward_step(&loss),
                 (None, 1) => opt.backward_step_clip(&loss, 0.05),
                 (None, _) => opt.backward_step_clip_norm(&loss, 0.1),
-                (Some(pc), 0) => drop(opt.pc_step(&loss, pc).unwrap()),
-                (Some(pc), 1) => drop(opt.pc_step_clip(&loss, pc, 0.05).unwrap()),
-                (Some(pc), _) => drop(opt.pc_step_clip_norm(&loss, pc, 0.1).unwrap()),
+                (Some(pc), 0) => opt.pc_step(&loss, pc),
+                (Some(pc), 1) => opt.pc_step_clip(&loss, pc, 0.05),
+                (Some(pc), _) => opt.pc_step_clip_norm(&loss, pc, 0.1),
             }
         }
         net.forward(&data.0)

@@ -135,7 +135,7 @@ fn the_closed_form_costs_no_more_than_a_simulation() {
             let run = |evaluation| {
                 let pc = Pc::fixed_prediction(gamma, steps).unwrap().evaluated_by(evaluation);
                 tch::manual_seed(7);
-                let outcome = pc.backward(&model.loss()).unwrap();
+                let outcome = pc.f_backward(&model.loss()).unwrap();
                 (outcome, crate::common::take_gradients(&model.store))
             };
             let (closed, ours) = run(Evaluation::ClosedForm);
@@ -195,7 +195,8 @@ fn equals_the_host_simulation() {
                 let output = (case.output)(&case.x, &weights);
                 let loss = (&output - &case.y).square().sum(Kind::Double) * 0.5;
                 let outcome = Pc::new(plain.clone().evaluated_by(evaluation))
-                    .backward_from(&loss, &[&output])
+                    .even_shallow()
+                    .f_backward_from(&loss, &[&output])
                     .unwrap();
                 let mut worst = 0.0_f64;
                 for ((_, theirs), ours) in relaxation.gradients().iter().zip(&weights) {

@@ -177,7 +177,7 @@ impl Timed for Tch {
             Way::DropIn(pc) => {
                 let loss = loss()?;
                 forward = Some(start.elapsed().as_secs_f64());
-                pc.backward(&loss)?;
+                let _ = pc.f_backward(&loss)?;
             }
             Way::Marked(pc) => {
                 let outcome = learned(pc, &mut Still::of(net), loss)?.outcome;
