@@ -1,7 +1,8 @@
 //! A program with marks, as pc-core's engine sees it.
 
 use pc_core::{
-    Clamps, Gradients, Network, PredictionId, Result, Tensor as _, Topology, VertexId,
+    Clamps, Error, ErrorKind, Gradients, Network, PredictionId, Result, Tensor as _, Topology,
+    VertexId,
     backend::{Abilities, Drives, Forward, Residuals, Settings, State, Want},
 };
 
@@ -189,6 +190,14 @@ impl Network for Marked<'_> {
         errors: &mut [TchTensor],
         into: &mut Tape,
     ) -> Result<()> {
+        if !self.layout.relays.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "the marks are not levelled, and what passes values on between their levels \
+                 cannot move by itself: mark the shorter ways as often as the longer \
+                 (`let skip = vertex(&skip)`), or let Z-IL go level by level",
+            ));
+        }
         let count = self.layout.vertices();
         let values = self.given(&state.values);
         let taped = self.pass(values)?;
@@ -251,7 +260,7 @@ impl Network for Marked<'_> {
     }
 
     fn forget_pulls(&self, at: &mut Tape) {
-        at.forget(self.layout.vertices() + 1);
+        at.forget(self.layout.topology.len());
     }
 
     fn force<'a>(&self, at: &'a Tape, vertex: VertexId) -> Option<&'a TchTensor> {
@@ -266,7 +275,7 @@ impl Network for Marked<'_> {
         at: &mut Tape,
     ) -> Result<()> {
         let topology = &self.layout.topology;
-        at.forget(self.layout.vertices() + 1);
+        at.forget(self.layout.topology.len());
         let weight = |index: usize| drives.weights.get(index).copied().unwrap_or(1.0);
         let driven = |index: usize| drives.driven.get(index).copied().unwrap_or(false);
         // What no forward pass sets starts by itself, and is pulled first.

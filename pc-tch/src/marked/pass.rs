@@ -106,31 +106,30 @@ impl Drop for Turn {
     }
 }
 
+/// # Errors
+/// A pass can begin neither without gradients nor within another.
+pub(super) fn check_free() -> Result<()> {
+    let message = if !marks::records() {
+        "gradients are off on this thread (`no_grad`), so that nothing can be learned"
+    } else if CURRENT.with(|current| current.borrow().is_some()) {
+        "a step of learning was asked for within a forward pass of another"
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::Misuse, message))
+}
+
 /// Runs a program under marks: its loss, and what each mark has seen.
 ///
 /// # Errors
-/// A pass within a pass; a mark that cannot be a vertex, or is not as it was before.
+/// As [`check_free`]; a mark that cannot be a vertex, or is not as it was before.
 pub(super) fn run(
     orders: Orders,
     program: &mut dyn FnMut() -> Tensor,
 ) -> Result<(Tensor, Vec<Sight>)> {
-    if !marks::records() {
-        let message =
-            "gradients are off on this thread (`no_grad`), so that nothing can be learned";
-        return Err(Error::new(ErrorKind::Misuse, message));
-    }
-    let busy = CURRENT.with(|current| {
-        let mut current = current.borrow_mut();
-        let busy = current.is_some();
-        if !busy {
-            *current = Some(Pass { orders, sights: Vec::new(), problem: None });
-        }
-        busy
-    });
-    if busy {
-        let message = "a step of learning was asked for within a forward pass of another";
-        return Err(Error::new(ErrorKind::Misuse, message));
-    }
+    check_free()?;
+    let pass = Pass { orders, sights: Vec::new(), problem: None };
+    CURRENT.with(|current| *current.borrow_mut() = Some(pass));
     let turn = Turn;
     let loss = program();
     let pass = CURRENT.with(|current| current.borrow_mut().take());

@@ -43,7 +43,7 @@ pub(super) struct Taped {
     segments: Segments,
     /// By parameter of the segments: which of the layout's it is.
     ids: Vec<Option<ParamId>>,
-    /// By vertex, the loss last.
+    /// By vertex, in the topology's order.
     pub(super) predictions: Vec<TchTensor>,
     /// The loss as the program gave it, whose shape its cotangent has.
     loss: Tensor,
@@ -64,12 +64,13 @@ impl<'a> Marked<'a> {
     /// A loss that is not one number or needs no gradient; marks that cannot be vertices, or none;
     /// nothing that learns.
     pub(crate) fn new(program: &'a mut dyn FnMut() -> Tensor) -> Result<Self> {
+        pass::check_free()?;
         let (care, (loss, sights)) = Care::first(|| pass::run(Orders::default(), program))?;
         check_loss(&loss)?;
         let segments = segments(&sights, &loss)?;
         let layout = Rc::new(Layout::of(&sights, &segments, &loss)?);
         let first = Taped::new(&layout, segments, &sights, &loss)?;
-        let value = first.predictions.last().map_or(f64::NAN, number);
+        let value = first.predictions.get(layout.vertices()).map_or(f64::NAN, number);
         let mut own = Self {
             program,
             layout,
@@ -111,6 +112,11 @@ impl<'a> Marked<'a> {
         self.samples
     }
 
+    /// The number of vertices: marks that lie between data and loss.
+    pub(crate) fn vertices(&self) -> usize {
+        self.layout.vertices()
+    }
+
     /// The vertex that is the loss.
     pub(crate) fn loss_vertex(&self) -> VertexId {
         VertexId::new(self.layout.vertices())
@@ -131,7 +137,22 @@ impl<'a> Marked<'a> {
         &self.layout.parameters
     }
 
-    /// Zeros shaped as each vertex, the loss last.
+    /// Puts relays on edges that span more than one level.
+    ///
+    /// # Errors
+    /// The program has been run again since.
+    pub(crate) fn level(&mut self) -> Result<()> {
+        let (Some(layout), Some(first)) = (Rc::get_mut(&mut self.layout), &mut self.first) else {
+            return Err(Error::new(ErrorKind::Misuse, "the program has run again meanwhile"));
+        };
+        layout.level()?;
+        for relay in &layout.relays {
+            first.predictions.extend(first.predictions.get(*relay).cloned());
+        }
+        Ok(())
+    }
+
+    /// Zeros shaped as each vertex, in the topology's order.
     pub(crate) fn zeros(&self) -> &[TchTensor] {
         &self.layout.zeros
     }
@@ -193,7 +214,13 @@ impl<'a> Marked<'a> {
         let name = || layout.topology.name(of.of).unwrap_or("?").to_owned();
         let mut found =
             Found { forces: of.parents.iter().map(|_| None).collect(), gradients: Vec::new() };
-        let mut taker = Taker { layout, parents: &of.parents, found: &mut found };
+        let sources = layout.sources.get(prediction.index()).map_or(&[][..], Vec::as_slice);
+        if prediction.index() > layout.vertices() {
+            // A relay.
+            found.forces.fill_with(|| Some(cotangent.tensor().shallow_clone()));
+            return Ok(found);
+        }
+        let mut taker = Taker { layout, sources, found: &mut found };
         let done = match layout.marks.get(prediction.index()) {
             Some(mark) => taker.take(taped, *mark, cotangent.tensor(), after).map(drop),
             None => taker.take_loss(taped, cotangent, after),
@@ -226,6 +253,9 @@ impl Taped {
         let mut predictions: Vec<TchTensor> = layout.marks.iter().filter_map(seen).collect();
         let loss = loss.f_detach().map_err(reported)?;
         predictions.push(TchTensor::new(&loss.f_reshape([1]).map_err(reported)?));
+        for relay in &layout.relays {
+            predictions.extend(predictions.get(*relay).cloned());
+        }
         Ok(Self { segments, ids, predictions, loss })
     }
 }
@@ -249,7 +279,7 @@ impl Found {
 /// Collects what arrives at the leaves of segments.
 struct Taker<'a> {
     layout: &'a Layout,
-    parents: &'a [VertexId],
+    sources: &'a [usize],
     found: &'a mut Found,
 }
 
@@ -302,7 +332,7 @@ impl Taker<'_> {
     }
 
     fn force(&mut self, vertex: usize, arrived: &Tensor) -> Result<()> {
-        let slot = self.parents.iter().position(|parent| parent.index() == vertex);
+        let slot = self.sources.iter().position(|source| *source == vertex);
         match slot.and_then(|slot| self.found.forces.get_mut(slot)) {
             Some(force) => sys::add(force, arrived),
             None => Ok(()),
