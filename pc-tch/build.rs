@@ -17,7 +17,11 @@ fn main() {
     let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
 
     let mut build = cc::Build::new();
-    build.cpp(true).pic(true).std("c++17").files(["shim/pc_tch.cpp", "shim/pc_tch_marks.cpp"]);
+    build.cpp(true).pic(true).std("c++17").files([
+        "shim/pc_tch.cpp",
+        "shim/pc_tch_marks.cpp",
+        "shim/pc_tch_memo.cpp",
+    ]);
     build.include("shim");
     // As libtorch itself is compiled: some of its classes have other members without it.
     build.define("NDEBUG", None);

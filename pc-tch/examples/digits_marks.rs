@@ -86,7 +86,7 @@ pub(crate) fn train(epochs: usize, schedule: Option<Schedule>) -> Result<f64, Fa
 }
 
 fn main() -> Result<(), Failure> {
-    for schedule in [None, Some(Schedule::standard(0.1, 20)?)] {
+    for schedule in [None, Some(Schedule::standard(0.02, 20)?)] {
         let name = schedule.as_ref().map_or_else(|| "backprop".to_owned(), ToString::to_string);
         let right = 100.0 * train(EPOCHS, schedule)?;
         println!("{name}: {right:.1} % of the test pictures are read correctly");

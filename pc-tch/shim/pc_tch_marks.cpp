@@ -470,6 +470,8 @@ char* pc_tch_tape_new(const tensor* roots, size_t count, const tensor* marks, si
 
 void pc_tch_tape_free(pc_tch_tape* tape) { delete tape; }
 
+void pc_tch_tape_rest(pc_tch_tape* tape) { tape->go_after(PC_TCH_MARKS | PC_TCH_PARAMETERS); }
+
 size_t pc_tch_tape_parameters(const pc_tch_tape* tape) { return tape->parameters.size(); }
 
 tensor pc_tch_tape_parameter(const pc_tch_tape* tape, size_t parameter) {

@@ -92,7 +92,7 @@ impl Layout {
         let mut numbers = HashMap::new();
         let mut depends = Vec::with_capacity(end + 1);
         for root in 0..=end {
-            if root < end && !live[root] {
+            if live.get(root) == Some(&false) {
                 depends.push(Roots::default());
                 continue;
             }

@@ -89,6 +89,9 @@ pub struct Learned {
     /// The longest way from the loss to a vertex: at rate 1 the last error arrives after so many
     /// steps.
     pub depth: usize,
+    /// How many operations were spared in passes after the first: those before the first mark,
+    /// whose arguments are the same tensors in every pass.
+    pub spared: usize,
     /// What the loss was found, or said, to have been divided by.
     pub divided_by: f64,
 }
@@ -211,10 +214,11 @@ impl PredictiveCoding {
         forward: &mut dyn FnMut() -> Tensor,
         mut event: impl FnMut(&[Tensor], Option<Gradients<TchTensor>>) -> Result<()>,
     ) -> Result<Learned> {
-        let mut marked = Marked::new(forward)?;
+        let every = self.schedule.learning().moves_weights();
+        // Weights that move between passes leave nothing to share.
+        let mut marked = Marked::new(forward, self.needs_drives() && !every)?;
         let divided_by = self.divisor(&mut marked)?;
         marked.divided_by(divided_by);
-        let every = self.schedule.learning().moves_weights();
         let depth = marked.topology().depth().unwrap_or(0);
         let mut relaxation = match Relaxation::new(&marked, self.schedule.clone()) {
             // Z-IL on marks that are not levelled.
@@ -262,6 +266,7 @@ impl PredictiveCoding {
         Ok(Learned {
             loss: marked.loss(),
             passes: marked.passes(),
+            spared: marked.spared(),
             vertices: marked.vertices(),
             depth,
             outcome,

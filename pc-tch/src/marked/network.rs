@@ -123,7 +123,11 @@ impl Network for Marked<'_> {
     fn forward(&mut self, pass: Forward<'_, TchTensor>, into: &mut Tape) -> Result<()> {
         let count = self.layout.vertices();
         let follows = |vertex: usize| pass.follows.get(vertex).copied().unwrap_or(false);
-        let plain = pass.offsets.is_empty() && (0..count).all(follows);
+        // The first pass is this one, where every vertex takes its prediction as it is.
+        let zero = |offset: &TchTensor| offset.norm_squared() == 0.0;
+        let plain = self.first.is_some()
+            && (0..count).all(follows)
+            && pass.offsets.iter().take(count).all(zero);
         let first = if plain { self.first.take() } else { None };
         let taped = match first {
             Some(first) => first,
@@ -139,6 +143,8 @@ impl Network for Marked<'_> {
                     }
                 };
                 let values = (0..count).map(value).collect();
+                // Passes may share nodes, which pulls of the last one have cut.
+                into.taped = None;
                 self.pass(values)?
             }
         };
@@ -167,6 +173,7 @@ impl Network for Marked<'_> {
             return Ok(());
         }
         let values = self.given(&state.values);
+        into.taped = None;
         let taped = self.pass(values)?;
         into.references.clone_from(&taped.predictions);
         into.refill(taped);
@@ -200,6 +207,7 @@ impl Network for Marked<'_> {
         }
         let count = self.layout.vertices();
         let values = self.given(&state.values);
+        into.taped = None;
         let taped = self.pass(values)?;
         let changed = |index: usize| {
             let (now, before) = (taped.predictions.get(index)?, into.references.get(index)?);

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     sys::{
         self,
-        marks::{After, Reduced, Segments},
+        marks::{After, Memo, Reduced, Segments},
     },
     tensor::{TchTensor, reported},
 };
@@ -26,6 +26,8 @@ pub(crate) struct Marked<'a> {
     program: &'a mut dyn FnMut() -> Tensor,
     pub(super) layout: Rc<Layout>,
     care: Care,
+    /// What passes share, where there will be several.
+    memo: Option<Memo>,
     /// What the first pass has left, until it is used.
     pub(super) first: Option<Taped>,
     /// `n`, what the loss was divided by.
@@ -58,14 +60,17 @@ pub(super) struct Found {
 }
 
 impl<'a> Marked<'a> {
-    /// Runs the first pass, and reads its graph.
+    /// Runs the first pass, and reads its graph. Where there will be `several`, those that follow
+    /// are spared what they share.
     ///
     /// # Errors
     /// A loss that is not one number or needs no gradient; marks that cannot be vertices, or none;
     /// nothing that learns.
-    pub(crate) fn new(program: &'a mut dyn FnMut() -> Tensor) -> Result<Self> {
+    pub(crate) fn new(program: &'a mut dyn FnMut() -> Tensor, several: bool) -> Result<Self> {
         pass::check_free()?;
-        let (care, (loss, sights)) = Care::first(|| pass::run(Orders::default(), program))?;
+        let memo = if several { Memo::new() } else { None };
+        let first = || pass::run(Orders::default(), memo.as_ref(), program);
+        let (care, (loss, sights)) = Care::first(first)?;
         check_loss(&loss)?;
         let segments = segments(&sights, &loss)?;
         let layout = Rc::new(Layout::of(&sights, &segments, &loss)?);
@@ -75,6 +80,7 @@ impl<'a> Marked<'a> {
             program,
             layout,
             care,
+            memo,
             first: Some(first),
             samples: 1.0,
             loss: value,
@@ -92,7 +98,11 @@ impl<'a> Marked<'a> {
     pub(crate) fn reduced(&mut self) -> Result<Reduced> {
         let (root, samples) = (self.layout.loss(), self.layout.samples());
         match &mut self.first {
-            Some(first) => first.segments.reduction(root, samples),
+            Some(first) => {
+                let found = first.segments.reduction(root, samples);
+                first.segments.rest();
+                found
+            }
             None => Ok(Reduced::Not),
         }
     }
@@ -130,6 +140,11 @@ impl<'a> Marked<'a> {
     /// How often the program ran forward.
     pub(crate) fn passes(&self) -> usize {
         self.passes
+    }
+
+    /// How many operations were not computed again.
+    pub(crate) fn spared(&self) -> usize {
+        self.memo.as_ref().map_or(0, Memo::spared)
     }
 
     /// What learns, in the order of the parameters' ids.
@@ -177,7 +192,7 @@ impl<'a> Marked<'a> {
                 });
             }
             let turn = self.care.rewind()?;
-            let ran = pass::run(orders, self.program);
+            let ran = pass::run(orders, self.memo.as_ref(), self.program);
             let undisturbed = self.care.is_undisturbed()?;
             drop(turn);
             self.passes += 1;
@@ -233,6 +248,7 @@ impl<'a> Marked<'a> {
         let Some(first) = &mut self.first else { return Ok(0.0) };
         let (root, ones) = (self.layout.loss(), first.loss.f_ones_like().map_err(reported)?);
         let arrived = first.segments.pull(root, &ones, After::Marks)?;
+        first.segments.rest();
         let (mut outputs, mut others) = (0.0, 0.0);
         for (mark, arrived) in first.segments.reach(root).iter().zip(&arrived) {
             let Some(arrived) = arrived else { continue };

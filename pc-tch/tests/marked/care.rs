@@ -311,10 +311,11 @@ fn what_diverges_moves_no_weight() {
     }
 }
 
-/// A loss of known reduction, by what it is made of.
-fn losses(
-    batch: i64,
-) -> Vec<(&'static str, f64, Box<dyn Fn(&Tensor, &Tensor, &Tensor) -> Tensor>)> {
+/// A loss of outputs, labels and targets.
+type Loss = Box<dyn Fn(&Tensor, &Tensor, &Tensor) -> Tensor>;
+
+/// Losses of known reduction: what each is divided by.
+fn losses(batch: i64) -> Vec<(&'static str, f64, Loss)> {
     let mean = batch as f64;
     vec![
         ("cross-entropy, mean", mean, Box::new(|out, y, _| cross_entropy(out, y))),

@@ -60,3 +60,34 @@ fn a_thousand_steps_hold_no_more_than_a_hundred() {
         assert!(after <= before * 1.02, "errors {errs}: {before} KiB, then {after} KiB");
     }
 }
+
+/// The least time of a step by backprop on a chain of so many marks, in seconds.
+fn chain(length: usize) -> f64 {
+    let store = VarStore::new(device());
+    let layer = nn::linear(store.root(), 4, 4, Default::default());
+    let x = Tensor::randn([2, 4], (Kind::Float, device()));
+    let mut pc = PredictiveCoding::new(Schedule::backprop());
+    let mut least = f64::INFINITY;
+    for _ in 0..5 {
+        let start = std::time::Instant::now();
+        pc.backward(|| {
+            let mut h = x.shallow_clone();
+            for _ in 0..length {
+                h = vertex(&layer.forward(&h).tanh());
+            }
+            h.sum(Kind::Float)
+        })
+        .unwrap();
+        least = least.min(start.elapsed().as_secs_f64());
+    }
+    least
+}
+
+#[test]
+fn marks_cost_in_proportion_to_their_number() {
+    let _turn = seeded();
+    let (short, long) = (chain(150), chain(1200));
+    println!("150 marks {:.1} ms, 1200 marks {:.1} ms", 1e3 * short, 1e3 * long);
+    // Eight times as many: 8 where it is linear, 64 where each mark looks at all others.
+    assert!(long < 24.0 * short, "150 marks take {short} s, 1200 take {long} s");
+}

@@ -12,4 +12,5 @@ mod lasting;
 mod live;
 mod models;
 mod refusals;
+mod spared;
 mod trains;
