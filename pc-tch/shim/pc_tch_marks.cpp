@@ -300,6 +300,7 @@ int reduction_field(const Node& node) {
   PC_TCH_FIELD(NllLoss2DBackward0)
   PC_TCH_FIELD(MseLossBackward0)
   PC_TCH_FIELD(BinaryCrossEntropyBackward0)
+  PC_TCH_FIELD(BinaryCrossEntropyWithLogitsBackward0)
   PC_TCH_FIELD(SmoothL1LossBackward0)
   PC_TCH_FIELD(HuberLossBackward0)
   PC_TCH_FIELD(SoftMarginLossBackward0)
@@ -313,7 +314,7 @@ bool is_nll(const Node& node) { return node.name() == "NllLossBackward0" || node
 
 bool passes_evenly(const Node& node) {
   static const std::set<std::string> names = {
-      "MulBackward0",           "DivBackward0",        "NegBackward0",        "ViewBackward0",      "ReshapeAliasBackward0",
+      "MulBackward0", "MulBackward1", "DivBackward1", "AddBackward1",           "DivBackward0",        "NegBackward0",        "ViewBackward0",      "ReshapeAliasBackward0",
       "UnsafeViewBackward0",    "SqueezeBackward0",    "SqueezeBackward1",    "UnsqueezeBackward0", "SumBackward1",
       "MeanBackward1",          "ExpandBackward0",     "AddBackward0",        "SubBackward0",       "SubBackward1",
       "TransposeBackward0",     "PermuteBackward0",    "CloneBackward0",      "ToCopyBackward0",
@@ -333,6 +334,8 @@ struct Reader {
   struct Step {
     size_t at, slot;
     Tensor factor;
+    // Whether something has divided it by the number of samples.
+    bool divided = false;
   };
 
   // What a node sends towards marks.
@@ -345,7 +348,13 @@ struct Reader {
     for (size_t edge = 0; edge < outputs.size() && edge < edges.size(); ++edge) {
       if (!edges[edge].is_valid() || !outputs[edge].defined()) continue;
       auto found = tape.index.find(edges[edge].function.get());
-      if (found != tape.index.end()) sent.push_back({found->second, edges[edge].input_nr, outputs[edge]});
+      if (found == tape.index.end()) continue;
+      Step next{found->second, edges[edge].input_nr, outputs[edge], step.divided};
+      if (samples > 1.0 && tape.node(step.at).name().rfind("DivBackward", 0) == 0 && step.factor.numel() == 1) {
+        double before = step.factor.item<double>(), after = next.factor.reshape({-1})[0].item<double>();
+        next.divided = next.divided || is_near(after * samples, before);
+      }
+      sent.push_back(std::move(next));
     }
     return sent;
   }
@@ -375,7 +384,9 @@ struct Reader {
     double weight = std::abs(step.factor.reshape({-1})[0].item<double>());
     bool mean = is_near(weight * samples, 1.0) || is_near(weight * samples, 0.5) || is_near(weight * count, 1.0);
     bool sum = is_near(weight, 1.0) || is_near(weight, 0.5);
-    if (std::fmod(count, samples) != 0.0 || mean == sum) {
+    if (step.divided && std::fmod(count, samples) == 0.0) {
+      means = true;
+    } else if (std::fmod(count, samples) != 0.0 || mean == sum) {
       unclear("it is a sum of " + std::to_string(static_cast<long long>(count)) + " numbers with the weight " + std::to_string(weight));
     } else {
       (mean ? means : sums) = true;
@@ -383,7 +394,7 @@ struct Reader {
   }
 
   void read(size_t at, size_t slot, Tensor one) {
-    std::vector<Step> stack{{at, slot, std::move(one)}};
+    std::vector<Step> stack{{at, slot, std::move(one), false}};
     for (size_t steps = 0; !stack.empty(); ++steps) {
       Step step = std::move(stack.back());
       stack.pop_back();
@@ -414,8 +425,8 @@ struct Reader {
         } else {
           // What this sum of losses was multiplied by.
           double weight = std::abs(step.factor.item<double>());
-          bool divided = is_near(weight * samples, 1.0) || is_near(weight * samples, 0.5);
-          bool plain = is_near(weight, 1.0) || is_near(weight, 0.5);
+          bool divided = step.divided || is_near(weight * samples, 1.0) || is_near(weight * samples, 0.5);
+          bool plain = !step.divided && (is_near(weight, 1.0) || is_near(weight, 0.5));
           if (divided == plain) {
             unclear("it is a sum with the weight " + std::to_string(weight));
           } else {
@@ -458,6 +469,8 @@ char* pc_tch_tape_new(const tensor* roots, size_t count, const tensor* marks, si
 }
 
 void pc_tch_tape_free(pc_tch_tape* tape) { delete tape; }
+
+void pc_tch_tape_rest(pc_tch_tape* tape) { tape->go_after(PC_TCH_MARKS | PC_TCH_PARAMETERS); }
 
 size_t pc_tch_tape_parameters(const pc_tch_tape* tape) { return tape->parameters.size(); }
 

@@ -50,6 +50,23 @@ int pc_tch_watch_draws(const pc_tch_watch* watch);
 size_t pc_tch_watch_written(const pc_tch_watch* watch);
 tensor pc_tch_watch_tensor(const pc_tch_watch* watch, size_t index);
 
+// Remembers what a first forward pass computes, so that later passes are spared what cannot have changed: operations whose arguments are the very same
+// tensors, unwritten since. While it is on, this thread's operations go through it.
+typedef struct pc_tch_memo pc_tch_memo;
+pc_tch_memo* pc_tch_memo_new(void);
+void pc_tch_memo_free(pc_tch_memo* memo);
+char* pc_tch_memo_on(pc_tch_memo* memo);
+void pc_tch_memo_off(pc_tch_memo* memo);
+// What this thread computes in between is not part of the program.
+void pc_tch_memo_pause(int paused);
+// Says that a tensor moves from pass to pass.
+void pc_tch_memo_moves(tensor value);
+// How many operations were spared so far.
+size_t pc_tch_memo_spared(const pc_tch_memo* memo);
+
+// Puts back what pulls have taken out of the graph for a while.
+void pc_tch_tape_rest(pc_tch_tape* tape);
+
 // The state of the default generator of the device that `like` is on.
 char* pc_tch_generator_get(tensor like, tensor* state);
 char* pc_tch_generator_set(tensor like, tensor state);

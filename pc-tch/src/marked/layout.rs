@@ -38,12 +38,16 @@ pub(super) struct Layout {
     places: Vec<Place>,
     /// By mark, and the loss last; empty for marks that are idle.
     depends: Vec<Roots>,
-    /// The vertices, and the loss as the last of them.
+    /// The vertices in the order of their marks, then the loss, then relays.
     pub(super) topology: Topology,
     /// The mark of each vertex.
     pub(super) marks: Vec<usize>,
-    /// Zeros shaped as each vertex, the loss last.
+    /// Zeros shaped as each vertex, in the topology's order.
     pub(super) zeros: Vec<TchTensor>,
+    /// By prediction: the vertex that each of its parents stands for, itself where it is no relay.
+    pub(super) sources: Vec<Vec<usize>>,
+    /// By relay: the vertex that it passes on.
+    pub(super) relays: Vec<usize>,
     /// What learns, in the order of the parameters' ids.
     pub(super) parameters: Vec<Tensor>,
     numbers: HashMap<usize, usize>,
@@ -57,7 +61,6 @@ impl Layout {
     pub(super) fn of(sights: &[Sight], segments: &Segments, loss: &Tensor) -> Result<Self> {
         let end = sights.len();
         let live = live(segments, end);
-        let fed = |mark: usize| segments.marks(end).any(|feeds| feeds == mark);
         let mut has_children = vec![false; end];
         for root in (0..end).filter(|root| live[*root]) {
             segments.marks(root).for_each(|parent| has_children[parent] = true);
@@ -75,7 +78,6 @@ impl Layout {
                 }
             })
             .collect();
-        debug_assert!(places.iter().enumerate().all(|(m, p)| *p != Place::Output || fed(m)));
         if marks.is_empty() {
             return Err(Error::new(
                 ErrorKind::Graph,
@@ -90,7 +92,7 @@ impl Layout {
         let mut numbers = HashMap::new();
         let mut depends = Vec::with_capacity(end + 1);
         for root in 0..=end {
-            if root < end && !live[root] {
+            if live.get(root) == Some(&false) {
                 depends.push(Roots::default());
                 continue;
             }
@@ -110,6 +112,10 @@ impl Layout {
             ));
         }
         let topology = wire(sights, &places, &depends, &parameters)?;
+        let index = |parent: &VertexId| parent.index();
+        let sources =
+            topology.predictions().iter().map(|own| own.parents.iter().map(index).collect());
+        let sources = sources.collect();
         let zero = |tensor: &Tensor| {
             let tensor = TchTensor::new(tensor);
             tensor.zeros(&tensor.shape())
@@ -126,9 +132,55 @@ impl Layout {
             topology,
             marks,
             zeros,
+            sources,
+            relays: Vec::new(),
             parameters,
             numbers,
         })
+    }
+
+    /// Puts relays on edges that span more than one level: vertices, after the loss, that pass a
+    /// value on. A pass gives every use of a mark one value, so relays serve rules that pull level
+    /// by level where nothing has moved.
+    ///
+    /// # Errors
+    /// What the topology reports.
+    pub(super) fn level(&mut self) -> Result<()> {
+        let topology = &self.topology;
+        let level = |vertex: VertexId| topology.level(vertex).unwrap_or(0);
+        let mut names = Vec::with_capacity(topology.len());
+        for vertex in topology.vertices() {
+            names.push(topology.name(vertex)?.to_owned());
+        }
+        let mut predictions = topology.predictions().to_vec();
+        let mut chains: Vec<Vec<VertexId>> =
+            topology.vertices().map(|vertex| vec![vertex]).collect();
+        let count = names.len();
+        for prediction in &mut predictions {
+            let target = level(prediction.of);
+            for parent in &mut prediction.parents {
+                let wanted = level(*parent).saturating_sub(target + 1);
+                let Some(chain) = chains.get_mut(parent.index()) else { continue };
+                while chain.len() <= wanted {
+                    names.push(format!("{}~{}", topology.name(*parent)?, chain.len()));
+                    self.relays.push(parent.index());
+                    chain.push(VertexId::new(names.len() - 1));
+                }
+                *parent = chain[wanted];
+            }
+        }
+        let mut relayed: Vec<Option<VertexId>> = vec![None; names.len() - count];
+        for pair in chains.iter().flat_map(|chain| chain.windows(2)) {
+            relayed[pair[1].index() - count] = Some(pair[0]);
+        }
+        for (relay, from) in relayed.into_iter().enumerate() {
+            let from = from.into_iter().collect();
+            predictions.push(Prediction::new(VertexId::new(count + relay), from, Vec::new()));
+            self.sources.push(vec![self.relays[relay]]);
+            self.zeros.push(self.zeros[self.relays[relay]].clone());
+        }
+        self.topology = Topology::new(names, topology.parameter_names().to_vec(), predictions)?;
+        Ok(())
     }
 
     /// The number of vertices, the loss not counted.

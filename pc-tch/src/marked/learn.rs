@@ -90,6 +90,9 @@ pub struct Learned {
     /// The longest way from the loss to a vertex: at rate 1 the last error arrives after so many
     /// steps.
     pub depth: usize,
+    /// How many operations were spared in passes after the first: those before the first mark,
+    /// whose arguments are the same tensors in every pass.
+    pub spared: usize,
     /// What the loss was found, or said, to have been divided by.
     pub divided_by: f64,
 }
@@ -211,15 +214,27 @@ impl PredictiveCoding {
         forward: &mut dyn FnMut() -> Tensor,
         mut event: impl FnMut(&[Tensor], Option<Gradients<TchTensor>>) -> Result<()>,
     ) -> Result<Learned> {
-        let mut marked = Marked::new(forward)?;
+        let every = self.schedule.learning().moves_weights();
+        // Weights that move between passes leave nothing to share.
+        let mut marked = Marked::new(forward, self.needs_drives() && !every)?;
         let divided_by = self.divisor(&mut marked)?;
         marked.divided_by(divided_by);
-        let every = self.schedule.learning().moves_weights();
-        let mut relaxation = Relaxation::new(&marked, self.schedule.clone()).map_err(hinted)?;
+        let depth = marked.topology().depth().unwrap_or(0);
+        let mut relaxation = match Relaxation::new(&marked, self.schedule.clone()) {
+            // Z-IL on marks that are not levelled.
+            Err(_)
+                if self.schedule.learning() == Learning::AtLevel
+                    && marked.topology().unlevelled_edge().is_some() =>
+            {
+                marked.level()?;
+                Relaxation::new(&marked, self.schedule.clone())?
+            }
+            made => made?,
+        };
         // Made anew at every step, it would draw the same numbers at each.
         relaxation.set_draws(self.steps);
         let clamps = self.clamps(&marked);
-        relaxation.begin(&mut marked, &clamps).map_err(hinted)?;
+        relaxation.begin(&mut marked, &clamps)?;
         self.steps += 1;
         let mut gradients: Option<Gradients<TchTensor>> = None;
         let outcome = loop {
@@ -251,8 +266,9 @@ impl PredictiveCoding {
         Ok(Learned {
             loss: marked.loss(),
             passes: marked.passes(),
-            vertices: marked.topology().len() - 1,
-            depth: marked.topology().depth().unwrap_or(0),
+            spared: marked.spared(),
+            vertices: marked.vertices(),
+            depth,
             outcome,
             divided_by,
         })
@@ -318,7 +334,7 @@ impl PredictiveCoding {
 
 impl Carried {
     fn from<'a>(relaxation: &Relaxation<Marked<'a>>, marked: &Marked<'a>) -> Self {
-        let vertices = 0..marked.topology().len() - 1;
+        let vertices = 0..marked.vertices();
         let value = |vertex| relaxation.value(marked, VertexId::new(vertex));
         Self {
             signature: marked.topology().signature(),
@@ -329,7 +345,7 @@ impl Carried {
     fn fits(&self, marked: &Marked<'_>) -> bool {
         let zeros = marked.zeros();
         self.signature == marked.topology().signature()
-            && self.values.len() + 1 == zeros.len()
+            && self.values.len() == marked.vertices()
             && self.values.iter().zip(zeros).all(|(value, zero)| value.has_shape(&zero.shape()))
     }
 }
@@ -342,20 +358,4 @@ fn accumulate(parameters: &[Tensor], mut gradients: Gradients<TchTensor>) -> Res
         }
     }
     Ok(())
-}
-
-/// Says what a user of marks can do about a graph without levels.
-fn hinted(error: Error) -> Error {
-    let message = error.to_string();
-    if message.contains("levelled") {
-        Error::new(
-            error.kind(),
-            format!(
-                "{message}. In a marked program mark the shorter way as often as the longer: \
-                 `let skip = vertex(&skip)`"
-            ),
-        )
-    } else {
-        error
-    }
 }

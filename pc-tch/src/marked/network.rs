@@ -1,7 +1,8 @@
 //! A program with marks, as pc-core's engine sees it.
 
 use pc_core::{
-    Clamps, Gradients, Network, PredictionId, Result, Tensor as _, Topology, VertexId,
+    Clamps, Error, ErrorKind, Gradients, Network, PredictionId, Result, Tensor as _, Topology,
+    VertexId,
     backend::{Abilities, Drives, Forward, Residuals, Settings, State, Want},
 };
 
@@ -122,7 +123,11 @@ impl Network for Marked<'_> {
     fn forward(&mut self, pass: Forward<'_, TchTensor>, into: &mut Tape) -> Result<()> {
         let count = self.layout.vertices();
         let follows = |vertex: usize| pass.follows.get(vertex).copied().unwrap_or(false);
-        let plain = pass.offsets.is_empty() && (0..count).all(follows);
+        // The first pass is this one, where every vertex takes its prediction as it is.
+        let zero = |offset: &TchTensor| offset.norm_squared() == 0.0;
+        let plain = self.first.is_some()
+            && (0..count).all(follows)
+            && pass.offsets.iter().take(count).all(zero);
         let first = if plain { self.first.take() } else { None };
         let taped = match first {
             Some(first) => first,
@@ -138,6 +143,8 @@ impl Network for Marked<'_> {
                     }
                 };
                 let values = (0..count).map(value).collect();
+                // Passes may share nodes, which pulls of the last one have cut.
+                into.taped = None;
                 self.pass(values)?
             }
         };
@@ -166,6 +173,7 @@ impl Network for Marked<'_> {
             return Ok(());
         }
         let values = self.given(&state.values);
+        into.taped = None;
         let taped = self.pass(values)?;
         into.references.clone_from(&taped.predictions);
         into.refill(taped);
@@ -189,8 +197,17 @@ impl Network for Marked<'_> {
         errors: &mut [TchTensor],
         into: &mut Tape,
     ) -> Result<()> {
+        if !self.layout.relays.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "the marks are not levelled, and what passes values on between their levels \
+                 cannot move by itself: mark the shorter ways as often as the longer \
+                 (`let skip = vertex(&skip)`), or let Z-IL go level by level",
+            ));
+        }
         let count = self.layout.vertices();
         let values = self.given(&state.values);
+        into.taped = None;
         let taped = self.pass(values)?;
         let changed = |index: usize| {
             let (now, before) = (taped.predictions.get(index)?, into.references.get(index)?);
@@ -251,7 +268,7 @@ impl Network for Marked<'_> {
     }
 
     fn forget_pulls(&self, at: &mut Tape) {
-        at.forget(self.layout.vertices() + 1);
+        at.forget(self.layout.topology.len());
     }
 
     fn force<'a>(&self, at: &'a Tape, vertex: VertexId) -> Option<&'a TchTensor> {
@@ -266,7 +283,7 @@ impl Network for Marked<'_> {
         at: &mut Tape,
     ) -> Result<()> {
         let topology = &self.layout.topology;
-        at.forget(self.layout.vertices() + 1);
+        at.forget(self.layout.topology.len());
         let weight = |index: usize| drives.weights.get(index).copied().unwrap_or(1.0);
         let driven = |index: usize| drives.driven.get(index).copied().unwrap_or(false);
         // What no forward pass sets starts by itself, and is pulled first.

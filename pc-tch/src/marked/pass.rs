@@ -7,7 +7,10 @@ use pc_core::{Error, ErrorKind, Result};
 use tch::{Kind, Tensor};
 
 use super::layout::{Layout, label};
-use crate::{sys::marks, tensor::reported};
+use crate::{
+    sys::marks::{self, Memo},
+    tensor::reported,
+};
 
 thread_local! {
     /// The pass that marks on this thread belong to.
@@ -53,8 +56,10 @@ struct Pass {
 impl Pass {
     fn meet(&mut self, x: &Tensor, name: Option<&str>) -> Tensor {
         if self.problem.is_none() {
+            let _aside = marks::Aside::new();
             match self.leaf(x, name) {
                 Ok(leaf) => {
+                    marks::moves(&leaf);
                     let out = leaf.shallow_clone();
                     let (predicted, name) = (x.shallow_clone(), name.map(str::to_owned));
                     self.sights.push(Sight { name, predicted, leaf });
@@ -106,35 +111,36 @@ impl Drop for Turn {
     }
 }
 
+/// # Errors
+/// A pass can begin neither without gradients nor within another.
+pub(super) fn check_free() -> Result<()> {
+    let message = if !marks::records() {
+        "gradients are off on this thread (`no_grad`), so that nothing can be learned"
+    } else if CURRENT.with(|current| current.borrow().is_some()) {
+        "a step of learning was asked for within a forward pass of another"
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::Misuse, message))
+}
+
 /// Runs a program under marks: its loss, and what each mark has seen.
 ///
 /// # Errors
-/// A pass within a pass; a mark that cannot be a vertex, or is not as it was before.
+/// As [`check_free`]; a mark that cannot be a vertex, or is not as it was before.
 pub(super) fn run(
     orders: Orders,
+    memo: Option<&Memo>,
     program: &mut dyn FnMut() -> Tensor,
 ) -> Result<(Tensor, Vec<Sight>)> {
-    if !marks::records() {
-        let message =
-            "gradients are off on this thread (`no_grad`), so that nothing can be learned";
-        return Err(Error::new(ErrorKind::Misuse, message));
-    }
-    let busy = CURRENT.with(|current| {
-        let mut current = current.borrow_mut();
-        let busy = current.is_some();
-        if !busy {
-            *current = Some(Pass { orders, sights: Vec::new(), problem: None });
-        }
-        busy
-    });
-    if busy {
-        let message = "a step of learning was asked for within a forward pass of another";
-        return Err(Error::new(ErrorKind::Misuse, message));
-    }
+    check_free()?;
+    let remembering = memo.map(Memo::on).transpose()?;
+    let pass = Pass { orders, sights: Vec::new(), problem: None };
+    CURRENT.with(|current| *current.borrow_mut() = Some(pass));
     let turn = Turn;
     let loss = program();
     let pass = CURRENT.with(|current| current.borrow_mut().take());
-    drop(turn);
+    drop((turn, remembering));
     let pass = pass.ok_or_else(|| Error::new(ErrorKind::Misuse, "the pass ended early"))?;
     match pass.problem {
         Some(problem) => Err(problem),

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     sys::{
         self,
-        marks::{After, Reduced, Segments},
+        marks::{After, Memo, Reduced, Segments},
     },
     tensor::{TchTensor, reported},
 };
@@ -26,6 +26,8 @@ pub(crate) struct Marked<'a> {
     program: &'a mut dyn FnMut() -> Tensor,
     pub(super) layout: Rc<Layout>,
     care: Care,
+    /// What passes share, where there will be several.
+    memo: Option<Memo>,
     /// What the first pass has left, until it is used.
     pub(super) first: Option<Taped>,
     /// `n`, what the loss was divided by.
@@ -43,7 +45,7 @@ pub(super) struct Taped {
     segments: Segments,
     /// By parameter of the segments: which of the layout's it is.
     ids: Vec<Option<ParamId>>,
-    /// By vertex, the loss last.
+    /// By vertex, in the topology's order.
     pub(super) predictions: Vec<TchTensor>,
     /// The loss as the program gave it, whose shape its cotangent has.
     loss: Tensor,
@@ -58,22 +60,27 @@ pub(super) struct Found {
 }
 
 impl<'a> Marked<'a> {
-    /// Runs the first pass, and reads its graph.
+    /// Runs the first pass, and reads its graph. Where there will be `several`, those that follow
+    /// are spared what they share.
     ///
     /// # Errors
     /// A loss that is not one number or needs no gradient; marks that cannot be vertices, or none;
     /// nothing that learns.
-    pub(crate) fn new(program: &'a mut dyn FnMut() -> Tensor) -> Result<Self> {
-        let (care, (loss, sights)) = Care::first(|| pass::run(Orders::default(), program))?;
+    pub(crate) fn new(program: &'a mut dyn FnMut() -> Tensor, several: bool) -> Result<Self> {
+        pass::check_free()?;
+        let memo = if several { Memo::new() } else { None };
+        let first = || pass::run(Orders::default(), memo.as_ref(), program);
+        let (care, (loss, sights)) = Care::first(first)?;
         check_loss(&loss)?;
         let segments = segments(&sights, &loss)?;
         let layout = Rc::new(Layout::of(&sights, &segments, &loss)?);
         let first = Taped::new(&layout, segments, &sights, &loss)?;
-        let value = first.predictions.last().map_or(f64::NAN, number);
+        let value = first.predictions.get(layout.vertices()).map_or(f64::NAN, number);
         let mut own = Self {
             program,
             layout,
             care,
+            memo,
             first: Some(first),
             samples: 1.0,
             loss: value,
@@ -91,7 +98,11 @@ impl<'a> Marked<'a> {
     pub(crate) fn reduced(&mut self) -> Result<Reduced> {
         let (root, samples) = (self.layout.loss(), self.layout.samples());
         match &mut self.first {
-            Some(first) => first.segments.reduction(root, samples),
+            Some(first) => {
+                let found = first.segments.reduction(root, samples);
+                first.segments.rest();
+                found
+            }
             None => Ok(Reduced::Not),
         }
     }
@@ -111,6 +122,11 @@ impl<'a> Marked<'a> {
         self.samples
     }
 
+    /// The number of vertices: marks that lie between data and loss.
+    pub(crate) fn vertices(&self) -> usize {
+        self.layout.vertices()
+    }
+
     /// The vertex that is the loss.
     pub(crate) fn loss_vertex(&self) -> VertexId {
         VertexId::new(self.layout.vertices())
@@ -126,12 +142,32 @@ impl<'a> Marked<'a> {
         self.passes
     }
 
+    /// How many operations were not computed again.
+    pub(crate) fn spared(&self) -> usize {
+        self.memo.as_ref().map_or(0, Memo::spared)
+    }
+
     /// What learns, in the order of the parameters' ids.
     pub(crate) fn parameters(&self) -> &[Tensor] {
         &self.layout.parameters
     }
 
-    /// Zeros shaped as each vertex, the loss last.
+    /// Puts relays on edges that span more than one level.
+    ///
+    /// # Errors
+    /// The program has been run again since.
+    pub(crate) fn level(&mut self) -> Result<()> {
+        let (Some(layout), Some(first)) = (Rc::get_mut(&mut self.layout), &mut self.first) else {
+            return Err(Error::new(ErrorKind::Misuse, "the program has run again meanwhile"));
+        };
+        layout.level()?;
+        for relay in &layout.relays {
+            first.predictions.extend(first.predictions.get(*relay).cloned());
+        }
+        Ok(())
+    }
+
+    /// Zeros shaped as each vertex, in the topology's order.
     pub(crate) fn zeros(&self) -> &[TchTensor] {
         &self.layout.zeros
     }
@@ -156,7 +192,7 @@ impl<'a> Marked<'a> {
                 });
             }
             let turn = self.care.rewind()?;
-            let ran = pass::run(orders, self.program);
+            let ran = pass::run(orders, self.memo.as_ref(), self.program);
             let undisturbed = self.care.is_undisturbed()?;
             drop(turn);
             self.passes += 1;
@@ -193,7 +229,13 @@ impl<'a> Marked<'a> {
         let name = || layout.topology.name(of.of).unwrap_or("?").to_owned();
         let mut found =
             Found { forces: of.parents.iter().map(|_| None).collect(), gradients: Vec::new() };
-        let mut taker = Taker { layout, parents: &of.parents, found: &mut found };
+        let sources = layout.sources.get(prediction.index()).map_or(&[][..], Vec::as_slice);
+        if prediction.index() > layout.vertices() {
+            // A relay.
+            found.forces.fill_with(|| Some(cotangent.tensor().shallow_clone()));
+            return Ok(found);
+        }
+        let mut taker = Taker { layout, sources, found: &mut found };
         let done = match layout.marks.get(prediction.index()) {
             Some(mark) => taker.take(taped, *mark, cotangent.tensor(), after).map(drop),
             None => taker.take_loss(taped, cotangent, after),
@@ -206,6 +248,7 @@ impl<'a> Marked<'a> {
         let Some(first) = &mut self.first else { return Ok(0.0) };
         let (root, ones) = (self.layout.loss(), first.loss.f_ones_like().map_err(reported)?);
         let arrived = first.segments.pull(root, &ones, After::Marks)?;
+        first.segments.rest();
         let (mut outputs, mut others) = (0.0, 0.0);
         for (mark, arrived) in first.segments.reach(root).iter().zip(&arrived) {
             let Some(arrived) = arrived else { continue };
@@ -226,6 +269,9 @@ impl Taped {
         let mut predictions: Vec<TchTensor> = layout.marks.iter().filter_map(seen).collect();
         let loss = loss.f_detach().map_err(reported)?;
         predictions.push(TchTensor::new(&loss.f_reshape([1]).map_err(reported)?));
+        for relay in &layout.relays {
+            predictions.extend(predictions.get(*relay).cloned());
+        }
         Ok(Self { segments, ids, predictions, loss })
     }
 }
@@ -249,7 +295,7 @@ impl Found {
 /// Collects what arrives at the leaves of segments.
 struct Taker<'a> {
     layout: &'a Layout,
-    parents: &'a [VertexId],
+    sources: &'a [usize],
     found: &'a mut Found,
 }
 
@@ -302,7 +348,7 @@ impl Taker<'_> {
     }
 
     fn force(&mut self, vertex: usize, arrived: &Tensor) -> Result<()> {
-        let slot = self.parents.iter().position(|parent| parent.index() == vertex);
+        let slot = self.sources.iter().position(|source| *source == vertex);
         match slot.and_then(|slot| self.found.forces.get_mut(slot)) {
             Some(force) => sys::add(force, arrived),
             None => Ok(()),

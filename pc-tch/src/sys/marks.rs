@@ -21,6 +21,11 @@ struct RawWatch {
     _private: [u8; 0],
 }
 
+#[repr(C)]
+struct RawMemo {
+    _private: [u8; 0],
+}
+
 // As shim/pc_tch_marks.h declares them.
 unsafe extern "C" {
     fn pc_tch_tape_new(
@@ -49,6 +54,14 @@ unsafe extern "C" {
         reduction: *mut c_int,
         why: *mut *mut c_char,
     ) -> *mut c_char;
+    fn pc_tch_tape_rest(tape: *mut RawTape);
+    safe fn pc_tch_memo_new() -> *mut RawMemo;
+    fn pc_tch_memo_free(memo: *mut RawMemo);
+    fn pc_tch_memo_on(memo: *mut RawMemo) -> *mut c_char;
+    fn pc_tch_memo_off(memo: *mut RawMemo);
+    safe fn pc_tch_memo_pause(paused: c_int);
+    fn pc_tch_memo_moves(value: *mut C_tensor);
+    fn pc_tch_memo_spared(memo: *const RawMemo) -> usize;
     fn pc_tch_leaf_accumulate(leaf: *mut C_tensor, gradient: *mut C_tensor) -> *mut c_char;
     safe fn pc_tch_grad_enabled() -> c_int;
     fn pc_tch_watch_new(watch: *mut *mut RawWatch) -> *mut c_char;
@@ -231,11 +244,87 @@ impl Segments {
     }
 }
 
+impl Segments {
+    /// Puts back what pulls have taken out of the graph, parts of which other passes may share.
+    pub(crate) fn rest(&mut self) {
+        // SAFETY: the tape is live and ours alone.
+        unsafe { pc_tch_tape_rest(self.raw.as_ptr()) };
+    }
+}
+
 impl Drop for Segments {
     fn drop(&mut self) {
         // SAFETY: the tape is live and ours alone.
         unsafe { pc_tch_tape_free(self.raw.as_ptr()) };
     }
+}
+
+/// What the passes of one step of training share: operations whose arguments are the very same
+/// tensors in each, unwritten since, are computed in the first and not again.
+#[derive(Debug)]
+pub(crate) struct Memo(NonNull<RawMemo>);
+
+impl Memo {
+    pub(crate) fn new() -> Option<Self> {
+        NonNull::new(pc_tch_memo_new()).map(Self)
+    }
+
+    /// Has this thread's operations go through it, until the guard is dropped.
+    ///
+    /// # Errors
+    /// This thread remembers another pass.
+    pub(crate) fn on(&self) -> Result<Remembering<'_>> {
+        // SAFETY: the memo is live, and stays so as long as the guard.
+        checked(unsafe { pc_tch_memo_on(self.0.as_ptr()) })?;
+        Ok(Remembering(self))
+    }
+
+    /// How many operations it has spared.
+    pub(crate) fn spared(&self) -> usize {
+        // SAFETY: the memo is live.
+        unsafe { pc_tch_memo_spared(self.0.as_ptr()) }
+    }
+}
+
+impl Drop for Memo {
+    fn drop(&mut self) {
+        // SAFETY: the memo is live and ours alone; freeing it turns it off.
+        unsafe { pc_tch_memo_free(self.0.as_ptr()) };
+    }
+}
+
+/// A pass that is remembered, or spared what was.
+#[derive(Debug)]
+pub(crate) struct Remembering<'a>(&'a Memo);
+
+impl Drop for Remembering<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the memo is live.
+        unsafe { pc_tch_memo_off(self.0.0.as_ptr()) };
+    }
+}
+
+/// What is computed until it is dropped is no part of the program that is remembered.
+#[derive(Debug)]
+pub(crate) struct Aside(());
+
+impl Aside {
+    pub(crate) fn new() -> Self {
+        pc_tch_memo_pause(1);
+        Self(())
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        pc_tch_memo_pause(0);
+    }
+}
+
+/// Says that a tensor moves from pass to pass, so that nothing computed from it is remembered.
+pub(crate) fn moves(tensor: &Tensor) {
+    // SAFETY: the tensor is live.
+    unsafe { pc_tch_memo_moves(raw(tensor)) };
 }
 
 /// What tells a tensor from all others, as long as it lives.
