@@ -96,6 +96,7 @@ impl<F: Element> Checked<F> for Tch {
             false
         } else {
             Pc::new(schedule)
+                .even_shallow()
                 .measured()
                 .f_backward_from(&loss, &outputs.iter().collect::<Vec<_>>())?
                 .status

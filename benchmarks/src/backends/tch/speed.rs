@@ -95,7 +95,7 @@ fn contenders(rules: &[ScheduleKind]) -> Result<(Vec<Contender>, Vec<Way>)> {
             STEPS,
             closed.clone(),
             ContenderRole::Shown,
-            Way::Pc(Pc::new(closed)),
+            Way::Pc(Pc::new(closed).even_shallow()),
         );
         for (steps, role) in [(STEPS, ContenderRole::Shown), (STEPS / 2, ContenderRole::Half)] {
             let schedule =
@@ -106,7 +106,7 @@ fn contenders(rules: &[ScheduleKind]) -> Result<(Vec<Contender>, Vec<Way>)> {
                 steps,
                 schedule.clone(),
                 role,
-                Way::Pc(Pc::new(schedule)),
+                Way::Pc(Pc::new(schedule).even_shallow()),
             );
         }
     }

@@ -47,7 +47,7 @@ impl<F: Element> Tch<F> {
         };
         let pc = match task.rule {
             ScheduleKind::Backprop => None,
-            _ => Some(Pc::new(task.schedule.clone()).measured()),
+            _ => Some(Pc::new(task.schedule.clone()).even_shallow().measured()),
         };
         Ok(Self { layout, net, optimiser: optimiser.map_err(failed)?, pc })
     }
@@ -156,7 +156,7 @@ impl<F: Element> Trainee<F> for Tch<F> {
             Vec::new()
         } else {
             let outputs: Vec<&Tensor> = outputs.iter().collect();
-            Pc::new(schedule).measured().f_backward_from(&loss, &outputs)?.trace
+            Pc::new(schedule).even_shallow().measured().f_backward_from(&loss, &outputs)?.trace
         };
         self.average(batch.samples)?;
         Ok(Traced { gradients: self.net.take_gradients()?, energy })
