@@ -18,9 +18,12 @@ fn main() {
 
     let mut build = cc::Build::new();
     build.cpp(true).pic(true).std("c++17").include("shim");
-    build.files(
-        ["graph", "marks", "memo", "optimizer"].map(|part| format!("shim/{part}.cpp")),
-    );
+    build.files([
+        "shim/pc_tch.cpp",
+        "shim/pc_tch_marks.cpp",
+        "shim/pc_tch_memo.cpp",
+        "shim/pc_tch_optimizer.cpp",
+    ]);
     // As libtorch itself is compiled: some of its classes have other members without it.
     build.define("NDEBUG", None);
     // libtorch's headers are not ours to warn about.

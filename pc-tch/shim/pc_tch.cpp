@@ -1,7 +1,6 @@
 // Walks libtorch's autograd graph and pulls its nodes one by one. libtorch's backward engine is never called.
 
 #include "pc_tch.h"
-#include "guarded.h"
 #include "pc_tch_shared.h"
 
 #include <ATen/CPUGeneratorImpl.h>
@@ -544,10 +543,6 @@ void pc_tch_free_text(char* text) { delete[] text; }
 }  // extern "C"
 
 namespace pc_tch {
-
-char* caught(const std::function<void()>& work) noexcept { return guarded(work); }
-
-char* message(const char* what) { return text(what); }
 
 const std::vector<c10::intrusive_ptr<Node>>& nodes_of(const pc_tch_graph& graph) { return graph.nodes; }
 

@@ -93,9 +93,6 @@ char* pc_tch_optimizer_set_rate(pc_tch_optimizer* optimizer, double rate);
 char* pc_tch_optimizer_state(pc_tch_optimizer* optimizer, size_t parameter, int64_t* step, tensor* parts);
 char* pc_tch_optimizer_set_state(pc_tch_optimizer* optimizer, size_t parameter, int64_t step, const tensor* parts);
 
-// The same number for two handles of one tensor.
-size_t pc_tch_identity(tensor value);
-
 void pc_tch_free_text(char* text);
 
 #ifdef __cplusplus

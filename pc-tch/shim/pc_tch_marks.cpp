@@ -25,7 +25,9 @@
 #include <vector>
 
 using at::Tensor;
-using pc_tch::caught;
+using pc_tch::give;
+using pc_tch::guarded;
+using pc_tch::of;
 using torch::autograd::AccumulateGrad;
 using torch::autograd::Edge;
 using torch::autograd::Node;
@@ -35,8 +37,6 @@ namespace {
 
 constexpr size_t NONE = static_cast<size_t>(-1);
 
-const Tensor& of(tensor handle) { return *static_cast<Tensor*>(handle); }
-tensor give(Tensor&& value) { return value.defined() ? new Tensor(std::move(value)) : nullptr; }
 
 struct Cut {
   size_t node, edge;
@@ -443,7 +443,7 @@ struct Reader {
 extern "C" {
 
 char* pc_tch_tape_new(const tensor* roots, size_t count, const tensor* marks, size_t marked, pc_tch_tape** tape) {
-  return caught([&] {
+  return guarded([&] {
     auto made = std::make_unique<pc_tch_tape>();
     made->marks = marked;
     made->roots.assign(count, {NONE, 0});
@@ -487,11 +487,11 @@ const size_t* pc_tch_tape_reach(const pc_tch_tape* tape, size_t root, size_t* co
 }
 
 char* pc_tch_tape_pull(pc_tch_tape* tape, size_t root, tensor cotangent, int what, tensor* results) {
-  return caught([&] { pull(*tape, root, of(cotangent), what, results); });
+  return guarded([&] { pull(*tape, root, of(cotangent), what, results); });
 }
 
 char* pc_tch_tape_reduction(pc_tch_tape* tape, size_t root, size_t samples, int* reduction, char** why) {
-  return caught([&] {
+  return guarded([&] {
     *reduction = PC_TCH_NO_REDUCTION;
     auto [start, slot] = tape->roots[root];
     if (start == NONE || (tape->leads[start] & PC_TCH_MARKS) == 0) return;
@@ -503,7 +503,7 @@ char* pc_tch_tape_reduction(pc_tch_tape* tape, size_t root, size_t samples, int*
     if (reader.sums && reader.means) reader.unclear("parts of it are sums and parts means");
     if (!reader.why.empty()) {
       *reduction = PC_TCH_UNCLEAR;
-      *why = pc_tch::message(reader.why.c_str());
+      *why = pc_tch::text(reader.why.c_str());
     } else if (reader.sums || reader.means) {
       *reduction = reader.means ? PC_TCH_MEAN : PC_TCH_SUM;
     }
@@ -511,7 +511,7 @@ char* pc_tch_tape_reduction(pc_tch_tape* tape, size_t root, size_t samples, int*
 }
 
 char* pc_tch_leaf_accumulate(tensor leaf, tensor gradient) {
-  return caught([&] {
+  return guarded([&] {
     std::unique_ptr<Tensor> taken(static_cast<Tensor*>(gradient));
     auto node = torch::autograd::impl::grad_accumulator(of(leaf));
     TORCH_CHECK(node, "it needs no gradient");
@@ -526,7 +526,7 @@ char* pc_tch_leaf_accumulate(tensor leaf, tensor gradient) {
 int pc_tch_grad_enabled(void) { return at::GradMode::is_enabled() ? 1 : 0; }
 
 char* pc_tch_watch_new(pc_tch_watch** watch) {
-  return caught([&] {
+  return guarded([&] {
     TORCH_CHECK(watching == nullptr, "this thread is watched already");
     auto made = std::make_unique<pc_tch_watch>();
     made->handle = at::addThreadLocalCallback(at::RecordFunctionCallback(&before, &after)
@@ -543,7 +543,7 @@ void pc_tch_watch_end(pc_tch_watch* watch) {
   if (!watch->on) return;
   watch->on = false;
   watching = nullptr;
-  if (char* error = caught([&] { at::removeCallback(watch->handle); })) pc_tch_free_text(error);
+  if (char* error = guarded([&] { at::removeCallback(watch->handle); })) pc_tch_free_text(error);
 }
 
 void pc_tch_watch_free(pc_tch_watch* watch) {
@@ -559,7 +559,7 @@ size_t pc_tch_watch_written(const pc_tch_watch* watch) { return watch->written.s
 tensor pc_tch_watch_tensor(const pc_tch_watch* watch, size_t index) { return new Tensor(watch->written[index]); }
 
 char* pc_tch_generator_get(tensor like, tensor* state) {
-  return caught([&] {
+  return guarded([&] {
     at::Generator generator = at::globalContext().defaultGenerator(of(like).device());
     std::lock_guard<std::mutex> lock(generator.mutex());
     *state = new Tensor(generator.get_state());
@@ -567,7 +567,7 @@ char* pc_tch_generator_get(tensor like, tensor* state) {
 }
 
 char* pc_tch_generator_set(tensor like, tensor state) {
-  return caught([&] {
+  return guarded([&] {
     at::Generator generator = at::globalContext().defaultGenerator(of(like).device());
     std::lock_guard<std::mutex> lock(generator.mutex());
     generator.set_state(of(state));
@@ -575,7 +575,7 @@ char* pc_tch_generator_set(tensor like, tensor state) {
 }
 
 char* pc_tch_restore(tensor target, tensor source) {
-  return caught([&] {
+  return guarded([&] {
     c10::AutoGradMode off(false);
     // Through a detached handle with its own version: saved statistics of the pass before are not pulled any more, but those of the first may be.
     Tensor own = of(target).variable_data();

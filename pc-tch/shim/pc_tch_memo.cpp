@@ -205,7 +205,7 @@ void pc_tch_memo_free(pc_tch_memo* memo) {
 }
 
 char* pc_tch_memo_on(pc_tch_memo* memo) {
-  return pc_tch::caught([&] {
+  return pc_tch::guarded([&] {
     TORCH_CHECK(remembering == nullptr, "this thread remembers another pass");
     remembering = memo;
     memo->on = true;

@@ -173,7 +173,12 @@ impl Pc {
     /// closed form is one pass where all paths from the loss to an operation are of one length;
     /// elsewhere it pulls an operation once for each length, as a simulation that leaves out what
     /// it can: never more often than that, but often. [`BackwardOutcome::evaluation`] and
-    /// [`BackwardOutcome::pulls`] say which it was.
+    /// [`BackwardOutcome::passes`] say which it was. A few whole sweeps cannot take its place: what
+    /// they add up to, each with a factor at every edge, is a sum of powers, and the shares
+    /// `P[Binomial(100, 0.1) >= k]` take 9 powers to be right to 1e-6 of the largest and 14 to
+    /// 1e-12, at any depth; the small ones, by which the first operations learn, would be wrong by
+    /// many times their size. Fewer path lengths are what helps: layers as vertices
+    /// ([`crate::vertex`]), or the model's outputs named ([`Pc::backward_from`]).
     #[must_use]
     pub fn evaluated_by(mut self, evaluation: Evaluation) -> Self {
         self.rule = match self.rule {

@@ -12,7 +12,10 @@ use tch::{
 };
 
 use crate::{
-    sys::optimizer::{PARTS, Raw, Settings, identity},
+    sys::{
+        marks::identity,
+        optimizer::{PARTS, Raw, Settings},
+    },
     tensor::reported,
 };
 

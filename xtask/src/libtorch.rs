@@ -35,7 +35,7 @@ pub(crate) fn set_up() -> Result<(), Failure> {
     }
     let folder = Path::new(FOLDER);
     if is_complete(folder) {
-        return Ok(());
+        return make_linkable(folder);
     }
     if !cfg!(target_os = "linux") {
         return Err(Failure::new(
@@ -83,10 +83,24 @@ fn fetch(folder: &Path) -> Result<(), Failure> {
     if !is_complete(&unpacked) {
         return Err(Failure::new("libtorch", "the downloaded packages lack part of it"));
     }
+    make_linkable(&unpacked)?;
     let _ = fs::remove_dir_all(folder);
     fs::rename(&unpacked, folder).map_err(|_| doing("replace", folder))?;
     let _ = fs::remove_dir_all(&half);
     Ok(())
+}
+
+/// Puts a linker's script in the place of `libtorch.so`. The library itself holds nothing, but asks
+/// for libtorch_cuda.so, which is left out: Rust's linkers drop what nothing is taken from, and a
+/// C++ program's would stop.
+fn make_linkable(folder: &Path) -> Result<(), Failure> {
+    const SCRIPT: &str = "/* GNU ld script */\nINPUT(libtorch_cpu.so libc10.so)\n";
+    let library = folder.join("lib/libtorch.so");
+    if fs::read(&library).is_ok_and(|bytes| bytes == SCRIPT.as_bytes()) {
+        return Ok(());
+    }
+    fs::write(&library, SCRIPT)
+        .map_err(|error| Failure::new("libtorch", format!("{}: {error}", library.display())))
 }
 
 fn is_ours(folder: &Path) -> bool {
@@ -123,6 +137,21 @@ mod tests {
     fn versions_are_compared_without_their_build() {
         assert_eq!(plain("2.13.0+cpu"), "2.13.0");
         assert_eq!(plain(VERSION), VERSION);
+    }
+
+    #[test]
+    fn the_folder_links_whatever_lies_there() {
+        let folder = std::env::temp_dir().join(format!("xtask-libtorch-{}", std::process::id()));
+        fs::create_dir_all(folder.join("lib")).expect("a folder");
+        let library = folder.join("lib/libtorch.so");
+        for before in ["an ELF file", "/* GNU ld script */"] {
+            fs::write(&library, before).expect("a file");
+            make_linkable(&folder).expect("a script");
+            let script = fs::read_to_string(&library).expect("a script");
+            assert!(script.contains("INPUT(libtorch_cpu.so libc10.so)"), "{script}");
+        }
+        fs::remove_dir_all(&folder).expect("the folder is removed");
+        assert!(make_linkable(&folder).is_err());
     }
 
     #[test]

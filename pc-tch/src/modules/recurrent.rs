@@ -127,8 +127,8 @@ impl Stack {
                 }
             };
             if self.config.train && self.config.dropout > 0.0 && layer < last {
-                // One mask for all of a layer's outputs, as libtorch draws it.
-                steps = Tensor::stack(&steps, time).dropout(self.config.dropout, true).unbind(time);
+                // One mask for all of a layer's outputs, time first, as libtorch draws it.
+                steps = Tensor::stack(&steps, 0).dropout(self.config.dropout, true).unbind(0);
             }
         }
         Tensor::stack(&steps, time)

@@ -59,13 +59,6 @@ unsafe extern "C" {
         step: i64,
         parts: *const *mut C_tensor,
     ) -> *mut c_char;
-    fn pc_tch_identity(value: *mut C_tensor) -> usize;
-}
-
-/// A number that two handles of one tensor share, and two tensors do not.
-pub(crate) fn identity(tensor: &Tensor) -> usize {
-    // SAFETY: the tensor is live.
-    unsafe { pc_tch_identity(raw(tensor)) }
 }
 
 /// An optimiser of libtorch over parameters that it keeps alive.

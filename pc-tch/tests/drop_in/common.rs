@@ -2,9 +2,21 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tch::{Kind, Tensor, nn::VarStore};
+use tch::{Device, Kind, Tensor, kind::Element, nn::VarStore};
+
+pub(crate) use crate::models::device;
 
 use crate::models::Model;
+
+/// f64, on that device.
+pub(crate) fn double() -> (Kind, Device) {
+    (Kind::Double, device())
+}
+
+/// Numbers on that device.
+pub(crate) fn tensor<T: Element>(numbers: &[T]) -> Tensor {
+    Tensor::from_slice(numbers).to_device(device())
+}
 
 /// libtorch's default generator is one for the process: tests that draw from it take turns.
 pub(crate) fn seeded() -> MutexGuard<'static, ()> {

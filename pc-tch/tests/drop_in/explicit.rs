@@ -1,6 +1,6 @@
 //! Explicit graphs of tch functions: the engine's own suite, and a graph whose figures are known.
 
-use crate::common::seeded;
+use crate::common::{device, double, seeded};
 use pc_tch::{
     Function, TchTensor,
     pc_core::{
@@ -95,8 +95,8 @@ impl Backend for Tch {
 
     fn tensor(&self, shape: &[usize], values: &[f64]) -> Result<TchTensor> {
         let sizes: Vec<i64> = shape.iter().map(|size| *size as i64).collect();
-        let tensor =
-            Tensor::f_from_slice(values).and_then(|x| x.f_reshape(sizes)?.f_to_kind(self.0));
+        let tensor = Tensor::f_from_slice(values)
+            .and_then(|x| x.f_reshape(sizes)?.f_to_kind(self.0)?.f_to_device(device()));
         tensor
             .map(|x| TchTensor::new(&x))
             .map_err(|error| Error::new(ErrorKind::Backend, error.to_string()))
@@ -122,7 +122,7 @@ impl Backend for Tch {
                 drawn.parameters.iter().map(|parameter| parameters[*parameter]).collect();
             b.predict(
                 vertices[net.inputs.len() + index],
-                vertex(drawn, (self.0, Device::Cpu)),
+                vertex(drawn, (self.0, device())),
                 &parents,
                 &uses,
                 drawn.precision,
@@ -171,10 +171,8 @@ struct Toy {
     clamps: Clamps<TchTensor>,
 }
 
-const TOY: (Kind, Device) = (Kind::Double, Device::Cpu);
-
 fn number(x: f64) -> TchTensor {
-    TchTensor::new(&Tensor::full([1, 1], x, TOY))
+    TchTensor::new(&Tensor::full([1, 1], x, double()))
 }
 
 fn toy(target: f64) -> Toy {
@@ -184,7 +182,7 @@ fn toy(target: f64) -> Toy {
     let y0 = b.parameter("y0", number(5.0)).unwrap();
     let theta = b.parameter("theta", number(2.0)).unwrap();
     let make = |name: &str, uses: usize, f: fn(&[Tensor], &[Tensor]) -> Answer| {
-        Box::new(Function::new(name, TOY, uses, f))
+        Box::new(Function::new(name, double(), uses, f))
     };
     let one = b.input("one", &[1]).unwrap();
     let y1 = b
@@ -237,8 +235,6 @@ fn the_toy_graph_settles_in_known_steps() {
     }
 }
 
-const DOUBLE: (Kind, Device) = (Kind::Double, Device::Cpu);
-
 /// A linear map of some parents and an activation, by libtorch: a weight for each parent, then a
 /// bias.
 fn dense(parents: usize, f: Activation) -> TchVertex {
@@ -251,7 +247,7 @@ fn dense(parents: usize, f: Activation) -> TchVertex {
             .try_fold(first, |sum, (x, w)| sum.f_add(&x.f_linear(w, None::<Tensor>)?))?;
         activate(f, &sum)
     };
-    Box::new(Function::new("dense", DOUBLE, parents + 1, compute))
+    Box::new(Function::new("dense", double(), parents + 1, compute))
 }
 
 /// The host's parameters, in the order in which the wiring asks for them.
@@ -276,7 +272,7 @@ impl AttentionParts for Parts<'_> {
             let b = if transpose_b { x[1].f_transpose(-2, -1)? } else { x[1].shallow_clone() };
             x[0].f_matmul(&b)?.f_mul_scalar(scale)
         };
-        Box::new(Function::new("matmul", DOUBLE, 0, compute))
+        Box::new(Function::new("matmul", double(), 0, compute))
     }
     fn softmax(&self, causal: bool) -> TchVertex {
         let compute = move |x: &[Tensor], _: &[Tensor]| {
@@ -285,7 +281,7 @@ impl AttentionParts for Parts<'_> {
             let x = if causal { x.f_masked_fill(&hidden, f64::NEG_INFINITY)? } else { x };
             x.f_softmax(-1, None::<Kind>)
         };
-        Box::new(Function::new("softmax", DOUBLE, 0, compute))
+        Box::new(Function::new("softmax", double(), 0, compute))
     }
 }
 

@@ -4,7 +4,7 @@ use pc_tch::{Pc, pc_core::Evaluation};
 use tch::{Kind, Tensor, nn::OptimizerConfig};
 
 use crate::{
-    common::{backprop, seeded, take_gradients, worst},
+    common::{backprop, device, seeded, take_gradients, worst},
     models,
 };
 
@@ -44,7 +44,7 @@ fn steps_do_not_leak() {
         ];
         pc[step % 2].backward(&small.loss());
         // An error on the way must not leak either.
-        let x = Tensor::ones([2], (Kind::Double, tch::Device::Cpu)).set_requires_grad(true);
+        let x = Tensor::ones([2], (Kind::Double, device())).set_requires_grad(true);
         assert!(Pc::exact().f_backward(&x.tanh()).is_err());
     }
     let grown = resident().zip(at_first).map(|(last, first)| last.saturating_sub(first));

@@ -4,10 +4,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+mod edges;
 mod exact;
 mod explicit;
 mod lasting;
+mod layers;
 mod models;
+mod modules;
 mod refusals;
 mod resumable;
 mod supported;

@@ -19,10 +19,17 @@ impl Model {
     }
 }
 
-const CPU: Device = Device::Cpu;
+/// The device that tests run on: `PC_TCH_DEVICE=cuda` points them at the first GPU.
+pub(crate) fn device() -> Device {
+    match std::env::var("PC_TCH_DEVICE").as_deref() {
+        Ok("cuda") => Device::Cuda(0),
+        Ok("cpu") | Err(_) => Device::Cpu,
+        Ok(other) => panic!("PC_TCH_DEVICE is cpu or cuda, not {other}"),
+    }
+}
 
 fn store(kind: Kind) -> VarStore {
-    let mut store = VarStore::new(CPU);
+    let mut store = VarStore::new(device());
     store.set_kind(kind);
     store
 }
@@ -63,8 +70,8 @@ pub(crate) fn lenet_of(kind: Kind, batch: i64) -> Model {
     let full3 = nn::linear(&root / "full3", 84, 10, Default::default());
     let store = settled(store, kind);
     let (x, y) = (
-        Tensor::randn([batch, 1, 28, 28], (kind, CPU)),
-        Tensor::randint(10, [batch], (Kind::Int64, CPU)),
+        Tensor::randn([batch, 1, 28, 28], (kind, device())),
+        Tensor::randint(10, [batch], (Kind::Int64, device())),
     );
     let loss = move || {
         let h = norm1.forward_t(&conv1.forward(&x), true).relu().max_pool2d_default(2);
@@ -91,8 +98,8 @@ pub(crate) fn lstm_of(kind: Kind, batch: i64) -> Model {
     let out = nn::linear(&root / "out", 48, 65, Default::default());
     let store = settled(store, kind);
     let (x, y) = (
-        Tensor::randint(65, [batch, 20], (Kind::Int64, CPU)),
-        Tensor::randint(65, [batch * 20], (Kind::Int64, CPU)),
+        Tensor::randint(65, [batch, 20], (Kind::Int64, device())),
+        Tensor::randint(65, [batch * 20], (Kind::Int64, device())),
     );
     let loss = move || {
         let (h, _) = lstm.seq(&embedding.forward(&x));
@@ -118,8 +125,8 @@ pub(crate) fn transformer(kind: Kind) -> Model {
     let out = nn::linear(&root / "out", width, 65, Default::default());
     let store = settled(store, kind);
     let (x, y) = (
-        Tensor::randint(65, [8, steps], (Kind::Int64, CPU)),
-        Tensor::randint(65, [8 * steps], (Kind::Int64, CPU)),
+        Tensor::randint(65, [8, steps], (Kind::Int64, device())),
+        Tensor::randint(65, [8 * steps], (Kind::Int64, device())),
     );
     let loss = move || {
         let h = embedding.forward(&x);
@@ -147,7 +154,8 @@ pub(crate) fn residual(kind: Kind) -> Model {
         .collect();
     let last = nn::linear(&root / "last", 24, 5, Default::default());
     let store = settled(store, kind);
-    let (x, y) = (Tensor::randn([12, 10], (kind, CPU)), Tensor::randn([12, 5], (kind, CPU)));
+    let (x, y) =
+        (Tensor::randn([12, 10], (kind, device())), Tensor::randn([12, 5], (kind, device())));
     let loss = move || {
         let h = layers.iter().fold(first.forward(&x), |h, layer| &h + layer.forward(&h).tanh());
         last.forward(&h).mse_loss(&y, tch::Reduction::Mean)
@@ -163,8 +171,8 @@ pub(crate) fn tied(kind: Kind) -> Model {
     let mix = nn::linear(&root / "mix", 16, 16, Default::default());
     let store = settled(store, kind);
     let (x, y) = (
-        Tensor::randint(40, [9, 7], (Kind::Int64, CPU)),
-        Tensor::randint(40, [63], (Kind::Int64, CPU)),
+        Tensor::randint(40, [9, 7], (Kind::Int64, device())),
+        Tensor::randint(40, [63], (Kind::Int64, device())),
     );
     let loss = move || {
         let h = mix.forward(&embedding.forward(&x)).tanh();

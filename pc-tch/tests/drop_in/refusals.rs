@@ -5,14 +5,14 @@ use pc_tch::{
     pc_core::{ErrorKind, Evaluation, Schedule, Status},
 };
 use tch::{
-    Device, Kind, Tensor,
+    Kind, Tensor,
     nn::{self, Module, OptimizerConfig},
 };
 
-use crate::common::seeded;
+use crate::common::{device, seeded, tensor};
 
 fn leaf() -> Tensor {
-    Tensor::from_slice(&[0.5, -1.5]).set_requires_grad(true)
+    tensor(&[0.5, -1.5]).set_requires_grad(true)
 }
 
 /// The message of a refusal, which has left the leaf alone.
@@ -141,8 +141,8 @@ fn outputs_that_do_not_stand_between() {
 #[test]
 fn torchscript_works_unfused_and_is_refused_fused() {
     let _turn = seeded();
-    let w = Tensor::randn([4, 4], (Kind::Double, Device::Cpu));
-    let input = Tensor::randn([3, 4], (Kind::Double, Device::Cpu)).set_requires_grad(true);
+    let w = Tensor::randn([4, 4], (Kind::Double, device()));
+    let input = Tensor::randn([3, 4], (Kind::Double, device())).set_requires_grad(true);
     let mut program = |inputs: &[Tensor]| vec![inputs[0].matmul(&w).tanh() * inputs[0].sigmoid()];
     let module =
         tch::CModule::create_by_tracing("net", "forward", &[input.detach()], &mut program).unwrap();
@@ -189,11 +189,11 @@ fn numbers_that_are_not_finite() {
     assert_eq!(outcome.status, Status::Spent);
     assert!(!x.grad().isfinite().any().int64_value(&[]).eq(&1));
 
-    let store = nn::VarStore::new(Device::Cpu);
+    let store = nn::VarStore::new(device());
     let net = nn::linear(store.root(), 2, 1, Default::default());
     let mut opt = nn::Sgd::default().build(&store, 0.1).unwrap();
     let before = net.ws.copy();
-    let loss = (net.forward(&Tensor::ones([1, 2], (Kind::Float, Device::Cpu))) * f64::INFINITY)
+    let loss = (net.forward(&Tensor::ones([1, 2], (Kind::Float, device()))) * f64::INFINITY)
         .sum(Kind::Float);
     let outcome = opt.f_pc_step(&loss, &Pc::exact().measured()).unwrap();
     assert!(outcome.status == Status::Diverged && net.ws.equal(&before), "no step is taken");

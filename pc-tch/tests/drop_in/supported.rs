@@ -2,19 +2,17 @@
 
 use pc_tch::{Pc, PcOptimizer, pc_core::Evaluation};
 use tch::{
-    Device, Kind, Tensor,
+    Kind, Tensor,
     nn::{self, Module, OptimizerConfig},
 };
 
 use crate::{
-    common::{backprop, seeded, take_gradients, worst},
+    common::{backprop, device, double, seeded, take_gradients, tensor, worst},
     models,
 };
 
-const F64: (Kind, Device) = (Kind::Double, Device::Cpu);
-
 fn leaf() -> Tensor {
-    Tensor::from_slice(&[0.5, -1.5]).set_requires_grad(true)
+    tensor(&[0.5, -1.5]).set_requires_grad(true)
 }
 
 fn close(a: &Tensor, b: &Tensor) {
@@ -76,8 +74,8 @@ fn a_kept_graph_is_relaxed_again_and_a_frozen_parameter_is_left_alone() {
 #[test]
 fn sparse_embeddings() {
     let _turn = seeded();
-    let weight = Tensor::randn([10, 3], F64).set_requires_grad(true);
-    let indices = Tensor::from_slice(&[1_i64, 4, 1]);
+    let weight = Tensor::randn([10, 3], double()).set_requires_grad(true);
+    let indices = tensor(&[1_i64, 4, 1]);
     let loss = |weight: &Tensor| {
         Tensor::embedding(weight, &indices, -1, false, true).tanh().square().sum(Kind::Double)
     };
@@ -98,8 +96,8 @@ fn sparse_embeddings() {
 #[test]
 fn sparse_and_dense_errors_meet() {
     let _turn = seeded();
-    let start = Tensor::randn([10, 3], F64);
-    let indices = Tensor::from_slice(&[1_i64, 4, 1]);
+    let start = Tensor::randn([10, 3], double());
+    let indices = tensor(&[1_i64, 4, 1]);
     let gradient = |sparse: bool| {
         let weight = start.detach().set_requires_grad(true);
         let inner = &weight * 1.5;
@@ -119,7 +117,7 @@ fn sparse_and_dense_errors_meet() {
 #[test]
 fn complex_numbers() {
     let _turn = seeded();
-    let x = Tensor::randn([6], F64).set_requires_grad(true);
+    let x = Tensor::randn([6], double()).set_requires_grad(true);
     let loss = || x.tanh().fft_fft(None, 0, "ortho").abs().tanh().sum(Kind::Double);
     let outcome =
         Pc::exact().evaluated_by(Evaluation::Simulate).measured().f_backward(&loss()).unwrap();
@@ -133,7 +131,7 @@ fn complex_numbers() {
 #[test]
 fn layouts_of_gradients_are_libtorchs() {
     let _turn = seeded();
-    let make = || Tensor::randn([4, 6], F64).tr().set_requires_grad(true);
+    let make = || Tensor::randn([4, 6], double()).tr().set_requires_grad(true);
     let x = make();
     Pc::exact().backward(&x.tanh().sum(Kind::Double));
     assert_eq!(x.grad().stride(), x.stride());
@@ -143,8 +141,8 @@ fn layouts_of_gradients_are_libtorchs() {
 #[test]
 fn autocast() {
     let _turn = seeded();
-    let weight = Tensor::randn([5, 5], (Kind::Float, Device::Cpu)).set_requires_grad(true);
-    let x = Tensor::randn([3, 5], (Kind::Float, Device::Cpu));
+    let weight = Tensor::randn([5, 5], (Kind::Float, device())).set_requires_grad(true);
+    let x = Tensor::randn([3, 5], (Kind::Float, device()));
     let loss = || {
         tch::autocast(true, || x.matmul(&weight).tanh())
             .to_kind(Kind::Float)
@@ -162,7 +160,7 @@ fn autocast() {
 #[test]
 fn casts_cost_no_step() {
     let _turn = seeded();
-    let x = Tensor::from_slice(&[0.5_f32, -1.5]).set_requires_grad(true);
+    let x = tensor(&[0.5_f32, -1.5]).set_requires_grad(true);
     let loss = || (x.to_kind(Kind::BFloat16) * 3.0).tanh().to_kind(Kind::Float).sum(Kind::Float);
     let outcome = Pc::exact().evaluated_by(Evaluation::Simulate).f_backward(&loss()).unwrap();
     assert_eq!((outcome.vertices, outcome.depth), (3, 2));
@@ -217,10 +215,10 @@ fn the_energy_is_that_of_the_frozen_problem() {
 #[test]
 fn training_steps_are_those_of_backprop() {
     let _turn = seeded();
-    let data = (Tensor::randn([32, 6], F64), Tensor::randn([32, 1], F64));
+    let data = (Tensor::randn([32, 6], double()), Tensor::randn([32, 1], double()));
     let train = |pc: Option<Pc>| {
         tch::manual_seed(3);
-        let mut store = nn::VarStore::new(Device::Cpu);
+        let mut store = nn::VarStore::new(device());
         let net = nn::seq()
             .add(nn::linear(store.root() / "a", 6, 8, Default::default()))
             .add_fn(Tensor::tanh)

@@ -8,11 +8,9 @@ use pc_tch::{
         host::{Activate, Activation, HostTensor, Linear, Product, Sum},
     },
 };
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
-use crate::common::seeded;
-
-const F64: (Kind, Device) = (Kind::Double, Device::Cpu);
+use crate::common::{double, seeded, tensor};
 
 fn host(tensor: &Tensor) -> HostTensor<f64> {
     let shape: Vec<usize> = tensor.size().iter().map(|size| *size as usize).collect();
@@ -38,7 +36,9 @@ struct Host {
 fn weights(shapes: &[[i64; 2]]) -> Vec<Tensor> {
     shapes
         .iter()
-        .flat_map(|shape| [Tensor::randn(shape, F64) * 0.6, Tensor::randn([shape[0]], F64) * 0.3])
+        .flat_map(|shape| {
+            [Tensor::randn(shape, double()) * 0.6, Tensor::randn([shape[0]], double()) * 0.3]
+        })
         .map(|weight| weight.set_requires_grad(true))
         .collect()
 }
@@ -80,8 +80,8 @@ fn chain() -> Case {
     Case {
         name: "chain",
         weights: weights(&[[5, 4], [5, 5], [3, 5]]),
-        x: Tensor::randn([6, 4], F64),
-        y: Tensor::randn([6, 3], F64),
+        x: Tensor::randn([6, 4], double()),
+        y: Tensor::randn([6, 3], double()),
         output,
         host,
     }
@@ -117,8 +117,8 @@ fn unlevelled() -> Case {
     Case {
         name: "unlevelled",
         weights: weights(&[[5, 4], [5, 5], [3, 5]]),
-        x: Tensor::randn([6, 4], F64),
-        y: Tensor::randn([6, 3], F64),
+        x: Tensor::randn([6, 4], double()),
+        y: Tensor::randn([6, 3], double()),
         output,
         host,
     }
@@ -210,7 +210,7 @@ fn equals_the_host_simulation() {
                         "what no error has reached is undefined"
                     );
                     let Some(theirs) = theirs else { continue };
-                    let theirs = Tensor::from_slice(&theirs).reshape(ours.size());
+                    let theirs = tensor(&theirs).reshape(ours.size());
                     let off = crate::common::relative(Some(&ours), Some(&theirs));
                     worst = if off > worst || off.is_nan() { off } else { worst };
                 }

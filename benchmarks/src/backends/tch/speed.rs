@@ -109,7 +109,7 @@ fn contenders(rules: &[ScheduleKind], depth: usize) -> Result<(Vec<Contender>, V
             STEPS,
             closed.clone(),
             ContenderRole::Shown,
-            Way::DropIn(Pc::new(closed)),
+            Way::DropIn(Pc::new(closed).even_shallow()),
         );
         for (steps, role) in [(STEPS, ContenderRole::Shown), (STEPS / 2, ContenderRole::Half)] {
             let schedule =
@@ -120,7 +120,7 @@ fn contenders(rules: &[ScheduleKind], depth: usize) -> Result<(Vec<Contender>, V
                 steps,
                 schedule.clone(),
                 role,
-                Way::DropIn(Pc::new(schedule)),
+                Way::DropIn(Pc::new(schedule).even_shallow()),
             );
         }
     }

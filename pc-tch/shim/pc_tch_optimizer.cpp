@@ -1,7 +1,7 @@
 // libtorch's optimisers, with their state in and out: tch's own handle to one is private.
 
 #include "pc_tch.h"
-#include "guarded.h"
+#include "pc_tch_shared.h"
 
 #include <torch/optim/adam.h>
 #include <torch/optim/adamw.h>
@@ -165,10 +165,6 @@ char* pc_tch_optimizer_set_state(pc_tch_optimizer* optimizer, size_t parameter, 
     }
     any_state(*optimizer, parameter, true, &step, given);
   });
-}
-
-size_t pc_tch_identity(tensor value) {
-  return reinterpret_cast<size_t>(of(value).unsafeGetTensorImpl());
 }
 
 }
