@@ -329,6 +329,8 @@ struct Reader {
   pc_tch_tape& tape;
   double samples;
   bool sums = false, means = false;
+  // A weight that is both: 1 of one sample, 1/2 of two.
+  bool either = false;
   std::string why;
 
   struct Step {
@@ -427,7 +429,9 @@ struct Reader {
           double weight = std::abs(step.factor.item<double>());
           bool divided = step.divided || is_near(weight * samples, 1.0) || is_near(weight * samples, 0.5);
           bool plain = !step.divided && (is_near(weight, 1.0) || is_near(weight, 0.5));
-          if (divided == plain) {
+          if (divided && plain) {
+            either = true;
+          } else if (divided == plain) {
             unclear("it is a sum with the weight " + std::to_string(weight));
           } else {
             (divided ? means : sums) = true;
@@ -498,7 +502,7 @@ char* pc_tch_tape_reduction(pc_tch_tape* tape, size_t root, size_t samples, int*
     c10::AutoGradMode off(false);
     tape->go_after(PC_TCH_MARKS);
     const auto& metadata = tape->node(start).input_metadata(slot);
-    Reader reader{*tape, static_cast<double>(samples), false, false, {}};
+    Reader reader{*tape, static_cast<double>(samples)};
     reader.read(start, slot, at::ones_symint(metadata.shape_as_dim_vector(), metadata.options()));
     if (reader.sums && reader.means) reader.unclear("parts of it are sums and parts means");
     if (!reader.why.empty()) {
@@ -506,6 +510,8 @@ char* pc_tch_tape_reduction(pc_tch_tape* tape, size_t root, size_t samples, int*
       *why = pc_tch::text(reader.why.c_str());
     } else if (reader.sums || reader.means) {
       *reduction = reader.means ? PC_TCH_MEAN : PC_TCH_SUM;
+    } else if (reader.either) {
+      *reduction = PC_TCH_EITHER;
     }
   });
 }

@@ -30,7 +30,7 @@ enum { PC_TCH_MARKS = 1, PC_TCH_PARAMETERS = 2 };
 // Pulls a cotangent back through a segment. `results` has room for its leaves; those that are not among `what` get nothing, and cost nothing.
 char* pc_tch_tape_pull(pc_tch_tape* tape, size_t root, tensor cotangent, int what, tensor* results);
 
-enum { PC_TCH_NO_REDUCTION = 0, PC_TCH_SUM = 1, PC_TCH_MEAN = 2, PC_TCH_UNCLEAR = 3 };
+enum { PC_TCH_NO_REDUCTION = 0, PC_TCH_SUM = 1, PC_TCH_MEAN = 2, PC_TCH_UNCLEAR = 3, PC_TCH_EITHER = 4 };
 
 // Whether the loss is a sum or a mean over so many samples, read off the operations that made it. `why` is given out where that is unclear.
 char* pc_tch_tape_reduction(pc_tch_tape* tape, size_t root, size_t samples, int* reduction, char** why);

@@ -31,8 +31,9 @@ pub enum LossReduction {
 /// The closure is the program's own forward pass and loss. Its values between two marks are one
 /// vertex, and the loss drives the last of them. All of pc-core's schedules are possible; what a
 /// schedule asks for and marks cannot have is refused by name. Nothing is remembered of a program
-/// from one step to the next, except the states of [`Start::Carried`]: marks may change with the
-/// batch, parameters may be frozen and thawed.
+/// from one step to the next, except the states of [`Start::Carried`] and whether the loss was a sum
+/// or a mean, for batches too small to tell: marks may change with the batch, parameters may be
+/// frozen and thawed.
 ///
 /// The program runs forward once, and once more for each step of a live schedule. In all passes
 /// after the first it draws the same random numbers (dropout), and what it writes in place (running
@@ -66,6 +67,8 @@ pub struct PredictiveCoding {
     weight: f64,
     steps: u64,
     carried: Option<Carried>,
+    /// What the last loss that told was: small batches do not tell.
+    told: Option<Reduced>,
 }
 
 /// Where the last step of training has left the states.
@@ -107,6 +110,7 @@ impl PredictiveCoding {
             weight: 1.0,
             steps: 0,
             carried: None,
+            told: None,
         }
     }
 
@@ -291,9 +295,16 @@ impl PredictiveCoding {
     }
 
     /// `n`, what the loss was divided by.
-    fn divisor(&self, marked: &mut Marked<'_>) -> Result<f64> {
-        let found = marked.reduced()?;
+    fn divisor(&mut self, marked: &mut Marked<'_>) -> Result<f64> {
         let batch = marked.batch() as f64;
+        let found = match (marked.reduced()?, &self.told) {
+            // An epoch's last batch may have two samples, and is as those before it.
+            (Reduced::Either, Some(told)) => told.clone(),
+            (found, _) => found,
+        };
+        if matches!(found, Reduced::Sum | Reduced::Mean) {
+            self.told = Some(found.clone());
+        }
         let error = |message: String| Err(Error::new(ErrorKind::Misuse, message).at("loss"));
         match (self.reduction, found) {
             (Some(LossReduction::MeanOver(0)), _) => error("a mean over no samples".to_owned()),
@@ -315,8 +326,19 @@ impl PredictiveCoding {
             (None, Reduced::Mean) => Ok(batch),
             // Frozen predictions and levels are linear in the drive: what it is divided by comes
             // out again.
-            (None, Reduced::Unclear(_) | Reduced::Not) if !self.needs_drives() => Ok(1.0),
+            (None, Reduced::Unclear(_) | Reduced::Either | Reduced::Not)
+                if !self.needs_drives() =>
+            {
+                Ok(1.0)
+            }
             (None, Reduced::Not) => Ok(1.0),
+            // A sum and a mean of one sample are one.
+            (None, _) if batch <= 1.0 => Ok(1.0),
+            (None, Reduced::Either) => error(format!(
+                "its weight makes it a mean over its two samples, or half a sum, and {} relaxes \
+                 to other states for each: say which by `PredictiveCoding::reduced_by`",
+                self.schedule.name()
+            )),
             (None, Reduced::Unclear(why)) => error(format!(
                 "whether it is a sum or a mean over its {batch} samples cannot be read off it \
                  ({why}), and {} relaxes to other states for each: say it by \

@@ -104,6 +104,8 @@ pub(crate) enum Reduced {
     Not,
     Sum,
     Mean,
+    /// Both fit: a weight of 1 on one sample, or of 1/2 on two.
+    Either,
     /// That cannot be read off its operations; why.
     Unclear(String),
 }
@@ -239,6 +241,7 @@ impl Segments {
             (_, Err(why)) => Reduced::Unclear(why.to_string()),
             (1, Ok(())) => Reduced::Sum,
             (2, Ok(())) => Reduced::Mean,
+            (4, Ok(())) => Reduced::Either,
             _ => Reduced::Not,
         })
     }

@@ -439,6 +439,39 @@ fn reductions_are_read_off_the_loss() {
     }
 }
 
+/// The last batch of an epoch may be of one sample, where a sum is a mean, or of two, where half a
+/// sum is one: both are what those before were.
+#[test]
+fn small_last_batches_are_as_those_before() {
+    let _turn = seeded();
+    let net = Net::new();
+    for mean in [false, true] {
+        let mut pc = PredictiveCoding::new(standard());
+        for size in [5_i64, 1, 2, 1, 5, 2] {
+            let (x, _) = net.batch(size);
+            let learned = pc
+                .backward(|| {
+                    let sum = net.forward(&x).square().sum(Kind::Double) * 0.5;
+                    if mean { sum / size as f64 } else { sum }
+                })
+                .unwrap();
+            let wanted = if mean { size as f64 } else { 1.0 };
+            assert_eq!(learned.divided_by, wanted, "{size} samples, mean {mean}");
+        }
+        take_gradients(&net.store);
+    }
+    // Where nothing came before, one sample is clear and two are not.
+    let [one, two] = [1, 2].map(|size| {
+        let (x, _) = net.batch(size);
+        PredictiveCoding::new(standard())
+            .backward(|| net.forward(&x).square().sum(Kind::Double) * 0.5)
+    });
+    assert_eq!(one.unwrap().divided_by, 1.0);
+    let error = two.unwrap_err().to_string();
+    assert!(error.contains("half a sum"), "{error}");
+    take_gradients(&net.store);
+}
+
 #[test]
 fn a_panic_leaves_nothing_behind() {
     let _turn = seeded();
