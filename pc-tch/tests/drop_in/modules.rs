@@ -77,8 +77,8 @@ fn recurrent_layers_read_and_write_tchs_files() {
         for config in configurations() {
             for file in ["net.safetensors", "net.ot"] {
                 let file = folder.join(file);
-                // In f64: libtorch's own LSTM in f32 on the CPU writes past its workspace for some of
-                // these sizes, and the process dies of it.
+                // In f64: libtorch's own LSTM in f32 on the CPU writes past its workspace for some
+                // of these sizes, and the process dies of it.
                 let (mut a, mut b) = (VarStore::new(device()), VarStore::new(device()));
                 a.set_kind(Kind::Double);
                 b.set_kind(Kind::Double);
