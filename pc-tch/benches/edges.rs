@@ -1,5 +1,5 @@
-//! What awkward graphs cost beside `backward()` on the same graph: least times of rounds in turn, on
-//! one thread, and how far memory rises.
+//! What awkward graphs cost beside `backward()` on the same graph: least times of rounds in turn,
+//! on one thread, and how far memory rises.
 //!
 //! `cargo bench -p pc-tch --bench edges` prints each and fails where one is beyond its limit.
 //! `cargo test` runs one round of small graphs, and compares nothing.
@@ -78,7 +78,8 @@ fn marks() -> Option<(u64, u64)> {
     Some((read("VmHWM:")?, read("VmRSS:")?))
 }
 
-/// The least time of a pass over a fresh graph, which is made untimed, and the most that one rose by.
+/// The least time of a pass over a fresh graph, which is made untimed, and the most memory that it
+/// rose by.
 fn least(
     rounds: usize,
     make: &dyn Fn() -> Tensor,

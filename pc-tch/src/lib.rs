@@ -65,10 +65,10 @@
 //! [`tch`] 0.26 pairs with libtorch 2.13.0. In this workspace `cargo xtask libtorch` brings it. In
 //! a workspace of your own set `LIBTORCH`, and let the build script of each crate with a program
 //! say where the library lies: `println!("cargo::rustc-link-arg=-Wl,-rpath,{}/lib",
-//! std::env::var("LIBTORCH").unwrap())`. The tests run on the CPU; `PC_TCH_DEVICE=cuda` points them
-//! at the first GPU, and nobody has done so yet. Documentation needs no libtorch: `cargo doc -p pc-tch
-//! --no-deps --features doc-only`. Where burn 0.22 is in the same workspace, an empty `burn-tch`
-//! has to stand in for burn's own: see `ARCHITECTURE.md`.
+//! std::env::var("LIBTORCH").unwrap())`. The tests run on the CPU; `PC_TCH_DEVICE=cuda` points
+//! them at the first GPU, and nobody has done so yet. Documentation needs no libtorch: `cargo doc
+//! -p pc-tch --no-deps --features doc-only`. Where burn 0.22 is in the same workspace, an empty
+//! `burn-tch` has to stand in for burn's own: see `ARCHITECTURE.md`.
 
 mod autograd;
 mod backward;

@@ -55,8 +55,8 @@ impl Autograd {
     /// Keeps what its nodes saved with `keep`.
     ///
     /// # Errors
-    /// A loss that is not one real number, or needs no gradient; outputs that do not stand between the
-    /// loss and the rest; TorchScript's fused blocks.
+    /// A loss that is not one real number, or needs no gradient; outputs that do not stand between
+    /// the loss and the rest; TorchScript's fused blocks.
     pub(crate) fn below(loss: &Tensor, outputs: &[&Tensor], keep: bool) -> Result<Self> {
         tail::build(loss, outputs, keep)
     }

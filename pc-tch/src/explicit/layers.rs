@@ -232,7 +232,7 @@ fn name(path: &nn::Path<'_>) -> Result<String> {
     if name.is_empty() {
         return Err(Error::new(
             ErrorKind::Misuse,
-            "a layer is named by its path: give it one of its own, such as `store.root() / \"out\"`",
+            "a layer is named by its path: give it one of its own, such as `root / \"out\"`",
         ));
     }
     Ok(name)

@@ -147,12 +147,14 @@ impl Stack {
 /// ```
 /// use pc_tch::modules::Lstm;
 /// use tch::{Device, Kind, Tensor, nn::{self, RNN}};
-/// let plain = nn::VarStore::new(Device::Cpu);
+/// let mut plain = nn::VarStore::new(Device::Cpu);
 /// let theirs = nn::lstm(plain.root() / "lstm", 3, 5, Default::default());
 /// let mut store = nn::VarStore::new(Device::Cpu);
 /// let ours = Lstm::new(store.root() / "lstm", 3, 5, Default::default());
 /// store.copy(&plain).expect("the same names and shapes");
-/// let x = Tensor::rand([2, 4, 3], (Kind::Float, Device::Cpu));
+/// plain.double();
+/// store.double();
+/// let x = Tensor::rand([2, 4, 3], (Kind::Double, Device::Cpu));
 /// let (a, b) = (ours.seq(&x).0, theirs.seq(&x).0);
 /// assert!((a - b).abs().max().double_value(&[]) < 1e-6);
 /// ```

@@ -37,7 +37,7 @@ fn steps_do_not_leak() {
         if step == 200 {
             at_first = resident();
         }
-        pc_tch::PcOptimizer::f_pc_step(&mut opt, &model.loss(), &Pc::exact()).unwrap();
+        pc_tch::PcOptimizer::pc_step(&mut opt, &model.loss(), &Pc::exact());
         let pc = [
             Pc::exact().evaluated_by(Evaluation::Simulate),
             Pc::fixed_prediction(0.5, 3).unwrap().even_shallow().keep_graph(),

@@ -77,10 +77,14 @@ fn recurrent_layers_read_and_write_tchs_files() {
         for config in configurations() {
             for file in ["net.safetensors", "net.ot"] {
                 let file = folder.join(file);
+                // In f64: libtorch's own LSTM in f32 on the CPU writes past its workspace for some
+                // of these sizes, and the process dies of it.
                 let (mut a, mut b) = (VarStore::new(device()), VarStore::new(device()));
+                a.set_kind(Kind::Double);
+                b.set_kind(Kind::Double);
                 let (ours, theirs) =
                     (ours(a.root() / "net", config), theirs(b.root() / "net", config));
-                let x = Tensor::randn([4, 6, 3], (Kind::Float, device()));
+                let x = Tensor::randn([4, 6, 3], (Kind::Double, device()));
                 let compare = || {
                     let pairs = ours(&x).into_iter().zip(theirs(&x));
                     pairs.map(|(a, b)| off(&a, &b)).fold(0.0_f64, f64::max)
