@@ -21,6 +21,8 @@ fn main() {
         "shim/pc_tch.cpp",
         "shim/pc_tch_marks.cpp",
         "shim/pc_tch_memo.cpp",
+        "shim/pc_tch_reduction.cpp",
+        "shim/pc_tch_watch.cpp",
     ]);
     build.include("shim");
     // As libtorch itself is compiled: some of its classes have other members without it.
