@@ -23,6 +23,8 @@ fn main() {
         "shim/pc_tch_marks.cpp",
         "shim/pc_tch_memo.cpp",
         "shim/pc_tch_optimizer.cpp",
+        "shim/pc_tch_reduction.cpp",
+        "shim/pc_tch_watch.cpp",
     ]);
     // As libtorch itself is compiled: some of its classes have other members without it.
     build.define("NDEBUG", None);

@@ -1,9 +1,9 @@
 //! What a training step of a marked program costs by each rule, against tch's own step of the same
 //! program (forward pass, loss, `backward_step`), on one thread, in f32, batch 64.
 //!
-//! `cargo bench -p pc-tch --bench marks -- [rounds]` times the rules in turn, round by round, prints
-//! the least time of each and its ratio to backprop's, and fails where standard PC is beyond its
-//! limit. `cargo test` runs two rounds, which are too few to compare.
+//! `cargo bench -p pc-tch --bench marks -- [rounds]` times the rules in turn, round by round,
+//! prints the least time of each and its ratio to backprop's, and fails where standard PC is beyond
+//! its limit. `cargo test` runs two rounds, which are too few to compare.
 
 // In a benchmark a panic is the report.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]

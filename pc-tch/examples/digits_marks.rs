@@ -8,9 +8,10 @@
 //! ```diff
 //! -        .add_fn(|x| x.relu().max_pool2d_default(2))
 //! +        .add_fn(|x| vertex(&x.relu().max_pool2d_default(2)))
-//! -            let logits = net.forward_t(&x, true);
-//! -            opt.backward_step(&logits.cross_entropy_for_logits(&y));
-//! +            pc.learn(&mut opt, || vertex(&net.forward_t(&x, true)).cross_entropy_for_logits(&y))?;
+//! -            let loss = net.forward_t(&x, true).cross_entropy_for_logits(&y);
+//! -            opt.backward_step(&loss);
+//! +            let loss = || vertex(&net.forward_t(&x, true)).cross_entropy_for_logits(&y);
+//! +            pc.learn(&mut opt, loss)?;
 //! ```
 
 use pc_tch::{

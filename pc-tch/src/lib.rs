@@ -44,6 +44,13 @@
 //! inner values marked, on the weight files of the plain ones. Where no program can express the
 //! graph, [explicit graphs](Function) are built of functions and of tch's layers ([`TchLayers`]).
 //!
+//! # Marks
+//! Every other rule (standard PC, incremental PC, error-based PC, Z-IL, and frozen ones with layers
+//! for vertices) trains the same program once its `forward` says where its values are:
+//! [`vertex`] marks one, and [`PredictiveCoding::learn`] takes the program's forward pass and loss
+//! as a closure, and its own optimiser. What lies between two marks is one vertex. A live step
+//! costs one forward pass, less what comes before the first mark, and pulls no weight.
+//!
 //! # What is supported
 //! - Convolution, recurrence, attention, normalisation, dropout, tied weights and custom C++
 //!   functions: yes; what was drawn or saved in the forward pass is used again.

@@ -26,7 +26,10 @@ pub(crate) fn run(more: &[&str]) -> Result<(), Failure> {
     let host = target.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or_default();
     let variable = format!("CARGO_TARGET_{}_RUNNER", host.replace(['-', '.'], "_").to_uppercase());
     // As `cargo xtask test` builds it, so that after that nothing but the shim is compiled again.
-    Step::cargo(&["test", "--workspace", "--features", FEATURES, "--test", "drop_in", "--"])
+    let tests = ["--test", "drop_in", "--test", "marked"];
+    Step::cargo(&["test", "--workspace", "--features", FEATURES])
+        .args(&tests)
+        .args(&["--"])
         .args(more)
         .env("PC_TCH_SANITIZE", "address")
         .env(&variable, &runner)
