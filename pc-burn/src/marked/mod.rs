@@ -115,7 +115,8 @@ fn mark<const D: usize>(x: Tensor<D>, name: Option<&'static str>) -> Tensor<D> {
 /// assert_eq!((x * kept.unsqueeze() + noise).dims(), [4, 3]);
 /// ```
 ///
-/// What was drawn must not depend on parameters or vertices: that is an error of the relaxation.
+/// What was drawn must not depend on parameters or vertices: that is an error of the relaxation. A
+/// program that uses it beside threads that draw should draw all its numbers so.
 pub fn drawn<const D: usize>(draw: impl FnOnce() -> Tensor<D>) -> Tensor<D> {
     pass::drawn(draw)
 }

@@ -273,8 +273,8 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
             if same {
                 continue;
             }
-            // Another thread drew. Where that changed no number, it did not draw from between the
-            // program's own numbers.
+            // Another thread drew. A program that draws for the step is not concerned, if that changed
+            // no number. Of others equal numbers say nothing: both masks may be moved alike.
             let (loss, pass) = &ran;
             let numbers: Vec<Vec<f64>> = std::iter::once(loss.to_vec())
                 .chain(pass.sights.iter().map(|sight| sight.predicted.to_vec()))
@@ -282,7 +282,9 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
             let bits = |numbers: &[Vec<f64>]| {
                 numbers.iter().flatten().map(|number| number.to_bits()).collect::<Vec<_>>()
             };
-            if before.as_ref().is_some_and(|before| bits(before) == bits(&numbers)) {
+            let for_the_step = self.draws.drawn.count() > 0;
+            if for_the_step && before.as_ref().is_some_and(|before| bits(before) == bits(&numbers))
+            {
                 return Ok(ran);
             }
             before = Some(numbers);

@@ -61,49 +61,35 @@ fn cross_entropy(logits: Tensor<2>, y: &Tensor<1, Int>) -> Tensor<1> {
 }
 
 fn measure<M: Module>(name: &str, model: &M, forward: impl Fn(&M, bool) -> Tensor<1>) {
+    let least = |mut run: Box<dyn FnMut() + '_>, rounds: usize| {
+        (0..rounds).fold(f64::INFINITY, |least, _| {
+            let start = Instant::now();
+            run();
+            least.min(start.elapsed().as_secs_f64() * 1e3)
+        })
+    };
     let schedule = Schedule::standard(0.1, 20).unwrap();
     let new = || PredictiveCoding::new(schedule.clone(), LossReduction::Mean);
     let (mut plain, mut lazy) = (new(), new());
-    let mut spent = [0.0; 3];
-    // In turn, so that what else the machine does is met by all of them.
-    for round in 0..7 {
-        let ran = [
-            seconds(20, || {
+    let rounds = 8;
+    let backprop = |rounds| {
+        least(
+            Box::new(|| {
                 drop(GradientsParams::from_grads(forward(model, false).backward(), model));
             }),
-            seconds(1, || drop(plain.learn(model, |m| forward(m, false)).unwrap())),
-            seconds(1, || drop(lazy.learn(model, |m| forward(m, true)).unwrap())),
-        ];
-        // The first round warms up.
-        if round > 0 {
-            spent.iter_mut().zip(ran).for_each(|(spent, ran)| *spent += ran);
-        }
-    }
-    let [base, plain, lazy] = spent;
+            rounds,
+        )
+    };
+    let before = backprop(5 * rounds);
+    let plain =
+        least(Box::new(|| drop(plain.learn(model, |m| forward(m, false)).unwrap())), rounds);
+    let lazy = least(Box::new(|| drop(lazy.learn(model, |m| forward(m, true)).unwrap())), rounds);
+    let base = before.min(backprop(5 * rounds));
     println!(
-        "{name}: backprop {:.2} ms, `vertex` {:.2}x, `vertex_of` in front {:.2}x",
-        base / 6.0 * 1e3,
+        "{name}: backprop {base:.2} ms, `vertex` {:.2}x, `vertex_of` in front {:.2}x",
         plain / base,
         lazy / base
     );
-}
-
-/// What one run takes: of the processor's time where the system tells it, and of the clock's
-/// elsewhere.
-fn seconds(runs: usize, mut run: impl FnMut()) -> f64 {
-    // User and system time of this process, in hundredths of a second.
-    let spent = || {
-        let text = std::fs::read_to_string("/proc/self/stat").ok()?;
-        let fields: Vec<&str> = text.rsplit(')').next()?.split_whitespace().collect();
-        Some((fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?) / 100.0)
-    };
-    let (start, before) = (Instant::now(), spent());
-    (0..runs).for_each(|_| run());
-    let took = match (before, spent()) {
-        (Some(before), Some(after)) => after - before,
-        _ => start.elapsed().as_secs_f64(),
-    };
-    took / runs as f64
 }
 
 #[test]
