@@ -273,8 +273,9 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
             if same {
                 continue;
             }
-            // Another thread drew. A program that draws for the step is not concerned, if that changed
-            // no number. Of others equal numbers say nothing: both masks may be moved alike.
+            // Another thread drew. A program that draws for the step is not concerned, if that
+            // changed no number. Of others equal numbers say nothing: both masks may be moved
+            // alike.
             let (loss, pass) = &ran;
             let numbers: Vec<Vec<f64>> = std::iter::once(loss.to_vec())
                 .chain(pass.sights.iter().map(|sight| sight.predicted.to_vec()))
