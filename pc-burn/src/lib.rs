@@ -107,24 +107,39 @@
 //! [`PredictiveCoding::train`], which takes the optimiser.
 //!
 //! A tolerance (`.until(..)`) adds one, and may save many. In closed form a rate below 1 costs some
-//! more passes where paths of several lengths meet (skips). The first batch of a new shape is
-//! surveyed besides, by one forward pass for every vertex; 64 shapes are remembered. For a net that
-//! is nothing; for a recurrent one whose marks grow with the length it is quadratic, so pad
-//! sequences to a few lengths (`examples/text_lstm.rs` at `--length 64` has 385 marks: seconds,
-//! once). [`PredictiveCoding::compared_every`] adds a pass of backprop at the steps where it
-//! compares.
+//! more passes where paths of several lengths meet (skips).
+//! [`PredictiveCoding::compared_every`] adds a pass of backprop at the steps where it compares.
+//!
+//! Before it relaxes for the first time a program is surveyed, by one pass (three at most), however
+//! many marks it has. 64 programs are remembered: of other shapes, wirings and sets of parameters
+//! that learn. The first pass of every step sees which of them it is, and is lost where it is
+//! another than at the step before. So one `PredictiveCoding` can train networks in turn, layers
+//! can be frozen and thawed, and branches can be drawn or depend on the batch.
+//!
+//! [`vertex_of`] takes the function that predicts a vertex and does not call it while nothing that
+//! it is made of has moved. Around the first layers that is most of what a live step need not do.
 //!
 //! # What to know
 //! - **Loss reduction.** Drives are per sample: say by [`LossReduction`] what the loss was divided
 //!   by, or live schedules run another rule, one whose drive weakens as batches grow. `Mean` is of
 //!   the first dimension of the first vertex; over tokens or outputs say `MeanOver(n)`.
+//!   [`PredictiveCoding::check_reduction`] tells whether the loss is what was said.
 //! - **The vertices next to the loss** are held by its drive: to mark the logits or not changes
 //!   nothing.
 //! - **Batch norm** keeps its running statistics: they move once a step, in the pass that learns.
 //!   The batch's statistics are part of a prediction.
 //! - **Dropout** keeps one mask for all passes of a step: Burn's generator is set back before each.
 //!   It belongs to the process, so that models which draw random numbers relax in turn, and their
-//!   masks are others than backprop's from the same seed.
+//!   masks are others than backprop's from the same seed. Where other threads draw from it too (a
+//!   loader's workers, for augmentation), let the numbers belong to the step: [`dropout`] in place
+//!   of `Dropout::forward`, and [`drawn`] around any other random tensor.
+//! - **Tied weights** are one layer used twice, or clones of one. Burn's optimisers move the first
+//!   of clones alone. [`PredictiveCoding::train`] ties them again; in a loop of your own, clones
+//!   that have come apart are refused.
+//! - **Draws that begin later.** Whether a program draws from the process's generator is found when
+//!   it is surveyed. A program that begins to draw afterwards, with the same marks and the same
+//!   wiring, has to be told apart: by another `PredictiveCoding`, or by [`drawn`].
+//! - **A mark that the loss does not depend on** (detached, or unused) is no vertex.
 //! - **Lazily initialised parameters** are initialised by the first pass, in the module's order.
 //! - **Several devices.** `ExecutionStrategy::multi` works, with either optimiser strategy. It adds
 //!   the workers' gradients: for `k` workers and mean losses a `k`-th of the learning rate gives
@@ -141,11 +156,14 @@
 //!   weights alone.
 //!
 //! # What is refused
-//! Each with an error that names the vertex: marks that change in number, order, name or shape
-//! within a step; a loss that is not one number; a schedule whose weights move at every step where
-//! there is no optimiser (`learn`, and so the `Learner`). A model used in the closure other than
-//! the one it is given gets no gradients. In a `Learner` an error is a worker's failure, or on one
-//! device a panic with the message, since a `TrainStep` returns no error.
+//! Each with an error that names the vertex, the step and the pass where there is one: marks that
+//! change in number, order, name or shape within a step; a loss that is not one number, or depends
+//! on no parameter that learns (a model used in the closure other than the one it is given, one
+//! that is `valid()` or frozen); a program in which nothing is left to relax, unless by `backprop`;
+//! a schedule whose weights move at every step where there is no optimiser (`learn`, and so the
+//! `Learner`). In a `Learner` an error is a worker's failure. `PcModel::interrupting` makes it one
+//! on one device too, where it is a panic with the message otherwise, since a `TrainStep` returns
+//! no error.
 //!
 //! # Cargo features
 //! | feature | |
@@ -159,6 +177,7 @@ pub mod explicit;
 mod learner;
 mod marked;
 mod predictive;
+mod reduction;
 mod tensor;
 
 #[cfg(feature = "train")]
@@ -166,8 +185,9 @@ pub use learner::{
     AgreementMetric, EnergyMetric, HasLoss, PassesMetric, PcModel, PcOutput, RelaxationInput,
     Relaxed, ResidualMetric,
 };
-pub use marked::{named_vertex, vertex};
-pub use predictive::{Learned, LossReduction, PredictiveCoding};
+pub use marked::{drawn, dropout, named_vertex, named_vertex_of, vertex, vertex_of};
+pub use predictive::{Learned, PredictiveCoding};
+pub use reduction::LossReduction;
 pub use tensor::BurnTensor;
 #[doc(hidden)]
 pub use tensor::with_operations_only;

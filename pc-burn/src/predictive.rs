@@ -7,25 +7,13 @@ use pc_core::{
 };
 
 use crate::{
-    BurnTensor,
+    BurnTensor, LossReduction,
     marked::{Forward, Layouts, Marked, Program},
 };
 
-/// What the program's loss has been reduced by: drives are per sample, so a mean is undone on the
-/// drive and applied again to the gradients.
-///
-/// Burn's losses are means unless told otherwise. To name the wrong one is harmless to exact
-/// schedules and makes another rule of the others: a mean that is called a sum drives the output
-/// `n` times too weakly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LossReduction {
-    /// The sum over samples.
-    Sum,
-    /// The mean over samples, which are the first dimension of the first vertex.
-    Mean,
-    /// The mean over this many: over tokens, say, or where the batch is not the first dimension.
-    MeanOver(usize),
-}
+/// How often the layout of a program is renewed in one step: for its marks, and once more for the
+/// parameters that they are made of.
+const RENEWALS: usize = 2;
 
 /// Predictive coding in place of `loss.backward()`: a schedule, and what is known of the programs
 /// it has met.
@@ -88,7 +76,8 @@ pub struct Learned {
     pub loss: f64,
     /// How the relaxation went.
     pub outcome: Outcome,
-    /// How many times the program ran forward and backward.
+    /// How many times the program ran forward and backward, the survey of a new program not
+    /// counted.
     pub passes: usize,
     /// How each parameter's gradient agrees with backprop's, by its path in the module, where the
     /// comparison was asked for ([`PredictiveCoding::compared_every`]).
@@ -139,18 +128,25 @@ impl PredictiveCoding {
         &self.schedule
     }
 
+    /// What the loss was said to be reduced by.
+    pub fn reduction(&self) -> LossReduction {
+        self.reduction
+    }
+
     /// Relaxes the vertices marked in `forward`, a function from the model to its loss, and gives
     /// the gradients of the model's parameters.
     ///
     /// `forward` runs once for every step of a simulation (exact and closed-form schedules: once in
-    /// all), and must use the model that it is given, not one it has captured. The first batch of
-    /// each shape is surveyed first, by one forward pass for each vertex. Running statistics move
-    /// in the one pass that learns; random numbers (dropout) are the same in all passes.
+    /// all), and must use the model that it is given, not one it has captured. A program that is
+    /// new is surveyed first, by one more pass. Running statistics move in the one pass that
+    /// learns; random numbers (dropout) are the same in all passes.
     ///
     /// # Errors
     /// A schedule whose weights move during relaxation ([`PredictiveCoding::train`] takes it);
-    /// vertices that change in number, order or shape from one pass to the next; a loss that is not
-    /// one number.
+    /// vertices that change in number, order or shape from one pass of a step to the next; a loss
+    /// that is not one number, or depends on no parameter that learns; a program in which nothing
+    /// is left to relax, unless by [`Schedule::backprop`]; clones of a layer that are no longer
+    /// one.
     pub fn learn<M: Module>(
         &mut self,
         model: &M,
@@ -173,10 +169,7 @@ impl PredictiveCoding {
         let mut program = Forward(forward);
         let (marked, learned) = self.relax(model.clone(), &mut program, |marked, gradients| {
             let gradients = marked.gradients_params(gradients)?;
-            marked.replace_model(|own| {
-                *model = optimise(own, gradients);
-                model.clone()
-            });
+            *model = marked.replace_model(|own| optimise(own, gradients));
             Ok(())
         })?;
         drop(marked);
@@ -247,9 +240,14 @@ impl PredictiveCoding {
             LossReduction::MeanOver(samples) => Some(samples as f64),
         };
         let mut marked = Marked::new(model, program, &mut self.layouts, samples, self.weight)?;
-        let mut attempts = 0;
+        let (mut attempts, mut renewals) = (0, 0);
         let (outcome, mut gradients) = loop {
             match self.run(&mut marked, &mut event) {
+                // The program is another than last time: another batch size, most likely.
+                Err(_) if marked.is_stale() && renewals < RENEWALS => {
+                    renewals += 1;
+                    marked.renew(&mut self.layouts)?;
+                }
                 // Weights that have moved cannot be moved back.
                 Err(_)
                     if marked.is_disturbed()
@@ -259,7 +257,7 @@ impl PredictiveCoding {
                     attempts += 1;
                     marked.restart();
                 }
-                ran => break ran?,
+                ran => break ran.map_err(|error| self.in_step(error, &marked))?,
             }
         };
         let diverged = outcome.status == Status::Diverged;
@@ -280,20 +278,22 @@ impl PredictiveCoding {
         Ok((marked, learned))
     }
 
+    /// An error of a program, with the step and the pass that it was seen in.
+    fn in_step<M: Module, P: Program<M>>(&self, error: Error, marked: &Marked<'_, M, P>) -> Error {
+        if !marked.is_unlike() {
+            return error;
+        }
+        let message = format!("step {}, pass {}: {error}", self.steps, marked.passes());
+        Error::new(error.kind(), message)
+    }
+
     /// Relaxes once, and gathers the gradients of all learning events.
     fn run<'a, M: Module, P: Program<M>>(
         &mut self,
         marked: &mut Marked<'a, M, P>,
         event: &mut impl FnMut(&mut Marked<'a, M, P>, &Gradients<BurnTensor>) -> Result<()>,
     ) -> Result<(Outcome, Gradients<BurnTensor>)> {
-        let mut relaxation = match self.begin(marked) {
-            // The marks are others than last time: another batch size, most likely.
-            Err(_) if marked.is_stale() => {
-                marked.survey(&mut self.layouts)?;
-                self.begin(marked)?
-            }
-            begun => begun?,
-        };
+        let mut relaxation = self.begin(marked)?;
         let mut gradients = Gradients::empty(0);
         loop {
             match relaxation.advance(marked)? {
@@ -323,6 +323,10 @@ impl PredictiveCoding {
         &self,
         marked: &mut Marked<'a, M, P>,
     ) -> Result<Relaxation<Marked<'a, M, P>>> {
+        let (marks, vertices) = marked.marks();
+        if vertices == 0 && self.schedule.name() != Schedule::backprop().name() {
+            return Err(nothing_to_relax(self.schedule.name(), marks));
+        }
         let samples = marked.samples();
         let drive = move |loss: &BurnTensor, drive: &mut BurnTensor| {
             drive.fill(-samples);
@@ -335,4 +339,18 @@ impl PredictiveCoding {
         relaxation.begin(marked, &clamps)?;
         Ok(relaxation)
     }
+}
+
+fn nothing_to_relax(schedule: &str, marks: usize) -> Error {
+    let found = match marks {
+        0 => "the program has no mark".to_owned(),
+        1 => "the program has one mark, which no other vertex depends on".to_owned(),
+        _ => format!("no other vertex depends on any of the program's {marks} marks"),
+    };
+    let message = format!(
+        "{schedule}: {found}, so that nothing is left to relax and the gradients would be \
+         backprop's: put `vertex(..)` around the values between the layers (`Schedule::backprop` \
+         needs no marks)"
+    );
+    Error::new(ErrorKind::Graph, message)
 }

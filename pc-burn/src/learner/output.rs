@@ -53,6 +53,19 @@ pub struct Relaxed {
 }
 
 impl Relaxed {
+    /// Of a relaxation that was refused: no numbers.
+    pub(super) fn refused() -> Self {
+        Self {
+            energy: f64::NAN,
+            internal: f64::NAN,
+            residual: None,
+            steps: 0,
+            passes: 0,
+            diverged: true,
+            agreement: None,
+        }
+    }
+
     pub(super) fn of(learned: &Learned) -> Self {
         let outcome = &learned.outcome;
         let least = |all: &Vec<(String, pc_core::Agreement)>| {

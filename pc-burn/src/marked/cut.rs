@@ -4,7 +4,7 @@
 use std::{
     any::Any,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use burn::backend::{
@@ -18,25 +18,61 @@ use burn::backend::{
     ops::FloatTensorOps,
     tensor::FloatTensor,
 };
+use burn::tensor::Tensor;
 
+use super::wiring::{Nodes, Watch};
 use crate::BurnTensor;
 
-/// Where the backward pass of one mark leaves the cotangent that arrived at it. It belongs to one
-/// pass of one relaxation, so that relaxations on several threads share nothing.
+/// Where one mark leaves what it has seen: its nodes, and in the backward pass the cotangent that
+/// arrived. It belongs to one pass of one relaxation, so that relaxations on several threads share
+/// nothing.
 #[derive(Clone, Default)]
-pub(crate) struct Slot(Arc<Mutex<Option<Box<dyn Any + Send>>>>);
+pub(crate) struct Slot {
+    report: Arc<Mutex<Report>>,
+    watch: Option<Watch>,
+}
+
+#[derive(Default)]
+struct Report {
+    cotangent: Option<Box<dyn Any + Send>>,
+    nodes: Option<Nodes>,
+}
 
 impl Slot {
+    /// Of a pass whose wiring is wanted, where `watch` is given.
+    fn of(watch: Option<&Watch>) -> Self {
+        Self { watch: watch.cloned(), ..Self::default() }
+    }
+
+    fn report(&self) -> MutexGuard<'_, Report> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn put(&self, cotangent: Box<dyn Any + Send>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(cotangent);
+        self.report().cotangent = Some(cotangent);
     }
 
     fn take(&self) -> Option<Box<dyn Any + Send>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.report().cotangent.take()
     }
 
     fn is_filled(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.report().cotangent.is_some()
+    }
+
+    fn note(&self, predicted: Option<u64>, out: u64) {
+        self.report().nodes = Some(Nodes { predicted, out });
+    }
+
+    /// The mark's autodiff nodes.
+    pub(super) fn nodes(&self) -> Option<Nodes> {
+        self.report().nodes
+    }
+
+    fn see(&self, checkpointer: &Checkpointer) {
+        if let Some(watch) = &self.watch {
+            watch.see(checkpointer);
+        }
     }
 }
 
@@ -74,6 +110,12 @@ pub(crate) trait MarkOps: Backend {
         value
     }
 
+    /// Notes the node of `tensor` in `slot`.
+    fn pc_note(tensor: FloatTensor<Self>, slot: Slot) -> FloatTensor<Self> {
+        let _ = slot;
+        tensor
+    }
+
     /// The cotangent that a backward pass has left in `slot`; `like` where it left none.
     fn pc_take(like: FloatTensor<Self>, slot: Slot) -> FloatTensor<Self>
     where
@@ -108,10 +150,11 @@ impl<B: MarkOps, C: CheckpointStrategy> MarkOps for Autodiff<B, C> {
                 self,
                 ops: Ops<Self::State, 2>,
                 grads: &mut Gradients,
-                _: &mut Checkpointer,
+                checkpointer: &mut Checkpointer,
             ) {
                 let cotangent = grads.consume::<B>(&ops.node);
                 let (slot, seed) = ops.state;
+                slot.see(checkpointer);
                 slot.put(Box::new(cotangent));
                 let [predicted, _] = ops.parents;
                 if let Some(predicted) = predicted {
@@ -119,13 +162,16 @@ impl<B: MarkOps, C: CheckpointStrategy> MarkOps for Autodiff<B, C> {
                 }
             }
         }
+        let node = predicted.is_tracked().then(|| predicted.id().value);
         let (predicted, predicted_node) = predicted.into_parts();
         let (value, value_node) = value.into_parts();
         match Cut.prepare::<C>([predicted_node, value_node]).compute_bound().stateful() {
             OpsKind::Tracked(prepared) => {
                 let seed = seed.into_primitive();
                 let out = B::pc_cut(predicted, value, seed.clone(), slot.clone());
-                prepared.finish((slot, seed), out)
+                let out = prepared.finish((slot.clone(), seed), out);
+                slot.note(node, out.id().value);
+                out
             }
             OpsKind::UnTracked(prepared) => prepared.finish(value),
         }
@@ -146,10 +192,11 @@ impl<B: MarkOps, C: CheckpointStrategy> MarkOps for Autodiff<B, C> {
                 self,
                 ops: Ops<Self::State, 2>,
                 grads: &mut Gradients,
-                _: &mut Checkpointer,
+                checkpointer: &mut Checkpointer,
             ) {
                 let cotangent = grads.consume::<B>(&ops.node);
                 let (slot, factor) = ops.state;
+                slot.see(checkpointer);
                 let [predicted, _] = ops.parents;
                 if let Some(predicted) = predicted {
                     let sent = if factor == 1.0 {
@@ -162,15 +209,24 @@ impl<B: MarkOps, C: CheckpointStrategy> MarkOps for Autodiff<B, C> {
                 slot.put(Box::new(cotangent));
             }
         }
+        let node = predicted.is_tracked().then(|| predicted.id().value);
         let (predicted, predicted_node) = predicted.into_parts();
         let (value, value_node) = value.into_parts();
         match Pass.prepare::<C>([predicted_node, value_node]).compute_bound().stateful() {
             OpsKind::Tracked(prepared) => {
                 let out = B::pc_pass(predicted, value, factor, slot.clone());
-                prepared.finish((slot, factor), out)
+                let out = prepared.finish((slot.clone(), factor), out);
+                slot.note(node, out.id().value);
+                out
             }
             OpsKind::UnTracked(prepared) => prepared.finish(value),
         }
+    }
+
+    fn pc_note(tensor: FloatTensor<Self>, slot: Slot) -> FloatTensor<Self> {
+        let node = tensor.id().value;
+        slot.note(tensor.is_tracked().then_some(node), node);
+        tensor
     }
 }
 
@@ -190,6 +246,7 @@ pub(super) fn link(
     predicted: DispatchTensor,
     value: &BurnTensor,
     link: Link,
+    watch: Option<&Watch>,
 ) -> (DispatchTensor, Slot) {
     // The caller's gradient checkpointing strategy is kept.
     let strategy = predicted.autodiff;
@@ -200,7 +257,7 @@ pub(super) fn link(
     };
     // A leaf that wants its gradient keeps the output tracked where nothing before it is.
     let leaf = Dispatch::float_set_require_grad(lift(value), true);
-    let slot = Slot::default();
+    let slot = Slot::of(watch);
     let linked = match link {
         Link::Severed => Dispatch::pc_pass(lift(value), leaf, 1.0, slot.clone()),
         Link::Seeded(seed) => Dispatch::pc_cut(predicted, leaf, lift(&seed), slot.clone()),
@@ -213,4 +270,14 @@ pub(super) fn link(
 pub(super) fn arrived(slot: &Slot, like: &BurnTensor) -> Option<BurnTensor> {
     slot.is_filled()
         .then(|| BurnTensor::wrap(Dispatch::pc_take(like.as_dispatch().clone(), slot.clone())))
+}
+
+/// The autodiff node of a tensor. Returns `None` if it has none.
+pub(super) fn node_of<const D: usize>(tensor: Tensor<D>) -> Option<u64> {
+    if !tensor.is_autodiff() {
+        return None;
+    }
+    let slot = Slot::default();
+    drop(Dispatch::pc_note(tensor.into_dispatch(), slot.clone()));
+    slot.nodes().map(|nodes| nodes.out)
 }

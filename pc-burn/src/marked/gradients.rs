@@ -43,6 +43,29 @@ pub(super) fn register<M: Module>(
     register.problem.map_or(Ok(register.out), Err)
 }
 
+/// Drops the gradients of parameters that are not to be `kept`.
+pub(super) fn remove<M: Module>(
+    model: &M,
+    parameters: &Parameters,
+    kept: &[bool],
+    gradients: &mut GradientsParams,
+) {
+    struct Remove<'a> {
+        parameters: &'a Parameters,
+        kept: &'a [bool],
+        gradients: &'a mut GradientsParams,
+    }
+    impl ModuleVisitor for Remove<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let index = self.parameters.iter().position(|(id, _)| *id == param.id);
+            if index.and_then(|index| self.kept.get(index)) == Some(&false) {
+                self.gradients.remove::<D>(param.id);
+            }
+        }
+    }
+    model.visit(&mut Remove { parameters, kept, gradients });
+}
+
 /// Takes Burn's gradients over into the engine's.
 struct Collect<'a> {
     parameters: &'a Parameters,

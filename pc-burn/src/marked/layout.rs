@@ -1,24 +1,19 @@
-//! What the marks of a program are to one another: found by a survey at the first batch, and
-//! checked at every mark of every pass.
+//! What the marks of a program are to one another: found by a survey of one forward and one
+//! backward pass, and checked at every mark of every pass.
 
 use std::sync::Arc;
 
-use burn::{
-    backend::{AutodiffBackend, Dispatch},
-    module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId},
-    tensor::{GradientCheckpointingStrategy, Tensor},
-};
+use burn::module::{Module, ParamId};
 use pc_core::{Error, ErrorKind, Result, Tensor as _, Topology, VertexId, backend::Prediction};
 
 use super::{
-    pass::{self, PassPlan, Sight},
+    model::{apart, nodes_of, parameters_of},
+    pass::{self, Pass, PassPlan, Sight},
     program::Program,
-    random::draws,
+    random::Draws,
+    wiring::{Made, Wiring},
 };
 use crate::BurnTensor;
-
-/// What a backward pass leaves, before Burn wraps it for tensors with ranks.
-type Tape = <Dispatch as AutodiffBackend>::Gradients;
 
 /// What one mark is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +23,8 @@ pub(super) enum Place {
     /// It feeds the loss and nothing else. The loss holds it at its drive, so it is part of how the
     /// loss is predicted.
     Output,
+    /// The loss does not depend on it: nothing drives it, and it drives nothing.
+    Idle,
 }
 
 /// The marks of one program at one batch size.
@@ -36,6 +33,9 @@ pub(super) struct Layout {
     names: Vec<Option<&'static str>>,
     shapes: Vec<Vec<usize>>,
     places: Vec<Place>,
+    wiring: Wiring,
+    /// The paths of the parameters that learn.
+    parameters: Vec<String>,
     /// The vertices, and the loss as the last of them.
     pub(super) topology: Topology,
     /// Zeros shaped as each vertex, the loss last.
@@ -48,6 +48,11 @@ impl Layout {
     /// The number of vertices, the loss not counted.
     pub(super) fn vertices(&self) -> usize {
         self.zeros.len() - 1
+    }
+
+    /// The number of marks.
+    pub(super) fn count(&self) -> usize {
+        self.places.len()
     }
 
     /// The mark of each vertex, in order.
@@ -71,6 +76,11 @@ impl Layout {
     /// The number of samples: the first dimension of the first mark.
     pub(super) fn samples(&self) -> usize {
         self.shapes.first().and_then(|shape| shape.first()).copied().unwrap_or(1).max(1)
+    }
+
+    /// The shape of a mark.
+    pub(super) fn shape(&self, index: usize) -> Option<&[usize]> {
+        self.shapes.get(index).map(Vec::as_slice)
     }
 
     /// What mark `index` is.
@@ -119,98 +129,85 @@ impl Layout {
         Ok(())
     }
 
-    fn is_of(&self, sights: &[Sight]) -> bool {
-        self.places.len() == sights.len()
-            && sights
-                .iter()
-                .enumerate()
-                .all(|(index, sight)| self.place(index, sight.name, &sight.shape).is_ok())
+    /// # Errors
+    /// A wiring other than the layout's.
+    pub(super) fn check_wiring(&self, found: &Wiring) -> Result<()> {
+        match self.wiring.differs(found) {
+            None => Ok(()),
+            Some(mark) => {
+                let name = match self.names.get(mark) {
+                    Some(name) => label(mark, *name),
+                    None => "loss".to_owned(),
+                };
+                let message = "it is made of other vertices or parameters than before";
+                Err(changed(message.to_owned()).at(&name))
+            }
+        }
     }
 
-    /// Finds what depends on what: one forward pass for the loss, and one for every mark, each
-    /// pulled back to the marks before it.
-    fn find<M: Module, P: Program<M>>(model: &M, program: &mut P) -> Result<Self> {
-        // A copy of its own running statistics, so that a survey leaves no trace.
-        let copy = apart(model);
-        let parameters = parameters_of(&copy);
-        let (loss, mut random, sights) = survey(&copy, program)?;
-        let feeds = if loss.is_tracked() {
-            let grads = Dispatch::backward(loss.clone().into_dispatch());
-            let mut uses = Uses { grads: &grads, parameters: &parameters, found: Vec::new() };
-            copy.visit(&mut uses);
-            (parents(&sights, &grads, sights.len()), uses.found)
-        } else {
-            (Vec::new(), Vec::new())
-        };
-        let mut depends = Vec::with_capacity(sights.len());
-        for index in 0..sights.len() {
-            // A tape is gone after one backward pass, and segments may share parts of it: each has
-            // its own.
-            let (_loss, drawn, again) = survey(&copy, program)?;
-            // A program that draws does so in every pass. Once alone it was another thread.
-            random &= drawn;
-            let Some(sight) = again.get(index) else {
-                return Err(changed(format!(
-                    "the program marked {} vertices, and {} before",
-                    again.len(),
-                    sights.len()
-                )));
-            };
-            if !Dispatch::is_tracked(&sight.predicted) {
-                depends.push((Vec::new(), Vec::new()));
-                continue;
-            }
-            let grads = Dispatch::backward(sight.predicted.clone());
-            let mut uses = Uses { grads: &grads, parameters: &parameters, found: Vec::new() };
-            copy.visit(&mut uses);
-            depends.push((parents(&again, &grads, index), uses.found));
-        }
-        Self::of(&sights, &feeds, &depends, &parameters, BurnTensor::new(loss)?, random)
+    /// Whether it is the layout of these marks and these parameters, so wired.
+    fn is_of(&self, seen: &Seen, parameters: &[(ParamId, String)]) -> bool {
+        self.learns(parameters)
+            && self.places.len() == seen.marks.len()
+            && seen
+                .marks
+                .iter()
+                .enumerate()
+                .all(|(index, (name, shape))| self.place(index, *name, shape).is_ok())
+            && self.wiring.differs(&seen.wiring).is_none()
+    }
+
+    /// Whether these parameters learn.
+    fn learns(&self, parameters: &[(ParamId, String)]) -> bool {
+        self.parameters.iter().eq(parameters.iter().map(|(_, path)| path))
     }
 
     fn of(
         sights: &[Sight],
-        feeds: &(Vec<usize>, Vec<usize>),
-        depends: &[(Vec<usize>, Vec<usize>)],
+        wiring: Wiring,
         parameters: &[(ParamId, String)],
         loss: BurnTensor,
         random: bool,
     ) -> Result<Self> {
-        let has_children = |mark: usize| depends.iter().any(|(parents, _)| parents.contains(&mark));
+        let feeds_a_mark = |mark: usize| {
+            wiring.marks.iter().flatten().any(|made: &Made| made.parents.contains(&mark))
+        };
         let mut places = Vec::with_capacity(sights.len());
         let mut count = 0;
-        for mark in 0..sights.len() {
-            places.push(if feeds.0.contains(&mark) && !has_children(mark) {
+        for (mark, made) in wiring.marks.iter().enumerate() {
+            places.push(if made.is_none() {
+                Place::Idle
+            } else if wiring.loss.parents.contains(&mark) && !feeds_a_mark(mark) {
                 Place::Output
             } else {
                 count += 1;
                 Place::Vertex(count - 1)
             });
         }
-        // What an output depends on, the loss depends on through it.
         let mut names = Vec::new();
         let mut predictions = Vec::new();
         let mut zeros = Vec::new();
-        let mut of_loss: (Vec<VertexId>, Vec<usize>) = (Vec::new(), feeds.1.clone());
         let vertex = |mark: &usize| match places[*mark] {
             Place::Vertex(vertex) => Some(VertexId::new(vertex)),
-            Place::Output => None,
+            Place::Output | Place::Idle => None,
         };
         let ids = |found: &[usize]| {
             found.iter().map(|&parameter| pc_core::ParamId::new(parameter)).collect()
         };
-        of_loss.0.extend(feeds.0.iter().filter_map(vertex));
-        for (mark, sight) in sights.iter().enumerate() {
-            let (parents, uses) = &depends[mark];
+        let mut of_loss: (Vec<VertexId>, Vec<usize>) =
+            (wiring.loss.parents.iter().filter_map(vertex).collect(), wiring.loss.uses.clone());
+        for (mark, (sight, made)) in sights.iter().zip(&wiring.marks).enumerate() {
+            let Some(Made { parents, uses }) = made else { continue };
             match vertex(&mark) {
                 Some(of) => {
                     names.push(label(mark, sight.name));
                     let parents = parents.iter().filter_map(vertex).collect();
                     predictions.push(Prediction::new(of, parents, ids(uses)));
-                    let mut zero = sight.prediction();
+                    let mut zero = sight.predicted.clone();
                     zero.fill(0.0);
                     zeros.push(zero);
                 }
+                // What an output depends on, the loss depends on through it.
                 None => {
                     of_loss.0.extend(parents.iter().filter_map(vertex));
                     of_loss.1.extend(uses);
@@ -227,19 +224,36 @@ impl Layout {
         let mut zero = loss;
         zero.fill(0.0);
         zeros.push(zero);
-        let parameter_names = parameters.iter().map(|(_, name)| name.clone()).collect();
+        let parameters: Vec<String> = parameters.iter().map(|(_, name)| name.clone()).collect();
         Ok(Self {
             names: sights.iter().map(|sight| sight.name).collect(),
             shapes: sights.iter().map(|sight| sight.shape.clone()).collect(),
             places,
-            topology: Topology::new(names, parameter_names, predictions)?,
+            wiring,
+            topology: Topology::new(names, parameters.clone(), predictions)?,
+            parameters,
             zeros,
             random,
         })
     }
 }
 
-/// The layouts met so far, the last used first: one for every batch size and length of sequence.
+/// What one pass has seen of a program.
+#[derive(Debug)]
+pub(super) struct Seen {
+    marks: Vec<(Option<&'static str>, Vec<usize>)>,
+    wiring: Wiring,
+}
+
+impl Seen {
+    pub(super) fn new(pass: &Pass, wiring: Wiring) -> Self {
+        let marks = pass.sights.iter().map(|sight| (sight.name, sight.shape.clone())).collect();
+        Self { marks, wiring }
+    }
+}
+
+/// The layouts met so far, the last used first: one for every batch size, length of sequence,
+/// wiring and set of parameters that learn.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Layouts(Vec<Arc<Layout>>);
 
@@ -247,132 +261,109 @@ impl Layouts {
     /// More than this many are not kept; the longest unused goes first.
     const KEPT: usize = 64;
 
-    /// The layout last used, which is likely the next.
-    pub(super) fn last(&self) -> Option<Arc<Layout>> {
-        self.0.first().cloned()
+    /// The layout last used with these parameters, which is likely the next.
+    pub(super) fn last(&mut self, parameters: &[(ParamId, String)]) -> Option<Arc<Layout>> {
+        let index = self.0.iter().position(|layout| layout.learns(parameters))?;
+        Some(self.used(index))
     }
 
-    /// The layout of the program as it now is.
+    /// The layout of what was seen, if it is known.
+    pub(super) fn known(
+        &mut self,
+        seen: &Seen,
+        parameters: &[(ParamId, String)],
+    ) -> Option<Arc<Layout>> {
+        let index = self.0.iter().position(|layout| layout.is_of(seen, parameters))?;
+        Some(self.used(index))
+    }
+
+    /// Finds the layout of a program by running it: once, forward and backward, and again where it
+    /// seems to draw random numbers, since another thread may have been it that drew. Its numbers
+    /// are those of `draws`.
     ///
     /// # Errors
-    /// Marks that change from one forward pass to the next.
-    pub(super) fn find<M: Module, P: Program<M>>(
+    /// A loss that is not one number; a graph that Burn does not show.
+    pub(super) fn survey<M: Module, P: Program<M>>(
         &mut self,
         model: &M,
+        parameters: &[(ParamId, String)],
         program: &mut P,
+        draws: &Draws,
     ) -> Result<Arc<Layout>> {
-        let known = if self.0.is_empty() {
-            None
-        } else {
-            let (_loss, _, sights) = survey(&apart(model), program)?;
-            self.0.iter().position(|layout| layout.is_of(&sights))
-        };
-        let layout = match known {
-            Some(index) => self.0.remove(index),
-            None => Arc::new(Layout::find(model, program)?),
-        };
+        // A copy of its own running statistics, so that a survey leaves no trace.
+        let copy = apart(model);
+        let nodes = nodes_of(&copy, parameters);
+        let ((loss, mut pass), mut random) = draws.noticed(|| {
+            pass::run(PassPlan::Survey, true, &draws.drawn, || {
+                let (_, loss, _) = program.step(&copy);
+                loss
+            })
+        });
+        pass.check()?;
+        let tracked = loss.is_tracked();
+        let wiring = pass.wiring(Some(&nodes))?;
+        let loss = one_number(loss)?;
+        if !(tracked && wiring.uses_any()) {
+            return Err(Error::new(
+                ErrorKind::Misuse,
+                "the loss depends on none of the parameters that learn: compute it with the model \
+                 that the function is given, and detach nothing on the way",
+            )
+            .at("loss"));
+        }
+        for _ in 0..2 {
+            if random {
+                let again = || {
+                    pass::run(PassPlan::Survey, false, &draws.drawn, || drop(program.step(&copy)));
+                };
+                random &= draws.noticed(again).1;
+            }
+        }
+        let layout = Arc::new(Layout::of(&pass.sights, wiring, parameters, loss, random)?);
         self.0.insert(0, Arc::clone(&layout));
         self.0.truncate(Self::KEPT);
         Ok(layout)
     }
+
+    fn used(&mut self, index: usize) -> Arc<Layout> {
+        let layout = self.0.remove(index);
+        self.0.insert(0, Arc::clone(&layout));
+        layout
+    }
 }
 
-/// A forward pass whose marks are leaves.
-fn survey<M: Module, P: Program<M>>(
-    model: &M,
-    program: &mut P,
-) -> Result<(Tensor<1>, bool, Vec<Sight>)> {
-    let mut forward = || pass::run(PassPlan::Survey, || program.forward(model));
-    let ((loss, mut pass), random) = draws(&model.devices(), &mut forward);
+/// The loss of a program, and the first dimension of its first mark.
+///
+/// # Errors
+/// A model that cannot learn; a program without marks; a loss that is not one number.
+pub(crate) fn probe<M: Module, P: Program<M>>(model: &M, program: &mut P) -> Result<(f64, usize)> {
+    parameters_of(model)?;
+    let copy = apart(model);
+    let draws = Draws::new(&model.devices());
+    let (loss, mut pass) = pass::run(PassPlan::Survey, false, &draws.drawn, || {
+        let (_, loss, _) = program.step(&copy);
+        loss
+    });
     pass.check()?;
-    Ok((loss, random, pass.sights))
-}
-
-/// Which of the marks before `end` a backward pass has reached.
-fn parents(sights: &[Sight], grads: &Tape, end: usize) -> Vec<usize> {
-    let reached = |sight: &Sight| {
-        sight.leaf.as_ref().is_some_and(|leaf| Dispatch::grad(leaf, grads).is_some())
+    let loss = one_number(loss)?.to_vec().first().copied().unwrap_or(f64::NAN);
+    let Some(samples) = pass.sights.first().and_then(|sight| sight.shape.first()) else {
+        return Err(changed("the program has no mark".to_owned()));
     };
-    (0..end).filter(|&index| reached(&sights[index])).collect()
+    Ok((loss, *samples))
 }
 
-/// A training copy of a model with running statistics of its own, and the model's gradient
-/// checkpointing.
-pub(super) fn apart<M: Module>(model: &M) -> M {
-    struct Kept(Vec<(ParamId, GradientCheckpointingStrategy)>);
-    impl ModuleVisitor for Kept {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if let Some(strategy) = param.val().gradient_checkpointing_strategy() {
-                self.0.push((param.id, strategy));
-            }
-        }
+/// # Errors
+/// A loss that is not one number.
+pub(super) fn one_number(loss: burn::tensor::Tensor<1>) -> Result<BurnTensor> {
+    let loss = BurnTensor::new(loss)?;
+    if loss.shape().iter().product::<usize>() != 1 {
+        let message = format!(
+            "the loss must be one number, not a tensor shaped {:?}: reduce it by its mean or sum",
+            loss.shape()
+        );
+        return Err(Error::new(ErrorKind::Shape, message).at("loss"));
     }
-    impl ModuleMapper for Kept {
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            match self.0.iter().find(|(id, _)| *id == param.id) {
-                Some((_, strategy)) => {
-                    param.map(|tensor| tensor.with_gradient_checkpointing_strategy(*strategy))
-                }
-                None => param,
-            }
-        }
-    }
-    let mut kept = Kept(Vec::new());
-    model.visit(&mut kept);
-    // Going to validation and back leaves the strategy behind.
-    let copy = model.valid().train();
-    if kept.0.iter().all(|(_, strategy)| *strategy == GradientCheckpointingStrategy::default()) {
-        copy
-    } else {
-        copy.map(&mut kept)
-    }
-}
-
-/// The parameters that learn, with their paths in the module.
-pub(super) fn parameters_of<M: Module>(model: &M) -> Vec<(ParamId, String)> {
-    #[derive(Default)]
-    struct Names {
-        path: Vec<String>,
-        found: Vec<(ParamId, String)>,
-    }
-    impl ModuleVisitor for Names {
-        fn enter_module(&mut self, name: &str, _: &str) {
-            self.path.push(name.to_owned());
-        }
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.path.pop();
-        }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            // Reading a lazily initialised parameter makes it; before that no copy of it would have
-            // the same numbers.
-            let _made = param.val();
-            if param.is_require_grad() && self.found.iter().all(|(id, _)| *id != param.id) {
-                self.found.push((param.id, self.path.join(".")));
-            }
-        }
-    }
-    let mut names = Names::default();
-    model.visit(&mut names);
-    names.found
-}
-
-/// Which parameters a backward pass has reached.
-struct Uses<'a> {
-    grads: &'a Tape,
-    parameters: &'a [(ParamId, String)],
-    found: Vec<usize>,
-}
-
-impl ModuleVisitor for Uses<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if param.is_require_grad()
-            && Dispatch::grad(&param.val().into_dispatch(), self.grads).is_some()
-            && let Some(index) = self.parameters.iter().position(|(id, _)| *id == param.id)
-            && !self.found.contains(&index)
-        {
-            self.found.push(index);
-        }
-    }
+    Ok(loss)
 }
 
 fn label(index: usize, name: Option<&'static str>) -> String {

@@ -56,7 +56,7 @@ impl<M: Module, P: Program<M>> Network for Marked<'_, M, P> {
         };
         let values = offsets.clone().map_or(Values::Predicted, Values::Offset);
         let learns = pass.settings.learns;
-        self.pass(Request { values, links, learns }, into)?;
+        self.pass(Request { values, links, learns, known: Vec::new() }, into)?;
         for (vertex, prediction) in into.predictions.iter().enumerate() {
             if let (true, Some(prediction)) = (pass.follows[vertex], prediction) {
                 pass.values[vertex].copy_from(prediction);
@@ -84,7 +84,10 @@ impl<M: Module, P: Program<M>> Network for Marked<'_, M, P> {
         }
         let count = self.layout.vertices();
         let values = Values::Given(self.values(&state.values));
-        self.pass(Request { values, links: Links::Gaps, learns: settings.learns }, into)?;
+        self.pass(
+            Request { values, links: Links::Gaps, learns: settings.learns, known: Vec::new() },
+            into,
+        )?;
         into.references.clone_from(&into.predictions);
         into.change = None;
         into.pulled = vec![None; count + 1];
@@ -111,12 +114,16 @@ impl<M: Module, P: Program<M>> Network for Marked<'_, M, P> {
     ) -> Result<()> {
         let count = self.layout.vertices();
         let mut deltas = Vec::with_capacity(count);
+        let mut known = Vec::with_capacity(count);
         for vertex in 0..count {
             let prediction = &self.layout.topology.predictions()[vertex];
             let differs = state.moved[vertex]
                 || residuals.nonzero[vertex]
                 || settings.may_change(prediction, &state.moved);
-            let reference = into.references.get(vertex).and_then(Clone::clone).filter(|_| differs);
+            let reference = into.references.get(vertex).and_then(Clone::clone);
+            let moves = settings.may_change(prediction, &state.moved);
+            known.push(reference.clone().filter(|_| !moves));
+            let reference = reference.filter(|_| differs);
             deltas.push(reference.map(|reference| Delta {
                 residual: residuals.get(PredictionId::new(vertex)).cloned(),
                 displacement: state.moved[vertex].then(|| state.displacements[vertex].clone()),
@@ -127,7 +134,7 @@ impl<M: Module, P: Program<M>> Network for Marked<'_, M, P> {
         seeded.push(true);
         let values = Values::Given(self.values(&state.values));
         let found = self.pass(
-            Request { values, links: Links::Deltas(deltas), learns: settings.learns },
+            Request { values, links: Links::Deltas(deltas), learns: settings.learns, known },
             into,
         )?;
         for (error, found) in errors.iter_mut().zip(found) {
@@ -184,7 +191,11 @@ impl<M: Module, P: Program<M>> Network for Marked<'_, M, P> {
         let predictions = std::mem::take(&mut at.predictions);
         let values = Values::Given(self.values(&state.values));
         let loss = at.pulled[count].is_some() && chosen(count);
-        self.pull_pass(Request { values, links: Links::Errors(errors), learns }, loss, at)?;
+        self.pull_pass(
+            Request { values, links: Links::Errors(errors), learns, known: Vec::new() },
+            loss,
+            at,
+        )?;
         at.predictions = predictions;
         if let Some(forces) = forces {
             at.forces = forces;
@@ -218,7 +229,12 @@ impl<M: Module, P: Program<M>> Network for Marked<'_, M, P> {
         let values = Values::Given(self.values(&state.values));
         let predictions = std::mem::take(&mut at.predictions);
         self.pass(
-            Request { values, links: Links::Passing(factors), learns: gradients.is_some() },
+            Request {
+                values,
+                links: Links::Passing(factors),
+                learns: gradients.is_some(),
+                known: Vec::new(),
+            },
             at,
         )?;
         at.predictions = predictions;

@@ -2,14 +2,17 @@
 
 use std::{cell::RefCell, sync::Arc};
 
-use burn::backend::{
-    AutodiffBackend, Dispatch, DispatchTensor, TensorMetadata, ops::FloatTensorOps,
+use burn::{
+    backend::{AutodiffBackend, Dispatch, DispatchAutodiffContext, DispatchTensor, TensorMetadata},
+    tensor::Tensor,
 };
 use pc_core::{Error, ErrorKind, Tensor as _};
 
 use super::{
     cut::{Link, Slot, arrived, link},
     layout::{Layout, Place},
+    random::Drawn,
+    wiring::{Watch, Wiring},
 };
 use crate::BurnTensor;
 
@@ -21,7 +24,7 @@ thread_local! {
 /// What a pass does at its marks.
 #[derive(Clone, Debug)]
 pub(super) enum PassPlan {
-    /// Every mark is a leaf, so that what depends on it directly can be seen.
+    /// Every mark is the identity, forward and backward.
     Survey,
     /// The marks of a known layout.
     Run {
@@ -30,6 +33,10 @@ pub(super) enum PassPlan {
         links: Links,
         /// By vertex: whether the backward pass must get through, to something before it.
         passed: Vec<bool>,
+        /// By vertex: its prediction, where that is known to be what it was.
+        known: Vec<Option<BurnTensor>>,
+        /// By vertex: the autodiff association of what is predicted.
+        contexts: Vec<DispatchAutodiffContext>,
         /// The drive's factor, `n lambda`: errors are sent as `-e / unit`, so that the program's
         /// own loss brings parameter gradients to scale.
         unit: f64,
@@ -74,23 +81,17 @@ pub(super) struct Delta {
 pub(super) struct Sight {
     pub(super) name: Option<&'static str>,
     pub(super) shape: Vec<usize>,
-    /// What was predicted: with its graph in a survey, without it else.
-    pub(super) predicted: DispatchTensor,
-    /// The leaf that a survey put in its place.
-    pub(super) leaf: Option<DispatchTensor>,
+    /// What was predicted, without its graph.
+    pub(super) predicted: BurnTensor,
+    pub(super) context: DispatchAutodiffContext,
     pub(super) error: Option<BurnTensor>,
-    pub(super) slot: Option<Slot>,
+    slot: Slot,
 }
 
 impl Sight {
-    /// The prediction, without its graph.
-    pub(super) fn prediction(&self) -> BurnTensor {
-        BurnTensor::wrap(self.predicted.clone())
-    }
-
     /// The cotangent that came by.
     pub(super) fn cotangent(&self) -> Option<BurnTensor> {
-        arrived(self.slot.as_ref()?, &self.prediction())
+        arrived(&self.slot, &self.predicted)
     }
 }
 
@@ -99,13 +100,23 @@ impl Sight {
 pub(super) struct Pass {
     plan: PassPlan,
     pub(super) sights: Vec<Sight>,
+    /// Where the wiring is seen, if it is wanted.
+    watch: Option<Watch>,
+    /// What belongs to the step, and how much of it this pass has used.
+    drawn: Drawn,
+    used: usize,
     /// The first thing that went wrong.
     problem: Option<Error>,
 }
 
-/// Runs `program` with every mark on this thread following `plan`. Marks outside are not disturbed,
-/// also where the program panics.
-pub(super) fn run<R>(plan: PassPlan, program: impl FnOnce() -> R) -> (R, Pass) {
+/// Runs `program` with every mark on this thread following `plan`, and looks at its wiring if that
+/// is wanted. Marks outside are not disturbed, also where the program panics.
+pub(super) fn run<R>(
+    plan: PassPlan,
+    watched: bool,
+    drawn: &Drawn,
+    program: impl FnOnce() -> R,
+) -> (R, Pass) {
     /// Puts the pass that was interrupted back, whatever happens.
     struct Restore(Option<Pass>);
     impl Drop for Restore {
@@ -113,23 +124,91 @@ pub(super) fn run<R>(plan: PassPlan, program: impl FnOnce() -> R) -> (R, Pass) {
             CURRENT.with(|current| current.replace(self.0.take()));
         }
     }
-    let pass = Pass { plan, sights: Vec::new(), problem: None };
-    let outer = Restore(CURRENT.with(|current| current.replace(Some(pass))));
+    let new = |plan, problem| Pass {
+        plan,
+        sights: Vec::new(),
+        watch: watched.then(Watch::default),
+        drawn: drawn.clone(),
+        used: 0,
+        problem,
+    };
+    let outer = Restore(CURRENT.with(|current| current.replace(Some(new(plan, None)))));
     let result = program();
     let pass = CURRENT.with(|current| current.borrow_mut().take());
     drop(outer);
-    (
-        result,
-        pass.unwrap_or_else(|| Pass {
-            plan: PassPlan::Survey,
-            sights: Vec::new(),
-            problem: Some(lost()),
-        }),
-    )
+    (result, pass.unwrap_or_else(|| new(PassPlan::Survey, Some(lost()))))
 }
 
 fn lost() -> Error {
     Error::new(ErrorKind::Misuse, "the program ended another pass than its own")
+}
+
+/// What the pass under way has drawn at this place of the program, or what `draw` draws now, for
+/// the passes to come. Outside of a pass it is what `draw` draws.
+pub(super) fn drawn<const D: usize>(draw: impl FnOnce() -> Tensor<D>) -> Tensor<D> {
+    let step = CURRENT.with(|current| {
+        current.borrow_mut().as_mut().map(|pass| {
+            pass.used += 1;
+            (pass.drawn.clone(), pass.used - 1)
+        })
+    });
+    let Some((drawn, index)) = step else { return draw() };
+    if let Some(known) = drawn.get(index) {
+        let rank = known.shape().len();
+        if rank == D {
+            return Tensor::from_dispatch(known);
+        }
+        let message = format!(
+            "the random tensor of rank {D} that is asked for in place {index} had rank {rank} in \
+             an earlier pass: within a step a program must draw in one order"
+        );
+        complain(Error::new(ErrorKind::Graph, message));
+        return draw();
+    }
+    let new = draw();
+    if new.is_tracked() {
+        let message = "what is `drawn` belongs to a step, and cannot be made of parameters or \
+            vertices: draw the numbers alone, and compute with them outside";
+        complain(Error::new(ErrorKind::Misuse, message));
+        return new;
+    }
+    drawn.push(new.clone().into_dispatch());
+    new
+}
+
+/// A mark of what `predict` gives, which is not asked where its prediction is known.
+pub(super) fn mark_of<const D: usize>(
+    name: Option<&'static str>,
+    predict: impl FnOnce() -> Tensor<D>,
+) -> Tensor<D> {
+    let count =
+        || CURRENT.with(|current| current.borrow().as_ref().map_or(0, |pass| pass.sights.len()));
+    let known = CURRENT.with(|current| current.borrow_mut().as_mut()?.mark_known(name, D));
+    if let Some(known) = known {
+        return Tensor::from_dispatch(known);
+    }
+    let before = count();
+    let x = predict();
+    if count() != before {
+        let message = "the function of this vertex has marks of its own: where it is not called \
+            they would be missing, so mark its result by `vertex` instead";
+        let name = name.unwrap_or("vertex_of");
+        complain(Error::new(ErrorKind::Graph, message).at(name));
+    }
+    if !x.is_autodiff() {
+        return x;
+    }
+    let x = x.into_dispatch();
+    Tensor::from_dispatch(mark(&x, name).unwrap_or(x))
+}
+
+/// Makes the pass under way fail, if nothing has before.
+fn complain(error: Error) {
+    CURRENT.with(|current| {
+        if let Some(pass) = current.borrow_mut().as_mut() {
+            pass.problem.get_or_insert(error);
+        }
+    });
 }
 
 /// What a mark gives back for `x`; none outside of a pass.
@@ -141,53 +220,57 @@ impl Pass {
     fn mark(&mut self, x: DispatchTensor, name: Option<&'static str>) -> DispatchTensor {
         let index = self.sights.len();
         let shape = x.shape().to_vec();
-        let sight = |predicted| Sight {
-            name,
-            shape: shape.clone(),
-            predicted,
-            leaf: None,
-            error: None,
-            slot: None,
-        };
-        let (sight, out) = match &self.plan {
-            PassPlan::Survey => {
-                let mut inner = Dispatch::from_inner(Dispatch::inner(x.clone()));
-                inner.autodiff = x.autodiff;
-                let leaf = Dispatch::float_set_require_grad(inner, true);
-                (Sight { leaf: Some(leaf.clone()), ..sight(x) }, leaf)
-            }
-            PassPlan::Run { layout, values, links, passed, unit } => match layout
-                .place(index, name, &shape)
-            {
-                Err(error) => {
+        let prediction = BurnTensor::wrap(x.clone());
+        let place = match &self.plan {
+            PassPlan::Survey => Place::Output,
+            PassPlan::Run { layout, .. } => {
+                layout.place(index, name, &shape).unwrap_or_else(|error| {
                     self.problem.get_or_insert(error);
                     // Tracked like any other, so that a program which runs its own backward pass
                     // gets through it, to where the error is seen.
-                    let prediction = BurnTensor::wrap(x.clone());
-                    let (out, _) = link(x, &prediction, Link::Passing(1.0));
-                    (sight(prediction.into_dispatch()), out)
-                }
-                Ok(Place::Output) => {
-                    let prediction = BurnTensor::wrap(x.clone());
-                    let (out, slot) = link(x, &prediction, Link::Passing(1.0));
-                    (Sight { slot: Some(slot), ..sight(prediction.into_dispatch()) }, out)
-                }
-                Ok(Place::Vertex(vertex)) => {
-                    let prediction = BurnTensor::wrap(x.clone());
-                    let (value, error, how) = at_vertex(vertex, &prediction, values, links, *unit);
-                    let how = match how {
-                        Link::Severed if passed[vertex] => {
-                            Link::Seeded(prediction.zeros(&prediction.shape()))
-                        }
-                        how => how,
-                    };
-                    let (out, slot) = link(x, &value, how);
-                    (Sight { error, slot: Some(slot), ..sight(prediction.into_dispatch()) }, out)
-                }
-            },
+                    Place::Output
+                })
+            }
         };
-        self.sights.push(sight);
+        let (value, error, how) = match (&self.plan, place) {
+            (PassPlan::Run { values, links, passed, unit, .. }, Place::Vertex(vertex)) => {
+                let (value, error, how) = at_vertex(vertex, &prediction, values, links, *unit);
+                let how = match how {
+                    Link::Severed if passed[vertex] => {
+                        Link::Seeded(prediction.zeros(&prediction.shape()))
+                    }
+                    how => how,
+                };
+                (value, error, how)
+            }
+            _ => (prediction.clone(), None, Link::Passing(1.0)),
+        };
+        let context = x.autodiff;
+        let (out, slot) = link(x, &value, how, self.watch.as_ref());
+        self.sights.push(Sight { name, shape, predicted: prediction, context, error, slot });
         out
+    }
+
+    /// What the next mark gives back, where its prediction is known and has this rank.
+    fn mark_known(&mut self, name: Option<&'static str>, rank: usize) -> Option<DispatchTensor> {
+        let PassPlan::Run { layout, known, contexts, .. } = &self.plan else { return None };
+        let index = self.sights.len();
+        let shape = layout.shape(index).filter(|shape| shape.len() == rank)?;
+        let Ok(Place::Vertex(vertex)) = layout.place(index, name, shape) else { return None };
+        let prediction = known.get(vertex)?.as_ref()?;
+        let mut x = Dispatch::from_inner(prediction.as_dispatch().clone());
+        x.autodiff = *contexts.get(vertex)?;
+        Some(self.mark(x, name))
+    }
+
+    /// The wiring that the backward pass has seen, with what parameters there are to it, by the
+    /// autodiff nodes of each.
+    ///
+    /// # Errors
+    /// A graph that Burn does not show.
+    pub(super) fn wiring(&self, parameters: Option<&[Vec<u64>]>) -> pc_core::Result<Wiring> {
+        let marks: Vec<_> = self.sights.iter().map(|sight| sight.slot.nodes()).collect();
+        Wiring::new(self.watch.as_ref().and_then(Watch::take), &marks, parameters)
     }
 
     /// Whether every mark came, in order.

@@ -2,13 +2,10 @@
 
 use burn::{module::Module, optim::GradientsParams, tensor::Tensor};
 
-/// A forward pass to a loss, and a whole step: forward and backward.
+/// A whole step: forward to a loss, and backward.
 pub(crate) trait Program<M: Module> {
     /// What a step gives besides gradients.
     type Output;
-
-    /// The loss alone.
-    fn forward(&mut self, model: &M) -> Tensor<1>;
 
     /// Forward and backward: the gradients of the model's parameters, the loss, and what else there
     /// is.
@@ -21,10 +18,6 @@ pub(crate) struct Forward<F>(pub(crate) F);
 
 impl<M: Module, F: FnMut(&M) -> Tensor<1>> Program<M> for Forward<F> {
     type Output = ();
-
-    fn forward(&mut self, model: &M) -> Tensor<1> {
-        (self.0)(model)
-    }
 
     fn step(&mut self, model: &M) -> (GradientsParams, Tensor<1>, ()) {
         let loss = (self.0)(model);

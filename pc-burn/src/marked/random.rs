@@ -1,42 +1,91 @@
 //! The same random numbers in every pass of a step, so that dropout keeps one mask.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
-use burn::tensor::{Device, Distribution, Tensor};
+use burn::{
+    backend::DispatchTensor,
+    tensor::{Device, Distribution, Tensor},
+};
 
 /// Burn's generators belong to the process: passes that set them take turns.
 static TURN: Mutex<()> = Mutex::new(());
+
+/// The tensors that a program has drawn by [`crate::drawn`], in order: the step's own.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Drawn(Rc<RefCell<Vec<DispatchTensor>>>);
+
+impl Drawn {
+    /// What was drawn at this place.
+    pub(super) fn get(&self, index: usize) -> Option<DispatchTensor> {
+        self.0.borrow().get(index).cloned()
+    }
+
+    pub(super) fn push(&self, tensor: DispatchTensor) {
+        self.0.borrow_mut().push(tensor);
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.0.borrow().len()
+    }
+}
 
 /// The random numbers of one step.
 #[derive(Clone, Debug)]
 pub(super) struct Draws {
     devices: Vec<Device>,
-    seed: u64,
+    /// Drawn from the first device's generator, which the user may have seeded, when it is needed.
+    seed: Cell<Option<u64>>,
+    /// Whether the program draws from the devices' generators.
+    active: bool,
     /// What the generators give after the program, by device, as the first pass found it.
     after: Option<Vec<u64>>,
+    /// What belongs to the step itself.
+    pub(super) drawn: Drawn,
 }
 
 impl Draws {
-    /// Draws the seed of a step.
+    /// Of a step that has not drawn yet.
     pub(super) fn new(devices: &[Device]) -> Self {
-        let _turn = turn();
-        Self { devices: devices.to_vec(), seed: seed_from(devices), after: None }
+        Self {
+            devices: devices.to_vec(),
+            seed: Cell::new(None),
+            active: false,
+            after: None,
+            drawn: Drawn::default(),
+        }
     }
 
-    /// Sets the generators to the beginning of the step; no other relaxation does while the guard
-    /// lives.
-    pub(super) fn rewind(&self) -> MutexGuard<'static, ()> {
-        let turn = turn();
-        for device in &self.devices {
-            device.seed(self.seed);
-        }
-        turn
+    /// Says whether the program draws from the devices' generators.
+    pub(super) fn set_active(&mut self, active: bool) {
+        self.active = active;
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        self.active
+    }
+
+    /// Sets the generators to the beginning of the step, if the program draws from them; no other
+    /// relaxation does while the guard lives.
+    pub(super) fn rewind(&self) -> Option<MutexGuard<'static, ()>> {
+        self.active.then(|| {
+            let turn = turn();
+            self.seed();
+            turn
+        })
     }
 
     /// Whether the program, which has just run, drew what it drew in the first pass. It did not
     /// where someone else drew from the same generators meanwhile, on another thread.
     pub(super) fn undisturbed(&mut self) -> bool {
-        let now: Vec<u64> = self.devices.iter().map(next).collect();
+        if !self.active {
+            return true;
+        }
+        let now = self.next();
         *self.after.get_or_insert_with(|| now.clone()) == now
     }
 
@@ -44,28 +93,33 @@ impl Draws {
     pub(super) fn forget(&mut self) {
         self.after = None;
     }
-}
 
-/// Runs `program` and tells whether it draws random numbers.
-pub(super) fn draws<R>(devices: &[Device], program: &mut impl FnMut() -> R) -> (R, bool) {
-    let draws = Draws::new(devices);
-    let _turn = draws.rewind();
-    let untouched: Vec<u64> = devices.iter().map(next).collect();
-    for device in devices {
-        device.seed(draws.seed);
+    /// Runs `program` from the beginning of the step, and tells whether the devices' generators
+    /// moved meanwhile.
+    pub(super) fn noticed<R>(&self, program: impl FnOnce() -> R) -> (R, bool) {
+        let _turn = turn();
+        self.seed();
+        let untouched = self.next();
+        self.seed();
+        let result = program();
+        (result, untouched != self.next())
     }
-    let result = program();
-    let touched: Vec<u64> = devices.iter().map(next).collect();
-    (result, untouched != touched)
+
+    fn seed(&self) {
+        let seed = self.seed.get().unwrap_or_else(|| self.devices.first().map_or(0, next));
+        self.seed.set(Some(seed));
+        for device in &self.devices {
+            device.seed(seed);
+        }
+    }
+
+    fn next(&self) -> Vec<u64> {
+        self.devices.iter().map(next).collect()
+    }
 }
 
 fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A seed drawn from the first device's generator, which the user may have seeded.
-fn seed_from(devices: &[Device]) -> u64 {
-    devices.first().map_or(0, next)
 }
 
 /// The next number of a device's generator.

@@ -4,31 +4,34 @@
 use std::sync::Arc;
 
 use burn::{
+    backend::DispatchAutodiffContext,
     module::{Module, ParamId},
     optim::GradientsParams,
 };
-use pc_core::{Agreement, Error, ErrorKind, Gradients, Result, Tensor as _, Topology, VertexId};
+use pc_core::{Agreement, Error, ErrorKind, Gradients, Result, Tensor as _, VertexId};
 
 use super::{
     gradients,
-    layout::{Layout, Layouts, apart, parameters_of},
-    pass::{self, Links, PassPlan, Values},
+    layout::{Layout, Layouts, Seen, one_number},
+    model::{apart, nodes_of, parameters_of, tied},
+    pass::{self, Links, Pass, PassPlan, Values},
     program::Program,
     random::Draws,
+    reach::arriving,
 };
 use crate::BurnTensor;
 
 /// A model and its program, for one step of training.
 pub(crate) struct Marked<'a, M: Module, P: Program<M>> {
-    model: M,
+    pub(super) model: M,
     program: &'a mut P,
     pub(super) layout: Arc<Layout>,
     pub(super) parameters: Vec<(ParamId, String)>,
     /// `n`, what the loss was divided by.
     samples: Option<f64>,
     /// `lambda`.
-    weight: f64,
-    draws: Option<Draws>,
+    pub(super) weight: f64,
+    draws: Draws,
     /// For passes without parameter gradients, and for such with them whose running statistics do
     /// not count.
     silent: Option<M>,
@@ -40,8 +43,16 @@ pub(crate) struct Marked<'a, M: Module, P: Program<M>> {
     passes: usize,
     /// The norm of the loss's derivative at the outputs, in the first pass.
     pub(super) drive: Option<f64>,
-    /// Whether the program's marks were not those of the layout.
-    stale: bool,
+    /// By vertex: the autodiff association of what is predicted.
+    contexts: Vec<DispatchAutodiffContext>,
+    /// Whether the layout was found in this step, from this program.
+    surveyed: bool,
+    /// Whether a pass has seen which parameters each vertex is made of.
+    uses_known: bool,
+    /// What the program is now, where it is not what the layout says.
+    stale: Option<Seen>,
+    /// Whether the last pass was unlike those before it.
+    unlike: bool,
     /// Whether other random numbers came in another pass.
     disturbed: bool,
 }
@@ -79,6 +90,8 @@ pub(super) struct Request {
     pub(super) values: Values,
     pub(super) links: Links,
     pub(super) learns: bool,
+    /// By vertex: its prediction, where nothing that it is made of has moved. Empty for none.
+    pub(super) known: Vec<Option<BurnTensor>>,
 }
 
 impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
@@ -89,12 +102,15 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
         samples: Option<f64>,
         weight: f64,
     ) -> Result<Self> {
-        let parameters = parameters_of(&model);
-        let layout = match layouts.last() {
+        let parameters = parameters_of(&model)?;
+        let mut draws = Draws::new(&model.devices());
+        let known = layouts.last(&parameters);
+        let surveyed = known.is_none();
+        let layout = match known {
             Some(layout) => layout,
-            None => layouts.find(&model, program)?,
+            None => layouts.survey(&model, &parameters, program, &draws)?,
         };
-        let draws = layout.random.then(|| Draws::new(&model.devices()));
+        draws.set_active(layout.random);
         Ok(Self {
             model,
             program,
@@ -109,14 +125,24 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
             first: None,
             passes: 0,
             drive: None,
-            stale: false,
+            contexts: Vec::new(),
+            surveyed,
+            uses_known: false,
+            stale: None,
+            unlike: false,
             disturbed: false,
         })
     }
 
-    /// Whether the program's marks were others than expected, and an attempt with new ones may do.
+    /// Whether the program may be another than the layout says, so that an attempt with the right
+    /// one may do: it was seen to be, or no pass has yet seen that it is not.
     pub(crate) fn is_stale(&self) -> bool {
-        self.stale
+        self.stale.is_some() || (self.first.is_none() && !self.surveyed)
+    }
+
+    /// Whether the last pass was unlike those before it, and so the reason of an error.
+    pub(crate) fn is_unlike(&self) -> bool {
+        self.unlike
     }
 
     /// Whether the program's random numbers were disturbed, and a fresh start may do.
@@ -126,24 +152,33 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
 
     /// Starts again, with random numbers as they now come.
     pub(crate) fn restart(&mut self) {
-        if let Some(draws) = &mut self.draws {
-            draws.forget();
-        }
+        self.draws.forget();
         self.disturbed = false;
         self.first = None;
     }
 
-    /// Looks at the program's marks again.
-    pub(crate) fn survey(&mut self, layouts: &mut Layouts) -> Result<()> {
-        self.layout = layouts.find(&self.model, self.program)?;
-        if self.layout.random && self.draws.is_none() {
-            self.draws = Some(Draws::new(&self.model.devices()));
-        }
-        self.stale = false;
+    /// Takes the layout of the program as it now is, by a survey if it is a new one.
+    pub(crate) fn renew(&mut self, layouts: &mut Layouts) -> Result<()> {
+        self.unlike = false;
+        let seen = self.stale.take();
+        let known = seen.and_then(|seen| layouts.known(&seen, &self.parameters));
+        self.surveyed = known.is_none();
+        self.layout = match known {
+            Some(layout) => layout,
+            None => layouts.survey(&self.model, &self.parameters, self.program, &self.draws)?,
+        };
+        self.draws.set_active(self.layout.random);
+        self.draws.forget();
         // `counted` stays: statistics that the first, feed-forward pass has moved have seen this
         // batch.
         self.first = None;
+        self.uses_known = false;
         Ok(())
+    }
+
+    /// How many marks the program has, and how many of them are left to relax.
+    pub(crate) fn marks(&self) -> (usize, usize) {
+        (self.layout.count(), self.layout.vertices())
     }
 
     /// `n`: what a mean was taken over.
@@ -161,11 +196,13 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
         VertexId::new(self.layout.vertices())
     }
 
-    /// Moves the model: what was copied of it is out of date.
-    pub(crate) fn replace_model(&mut self, change: impl FnOnce(M) -> M) {
+    /// Moves the model: what was copied of it is out of date. Burn's optimisers move the first of
+    /// parameters that are one, so that the others follow it here.
+    pub(crate) fn replace_model(&mut self, change: impl FnOnce(M) -> M) -> M {
         self.silent = None;
         self.learning = None;
-        self.model = change(self.model.clone());
+        self.model = tied(change(self.model.clone()));
+        self.model.clone()
     }
 
     /// The first pass's output.
@@ -196,26 +233,68 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
         &mut self,
         gradients: &Gradients<BurnTensor>,
     ) -> Result<Vec<(String, Agreement)>> {
-        let model = self.learning.get_or_insert_with(|| apart(&self.model));
-        let mut attempts = 0;
-        let found = loop {
-            let turn = self.draws.as_ref().map(Draws::rewind);
-            let (found, _, _) = self.program.step(model);
-            let undisturbed = self.draws.as_mut().is_none_or(Draws::undisturbed);
-            drop(turn);
-            self.passes += 1;
-            attempts += 1;
-            if undisturbed {
-                break found;
-            }
-            if attempts == ATTEMPTS {
-                return Err(disturbed());
-            }
-        };
+        let mut found = None;
+        self.undisturbed(|marked| {
+            let model = marked.learning.get_or_insert_with(|| apart(&marked.model));
+            let program = &mut *marked.program;
+            let drawn = &marked.draws.drawn;
+            let ((gradients, loss, _), pass) =
+                pass::run(PassPlan::Survey, false, drawn, || program.step(model));
+            found = Some(gradients);
+            Ok((BurnTensor::new(loss)?, pass))
+        })?;
         let mut backprop = Gradients::empty(self.parameters.len());
-        self.collect(found, &mut backprop)?;
+        if let Some(found) = found {
+            self.collect(found, &mut backprop)?;
+        }
         let names = self.parameters.iter().map(|(_, name)| name.clone());
         Ok(names.zip(gradients.agreement(&backprop)).collect())
+    }
+
+    /// Runs a pass until its random numbers are those of the step.
+    fn undisturbed(
+        &mut self,
+        mut run: impl FnMut(&mut Self) -> Result<(BurnTensor, Pass)>,
+    ) -> Result<(BurnTensor, Pass)> {
+        let mut attempts = 0;
+        let mut before: Option<Vec<Vec<f64>>> = None;
+        loop {
+            let known = self.draws.drawn.count();
+            let turn = self.draws.rewind();
+            let ran = run(self)?;
+            let same = self.draws.is_active() && self.draws.drawn.count() > known;
+            // What is drawn for the step moves the generator in this pass and in no other.
+            let undisturbed = !same && self.draws.undisturbed();
+            drop(turn);
+            self.passes += 1;
+            if undisturbed {
+                return Ok(ran);
+            }
+            if same {
+                continue;
+            }
+            // Another thread drew. A program that draws for the step is not concerned, if that
+            // changed no number. Of others equal numbers say nothing: both masks may be moved
+            // alike.
+            let (loss, pass) = &ran;
+            let numbers: Vec<Vec<f64>> = std::iter::once(loss.to_vec())
+                .chain(pass.sights.iter().map(|sight| sight.predicted.to_vec()))
+                .collect();
+            let bits = |numbers: &[Vec<f64>]| {
+                numbers.iter().flatten().map(|number| number.to_bits()).collect::<Vec<_>>()
+            };
+            let for_the_step = self.draws.drawn.count() > 0;
+            if for_the_step && before.as_ref().is_some_and(|before| bits(before) == bits(&numbers))
+            {
+                return Ok(ran);
+            }
+            before = Some(numbers);
+            attempts += 1;
+            if attempts == ATTEMPTS {
+                self.disturbed = true;
+                return Err(disturbed());
+            }
+        }
     }
 
     /// One forward and one backward pass.
@@ -224,62 +303,77 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
         request: Request,
         at: &mut Tape,
     ) -> Result<Vec<Option<BurnTensor>>> {
-        let Request { values, links, learns } = request;
+        let Request { values, links, learns, mut known } = request;
         let factors = match &links {
             Links::Passing(factors) => Some(factors.clone()),
             _ => None,
         };
         let unit = self.unit();
-        let passed = self.passed(&links);
-        let plan = PassPlan::Run { layout: Arc::clone(&self.layout), values, links, passed, unit };
         let first = self.first.is_none();
-        let model = if !learns {
-            &*self.silent.get_or_insert_with(|| apart(&self.model).no_grad())
-        } else if self.counted {
-            &*self.learning.get_or_insert_with(|| apart(&self.model))
-        } else {
-            self.counted = true;
-            &self.model
-        };
-        let program = &mut *self.program;
-        let mut attempts = 0;
-        let ((gradients, loss, output), mut pass) = loop {
-            let turn = self.draws.as_ref().map(Draws::rewind);
-            let ran = pass::run(plan.clone(), || program.step(model));
-            let undisturbed = self.draws.as_mut().is_none_or(Draws::undisturbed);
-            drop(turn);
-            self.passes += 1;
-            attempts += 1;
-            if undisturbed {
-                break ran;
-            }
-            if attempts == ATTEMPTS {
-                self.disturbed = true;
-                return Err(disturbed());
-            }
-        };
-        if let Err(error) = pass.check() {
-            self.stale = true;
-            return Err(error);
+        // The first pass sees how the vertices are wired, and the first that learns which
+        // parameters they are made of.
+        let watched = first || (learns && !self.uses_known);
+        let seeded = self.seeded(&links);
+        let passed = if watched { vec![true; seeded.len()] } else { self.passed(&seeded) };
+        // A pass that learns needs every operation, and what draws must draw in one order.
+        if learns || watched || self.draws.is_active() || self.draws.drawn.count() > 0 {
+            known.clear();
         }
-        let loss = BurnTensor::new(loss)?;
-        if loss.shape().iter().product::<usize>() != 1 {
-            let message = format!(
-                "the loss must be one number, not a tensor shaped {:?}: reduce it by its mean or \
-                 sum",
-                loss.shape()
-            );
-            return Err(Error::new(ErrorKind::Shape, message).at("loss"));
+        for (vertex, known) in known.iter_mut().enumerate() {
+            let parents = &self.layout.topology.predictions()[vertex].parents;
+            if !parents.is_empty() && (seeded[vertex] || passed[vertex]) {
+                *known = None;
+            }
         }
+        let plan = PassPlan::Run {
+            layout: Arc::clone(&self.layout),
+            values,
+            links,
+            passed,
+            known,
+            contexts: self.contexts.clone(),
+            unit,
+        };
+        let mut found = None;
+        let (loss, mut pass) = self.undisturbed(|marked| {
+            let model = if !learns {
+                &*marked.silent.get_or_insert_with(|| apart(&marked.model).no_grad())
+            } else if marked.counted {
+                &*marked.learning.get_or_insert_with(|| apart(&marked.model))
+            } else {
+                marked.counted = true;
+                &marked.model
+            };
+            let nodes = (watched && learns).then(|| nodes_of(model, &marked.parameters));
+            let program = &mut *marked.program;
+            let drawn = &marked.draws.drawn;
+            let ((gradients, loss, output), pass) =
+                pass::run(plan.clone(), watched, drawn, || program.step(model));
+            found = Some((gradients, output, nodes));
+            Ok((one_number(loss)?, pass))
+        })?;
+        let Some((gradients, output, nodes)) = found else {
+            return Err(Error::new(ErrorKind::Misuse, "the program never ran"));
+        };
+        let mut checked = pass.check();
+        if watched {
+            let wiring = pass.wiring(nodes.as_deref())?;
+            checked = checked.and_then(|()| self.layout.check_wiring(&wiring));
+            self.stale = checked.is_err().then(|| Seen::new(&pass, wiring));
+            self.uses_known |= learns;
+        }
+        self.unlike = checked.is_err();
+        checked?;
         if first {
             let value = loss.to_vec().first().copied().unwrap_or(f64::NAN);
             self.first = Some((value, output));
         }
         let layout = Arc::clone(&self.layout);
         if first {
+            self.contexts = layout.marks().map(|mark| pass.sights[mark].context).collect();
             let at_outputs: Vec<f64> = layout
                 .outputs()
-                .filter_map(|mark| pass.sights[mark].cotangent())
+                .filter_map(|mark| pass.sights.get(mark)?.cotangent())
                 .map(|cotangent| cotangent.norm_squared())
                 .collect();
             self.drive =
@@ -291,12 +385,13 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
         let mut errors = Vec::with_capacity(count);
         for (vertex, mark) in layout.marks().enumerate() {
             let sight = &mut pass.sights[mark];
-            at.predictions.push(Some(sight.prediction()));
+            at.predictions.push(Some(sight.predicted.clone()));
             // A cotangent that came by scaled is what it would have been, times what its children
             // had; where that is 0 nothing came.
             let scale =
                 factors.as_ref().map_or(1.0, |factors| arriving(&layout.topology, factors, vertex));
-            let force = sight.cotangent().filter(|_| scale != 0.0).map(|mut cotangent| {
+            let pulled = scale != 0.0 && self.is_pulled(vertex, &seeded);
+            let force = sight.cotangent().filter(|_| pulled).map(|mut cotangent| {
                 cotangent.scale(-unit / scale);
                 cotangent
             });
@@ -305,29 +400,16 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
         }
         at.predictions.push(Some(loss));
         at.forces.push(None);
-        at.gradients = learns.then_some(gradients);
+        at.gradients = learns.then(|| self.without_unpulled(gradients, &seeded));
         Ok(errors)
     }
 
-    /// By vertex: whether something before it is pulled, so that the backward pass must get there,
-    /// also where the vertex itself sends nothing.
-    fn passed(&self, links: &Links) -> Vec<bool> {
-        let seeded = |vertex: usize| match links {
-            Links::Errors(errors) => errors[vertex].is_some(),
-            Links::Deltas(deltas) => deltas[vertex].is_some(),
-            Links::Gaps | Links::Passing(_) => true,
-        };
-        let mut passed = vec![false; self.layout.vertices()];
-        for vertex in 0..passed.len() {
-            let parents = &self.layout.topology.predictions()[vertex].parents;
-            passed[vertex] =
-                parents.iter().any(|parent| seeded(parent.index()) || passed[parent.index()]);
-        }
-        passed
-    }
-
     /// Moves the gradients of a pass to the engine's, adding to what is there.
-    fn collect(&self, gradients: GradientsParams, out: &mut Gradients<BurnTensor>) -> Result<()> {
+    pub(super) fn collect(
+        &self,
+        gradients: GradientsParams,
+        out: &mut Gradients<BurnTensor>,
+    ) -> Result<()> {
         gradients::collect(&self.model, &self.parameters, gradients, self.weight, out)
     }
 
@@ -341,69 +423,12 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
             _ => Ok(()),
         }
     }
-
-    /// A pass that pulls given errors. The program always pulls its loss; where that is not wanted,
-    /// its part is taken away again.
-    pub(super) fn pull_pass(&mut self, request: Request, loss: bool, at: &mut Tape) -> Result<()> {
-        if loss {
-            return self.pass(request, at).map(drop);
-        }
-        let Request { values, links, learns } = request;
-        let Values::Given(given) = &values else {
-            return Err(Error::new(ErrorKind::Misuse, "pulls are at given values"));
-        };
-        let alone = Request {
-            values: Values::Given(given.clone()),
-            links: Links::Errors(vec![None; given.len()]),
-            learns,
-        };
-        self.pass(alone, at)?;
-        let of_loss = std::mem::take(&mut at.forces);
-        let mut without = Gradients::empty(self.parameters.len());
-        self.hand_out(at, Some(&mut without))?;
-        self.pass(Request { values, links, learns }, at)?;
-        for (force, of_loss) in at.forces.iter_mut().zip(of_loss) {
-            if let (Some(force), Some(of_loss)) = (force, of_loss) {
-                force.axpy(-1.0, &of_loss);
-            }
-        }
-        if let Some(found) = at.gradients.take() {
-            let mut all = Gradients::empty(self.parameters.len());
-            self.collect(found, &mut all)?;
-            let mut left = Gradients::empty(self.parameters.len());
-            for (id, gradient) in all.iter() {
-                if let Some(gradient) = gradient {
-                    let mut gradient = gradient.clone();
-                    if let Some(of_loss) = without.get(id) {
-                        gradient.axpy(-1.0, of_loss);
-                    }
-                    gradient.scale(1.0 / self.weight);
-                    left.set(id, gradient);
-                }
-            }
-            at.gradients = Some(self.gradients_params(&left)?);
-        }
-        Ok(())
-    }
-}
-
-/// The factor of all passings between the loss and a vertex, along any path: they agree.
-fn arriving(topology: &Topology, factors: &[f64], vertex: usize) -> f64 {
-    let mut product = 1.0;
-    let mut at = vertex;
-    let next = |at: usize| {
-        let (child, _) = topology.children(VertexId::new(at)).ok()?.first()?;
-        Some(topology.prediction(*child).ok()?.of.index())
-    };
-    while let Some(child) = next(at) {
-        at = child;
-        product *= factors.get(at).copied().unwrap_or(1.0);
-    }
-    product
 }
 
 fn disturbed() -> Error {
     let message = "the program's random numbers (dropout) were not the same in all passes: another \
-        thread draws from the device's generator";
+        thread (a loader's worker?) draws from the device's generator, which belongs to the \
+        process. Let the numbers belong to the step: `pc_burn::dropout(&self.dropout, x)` for \
+        `self.dropout.forward(x)`, and `pc_burn::drawn(|| ..)` around any other random tensor";
     Error::new(ErrorKind::Backend, message)
 }

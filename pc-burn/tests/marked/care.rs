@@ -139,31 +139,113 @@ fn several_outputs_and_unmarked_ones() {
             assert!(agreement.relative_norm <= 1e-5, "{agreement:?}");
         }
     }
-    // The last marks are held at their drive, and what follows them is the loss: with one mark
-    // nothing is left to relax.
-    let one = |m: &Mlp| {
+    // The last marks are held at their drive, and what follows them is the loss: the head is.
+    let headless = |m: &Mlp| {
         let a = vertex(activation::tanh(m.first.forward(x.clone())));
-        cross_entropy(m.third.forward(activation::tanh(m.second.forward(a))), y.clone())
+        let b = vertex(activation::tanh(m.second.forward(a)));
+        cross_entropy(m.third.forward(b), y.clone())
     };
-    let backprop = GradientsParams::from_grads(one(&model).backward(), &model);
-    let learned = standard().learn(&model, one).unwrap();
-    for agreement in compare(&model, &learned.gradients, &backprop) {
-        assert!(agreement.relative_norm <= 1e-6, "{agreement:?}");
+    let marked = |m: &Mlp| {
+        let a = vertex(activation::tanh(m.first.forward(x.clone())));
+        let b = activation::tanh(m.second.forward(a));
+        cross_entropy(vertex(m.third.forward(b)), y.clone())
+    };
+    let of = |schedule: Schedule, loss: &dyn Fn(&Mlp) -> Tensor<1>| {
+        read(&model, &pc(schedule).learn(&model, loss).unwrap().gradients)
+    };
+    let live = Schedule::standard(0.1, 6).unwrap();
+    assert_eq!(of(live.clone(), &headless), of(live, &marked));
+}
+
+/// Nothing is left to relax where no vertex depends on a mark: the gradients would be backprop's,
+/// whatever the schedule says.
+#[test]
+fn programs_in_which_nothing_relaxes_are_refused() {
+    let device = device();
+    let model = Mlp::new(&device);
+    let (x, y) = (normal([16, 20], &device), targets(16, &device));
+    let hidden = |m: &Mlp| activation::tanh(m.second.forward(m.first.forward(x.clone())));
+    let none = |m: &Mlp| cross_entropy(m.third.forward(hidden(m)), y.clone());
+    let last = |m: &Mlp| cross_entropy(vertex(m.third.forward(hidden(m))), y.clone());
+    let before = |m: &Mlp| cross_entropy(m.third.forward(vertex(hidden(m))), y.clone());
+    // A mark that the loss does not see is none.
+    let idle = |m: &Mlp| {
+        let _other = vertex(m.first.forward(x.clone()));
+        cross_entropy(vertex(m.third.forward(hidden(m))), y.clone())
+    };
+    let detached = |m: &Mlp| {
+        let h = vertex(m.first.forward(x.clone())).detach();
+        cross_entropy(m.third.forward(m.second.forward(h)), y.clone())
+    };
+    let full = |m: &Mlp| cross_entropy(m.forward(x.clone()), y.clone());
+    let programs: [(&str, &dyn Fn(&Mlp) -> Tensor<1>); 5] = [
+        ("no mark", &none),
+        ("one mark", &last),
+        ("one mark", &before),
+        ("2 marks", &idle),
+        ("one mark", &detached),
+    ];
+    for (said, program) in programs {
+        let backprop = GradientsParams::from_grads(program(&model).backward(), &model);
+        let swept = pc(Schedule::backprop()).learn(&model, program).unwrap();
+        assert_eq!(read(&model, &swept.gradients), read(&model, &backprop), "{said}");
+        // With what is remembered of another program, too.
+        let mut used = standard();
+        used.learn(&model, full).unwrap();
+        for pc in [&mut standard(), &mut used] {
+            let error = pc.learn(&model, program).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Graph);
+            let text = error.to_string();
+            assert!(text.contains(said) && text.contains("nothing is left to relax"), "{text}");
+        }
+        used.learn(&model, full).unwrap();
     }
 }
 
 #[test]
-fn a_program_without_marks_is_backprop() {
+fn models_that_cannot_learn_are_refused_with_the_reason() {
     let device = device();
     let model = Mlp::new(&device);
     let (x, y) = (normal([16, 20], &device), targets(16, &device));
-    let plain = |m: &Mlp| {
-        cross_entropy(m.third.forward(m.second.forward(m.first.forward(x.clone()))), y.clone())
+    let loss = |m: &Mlp| cross_entropy(m.forward(x.clone()), y.clone());
+    let inner = |m: &Mlp| cross_entropy(m.forward(x.clone().inner()), y.clone().inner());
+    let other = model.clone();
+    let captured = |_: &Mlp| cross_entropy(other.forward(x.clone()), y.clone());
+    let stranger = Mlp::new(&device);
+    let foreign = |_: &Mlp| cross_entropy(stranger.forward(x.clone()), y.clone());
+    let cut = |m: &Mlp| cross_entropy(m.forward(x.clone()).detach(), y.clone());
+    let halves = |m: &Mlp| {
+        let h = m.second.forward(m.first.forward(x.clone())).detach();
+        cross_entropy(m.third.forward(h), y.clone())
     };
-    let backprop = GradientsParams::from_grads(plain(&model).backward(), &model);
-    let learned = standard().learn(&model, plain).unwrap();
-    for agreement in compare(&model, &learned.gradients, &backprop) {
-        assert!(agreement.relative_norm <= 1e-6, "{agreement:?}");
+    let frozen = Mlp { third: model.third.clone().no_grad(), ..model.clone() };
+    type Loss<'a> = &'a dyn Fn(&Mlp) -> Tensor<1>;
+    let cases: [(&str, Mlp, Loss<'_>); 6] = [
+        ("`valid()`", model.valid(), &inner),
+        ("`valid()`", model.valid(), &loss),
+        ("frozen", model.clone().no_grad(), &loss),
+        ("depends on none", model.clone(), &foreign),
+        ("depends on none", model.clone(), &cut),
+        ("depends on none", frozen, &halves),
+    ];
+    for schedule in [
+        Schedule::backprop(),
+        Schedule::zil(),
+        Schedule::fixed_prediction(0.1, 5).unwrap(),
+        Schedule::standard(0.1, 5).unwrap(),
+        Schedule::epc(0.1, 5).unwrap(),
+    ] {
+        let mut used = pc(schedule.clone());
+        for (said, model, loss) in &cases {
+            let fresh = pc(schedule.clone()).learn(model, loss).unwrap_err();
+            assert!(fresh.to_string().contains(said), "{schedule}: {fresh}");
+            let again = used.learn(model, loss).unwrap_err();
+            assert!(again.to_string().contains(said), "{schedule}: {again}");
+        }
+        // A copy that has been captured is another model than the one that is given.
+        let error = pc(schedule.clone()).learn(&model, captured).unwrap_err();
+        assert!(error.to_string().contains("depends on none"), "{schedule}: {error}");
+        used.learn(&model, loss).unwrap();
     }
 }
 
@@ -173,29 +255,34 @@ fn marks_that_change_between_passes_are_refused() {
     let model = Mlp::new(&device);
     let (x, y) = (normal([16, 20], &device), targets(16, &device));
     let calls = Cell::new(0);
-    let run = |m: &Mlp, what: fn(usize, Tensor<2>, Tensor<2>) -> (Tensor<2>, Tensor<2>)| {
-        calls.set(calls.get() + 1);
-        let a = activation::tanh(m.first.forward(x.clone()));
-        let b = activation::tanh(m.second.forward(a.clone()));
-        let (_, b) = what(calls.get(), a, b);
-        cross_entropy(m.third.forward(b), y.clone())
+    // What a program does at every other call; in the middle of a step, and from its beginning.
+    type What = fn(&Mlp, Tensor<2>) -> Tensor<2>;
+    let plain: What = |m, x| m.forward(x);
+    let more: What = |m, x| m.forward(named_vertex("input", x));
+    let order: What = |m, x| {
+        let x = named_vertex("second", activation::tanh(m.first.forward(x)));
+        let x = named_vertex("first", activation::tanh(m.second.forward(x)));
+        named_vertex("third", m.third.forward(x))
     };
-    type What = fn(usize, Tensor<2>, Tensor<2>) -> (Tensor<2>, Tensor<2>);
-    let more: What =
-        |call, a, b| if call % 2 == 0 { (vertex(a), vertex(b)) } else { (a, vertex(b)) };
-    let order: What = |call, a, b| {
-        if call % 2 == 0 {
-            let b = named_vertex("b", b);
-            (named_vertex("a", a), b)
-        } else {
-            (named_vertex("a", a), named_vertex("b", b))
+    let fewer: What = |m, x| {
+        let x = named_vertex("first", activation::tanh(m.first.forward(x)));
+        named_vertex("second", m.third.forward(activation::tanh(m.second.forward(x))))
+    };
+    for (what, said) in [(more, "input"), (order, "order"), (fewer, "shape")] {
+        for from in [2, 3, 4, 5] {
+            calls.set(0);
+            let error = standard()
+                .learn(&model, |m| {
+                    calls.set(calls.get() + 1);
+                    let odd = calls.get() >= from && calls.get() % 2 == 0;
+                    let forward = if odd { what } else { plain };
+                    cross_entropy(forward(m, x.clone()), y.clone())
+                })
+                .unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Graph, "{error}");
+            let text = error.to_string();
+            assert!(text.contains(said) || text.contains("before"), "{said}, {from}: {text}");
         }
-    };
-    for (what, said) in [(more, "vert"), (order, "order")] {
-        calls.set(0);
-        let error = standard().learn(&model, |m| run(m, what)).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Graph, "{error}");
-        assert!(error.to_string().contains(said), "{error}");
     }
 }
 

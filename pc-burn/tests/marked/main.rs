@@ -5,8 +5,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod care;
+mod changes;
+mod cost;
 mod exact;
+mod lazy;
 mod live;
 mod measure;
 mod models;
+mod reduction;
 mod rounding;
+mod ties;

@@ -3,6 +3,8 @@
 // Helpers outside `#[test]` functions too: in a test a panic is the report.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod wrapped;
+
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
