@@ -70,11 +70,11 @@ impl Draws {
     }
 
     /// Sets the generators to the beginning of the step, if the program draws from them; no other
-    /// relaxation does while the guard lives.
-    pub(super) fn rewind(&self) -> Option<MutexGuard<'static, ()>> {
+    /// relaxation does while the guard lives. With a salt they are other numbers.
+    pub(super) fn rewind(&self, salt: u64) -> Option<MutexGuard<'static, ()>> {
         self.active.then(|| {
             let turn = turn();
-            self.seed();
+            self.seed(salt);
             turn
         })
     }
@@ -98,18 +98,18 @@ impl Draws {
     /// moved meanwhile.
     pub(super) fn noticed<R>(&self, program: impl FnOnce() -> R) -> (R, bool) {
         let _turn = turn();
-        self.seed();
+        self.seed(0);
         let untouched = self.next();
-        self.seed();
+        self.seed(0);
         let result = program();
         (result, untouched != self.next())
     }
 
-    fn seed(&self) {
+    fn seed(&self, salt: u64) {
         let seed = self.seed.get().unwrap_or_else(|| self.devices.first().map_or(0, next));
         self.seed.set(Some(seed));
         for device in &self.devices {
-            device.seed(seed);
+            device.seed(seed ^ salt);
         }
     }
 

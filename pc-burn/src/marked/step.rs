@@ -260,11 +260,13 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
         let mut before: Option<Vec<Vec<f64>>> = None;
         loop {
             let known = self.draws.drawn.count();
-            let turn = self.draws.rewind();
+            // Every second attempt asks whether the generator matters at all, by another seed.
+            let asks = before.is_some() && self.draws.drawn.count() > 0;
+            let turn = self.draws.rewind(u64::from(asks));
             let ran = run(self)?;
             let same = self.draws.is_active() && self.draws.drawn.count() > known;
             // What is drawn for the step moves the generator in this pass and in no other.
-            let undisturbed = !same && self.draws.undisturbed();
+            let undisturbed = !same && !asks && self.draws.undisturbed();
             drop(turn);
             self.passes += 1;
             if undisturbed {
@@ -273,9 +275,8 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
             if same {
                 continue;
             }
-            // Another thread drew. A program that draws for the step is not concerned, if that
-            // changed no number. Of others equal numbers say nothing: both masks may be moved
-            // alike.
+            // Another thread drew. A program that draws for the step is not concerned, if another
+            // seed changes no number.
             let (loss, pass) = &ran;
             let numbers: Vec<Vec<f64>> = std::iter::once(loss.to_vec())
                 .chain(pass.sights.iter().map(|sight| sight.predicted.to_vec()))
@@ -283,12 +284,10 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
             let bits = |numbers: &[Vec<f64>]| {
                 numbers.iter().flatten().map(|number| number.to_bits()).collect::<Vec<_>>()
             };
-            let for_the_step = self.draws.drawn.count() > 0;
-            if for_the_step && before.as_ref().is_some_and(|before| bits(before) == bits(&numbers))
-            {
+            if asks && before.as_ref().is_some_and(|before| bits(before) == bits(&numbers)) {
                 return Ok(ran);
             }
-            before = Some(numbers);
+            before = (!asks).then_some(numbers);
             attempts += 1;
             if attempts == ATTEMPTS {
                 self.disturbed = true;
