@@ -1,0 +1,90 @@
+//! Linear layers, and what else has parameters of its own.
+
+use dfdx::{
+    nn::modules::{Bias2D, Linear, UnbiasedLinear, prelu::PReLU},
+    prelude::{Device, Module, TensorCollection},
+    shapes::{Const, ConstShape, Dim, Shape},
+    tensor::Cpu,
+};
+use pc_core::{Result, host};
+
+use crate::{Reader, Scalar, Value, Vertices, taped::Traced};
+
+/// Vertices `W v + b` over the last axis, which both shapes of input have in common.
+macro_rules! linear {
+    ($($axis:ident),*) => {
+        impl<$($axis: Dim,)* const I: usize, const O: usize, E: Scalar>
+            Vertices<Value<($($axis,)* Const<I>), E>, E> for Linear<I, O, E, Cpu>
+        where
+            Cpu: Device<E>,
+        {
+            type Output = Value<($($axis,)* Const<O>), E>;
+
+            #[allow(non_snake_case)]
+            fn read(
+                &self,
+                input: Value<($($axis,)* Const<I>), E>,
+                reader: &mut Reader<'_, E>,
+            ) -> Result<Self::Output> {
+                let weight = reader.parameter("weight", &self.weight)?;
+                let bias = reader.parameter("bias", &self.bias)?;
+                let ($($axis,)* _) = input.shape;
+                let linear = Box::new(host::Linear::new());
+                reader.layer(input, linear, &[weight, bias], ($($axis,)* Const))
+            }
+        }
+
+        impl<$($axis: Dim,)* const I: usize, const O: usize, E: Scalar>
+            Vertices<Value<($($axis,)* Const<I>), E>, E> for UnbiasedLinear<I, O, E, Cpu>
+        where
+            Cpu: Device<E>,
+        {
+            type Output = Value<($($axis,)* Const<O>), E>;
+
+            #[allow(non_snake_case)]
+            fn read(
+                &self,
+                input: Value<($($axis,)* Const<I>), E>,
+                reader: &mut Reader<'_, E>,
+            ) -> Result<Self::Output> {
+                let weight = reader.parameter("weight", &self.weight)?;
+                let ($($axis,)* _) = input.shape;
+                let linear = Box::new(host::Linear::without_bias());
+                reader.layer(input, linear, &[weight], ($($axis,)* Const))
+            }
+        }
+    };
+}
+
+linear!(B);
+linear!(B, S);
+
+/// Through dfdx's tape: a shape that stays, and nothing that is drawn.
+macro_rules! taped {
+    ([$($generic:tt)*] $module:ty, $shape:ty, $kind:literal, $($bound:tt)*) => {
+        impl<$($generic)*, E: Scalar> Vertices<Value<$shape, E>, E> for $module
+        where
+            Cpu: Device<E>,
+            $module: Module<Traced<$shape, E>, Output = Traced<$shape, E>>
+                + TensorCollection<E, Cpu>,
+            $($bound)*
+        {
+            type Output = Value<$shape, E>;
+
+            fn read(
+                &self,
+                input: Value<$shape, E>,
+                reader: &mut Reader<'_, E>,
+            ) -> Result<Self::Output> {
+                let shape = input.shape;
+                let run = |module: &mut Self, x| {
+                    module.try_forward(x).map_err(|error| format!("{error:?}"))
+                };
+                reader.taped_by($kind, self, input, shape, run, 0)
+            }
+        }
+    };
+}
+
+taped!([B: Dim, const C: usize, H: Dim, W: Dim] Bias2D<C, E, Cpu>, (B, Const<C>, H, W), "bias",);
+taped!([S: Shape + ConstShape] PReLU<E, Cpu>, S, "prelu",);
