@@ -7,9 +7,7 @@ use dfdx::{
     shapes::Rank0,
     tensor::Cpu,
 };
-use pc_core::{
-    Clamps, Error, ErrorKind, Loss, Result, VertexId, host::HostTensor,
-};
+use pc_core::{Clamps, Error, ErrorKind, Loss, Result, VertexId, host::HostTensor};
 
 use crate::{
     Outputs, Scalar,
@@ -124,11 +122,7 @@ where
     F: FnMut(O::Traced) -> Traced<Rank0, E>,
     Cpu: Device<E>,
 {
-    fn evaluate(
-        &mut self,
-        prediction: &HostTensor<E>,
-        drive: &mut HostTensor<E>,
-    ) -> Result<f64> {
+    fn evaluate(&mut self, prediction: &HostTensor<E>, drive: &mut HostTensor<E>) -> Result<f64> {
         self.joint.borrow_mut().part(self.index, prediction, drive)
     }
 }

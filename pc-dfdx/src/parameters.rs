@@ -235,7 +235,10 @@ where
         let to = self.to.get_or_alloc_mut(tensor).map_err(reported)?;
         let weight = E::of(self.weight);
         // Clones of a tensor share dfdx's gradient: theirs are summed, as by `backward`.
-        listed::<E>(to).iter_mut().zip(gradient.data()).for_each(|(to, from)| *to += weight * *from);
+        listed::<E>(to)
+            .iter_mut()
+            .zip(gradient.data())
+            .for_each(|(to, from)| *to += weight * *from);
         Ok(())
     }
 }
@@ -290,4 +293,113 @@ where
         }
         Ok(())
     }
+}
+
+/// Reads parameters, or their gradients.
+struct Gather<'a, E: Scalar> {
+    gradients: Option<&'a mut Gradients<E, Cpu>>,
+    found: Vec<HostTensor<E>>,
+}
+
+impl<E: Scalar> See<E> for Gather<'_, E>
+where
+    Cpu: Device<E>,
+{
+    fn see<S: Shape>(&mut self, _: usize, learns: bool, tensor: &Tensor<S, E, Cpu>) -> Result<()> {
+        if !learns {
+            return Ok(());
+        }
+        let mut found = HostTensor::zeroed(&crate::value::dimensions(tensor.shape()))?;
+        match &mut self.gradients {
+            Some(gradients) => {
+                let gradient = gradients.get_or_alloc_mut(tensor).map_err(reported)?;
+                found.data_mut().copy_from_slice(listed::<E>(gradient));
+            }
+            None => host_numbers(tensor, found.data_mut())?,
+        }
+        self.found.push(found);
+        Ok(())
+    }
+}
+
+/// The parameters of a model that optimisers move, in the order of its `TensorCollection`.
+///
+/// # Errors
+/// One that is permuted or broadcast.
+///
+/// # Example
+/// ```
+/// use dfdx::{nn::builders::*, prelude::*};
+/// use pc_dfdx::{parameters_of, set_parameters};
+/// let device = Cpu::default();
+/// let from = device.build_module::<Linear<3, 2>, f32>();
+/// let mut to = device.build_module::<Linear<3, 2>, f32>();
+/// set_parameters(&mut to, &parameters_of(&from)?)?;
+/// assert_eq!(to.weight.array(), from.weight.array());
+/// # Ok::<(), pc_core::Error>(())
+/// ```
+pub fn parameters_of<M: TensorCollection<E, Cpu>, E: Scalar>(
+    model: &M,
+) -> Result<Vec<HostTensor<E>>>
+where
+    Cpu: Device<E>,
+{
+    let mut gather = Gather { gradients: None, found: Vec::new() };
+    see(model, &mut gather)?;
+    Ok(gather.found)
+}
+
+/// The gradients of the same parameters; zeros where there are none.
+///
+/// # Errors
+/// What dfdx reports.
+pub fn gradients_of<M: TensorCollection<E, Cpu>, E: Scalar>(
+    model: &M,
+    gradients: &mut Gradients<E, Cpu>,
+) -> Result<Vec<HostTensor<E>>>
+where
+    Cpu: Device<E>,
+{
+    let mut gather = Gather { gradients: Some(gradients), found: Vec::new() };
+    see(model, &mut gather)?;
+    Ok(gather.found)
+}
+
+/// Sets the same parameters, in the same order.
+///
+/// # Errors
+/// Another number of parameters; one of another shape.
+pub fn set_parameters<M: TensorCollection<E, Cpu>, E: Scalar>(
+    model: &mut M,
+    values: &[HostTensor<E>],
+) -> Result<()>
+where
+    Cpu: Device<E>,
+{
+    let own = parameters_of(model)?;
+    let shapes = |all: &[HostTensor<E>]| all.iter().map(HostTensor::shape).collect::<Vec<_>>();
+    if shapes(&own) != shapes(values) {
+        return Err(Error::new(
+            ErrorKind::Shape,
+            format!("parameters {:?} for a model with {:?}", shapes(values), shapes(&own)),
+        ));
+    }
+    struct Put<'a, E>(std::slice::Iter<'a, HostTensor<E>>);
+    impl<E: Scalar> Touch<E> for Put<'_, E>
+    where
+        Cpu: Device<E>,
+    {
+        fn touch<S: Shape>(
+            &mut self,
+            _: usize,
+            learns: bool,
+            tensor: &mut Tensor<S, E, Cpu>,
+        ) -> Result<()> {
+            if let Some(value) = learns.then(|| self.0.next()).flatten() {
+                tensor.copy_from(value.data());
+            }
+            Ok(())
+        }
+    }
+    touch(model, &mut Put(values.iter()))
 }

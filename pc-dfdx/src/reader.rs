@@ -251,9 +251,7 @@ impl<'a, E: Scalar> Reader<'a, E> {
             for step in 0..steps {
                 let samples = numbers.data().chunks_exact((steps * width).max(1));
                 let part = samples.flat_map(|s| &s[step * width..][..width]).copied().collect();
-                all.push(
-                    self.hold(&format!("x{step}"), HostTensor::new(&[batch, width], part)?)?,
-                );
+                all.push(self.hold(&format!("x{step}"), HostTensor::new(&[batch, width], part)?)?);
             }
             return Ok(all);
         }
@@ -300,6 +298,11 @@ impl<'a, E: Scalar> Reader<'a, E> {
         work(&mut self.builder, &name)
     }
 
+    /// Notes that a vertex has children which were added beside the reader.
+    pub(crate) fn used(&mut self, vertex: VertexId) {
+        self.parents.insert(vertex);
+    }
+
     /// A vertex of the graph as a value.
     ///
     /// # Errors
@@ -339,6 +342,28 @@ impl<'a, E: Scalar> Reader<'a, E> {
         Ok(Value { shape, piece: Piece::Open(open) })
     }
 
+    /// A module that joins the vertex before, where that may still grow, and else begins one: a
+    /// bias.
+    ///
+    /// # Errors
+    /// As [`Reader::close`].
+    pub fn join<S: Shape, T: Shape>(
+        &mut self,
+        value: Value<S, E>,
+        vertex: HostVertex<E>,
+        parameters: &[ParamId],
+        shape: T,
+    ) -> Result<Value<T, E>> {
+        match value.piece {
+            Piece::Open(mut open) if open.begun && self.granularity == Granularity::Layers => {
+                open.links.push(vertex);
+                open.parameters.extend(parameters);
+                Ok(Value { shape, piece: Piece::Open(open) })
+            }
+            piece => self.layer(Value { shape: value.shape, piece }, vertex, parameters, shape),
+        }
+    }
+
     /// A module without parameters: it joins the vertex of the module with parameters that it
     /// follows, and is a vertex of its own where it follows none.
     ///
@@ -350,18 +375,14 @@ impl<'a, E: Scalar> Reader<'a, E> {
         vertex: HostVertex<E>,
         shape: T,
     ) -> Result<Value<T, E>> {
-        let joins = self.granularity == Granularity::Layers;
-        match value.piece {
-            Piece::Open(mut open) if open.begun && joins => {
-                open.links.push(vertex);
-                Ok(Value { shape, piece: Piece::Open(open) })
-            }
-            piece => {
-                let own = self.layer(Value { shape: value.shape, piece }, vertex, &[], shape)?;
-                let vertex = self.close(own)?;
-                Ok(Value { shape, piece: Piece::Vertex(vertex) })
-            }
+        let joins = matches!(&value.piece, Piece::Open(open) if open.begun)
+            && self.granularity == Granularity::Layers;
+        let value = self.join(value, vertex, &[], shape)?;
+        if joins {
+            return Ok(value);
         }
+        let vertex = self.close(value)?;
+        Ok(Value { shape, piece: Piece::Vertex(vertex) })
     }
 
     /// The same numbers in another shape, which is no vertex of its own: it belongs to the vertex

@@ -14,7 +14,7 @@ use dfdx::{
     tensor_ops::{ReshapeTo, SumTo, TryMul},
 };
 use pc_core::{
-    Error, ErrorKind, ParamId, Result,
+    Error, ErrorKind, ParamId, Result, Tensor as _,
     backend::{Cache, Inputs, Pulled, Vertex},
     host::HostTensor,
 };
@@ -22,7 +22,7 @@ use pc_core::{
 use crate::{
     Reader, Scalar, Value,
     parameters::{See, Set, host_numbers, listed, reported, see, touch},
-    value::{dimensions, of_sample},
+    value::of_sample,
 };
 
 /// A traced tensor.
@@ -73,6 +73,21 @@ pub(crate) fn guarded<R>(what: &str, work: impl FnOnce() -> Result<R>) -> Result
             .or_else(|| panic.downcast_ref::<&str>().copied())
             .unwrap_or("no reason given");
         Err(Error::new(ErrorKind::Shape, format!("{what} panicked: {said}")))
+    })
+}
+
+/// The shape with another number of samples.
+///
+/// # Errors
+/// One that its type fixes.
+fn with_batch<S: Shape>(shape: &S, batch: usize) -> Result<S> {
+    let mut concrete = shape.concrete();
+    concrete[0] = batch;
+    S::from_concrete(&concrete).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Shape,
+            format!("its type is for a batch shaped {shape:?}, and this one has {batch} samples"),
+        )
     })
 }
 
@@ -158,9 +173,11 @@ where
     /// The module at the graph's parameters.
     fn filled(&self, at: &Inputs<'_, HostTensor<E>>) -> Result<M> {
         let mut module = self.module.clone();
-        let numbers = self.uses.iter().enumerate().filter_map(|(index, k)| {
-            k.map(|k| (index, at.parameter(k).data().to_vec()))
-        });
+        let numbers = self
+            .uses
+            .iter()
+            .enumerate()
+            .filter_map(|(index, k)| k.map(|k| (index, at.parameter(k).data().to_vec())));
         touch(&mut module, &mut Set(&numbers.collect()))?;
         Ok(module)
     }
@@ -171,21 +188,16 @@ where
         at: &Inputs<'_, HostTensor<E>>,
         module: &mut M,
     ) -> Result<(Tensor<S, E, Cpu>, Traced<T, E>)> {
-        let (found, wanted) = (at.value(0).dims(), dimensions(&self.shape));
-        if found != wanted {
-            return Err(Error::new(
-                ErrorKind::Shape,
-                format!("it was read for a batch shaped {wanted:?} and meets {found:?}"),
-            ));
-        }
+        let batch = at.value(0).batch();
+        let (shape, result) = (with_batch(&self.shape, batch)?, with_batch(&self.result, batch)?);
         let device = Cpu::seed_from_u64(self.seed);
-        let x = tensor(&device, at.value(0).data(), self.shape)?;
+        let x = tensor(&device, at.value(0).data(), shape)?;
         let y = (self.run)(module, x.leaky_trace())
             .map_err(|error| Error::new(ErrorKind::Backend, error))?;
-        if y.shape() != &self.result {
+        if y.shape() != &result {
             return Err(Error::new(
                 ErrorKind::Shape,
-                format!("it makes {:?}, where {:?} was expected", y.shape(), self.result),
+                format!("it makes {:?}, where {result:?} was expected", y.shape()),
             ));
         }
         Ok((x, y))
@@ -249,7 +261,7 @@ where
             let mut module = self.filled(at)?;
             let (x, y) = self.trace(at, &mut module)?;
             let device = Cpu::default();
-            let seed = tensor(&device, cotangent.data(), self.result)?;
+            let seed = tensor(&device, cotangent.data(), *y.shape())?;
             // The gradient of sum(mu u) is J^T u.
             let sum = y.try_mul(seed).map_err(reported)?;
             let sum = sum.try_sum::<Rank0, T::AllAxes>().map_err(reported)?;
@@ -259,8 +271,7 @@ where
                 force.data_mut().copy_from_slice(listed::<E>(found));
             }
             if pulled.wants_gradients() {
-                let mut take =
-                    TakeGradients { uses: &self.uses, from: &mut gradients, pulled };
+                let mut take = TakeGradients { uses: &self.uses, from: &mut gradients, pulled };
                 see(&module, &mut take)?;
             }
             Ok(())

@@ -1,9 +1,9 @@
 //! Linear layers, and what else has parameters of its own.
 
 use dfdx::{
-    nn::modules::{Bias2D, Linear, UnbiasedLinear, prelu::PReLU},
-    prelude::{Device, Module, TensorCollection},
-    shapes::{Const, ConstShape, Dim, Shape},
+    nn::modules::{Linear, UnbiasedLinear, prelu::PReLU},
+    prelude::{Device, Module},
+    shapes::{Const, ConstShape, Dim},
     tensor::Cpu,
 };
 use pc_core::{Result, host};
@@ -59,32 +59,18 @@ macro_rules! linear {
 linear!(B);
 linear!(B, S);
 
-/// Through dfdx's tape: a shape that stays, and nothing that is drawn.
-macro_rules! taped {
-    ([$($generic:tt)*] $module:ty, $shape:ty, $kind:literal, $($bound:tt)*) => {
-        impl<$($generic)*, E: Scalar> Vertices<Value<$shape, E>, E> for $module
-        where
-            Cpu: Device<E>,
-            $module: Module<Traced<$shape, E>, Output = Traced<$shape, E>>
-                + TensorCollection<E, Cpu>,
-            $($bound)*
-        {
-            type Output = Value<$shape, E>;
+/// With a slope below zero that learns, through dfdx's tape.
+impl<S: ConstShape, E: Scalar> Vertices<Value<S, E>, E> for PReLU<E, Cpu>
+where
+    Cpu: Device<E>,
+    PReLU<E, Cpu>: Module<Traced<S, E>, Output = Traced<S, E>>,
+{
+    type Output = Value<S, E>;
 
-            fn read(
-                &self,
-                input: Value<$shape, E>,
-                reader: &mut Reader<'_, E>,
-            ) -> Result<Self::Output> {
-                let shape = input.shape;
-                let run = |module: &mut Self, x| {
-                    module.try_forward(x).map_err(|error| format!("{error:?}"))
-                };
-                reader.taped_by($kind, self, input, shape, run, 0)
-            }
-        }
-    };
+    fn read(&self, input: Value<S, E>, reader: &mut Reader<'_, E>) -> Result<Self::Output> {
+        let shape = input.shape;
+        let run =
+            |module: &mut Self, x| module.try_forward(x).map_err(|error| format!("{error:?}"));
+        reader.taped_by("prelu", self, input, shape, run, 0)
+    }
 }
-
-taped!([B: Dim, const C: usize, H: Dim, W: Dim] Bias2D<C, E, Cpu>, (B, Const<C>, H, W), "bias",);
-taped!([S: Shape + ConstShape] PReLU<E, Cpu>, S, "prelu",);

@@ -8,10 +8,7 @@ use dfdx::{
 };
 use pc_core::{Result, host};
 
-use crate::{
-    Indices, Reader, Scalar, Value, Vertices,
-    value::Piece,
-};
+use crate::{Indices, Reader, Scalar, Value, Vertices, value::Piece};
 
 impl<B: Dim, S: Dim, const V: usize, const M: usize, E: Scalar> Vertices<Indices<(B, S)>, E>
     for Embedding<V, M, E, Cpu>

@@ -2,9 +2,13 @@
 
 mod activations;
 mod attention;
+mod bias;
+mod causal;
 mod combine;
 mod dense;
 mod dropout;
 mod embedding;
 mod norm;
 mod pool;
+
+pub use causal::Causal;
