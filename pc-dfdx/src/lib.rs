@@ -41,6 +41,8 @@
 //! - Its softmax, log-softmax, logsumexp and cross-entropy give wrong gradients on a permuted
 //!   tensor. What vertices and losses are handed lies in order; in code of your own call
 //!   `.contiguous()` first.
+//! - The derivative of its `AccurateGeLU` is wrong by a factor of the square root of 2 in one term.
+//!   The vertex has the right one, so its gradients are not those of `backward()`.
 //! - Its losses are means over all numbers. Say so, [`LossReduction::Mean`]: the mean over the
 //!   batch is undone on the drive and applied to the gradients. The mean over a sample's numbers
 //!   stays part of the loss, and drives `mse_loss` weakly where there are many.

@@ -34,10 +34,8 @@ fn one_line_is_changed() {
     };
     assert_eq!(
         only(&by_backprop, &by_pc),
-        [
-            "            let gradients = \
-             loss(model.forward_mut(pictures.leaky_traced())).backward();",
-        ]
+        ["            let gradients = \
+             loss(model.forward_mut(pictures.leaky_traced())).backward();",]
     );
     assert_eq!(
         only(&by_pc, &by_backprop),
