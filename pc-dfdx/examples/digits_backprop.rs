@@ -10,9 +10,16 @@
 mod common;
 
 use common::{accuracy, batches, data};
-use dfdx::{nn::builders::*, optim::Adam, prelude::*};
+use dfdx::{
+    nn::builders::*,
+    optim::{Adam, AdamConfig},
+    prelude::*,
+};
 
-type Net = ((Linear<64, 64>, ReLU), (Linear<64, 64>, ReLU), Linear<64, 10>);
+type Net = ((Linear<64, 128>, ReLU), (Linear<128, 128>, ReLU), Linear<128, 10>);
+
+/// Times through the data.
+pub(crate) const EPOCHS: usize = 20;
 
 /// What can go wrong.
 type Failure = Box<dyn std::error::Error>;
@@ -25,7 +32,7 @@ pub(crate) fn train(epochs: usize, seed: u64) -> Result<f64, Failure> {
     let device = Cpu::seed_from_u64(seed);
     let (training, held_out) = data();
     let mut model = device.build_module::<Net, f32>();
-    let mut optimiser = Adam::new(&model, Default::default());
+    let mut optimiser = Adam::new(&model, AdamConfig { lr: 3e-3, ..Default::default() });
     for _ in 0..epochs {
         for (pictures, labels) in batches(&device, &training) {
             let loss = move |logits| cross_entropy_with_logits_loss(logits, labels.clone());
@@ -39,7 +46,7 @@ pub(crate) fn train(epochs: usize, seed: u64) -> Result<f64, Failure> {
 }
 
 fn main() -> Result<(), Failure> {
-    let right = train(12, 0)?;
+    let right = train(EPOCHS, 0)?;
     println!("{:.1} % of the held-out pictures are read correctly", 100.0 * right);
     Ok(())
 }

@@ -11,7 +11,8 @@ mod digits_backprop;
 fn digits_are_read_within_a_point_of_backprop() {
     for seed in 0..5 {
         let (pc, backprop) =
-            (digits::train(12, seed).unwrap(), digits_backprop::train(12, seed).unwrap());
+            (digits::train(digits::EPOCHS, seed), digits_backprop::train(digits::EPOCHS, seed));
+        let (pc, backprop) = (pc.unwrap(), backprop.unwrap());
         println!("seed {seed}, held out: standard PC {pc:.4}, backprop {backprop:.4}");
         assert!(pc >= 0.96, "{pc}");
         assert!((pc - backprop).abs() <= 0.01, "{pc} {backprop}");
