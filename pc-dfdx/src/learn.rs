@@ -258,7 +258,7 @@ where
     {
         let device = input.device();
         let spare = std::mem::take(&mut self.spare);
-        let (mut reading, form) = read_with(model, input, self.granularity, spare)?;
+        let (reading, form) = read_with(model, input, self.granularity, spare)?;
         let samples = match self.reduction {
             LossReduction::Sum => 1.0,
             LossReduction::Mean => reading.samples as f64,
@@ -267,7 +267,7 @@ where
             }
             LossReduction::MeanOver(samples) => samples as f64,
         };
-        let mut relaxation = self.relaxation::<M>(&mut reading)?;
+        let (mut relaxation, mut reading) = self.relaxation::<M>(reading)?;
         let length = |vertex: &VertexId| -> Result<(VertexId, usize)> {
             let shape = reading.graph.shape(*vertex)?;
             Ok((*vertex, reading.samples * shape.iter().product::<usize>()))
@@ -320,30 +320,25 @@ where
         Ok(Learned { gradients, loss, outcome })
     }
 
-    /// The relaxation of the last batch, where this one's graph is the same, or another one.
-    fn relaxation<M>(&mut self, reading: &mut Reading<E>) -> Result<Kept<E>> {
+    /// The relaxation of the last batch, where this one's graph is the same, or another one; and
+    /// the graph, levelled where the relaxation needs it so.
+    fn relaxation<M>(&mut self, reading: Reading<E>) -> Result<(Kept<E>, Reading<E>)> {
         let key = key::<M, E>(&reading.graph);
-        let kept = self.kept.take().filter(|kept| kept.key == key);
-        let level = |reading: &mut Reading<E>| -> Result<()> {
-            let graph = std::mem::replace(&mut reading.graph, Graph::builder().build()?);
-            reading.graph = graph.levelled()?;
-            Ok(())
+        let level = |reading: Reading<E>| -> Result<Reading<E>> {
+            Ok(Reading { graph: reading.graph.levelled()?, ..reading })
         };
-        if let Some(kept) = kept {
-            if kept.levelled {
-                level(reading)?;
-            }
-            return Ok(kept);
+        if let Some(kept) = self.kept.take().filter(|kept| kept.key == key) {
+            let reading = if kept.levelled { level(reading)? } else { reading };
+            return Ok((kept, reading));
         }
         let made = Relaxation::new(&reading.graph, self.schedule.clone());
         let unlevelled = reading.graph.topology().unlevelled_edge().is_some();
-        let levels = self.schedule.learning() == Learning::AtLevel && unlevelled && made.is_err();
-        if levels {
-            level(reading)?;
+        if self.schedule.learning() == Learning::AtLevel && unlevelled && made.is_err() {
+            let reading = level(reading)?;
             let relaxation = Relaxation::new(&reading.graph, self.schedule.clone())?;
-            return Ok(Kept { key, levelled: true, relaxation });
+            return Ok((Kept { key, levelled: true, relaxation }, reading));
         }
-        Ok(Kept { key, levelled: false, relaxation: made? })
+        Ok((Kept { key, levelled: false, relaxation: made? }, reading))
     }
 }
 
