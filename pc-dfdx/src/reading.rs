@@ -34,7 +34,7 @@ pub struct Reading<E: Scalar> {
     /// The outputs, in order.
     pub outputs: Vec<VertexId>,
     pub(crate) samples: usize,
-    registered: Registered,
+    pub(crate) registered: Registered,
     pub(crate) buffers: Vec<Buffers<E>>,
 }
 
