@@ -15,17 +15,28 @@ const ADAPTERS: [&str; 4] = ["pc-tch", "pc-burn", "pc-dfdx", "pc-cuda"];
 const FRAMEWORKS: [&str; 7] = ["tch", "torch-sys", "burn", "dfdx", "candle", "cudarc", "ort"];
 
 /// Crates that may be compiled in two versions, and why.
-const TWICE: [(&str, &str); 14] = [
+const TWICE: [(&str, &str); 25] = [
+    ("bitflags", OF_DFDX),
     ("cpufeatures", OF_TCH),
     ("darling", OF_BURN),
     ("darling_core", OF_BURN),
     ("darling_macro", OF_BURN),
+    ("dyn-stack", OF_DFDX),
+    ("gemm", OF_DFDX),
+    ("gemm-c32", OF_DFDX),
+    ("gemm-c64", OF_DFDX),
+    ("gemm-common", OF_DFDX),
+    ("gemm-f16", OF_DFDX),
+    ("gemm-f32", OF_DFDX),
+    ("gemm-f64", OF_DFDX),
     ("getrandom", OF_TCH),
     ("hashbrown", OF_BURN),
     ("miniz_oxide", "png 0.18 uses the one before that of flate2"),
     ("ndarray", OF_TCH),
     ("rand", OF_TCH),
     ("rand_core", OF_TCH),
+    ("rand_distr", OF_DFDX),
+    ("raw-cpuid", OF_DFDX),
     ("safetensors", OF_TCH),
     ("syn", OF_BURN),
     ("thiserror", OF_TCH),
@@ -33,6 +44,7 @@ const TWICE: [(&str, &str); 14] = [
 ];
 
 const OF_TCH: &str = "tch 0.26 and the crates it is built on are of an earlier generation";
+const OF_DFDX: &str = "dfdx 0.13, its last release, multiplies by gemm 0.15 and draws by rand 0.8";
 const OF_BURN: &str = "Burn 0.22 and the crates it is built on use both";
 
 /// A crate in one version.
