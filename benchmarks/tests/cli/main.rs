@@ -15,6 +15,8 @@ mod plain;
 mod refusals;
 mod said;
 mod speed;
+#[cfg(feature = "dfdx")]
+mod dfdx;
 #[cfg(feature = "tch")]
 mod tch;
 mod train;
