@@ -18,7 +18,7 @@ use step::{Failure, Step};
 /// compile and cannot run without a GPU.
 pub(crate) const FEATURES: &str = "pc-core/conformance,pc-core/ndarray,pc-burn/train,\
                                    pc-cuda/simulation,pc-models/burn,pc-models/tch,\
-                                   pc-bench/burn,pc-bench/tch,\
+                                   pc-bench/burn,pc-bench/tch,pc-bench/dfdx,\
                                    pc-bench/cuda-simulation";
 
 const HELP: &str = "\

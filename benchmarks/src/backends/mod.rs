@@ -16,6 +16,8 @@ mod burn;
 mod chain;
 #[cfg(feature = "cuda")]
 mod cuda;
+#[cfg(feature = "dfdx")]
+mod dfdx;
 mod host;
 mod observe;
 mod registry;

@@ -125,6 +125,8 @@ backends! {
     Burn = "burn" by super::burn::Burn where feature = "burn";
     /// libtorch, its autograd graphs relaxed by pc-tch.
     Tch = "tch" by super::tch::Tch where feature = "tch";
+    /// dfdx's modules, read off their types by pc-dfdx.
+    Dfdx = "dfdx" by super::dfdx::Dfdx where feature = "dfdx";
     /// An NVIDIA GPU, through pc-cuda.
     Cuda = "cuda" by super::cuda::Cuda where feature = "cuda";
 }

@@ -17,6 +17,8 @@ mod refusals;
 mod resumed;
 mod said;
 mod speed;
+#[cfg(feature = "dfdx")]
+mod dfdx;
 #[cfg(feature = "tch")]
 mod tch;
 mod train;

@@ -4,6 +4,15 @@ use std::fs;
 
 use crate::common::{names, pc_bench, pc_bench_in};
 
+#[cfg(not(feature = "dfdx"))]
+#[test]
+fn a_backend_that_this_build_lacks_is_refused_by_name() {
+    for command in ["check", "speed", "train"] {
+        pc_bench(&[command, "--backend", "dfdx"])
+            .refuses(&["this build lacks the backend dfdx", "host"]);
+    }
+}
+
 #[test]
 fn unknown_names_are_refused_by_name() {
     for (args, words) in [
@@ -12,7 +21,6 @@ fn unknown_names_are_refused_by_name() {
         (&["check", "--schedule", "standard"], &["standard", "another learner"]),
         (&["check", "--schedule", "sgd"], &["sgd", "fixed-prediction"]),
         (&["check", "--precision", "f16"], &["f16", "f64"]),
-        (&["check", "--backend", "dfdx"], &["this build lacks the backend dfdx", "host"]),
         (&["check", "--backend", "gpu"], &["no backend is called gpu"]),
         (&["check", "--threads", "0"], &["--threads"]),
         (&["check", "--quietly"], &["--quietly"]),
@@ -20,11 +28,9 @@ fn unknown_names_are_refused_by_name() {
         (&["speed", "--schedule", "slow"], &["slow", "zil"]),
         (&["speed", "--repeats", "0"], &["--repeats", "at least 1"]),
         (&["speed", "--batch", "many"], &["--batch", "many"]),
-        (&["speed", "--backend", "dfdx"], &["this build lacks the backend dfdx"]),
         (&["train", "--model", "mpl"], &["mpl"]),
         (&["train", "--data", "emnist"], &["emnist"]),
         (&["train", "--schedule", "sgd"], &["sgd"]),
-        (&["train", "--backend", "dfdx"], &["this build lacks the backend dfdx", "host"]),
         (
             &[
                 "gradients",
