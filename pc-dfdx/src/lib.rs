@@ -51,6 +51,9 @@
 //!
 //! [`Gradients`]: dfdx::tensor::Gradients
 
+// Shapes are types here, and name themselves in full.
+#![allow(clippy::type_complexity)]
+
 mod cells;
 mod conv;
 mod ends;

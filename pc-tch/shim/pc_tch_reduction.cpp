@@ -187,7 +187,7 @@ char* pc_tch_tape_reduction(pc_tch_tape* tape, size_t root, size_t samples, int*
     c10::AutoGradMode off(false);
     tape->go_after(PC_TCH_MARKS);
     const auto& metadata = tape->node(start).input_metadata(slot);
-    Reader reader{*tape, static_cast<double>(samples)};
+    Reader reader{*tape, static_cast<double>(samples), false, false, false, {}};
     reader.read(start, slot, at::ones_symint(metadata.shape_as_dim_vector(), metadata.options()));
     if (reader.sums && reader.means) reader.unclear("parts of it are sums and parts means");
     if (!reader.why.empty()) {

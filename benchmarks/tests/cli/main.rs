@@ -9,6 +9,8 @@ mod check;
 mod common;
 #[cfg(feature = "cuda")]
 mod cuda;
+#[cfg(feature = "dfdx")]
+mod dfdx;
 mod gradients;
 mod pages;
 mod plain;
@@ -17,8 +19,6 @@ mod refusals;
 mod resumed;
 mod said;
 mod speed;
-#[cfg(feature = "dfdx")]
-mod dfdx;
 #[cfg(feature = "tch")]
 mod tch;
 mod train;

@@ -178,7 +178,8 @@ fn programs_in_which_nothing_relaxes_are_refused() {
         cross_entropy(m.third.forward(m.second.forward(h)), y.clone())
     };
     let full = |m: &Mlp| cross_entropy(m.forward(x.clone()), y.clone());
-    let programs: [(&str, &dyn Fn(&Mlp) -> Tensor<1>); 5] = [
+    type Program<'a> = &'a dyn Fn(&Mlp) -> Tensor<1>;
+    let programs: [(&str, Program<'_>); 5] = [
         ("no mark", &none),
         ("one mark", &last),
         ("one mark", &before),

@@ -45,8 +45,10 @@ impl Layers {
     }
 }
 
+type Wiring = fn(&Layers, Tensor<2>) -> Tensor<2>;
+
 /// Programs of equal marks: three vertices and the head.
-const WIRINGS: [(&str, fn(&Layers, Tensor<2>) -> Tensor<2>); 8] = [
+const WIRINGS: [(&str, Wiring); 8] = [
     ("chain", |m, x| m.out(m.layer(2, m.layer(1, m.layer(0, x))))),
     ("parallel", |m, x| {
         let a = m.layer(0, x);

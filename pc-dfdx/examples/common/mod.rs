@@ -23,11 +23,11 @@ pub(crate) fn data() -> (Vec<Sample>, Vec<Sample>) {
     (bare(training), bare(held_out))
 }
 
+/// Pictures, and what they show.
+pub(crate) type Batch = (Tensor<Rank2<BATCH, 64>, f32, Cpu>, Tensor<Rank2<BATCH, 10>, f32, Cpu>);
+
 /// The batches of one epoch, in an order that the device draws.
-pub(crate) fn batches(
-    device: &Cpu,
-    training: &[Sample],
-) -> Vec<(Tensor<Rank2<BATCH, 64>, f32, Cpu>, Tensor<Rank2<BATCH, 10>, f32, Cpu>)> {
+pub(crate) fn batches(device: &Cpu, training: &[Sample]) -> Vec<Batch> {
     let mut order: Vec<(u64, &Sample)> =
         training.iter().map(|sample| (device.random_u64(), sample)).collect();
     order.sort_by_key(|(drawn, _)| *drawn);

@@ -80,7 +80,7 @@ impl Ends {
                     "one output feeds another: give it an identity of its own, such as \
                      `output * 1.0`",
                 )
-                .at(&*node.name));
+                .at(&node.name));
             }
             let reached = below[index] || driven[index];
             for (target, _) in node.edges.iter().flatten().filter(|_| reached) {
@@ -119,7 +119,7 @@ impl Autograd {
                 return Err(misuse(
                     "the loss depends on it past the outputs that were named: name it too",
                 )
-                .at(&*self.nodes.list()[target].name));
+                .at(&self.nodes.list()[target].name));
             }
         }
         for (parameter, leaf) in self.structure.leaves.iter().enumerate() {

@@ -107,7 +107,8 @@ fn learned() -> (VarStore, Net, ResumableOptimizer) {
 fn a_state_that_does_not_fit_is_refused_whole() {
     let _turn = seeded();
     type State = BTreeMap<String, Tensor>;
-    let changes: [(&str, fn(&mut State)); 9] = [
+    type Change = fn(&mut State);
+    let changes: [(&str, Change); 9] = [
         ("`a.weight` is not complete", |s| drop(s.remove("a.weight.exp_avg"))),
         ("`a.weight` is not complete", |s| drop(s.remove("a.weight.step"))),
         ("`c.weight.step`", |s| drop(s.insert("c.weight.step".into(), Tensor::from(1_i64)))),

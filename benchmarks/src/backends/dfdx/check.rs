@@ -1,7 +1,6 @@
 //! A subject as a dfdx model, beside dfdx's own backward pass.
 
 use pc_core::{Schedule, Status, Tensor as _, host::Element};
-use pc_dfdx::{LossReduction, PredictiveCoding};
 
 use super::{
     models::Built,
@@ -67,7 +66,7 @@ impl<F: Element, E: Built + Element> Checked<F> for Dfdx<E> {
         let found = if schedule.name() == ScheduleKind::Backprop.name() {
             self.net.backprop(&self.batch)?
         } else {
-            let mut pc = PredictiveCoding::new(schedule, LossReduction::Mean);
+            let mut pc = E::learning(schedule);
             self.net.relax(&mut pc, &self.batch)?
         };
         let diverged = found.outcome.is_some_and(|outcome| outcome.status == Status::Diverged);

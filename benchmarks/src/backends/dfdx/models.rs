@@ -12,9 +12,9 @@ use ::dfdx::{
     tensor::{Cpu, CpuError, PutTape, SplitTape, Tape, Tensor, ZerosTensor},
     tensor_ops::{BroadcastTo, TryAdd},
 };
-use pc_core::{Error, ErrorKind, Result, host};
+use pc_core::{Error, ErrorKind, Result, Schedule, host};
 use pc_dfdx::{
-    Causal, Reader, Scalar, Value, Vertices,
+    Causal, LossReduction, PredictiveCoding, Reader, Scalar, Value, Vertices,
     builders::{AvgPool2d, Conv2d, FlattenTo, Lstm, MaxPool2d, Rnn},
 };
 
@@ -197,6 +197,9 @@ pub(super) trait Built: Scalar {
         size: Size,
         per_step: bool,
     ) -> Result<Box<dyn Net<Self>>>;
+
+    /// Predictive coding on a loss that is a mean over samples.
+    fn learning(schedule: Schedule) -> PredictiveCoding<Self>;
 }
 
 /// The input of each kind of model.
@@ -208,6 +211,10 @@ macro_rules! built {
     ($($scalar:ty)+) => {
         $(
             impl Built for $scalar {
+                fn learning(schedule: Schedule) -> PredictiveCoding<Self> {
+                    PredictiveCoding::new(schedule, LossReduction::Mean)
+                }
+
                 fn net(
                     kind: ModelKind,
                     shape: InputShape,

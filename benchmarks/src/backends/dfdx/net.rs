@@ -41,8 +41,6 @@ pub(super) struct Found<E> {
     pub(super) gradients: Vec<HostTensor<E>>,
     /// How the relaxation went; none of backprop.
     pub(super) outcome: Option<Outcome>,
-    /// The loss of the forward pass, summed over the batch.
-    pub(super) loss: f64,
 }
 
 /// A model, with what trains it.
@@ -73,7 +71,7 @@ pub(super) trait Net<E: Scalar> {
 }
 
 /// Logits as a model of dfdx's ends in them.
-pub(super) trait Logits<E, T> {
+pub(super) trait Logits<E: Scalar, T> {
     /// In rows, for each output.
     fn rows(self) -> Result<Vec<Rows<E, T>>, CpuError>;
 }
@@ -257,9 +255,9 @@ where
     }
 
     fn backprop(&mut self, batch: &Batch<E>) -> Result<Found<E>> {
-        let (loss, mut gradients) = self.backward(batch, 1.0)?;
+        let (_, mut gradients) = self.backward(batch, 1.0)?;
         let gradients = gradients_of(&self.model, &mut gradients)?;
-        Ok(Found { gradients, outcome: None, loss })
+        Ok(Found { gradients, outcome: None })
     }
 
     fn relax(&mut self, pc: &mut PredictiveCoding<E>, batch: &Batch<E>) -> Result<Found<E>> {
@@ -267,7 +265,7 @@ where
         let mut learned = pc.learn(&mut self.model, input, move |outputs| mean(outputs, &own))?;
         let mut gradients = gradients_of(&self.model, &mut learned.gradients)?;
         gradients.iter_mut().for_each(|gradient| gradient.scale(samples));
-        Ok(Found { gradients, outcome: Some(learned.outcome), loss: learned.loss * samples })
+        Ok(Found { gradients, outcome: Some(learned.outcome) })
     }
 
     fn train(

@@ -6,7 +6,7 @@ use pc_core::{
     Status,
     host::{Element, HostTensor, Init},
 };
-use pc_dfdx::{LossReduction, PredictiveCoding};
+use pc_dfdx::PredictiveCoding;
 
 use super::{
     models::Built,
@@ -59,8 +59,7 @@ impl<E: Built + Element> Dfdx<E> {
             .filter(|one| one.role != ContenderRole::Watched && one.rule != ScheduleKind::Ipc)
             .collect();
         let way = |one: &Contender| {
-            (one.rule != ScheduleKind::Backprop)
-                .then(|| PredictiveCoding::new(one.schedule.clone(), LossReduction::Mean))
+            (one.rule != ScheduleKind::Backprop).then(|| E::learning(one.schedule.clone()))
         };
         Ok(Self {
             description: format!("{}, by dfdx", model.description),

@@ -1,10 +1,10 @@
 //! A dfdx model that learns.
 
 use pc_core::{
-    Clamps, Relaxation, Schedule, Status, Tensor as _,
+    Clamps, Relaxation, Schedule, Status,
     host::{CrossEntropy, Element, HostTensor},
 };
-use pc_dfdx::{LossReduction, PredictiveCoding, Reading};
+use pc_dfdx::{PredictiveCoding, Reading};
 
 use super::{
     models::Built,
@@ -39,8 +39,7 @@ impl<E: Built + Element> Dfdx<E> {
         let mut made = Self {
             layout,
             net,
-            pc: (task.rule != ScheduleKind::Backprop)
-                .then(|| PredictiveCoding::new(task.schedule.clone(), LossReduction::Mean)),
+            pc: (task.rule != ScheduleKind::Backprop).then(|| E::learning(task.schedule.clone())),
             optimiser: task.optimiser,
             rate: 0.0,
         };
