@@ -32,7 +32,7 @@ pub(crate) fn train(epochs: usize, seed: u64) -> Result<f64, Failure> {
     let device = Cpu::seed_from_u64(seed);
     let (training, held_out) = data();
     let mut model = device.build_module::<Net, f32>();
-    let mut optimiser = Adam::new(&model, AdamConfig { lr: 3e-3, ..Default::default() });
+    let mut optimiser = Adam::new(&model, AdamConfig { lr: 1e-3, ..Default::default() });
     for _ in 0..epochs {
         for (pictures, labels) in batches(&device, &training) {
             let loss = move |logits| cross_entropy_with_logits_loss(logits, labels.clone());

@@ -337,6 +337,8 @@ impl<'a, E: Scalar> Reader<'a, E> {
             piece => (vec![self.close(Value { shape: value.shape, piece })?], Vec::new()),
         };
         links.push(vertex);
+        // Before it is made: an output that is its parent must know.
+        self.parents.extend(parents.iter().copied());
         let parameters = parameters.to_vec();
         let open = Open { name, parents, links, parameters, begun: true };
         Ok(Value { shape, piece: Piece::Open(open) })
@@ -412,6 +414,7 @@ impl<'a, E: Scalar> Reader<'a, E> {
             piece => {
                 let name = self.fresh_name("");
                 let parents = vec![self.close(Value { shape: value.shape, piece })?];
+                self.parents.extend(parents.iter().copied());
                 Open { name, parents, links: vec![link], parameters: Vec::new(), begun: false }
             }
         };

@@ -42,7 +42,7 @@ fn one_line_is_changed() {
         only(&by_pc, &by_backprop),
         [
             "    let mut pc = \
-             PredictiveCoding::new(Schedule::standard(0.1, 20)?, LossReduction::Mean);",
+             PredictiveCoding::new(Schedule::standard(0.02, 20)?, LossReduction::Mean);",
             "            let gradients = pc.learn(&mut model, pictures, loss)?.gradients;",
         ]
     );

@@ -16,6 +16,8 @@ use crate::{error::CommandError, models::ModelKind};
 pub struct Support {
     /// The architectures.
     pub models: &'static [ModelKind],
+    /// Those of them that `speed` can time.
+    pub timed: &'static [ModelKind],
     /// The rules.
     pub rules: &'static [ScheduleKind],
     /// The numbers.

@@ -39,6 +39,12 @@ use pc_burn::{
 };
 use pc_core::{Agreement, Schedule};
 
+/// A device's generator is one for the process: what some tests draw from it would disturb others.
+fn turn() -> std::sync::MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 const INPUTS: usize = 12;
 const CLASSES: usize = 4;
 /// Of each worker.
@@ -253,6 +259,7 @@ fn two_workers_and_one(pc: impl Fn() -> PredictiveCoding, optim: MultiDeviceOpti
 
 #[test]
 fn two_workers_make_the_steps_of_one_with_the_joined_batch() {
+    let _turn = turn();
     for optim in [MultiDeviceOptim::OptimMainDevice, MultiDeviceOptim::OptimSharded] {
         let apart = two_workers_and_one(|| standard(LossReduction::Mean), optim);
         println!("{optim:?}: {apart:.1e} apart");
@@ -270,6 +277,7 @@ fn two_workers_make_the_steps_of_one_with_the_joined_batch() {
 /// with any model.
 #[test]
 fn flex_has_no_collectives_for_the_data_parallel_strategy() {
+    let _turn = turn();
     use burn::tensor::distributed::{DistributedConfig, ReduceOperation};
     let started = catch_unwind(|| {
         ExecutionStrategy::ddp(
@@ -334,6 +342,7 @@ impl InferenceStep for Fickle {
 
 #[test]
 fn what_relaxation_refuses_is_a_workers_failure() {
+    let _turn = turn();
     let directory = tempfile::tempdir().unwrap();
     let fickle = || {
         PcModel::new(
@@ -395,6 +404,7 @@ impl EarlyStoppingStrategy for Asks {
 
 #[test]
 fn metrics_reach_the_event_store() {
+    let _turn = turn();
     let directory = tempfile::tempdir().unwrap();
     let asks = Asks(Arc::default());
     // The tolerance ends relaxation early; every fourth step is compared with backprop.
@@ -435,6 +445,7 @@ fn metrics_reach_the_event_store() {
 
 #[test]
 fn records_save_and_load() {
+    let _turn = turn();
     let directory = tempfile::tempdir().unwrap();
     let training = |epochs| Training {
         directory: directory.path(),
@@ -496,6 +507,7 @@ impl InferenceStep for Regression {
 /// is not.
 #[test]
 fn regression_by_backprop_and_by_fixed_prediction() {
+    let _turn = turn();
     let directory = tempfile::tempdir().unwrap();
     let training = || Training {
         directory: directory.path(),
@@ -518,6 +530,7 @@ fn regression_by_backprop_and_by_fixed_prediction() {
 /// What the crate's docs say of passes.
 #[test]
 fn passes_of_schedules() {
+    let _turn = turn();
     use pc_core::Evaluation;
     let device = device();
     let batch = Batches.batch(items(BATCH), &device);

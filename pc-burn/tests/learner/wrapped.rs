@@ -40,6 +40,7 @@ fn paths<M: Module>(model: &M) -> Vec<String> {
 
 #[test]
 fn records_load_into_each_other() {
+    let _turn = crate::turn();
     let directory = tempfile::tempdir().unwrap();
     let (plain, other) = (model(), Mlp::new(&device()));
     let expected = parameters(&plain);
@@ -92,6 +93,7 @@ where
 /// Two epochs of the one go on as one of the other, from the `Learner`'s checkpoint.
 #[test]
 fn checkpoints_of_the_learner_load_into_each_other() {
+    let _turn = crate::turn();
     let whole = parameters(&{
         let directory = tempfile::tempdir().unwrap();
         checkpointed(model(), directory.path(), 3, None)
@@ -109,6 +111,7 @@ fn checkpoints_of_the_learner_load_into_each_other() {
 /// A group by path, by expression, and by what a module's own call freezes.
 #[test]
 fn groups_match_the_models_own_paths() {
+    let _turn = crate::turn();
     fn trained<M>(model: M, group: ParamGroup) -> Vec<Vec<f64>>
     where
         M: TrainStep<Input = Batch> + Module,
@@ -179,6 +182,7 @@ fn branching(breaks: usize) -> Branching {
 
 #[test]
 fn drawn_branches_train_and_a_refusal_ends_training_in_order() {
+    let _turn = crate::turn();
     for (breaks, interrupting) in [(0, false), (70, true)] {
         let directory = tempfile::tempdir().unwrap();
         let training = SupervisedTraining::new(
@@ -210,6 +214,7 @@ fn drawn_branches_train_and_a_refusal_ends_training_in_order() {
 /// Noise is another at every step, by workers that each have a copy.
 #[test]
 fn noise_is_drawn_anew_at_every_step() {
+    let _turn = crate::turn();
     let schedule = Schedule::standard(0.1, 4).and_then(|s| s.with_noise(0.05, 1)).unwrap();
     let pc_model = PcModel::new(model(), by(schedule.clone()));
     let energy = |model: &PcModel<Mlp>| {
@@ -289,6 +294,7 @@ impl InferenceStep for Dropped {
 
 #[test]
 fn masks_of_the_step_train_beside_workers_that_draw() {
+    let _turn = crate::turn();
     let train = |of_the_step: bool| {
         let directory = tempfile::tempdir().unwrap();
         let loader = DataLoaderBuilder::new(Augmenting)
@@ -336,6 +342,7 @@ fn masks_of_the_step_train_beside_workers_that_draw() {
 /// What a program draws for the step is drawn once, and beside what it draws from the process.
 #[test]
 fn drawn_numbers_stay_beside_others() {
+    let _turn = crate::turn();
     let device = device();
     device.seed(3);
     let batch = Batches.batch(items(16), &device);

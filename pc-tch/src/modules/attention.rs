@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 
+use pc_core::{Error, ErrorKind, Result};
 use tch::{
     Tensor,
     nn::{self, Init, Module, Path},
@@ -40,13 +41,14 @@ impl Default for AttentionConfig {
 /// use tch::{Device, Kind, Tensor, nn::{self, Module}};
 /// let store = nn::VarStore::new(Device::Cpu);
 /// let config = AttentionConfig { heads: 2, causal: true, ..Default::default() };
-/// let attention = Attention::new(store.root() / "attention", 8, config);
+/// let attention = Attention::new(store.root() / "attention", 8, config)?;
 /// let x = Tensor::rand([3, 5, 8], (Kind::Float, Device::Cpu));
 /// let y = attention.forward(&x);
 /// assert_eq!(y.size(), [3, 5, 8]);
 /// // The first place sees nothing of the others.
 /// let alone = attention.forward(&x.narrow(1, 0, 1));
 /// assert!((y.narrow(1, 0, 1) - alone).abs().max().double_value(&[]) < 1e-6);
+/// # Ok::<(), pc_tch::pc_core::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Attention {
@@ -59,13 +61,19 @@ pub struct Attention {
 impl Attention {
     /// Attention over values of this width.
     ///
-    /// # Panics
-    /// A width that the heads do not divide, as PyTorch's own does; what tch's layers panic at.
-    #[allow(clippy::panic)] // As tch's constructors, which return no errors.
-    pub fn new<'a>(path: impl Borrow<Path<'a>>, width: i64, config: AttentionConfig) -> Self {
+    /// # Errors
+    /// A width that the heads do not divide.
+    pub fn new<'a>(
+        path: impl Borrow<Path<'a>>,
+        width: i64,
+        config: AttentionConfig,
+    ) -> Result<Self> {
         let path = path.borrow();
-        if config.heads < 1 || width % config.heads != 0 {
-            panic!("{} heads do not divide a width of {width}", config.heads);
+        if config.heads < 1 || width < 1 || width % config.heads != 0 {
+            return Err(Error::new(
+                ErrorKind::Shape,
+                format!("{} heads do not divide a width of {width}", config.heads),
+            ));
         }
         // Glorot's bounds over the three maps together, as PyTorch draws them.
         let bound = (6.0 / (4 * width) as f64).sqrt();
@@ -76,12 +84,12 @@ impl Attention {
             bs_init: Some(Init::Const(0.0)),
             ..Default::default()
         };
-        Self {
+        Ok(Self {
             projection: path.var("in_proj_weight", &[3 * width, width], uniform),
             biases,
             output: nn::linear(path / "out_proj", width, width, of_output),
             config,
-        }
+        })
     }
 }
 

@@ -173,7 +173,11 @@ fn attention_is_libtorchs() {
     {
         let mut store = VarStore::new(device());
         let config = AttentionConfig { heads, causal, bias };
-        let net = Attention::new(store.root(), 8, config);
+        if heads > 1 {
+            let error = Attention::new(store.root(), 7, config).unwrap_err().to_string();
+            assert!(error.contains("a width of 7"), "{error}");
+        }
+        let net = Attention::new(store.root(), 8, config).unwrap();
         store.double();
         let v = store.variables();
         let mut names: Vec<&str> = v.keys().map(String::as_str).collect();

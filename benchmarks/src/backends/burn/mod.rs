@@ -42,6 +42,7 @@ impl Adapter for Burn {
     fn support() -> Support {
         Support {
             models: &ModelKind::ALL,
+            timed: &ModelKind::ALL,
             rules: ScheduleKind::ALL,
             precisions: Precision::ALL,
             checkpoints: true,

@@ -40,6 +40,7 @@ impl Adapter for Cuda {
     fn support() -> Support {
         Support {
             models: &[ModelKind::Mlp],
+            timed: &[ModelKind::Mlp],
             rules: ScheduleKind::ALL,
             precisions: &[Precision::F32],
             checkpoints: false,

@@ -37,6 +37,7 @@ impl Adapter for Dfdx {
     fn support() -> Support {
         Support {
             models: &ModelKind::ALL,
+            timed: &[ModelKind::Mlp, ModelKind::Cnn],
             rules: ScheduleKind::ALL,
             precisions: Precision::ALL,
             // dfdx 0.13 keeps the state of its optimisers to itself.

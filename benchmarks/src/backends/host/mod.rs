@@ -36,6 +36,7 @@ impl Adapter for Host {
     fn support() -> Support {
         Support {
             models: &ModelKind::ALL,
+            timed: &ModelKind::ALL,
             rules: ScheduleKind::ALL,
             precisions: Precision::ALL,
             checkpoints: true,

@@ -1,7 +1,7 @@
 //! A subject as a marked tch program, its gradients by any schedule.
 
 use ::tch::{Kind, Tensor};
-use pc_core::{Schedule, host::Element};
+use pc_core::{Evaluation, Schedule, host::Element};
 
 use super::{
     model::{TchNet, failed, from_host, rows},
@@ -24,6 +24,7 @@ pub(super) struct Tch {
     classes: i64,
     loss: LossKind,
     depth: usize,
+    levelled: bool,
 }
 
 impl Tch {
@@ -44,6 +45,7 @@ impl Tch {
             classes,
             loss: subject.loss,
             depth: subject.depth(),
+            levelled: subject.model.graph.topology().unlevelled_edge().is_none(),
         })
     }
 
@@ -74,14 +76,15 @@ impl<F: Element> Checked<F> for Tch {
         self.depth
     }
 
-    fn refuses(&mut self, rule: ScheduleKind) -> Option<String> {
-        // Marked programs cannot be levelled: where they are not level by themselves, the library
-        // says so.
+    fn evaluations(&self, rule: ScheduleKind) -> Vec<Evaluation> {
         match rule {
-            ScheduleKind::Zil => gradients(&self.net, marked(Schedule::zil()), || self.loss())
-                .err()
-                .map(|error| error.to_string()),
-            _ => None,
+            ScheduleKind::FixedPrediction => {
+                vec![Evaluation::Simulate, Evaluation::Front, Evaluation::ClosedForm]
+            }
+            // A marked program is not levelled for what goes step by step.
+            ScheduleKind::Zil if self.levelled => vec![Evaluation::Simulate, Evaluation::Front],
+            ScheduleKind::Zil => vec![Evaluation::Front],
+            _ => Vec::new(),
         }
     }
 

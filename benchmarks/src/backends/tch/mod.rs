@@ -43,6 +43,7 @@ impl Adapter for Tch {
     fn support() -> Support {
         Support {
             models: &ModelKind::ALL,
+            timed: &ModelKind::ALL,
             rules: ScheduleKind::ALL,
             precisions: Precision::ALL,
             checkpoints: true,

@@ -57,13 +57,7 @@ impl Tch {
         let clamps = model.feed(Features::Pixels(pixels.data()))?;
         let labels: Vec<i64> = (0..batch as i64).map(|sample| sample % CLASSES as i64).collect();
         let topology = model.graph.topology();
-        // Marked programs cannot be levelled.
-        let rules: Vec<ScheduleKind> = rules
-            .iter()
-            .copied()
-            .filter(|rule| *rule != ScheduleKind::Zil || topology.unlevelled_edge().is_none())
-            .collect();
-        let (contenders, ways) = contenders(&rules, topology.depth().unwrap_or(0).max(1))?;
+        let (contenders, ways) = contenders(rules, topology.depth().unwrap_or(0).max(1))?;
         Ok(Self {
             description: format!("{}, by libtorch", model.description),
             net: TchNet::new(&model)?,

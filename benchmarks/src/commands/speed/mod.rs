@@ -114,17 +114,24 @@ fn time(args: &SpeedArgs, output: Output) -> Result<(), CommandError> {
             rules => rules?,
         };
         backend.among("--precision", OrAll::One(args.precision), Precision::ALL, has.precisions)?;
+        let mut among = Vec::new();
+        for kind in &kinds {
+            if has.timed.contains(kind) || (named && args.backend != OrAll::All) {
+                among.extend(backend.among(
+                    "--model",
+                    OrAll::One(*kind),
+                    &ModelKind::ALL,
+                    has.timed,
+                )?);
+            }
+        }
         output.text(&format!(
             "on {backend} in {precision}, threads {threads}, batch {}, {} rounds in turn; \
              gradients only, no optimiser\n",
             args.batch, args.repeats
         ))?;
         let mut own = Vec::new();
-        for kind in &kinds {
-            if !named && !has.models.contains(kind) {
-                continue;
-            }
-            backend.among("--model", OrAll::One(*kind), &ModelKind::ALL, has.models)?;
+        for kind in &among {
             let progress = Line::of(
                 output.is_json(),
                 format!("timing {kind} on {backend}"),
