@@ -70,7 +70,8 @@ struct Kept<E: Scalar> {
 /// let device = Cpu::default();
 /// let mut model = device.build_module::<Mlp, f32>();
 /// let mut optimiser = Sgd::new(&model, SgdConfig { lr: 0.1, ..Default::default() });
-/// let (x, y) = (device.sample_normal::<Rank2<16, 3>>(), device.sample_normal::<Rank2<16, 1>>());
+/// let x: Tensor<Rank2<16, 3>, f32, Cpu> = device.sample_normal();
+/// let y: Tensor<Rank2<16, 1>, f32, Cpu> = device.sample_normal();
 ///
 /// let mut pc = PredictiveCoding::new(Schedule::standard(0.1, 20)?, LossReduction::Mean);
 /// for _ in 0..3 {

@@ -90,7 +90,7 @@ impl<E: Scalar> Reading<E> {
 /// type Mlp = (Linear<4, 8>, Tanh, Residual<(Linear<8, 8>, ReLU)>, Linear<8, 2>);
 /// let device = Cpu::default();
 /// let model = device.build_module::<Mlp, f64>();
-/// let x = device.sample_normal::<Rank2<5, 4>>();
+/// let x: Tensor<Rank2<5, 4>, f64, Cpu> = device.sample_normal();
 /// let read = pc_dfdx::read(&model, x, Default::default())?;
 /// let topology = read.graph.topology();
 /// let names: Result<Vec<_>, _> = topology.vertices().map(|v| topology.name(v)).collect();

@@ -73,7 +73,8 @@ pub trait Vertices<Input, E: Scalar> {
 /// let device = Cpu::default();
 /// let linear = device.build_module::<dfdx::nn::builders::Linear<3, 3>, f32>();
 /// let mut model = Gate { linear };
-/// let (x, y) = (device.sample_normal::<Rank2<5, 3>>(), device.zeros());
+/// let x: Tensor<Rank2<5, 3>, f32, Cpu> = device.sample_normal();
+/// let y: Tensor<Rank2<5, 3>, f32, Cpu> = device.zeros();
 /// let mut pc = PredictiveCoding::new(Schedule::backprop(), LossReduction::Mean);
 /// let learned = pc.learn(&mut model, x, move |found| mse_loss(found, y.clone()))?;
 /// assert!(learned.gradients.get(&model.linear.weight).array() != [[0.0; 3]; 3]);
