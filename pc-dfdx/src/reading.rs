@@ -78,8 +78,8 @@ impl<E: Scalar> Reading<E> {
     }
 }
 
-/// Reads a model as a graph, for a batch: what [`PredictiveCoding`] does, for graphs, clamps and
-/// relaxations of one's own.
+/// Reads a model as a graph, for a batch: what [`crate::PredictiveCoding`] does, for graphs, clamps
+/// and relaxations of one's own.
 ///
 /// # Errors
 /// An empty batch; numbers that are not finite; dimensions known only at run time that do not fit.

@@ -38,7 +38,8 @@ use crate::{
 /// let x = Tensor::ones([2, 3], (Kind::Float, Device::Cpu));
 /// opt.backward_step(&net.forward(&x).square().mean(Kind::Float))?;
 /// let folder = std::env::temp_dir();
-/// let (weights, state) = (folder.join("pc-tch-net.safetensors"), folder.join("pc-tch-opt.safetensors"));
+/// let weights = folder.join("pc-tch-net.safetensors");
+/// let state = folder.join("pc-tch-opt.safetensors");
 /// vs.save(&weights).expect("the weights are saved");
 /// opt.save(&state)?;
 /// // Later, beside `vs.load(&weights)`:

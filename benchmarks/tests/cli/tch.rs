@@ -36,8 +36,8 @@ fn digits_are_learned_and_what_is_missing_is_refused() {
         .refuses(&["--energy-by-vertex", "tch"]);
 }
 
-/// At rate 1 a marked program learns as by backprop, loss by loss; in f64, since training makes much
-/// of the last digits.
+/// At rate 1 a marked program learns as by backprop, loss by loss; in f64, since training makes
+/// much of the last digits.
 #[test]
 fn curves_at_rate_1_are_those_of_backprop() {
     let args = [

@@ -169,7 +169,7 @@ fn activations() {
 #[test]
 fn layers() {
     beside_differences!("linear", (Linear<3, 4>, Linear<4, 2>), Rank2<3, 3>, Rank2<3, 2>);
-    beside_differences!("linear of sequences", (Linear<3, 4>, Tanh), Rank3<2, 4, 3>, Rank3<2, 4, 4>);
+    beside_differences!("linear, sequences", (Linear<3, 4>, Tanh), Rank3<2, 4, 3>, Rank3<2, 4, 4>);
     beside_differences!(
         "linear without bias",
         (UnbiasedLinear<3, 4>, Tanh, UnbiasedLinear<4, 2>),

@@ -31,8 +31,8 @@ pub enum LossReduction {
 /// The closure is the program's own forward pass and loss. Its values between two marks are one
 /// vertex, and the loss drives the last of them. All of pc-core's schedules are possible; what a
 /// schedule asks for and marks cannot have is refused by name. Nothing is remembered of a program
-/// from one step to the next, except the states of [`Start::Carried`] and whether the loss was a sum
-/// or a mean, for batches too small to tell: marks may change with the batch, parameters may be
+/// from one step to the next, except the states of [`Start::Carried`] and whether the loss was a
+/// sum or a mean, for batches too small to tell: marks may change with the batch, parameters may be
 /// frozen and thawed.
 ///
 /// The program runs forward once, and once more for each step of a live schedule. In all passes

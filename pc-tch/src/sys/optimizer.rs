@@ -68,7 +68,8 @@ pub(crate) struct Raw {
     parameters: usize,
 }
 
-// SAFETY: libtorch's optimisers have no tie to a thread, and `&mut` keeps two from stepping at once.
+// SAFETY: libtorch's optimisers have no tie to a thread, and `&mut` keeps two from stepping at
+// once.
 unsafe impl Send for Raw {}
 
 impl Raw {
