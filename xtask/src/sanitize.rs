@@ -26,7 +26,7 @@ pub(crate) fn run(more: &[&str]) -> Result<(), Failure> {
     let host = target.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or_default();
     let variable = format!("CARGO_TARGET_{}_RUNNER", host.replace(['-', '.'], "_").to_uppercase());
     // As `cargo xtask test` builds it, so that after that nothing but the shim is compiled again.
-    let tests = ["--test", "drop_in", "--test", "marked"];
+    let tests = ["--test", "drop_in", "--test", "marking"];
     Step::cargo(&["test", "--workspace", "--features", FEATURES])
         .args(&tests)
         .args(&["--"])
