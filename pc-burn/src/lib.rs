@@ -186,8 +186,8 @@ pub use learner::{
     Relaxed, ResidualMetric,
 };
 pub use marked::{drawn, dropout, named_vertex, named_vertex_of, vertex, vertex_of};
+pub use pc_core::LossReduction;
 pub use predictive::{Learned, PredictiveCoding};
-pub use reduction::LossReduction;
 pub use tensor::BurnTensor;
 #[doc(hidden)]
 pub use tensor::with_operations_only;

@@ -2,8 +2,8 @@
 
 use burn::{module::Module, optim::GradientsParams, tensor::Tensor};
 use pc_core::{
-    Agreement, Clamps, Error, ErrorKind, Event, Gradients, Learning, Outcome, Reduction,
-    Relaxation, Result, Schedule, Start, Status, Tensor as _,
+    Agreement, Clamps, Error, ErrorKind, Gradients, Outcome, Reduction, Relaxation, Result,
+    Schedule, Start, Status, Tensor as _, backend::loss_strength,
 };
 
 use crate::{
@@ -105,13 +105,7 @@ impl PredictiveCoding {
     /// # Errors
     /// A weight that is not a positive number.
     pub fn with_weak_loss(mut self, lambda: f64) -> Result<Self> {
-        if !(lambda > 0.0 && lambda.is_finite()) {
-            return Err(Error::new(
-                ErrorKind::Clamp,
-                format!("the strength of a loss must be a positive number, not {lambda}"),
-            ));
-        }
-        self.weight = lambda;
+        self.weight = loss_strength(lambda)?;
         Ok(self)
     }
 
@@ -232,12 +226,9 @@ impl PredictiveCoding {
             ));
         }
         let samples = match self.reduction {
-            LossReduction::Sum => Some(1.0),
+            // That of the batch, which the program's first pass shows.
             LossReduction::Mean => None,
-            LossReduction::MeanOver(0) => {
-                return Err(Error::new(ErrorKind::Misuse, "a mean over no samples"));
-            }
-            LossReduction::MeanOver(samples) => Some(samples as f64),
+            said => Some(said.divisor(0)?),
         };
         let mut marked = Marked::new(model, program, &mut self.layouts, samples, self.weight)?;
         let (mut attempts, mut renewals) = (0, 0);
@@ -287,57 +278,47 @@ impl PredictiveCoding {
         Error::new(error.kind(), message)
     }
 
-    /// Relaxes once, and gathers the gradients of all learning events.
+    /// Relaxes once, and gives all gradients: the last, where weights have moved meanwhile.
     fn run<'a, M: Module, P: Program<M>>(
         &mut self,
         marked: &mut Marked<'a, M, P>,
         event: &mut impl FnMut(&mut Marked<'a, M, P>, &Gradients<BurnTensor>) -> Result<()>,
     ) -> Result<(Outcome, Gradients<BurnTensor>)> {
-        let mut relaxation = self.begin(marked)?;
-        let mut gradients = Gradients::empty(0);
-        loop {
-            match relaxation.advance(marked)? {
-                Event::Learn
-                    if self.schedule.learning() == Learning::AtLevel && !gradients.is_empty() =>
-                {
-                    // Z-IL hands out the weights of one level after the other.
-                    for (id, gradient) in relaxation.gradients().iter() {
-                        if let Some(gradient) = gradient {
-                            gradients.set(id, gradient.clone());
-                        }
-                    }
-                }
-                Event::Learn => {
-                    gradients = relaxation.gradients().clone();
-                    if self.schedule.learning().moves_weights() {
-                        event(marked, &gradients)?;
-                    }
-                }
-                Event::Step => {}
-                Event::Finished(outcome) => return Ok((outcome, gradients)),
-            }
+        let (mut relaxation, clamps) = (self.relaxation(marked)?, self.clamps(marked));
+        if !self.schedule.learning().moves_weights() {
+            let outcome = relaxation.run(marked, &clamps)?;
+            return Ok((outcome, relaxation.into_gradients()));
         }
+        let mut last = Gradients::empty(0);
+        let outcome = relaxation.train(marked, &clamps, |marked, gradients| {
+            last = gradients.clone();
+            event(marked, gradients)
+        })?;
+        Ok((outcome, last))
     }
 
-    fn begin<'a, M: Module, P: Program<M>>(
+    fn relaxation<'a, M: Module, P: Program<M>>(
         &self,
-        marked: &mut Marked<'a, M, P>,
+        marked: &Marked<'a, M, P>,
     ) -> Result<Relaxation<Marked<'a, M, P>>> {
         let (marks, vertices) = marked.marks();
         if vertices == 0 && self.schedule.name() != Schedule::backprop().name() {
             return Err(nothing_to_relax(self.schedule.name(), marks));
         }
+        let mut relaxation = Relaxation::new(marked, self.schedule.clone())?;
+        // Made anew at every step, it would draw the same numbers at each.
+        relaxation.set_draws(self.steps as u64);
+        Ok(relaxation)
+    }
+
+    /// The loss drives itself.
+    fn clamps<M: Module, P: Program<M>>(&self, marked: &Marked<'_, M, P>) -> Clamps<BurnTensor> {
         let samples = marked.samples();
         let drive = move |loss: &BurnTensor, drive: &mut BurnTensor| {
             drive.fill(-samples);
             Ok(loss.to_vec().first().copied().unwrap_or(f64::NAN) * samples)
         };
-        let clamps = Clamps::new().weak_loss(marked.loss_vertex(), drive, self.weight);
-        let mut relaxation = Relaxation::new(marked, self.schedule.clone())?;
-        // Made anew at every step, it would draw the same numbers at each.
-        relaxation.set_draws(self.steps as u64);
-        relaxation.begin(marked, &clamps)?;
-        Ok(relaxation)
+        Clamps::new().weak_loss(marked.loss_vertex(), drive, self.weight)
     }
 }
 

@@ -1,30 +1,12 @@
 //! How a program reduces its loss, and whether it does.
 
 use burn::{module::Module, tensor::Tensor};
-use pc_core::{Error, ErrorKind, Result};
+use pc_core::{Error, ErrorKind, LossReduction, Result};
 
 use crate::{
     PredictiveCoding,
     marked::{Forward, probe},
 };
-
-/// What the program's loss has been reduced by: drives are per sample, so a mean is undone on the
-/// drive and applied again to the gradients.
-///
-/// Burn's losses are means unless told otherwise. To name the wrong one is harmless to exact
-/// schedules and makes another rule of the others: a mean that is called a sum drives the output
-/// `n` times too weakly. One loss of one batch does not show which it is;
-/// [`PredictiveCoding::check_reduction`] compares it with the loss of the batch twice over, which
-/// does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LossReduction {
-    /// The sum over samples.
-    Sum,
-    /// The mean over samples, which are the first dimension of the first vertex.
-    Mean,
-    /// The mean over this many: over tokens, say, or where the batch is not the first dimension.
-    MeanOver(usize),
-}
 
 impl PredictiveCoding {
     /// Checks the reduction that was named against the loss itself: `once` is the loss of a batch,

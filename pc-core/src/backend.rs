@@ -6,7 +6,8 @@
 //! - **A vertex of one's own** is one `impl` of [`Vertex`]. It reads [`Inputs`], keeps what the
 //!   pullback needs in a [`Cache`], and writes to [`Pulled`]. With [`Structure`] it may say what it
 //!   is made of.
-//! - **A loss that a backend computes itself** says which loss it is with [`LossForm`].
+//! - **A loss that a backend computes itself** says which loss it is with [`LossForm`]; one that a
+//!   user weighs has a [`loss_strength`].
 //! - **A backend** is one `impl` of [`Tensor`](crate::Tensor), whose state updates arrive as a
 //!   [`StateStep`], and one of [`GraphTensor`], which runs each [`NodeJob`] over the [`NodeState`]s
 //!   of a graph in one [`GraphFrame`].
@@ -20,7 +21,7 @@ pub use crate::{
     clamp::Losses,
     energy::EnergyOf,
     graph::{GraphFrame, GraphLinearisation, GraphTensor, Mark, NodeJob, NodeState},
-    loss::LossForm,
+    loss::{LossForm, loss_strength},
     network::{Abilities, Drives, Forward, FusedSteps, Residuals, Settings, State, Want},
     optimiser_state::{OptimiserState, ParameterState},
     tensor::{RowJob, StateStep},

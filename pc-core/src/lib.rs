@@ -64,7 +64,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use gradients::{Agreement, Gradients};
 pub use graph::{Graph, GraphBuilder, Predictor};
 pub use identity::Identity;
-pub use loss::{Loss, SquaredError};
+pub use loss::{Loss, LossReduction, SquaredError};
 pub use map::Map;
 pub use network::Network;
 pub use outcome::{Energy, Event, Outcome, Status};

@@ -1,6 +1,6 @@
 //! Losses that drive an output: `e_L = -dL/dmu_L`.
 
-use crate::{Result, tensor::Tensor};
+use crate::{Error, ErrorKind, Result, tensor::Tensor};
 
 /// A loss on one vertex's prediction, which holds its own target. It is summed over the batch,
 /// never averaged. A mean would make the drive weaker by the batch size, which is another learning
@@ -40,6 +40,67 @@ pub trait Loss<T> {
     }
 }
 
+/// What a program of a tensor framework has reduced its own loss by. Drives are per sample, so an
+/// adapter undoes a mean on the drive and applies it again to the gradients.
+///
+/// To name the wrong one is harmless to exact schedules and makes another rule of the others: a
+/// mean that is called a sum drives the output `n` times too weakly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LossReduction {
+    /// The sum over samples.
+    Sum,
+    /// The mean over samples, which are the first dimension of the program's first vertex.
+    Mean,
+    /// The mean over this many: over tokens, say, or where the batch is not the first dimension.
+    MeanOver(usize),
+}
+
+impl LossReduction {
+    /// `n`, what the loss of this many samples was divided by.
+    ///
+    /// # Errors
+    /// A mean over none.
+    ///
+    /// # Example
+    /// ```
+    /// use pc_core::LossReduction;
+    /// assert_eq!(LossReduction::Sum.divisor(8)?, 1.0);
+    /// assert_eq!(LossReduction::Mean.divisor(8)?, 8.0);
+    /// assert_eq!(LossReduction::MeanOver(20).divisor(8)?, 20.0);
+    /// # Ok::<(), pc_core::Error>(())
+    /// ```
+    pub fn divisor(self, samples: usize) -> Result<f64> {
+        match self {
+            Self::Sum => Ok(1.0),
+            Self::Mean => Ok(samples as f64),
+            Self::MeanOver(0) => Err(Error::misuse("a mean over no samples")),
+            Self::MeanOver(count) => Ok(count as f64),
+        }
+    }
+}
+
+/// The strength `lambda` of a weak loss, if it can be one: a weak loss nears backprop in direction.
+///
+/// # Errors
+/// A strength that is not a positive number.
+///
+/// # Example
+/// ```
+/// use pc_core::backend::loss_strength;
+/// assert_eq!(loss_strength(0.5)?, 0.5);
+/// assert!(loss_strength(0.0).is_err() && loss_strength(f64::NAN).is_err());
+/// # Ok::<(), pc_core::Error>(())
+/// ```
+pub fn loss_strength(lambda: f64) -> Result<f64> {
+    if lambda > 0.0 && lambda.is_finite() {
+        return Ok(lambda);
+    }
+    Err(Error::new(
+        ErrorKind::Clamp,
+        format!("the strength of a loss must be a positive number, not {lambda}"),
+    ))
+}
+
 /// What a loss is, as [`Loss::form`] says.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +135,7 @@ impl<T: Tensor> SquaredError<T> {
 impl<T: Tensor> Loss<T> for SquaredError<T> {
     fn evaluate(&mut self, prediction: &T, drive: &mut T) -> Result<f64> {
         if !self.target.has_shape(&prediction.shape()) {
-            return Err(crate::Error::shape(format!(
+            return Err(Error::shape(format!(
                 "the target has shape {:?}, the prediction {:?}",
                 self.target.shape(),
                 prediction.shape()

@@ -10,8 +10,8 @@ use dfdx::{
     tensor::{Cpu, Gradients},
 };
 use pc_core::{
-    Error, ErrorKind, Event, Graph, Learning, Outcome, Reduction, Relaxation, Result, Schedule,
-    Status, VertexId, host::HostTensor,
+    Error, ErrorKind, Event, Graph, Learning, LossReduction, Outcome, Reduction, Relaxation,
+    Result, Schedule, Status, VertexId, backend::loss_strength, host::HostTensor,
 };
 
 use crate::{
@@ -21,21 +21,6 @@ use crate::{
     reading::read_with,
     taped::Traced,
 };
-
-/// What the loss has been reduced by: drives are per sample, so a mean is undone on the drive and
-/// applied again to the gradients.
-///
-/// dfdx's losses are means. To name the wrong reduction is harmless to exact schedules and makes
-/// another rule of the others: a mean that is called a sum drives the output `n` times too weakly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LossReduction {
-    /// The sum over samples.
-    Sum,
-    /// The mean over samples, which are the first axis of the input.
-    Mean,
-    /// The mean over this many: over the tokens of all samples, say.
-    MeanOver(usize),
-}
 
 /// What one step of training found.
 #[derive(Debug)]
@@ -170,13 +155,7 @@ where
     /// # Errors
     /// A weight that is not a positive number.
     pub fn with_weak_loss(mut self, lambda: f64) -> Result<Self> {
-        if !(lambda > 0.0 && lambda.is_finite()) {
-            return Err(Error::new(
-                ErrorKind::Clamp,
-                format!("the strength of a loss must be a positive number, not {lambda}"),
-            ));
-        }
-        self.weight = lambda;
+        self.weight = loss_strength(lambda)?;
         Ok(self)
     }
 
@@ -260,14 +239,7 @@ where
         let device = input.device();
         let spare = std::mem::take(&mut self.spare);
         let (reading, form) = read_with(model, input, self.granularity, spare)?;
-        let samples = match self.reduction {
-            LossReduction::Sum => 1.0,
-            LossReduction::Mean => reading.samples as f64,
-            LossReduction::MeanOver(0) => {
-                return Err(Error::new(ErrorKind::Misuse, "a mean over no samples"));
-            }
-            LossReduction::MeanOver(samples) => samples as f64,
-        };
+        let samples = self.reduction.divisor(reading.samples)?;
         let (mut relaxation, mut reading) = self.relaxation::<M>(reading)?;
         let length = |vertex: &VertexId| -> Result<(VertexId, usize)> {
             let shape = reading.graph.shape(*vertex)?;
@@ -285,6 +257,7 @@ where
         );
         let (outcome, gradients) = if self.schedule.learning().moves_weights() {
             let mut last = Gradients::leaky();
+            // Not `train`: what learns is the model, and the graph is read off it again.
             relaxation.relaxation.begin(&mut reading.graph, &clamps)?;
             let outcome = loop {
                 match relaxation.relaxation.advance(&mut reading.graph)? {

@@ -1,8 +1,9 @@
 //! Training steps by predictive coding, for tch programs with marks.
 
 use pc_core::{
-    Clamps, Error, ErrorKind, Event, Gradients, Learning, Linearise, Network, Outcome, Reduction,
-    Relaxation, Result, Schedule, Start, Status, Tensor as _, VertexId,
+    Clamps, Error, ErrorKind, Gradients, Learning, Linearise, LossReduction, Network, Outcome,
+    Reduction, Relaxation, Result, Schedule, Start, Status, Tensor as _, VertexId,
+    backend::loss_strength,
 };
 use tch::Tensor;
 
@@ -12,18 +13,6 @@ use crate::{
     sys::marks::{self, Reduced},
     tensor::TchTensor,
 };
-
-/// What a program's loss is of its samples. Live rules want drives per sample, so a mean is undone
-/// on the drive and applied again to the gradients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LossReduction {
-    /// The sum over samples.
-    Sum,
-    /// The mean over samples, which are the first dimension of the first mark.
-    Mean,
-    /// The mean over this many: over tokens, say, or where the batch is not the first dimension.
-    MeanOver(usize),
-}
 
 /// Predictive coding in place of `loss.backward()`, for programs that mark their vertices
 /// ([`crate::vertex`]).
@@ -128,13 +117,7 @@ impl PredictiveCoding {
     /// # Errors
     /// A weight that is not a positive number.
     pub fn with_weak_loss(mut self, lambda: f64) -> Result<Self> {
-        if !(lambda > 0.0 && lambda.is_finite()) {
-            return Err(Error::new(
-                ErrorKind::Clamp,
-                format!("the strength of a loss must be a positive number, not {lambda}"),
-            ));
-        }
-        self.weight = lambda;
+        self.weight = loss_strength(lambda)?;
         Ok(self)
     }
 
@@ -238,34 +221,20 @@ impl PredictiveCoding {
         // Made anew at every step, it would draw the same numbers at each.
         relaxation.set_draws(self.steps);
         let clamps = self.clamps(&marked);
-        relaxation.begin(&mut marked, &clamps)?;
         self.steps += 1;
-        let mut gradients: Option<Gradients<TchTensor>> = None;
-        let outcome = loop {
-            match relaxation.advance(&mut marked)? {
-                Event::Learn if every => {
-                    event(marked.parameters(), Some(relaxation.gradients().clone()))?;
-                }
-                Event::Learn => match (&mut gradients, self.schedule.learning()) {
-                    // Z-IL hands out the weights of one level after the other.
-                    (Some(all), Learning::AtLevel) => {
-                        for (id, gradient) in relaxation.gradients().iter() {
-                            if let Some(gradient) = gradient {
-                                all.set(id, gradient.clone());
-                            }
-                        }
-                    }
-                    _ => gradients = Some(relaxation.gradients().clone()),
-                },
-                Event::Step => {}
-                Event::Finished(outcome) => break outcome,
-            }
+        let outcome = if every {
+            relaxation.train(&mut marked, &clamps, |marked, gradients| {
+                event(marked.parameters(), Some(gradients.clone()))
+            })?
+        } else {
+            relaxation.run(&mut marked, &clamps)?
         };
         let diverged = outcome.status == Status::Diverged;
         self.carried = (self.schedule.start() == Start::Carried && !diverged)
             .then(|| Carried::from(&relaxation, &marked));
         if !every {
-            event(marked.parameters(), gradients.filter(|_| !diverged))?;
+            let gradients = (!diverged).then(|| relaxation.into_gradients());
+            event(marked.parameters(), gradients)?;
         }
         Ok(Learned {
             loss: marked.loss(),
@@ -307,7 +276,6 @@ impl PredictiveCoding {
         }
         let error = |message: String| Err(Error::new(ErrorKind::Misuse, message).at("loss"));
         match (self.reduction, found) {
-            (Some(LossReduction::MeanOver(0)), _) => error("a mean over no samples".to_owned()),
             (Some(LossReduction::Sum), Reduced::Mean) if batch > 1.0 => error(
                 "it was said to be a sum over samples, and its operations take a mean".to_owned(),
             ),
@@ -319,9 +287,7 @@ impl PredictiveCoding {
                         .to_owned(),
                 )
             }
-            (Some(LossReduction::Sum), _) => Ok(1.0),
-            (Some(LossReduction::Mean), _) => Ok(batch),
-            (Some(LossReduction::MeanOver(count)), _) => Ok(count as f64),
+            (Some(said), _) => said.divisor(marked.batch()).map_err(|error| error.at("loss")),
             (None, Reduced::Sum) => Ok(1.0),
             (None, Reduced::Mean) => Ok(batch),
             // Frozen predictions and levels are linear in the drive: what it is divided by comes

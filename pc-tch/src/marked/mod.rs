@@ -7,7 +7,7 @@ mod network;
 mod pass;
 mod step;
 
-pub use learn::{Learned, LossReduction, PredictiveCoding};
+pub use learn::{Learned, PredictiveCoding};
 
 use tch::Tensor;
 
