@@ -10,6 +10,9 @@
 // In a benchmark a panic is the report.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "../tests/drop_in/common.rs"]
+#[allow(dead_code)]
+mod common;
 #[path = "../tests/drop_in/models.rs"]
 #[allow(dead_code)]
 mod models;
@@ -20,7 +23,7 @@ use std::{
     time::Instant,
 };
 
-use models::Model;
+use common::Model;
 use pc_tch::{Pc, PcOptimizer};
 use tch::{
     Kind,

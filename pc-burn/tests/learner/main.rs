@@ -124,11 +124,15 @@ impl Mlp {
         let x = vertex(tanh(self.first.forward(batch.x)));
         let x = vertex(tanh(self.second.forward(x)));
         let output = vertex(self.third.forward(x));
-        let loss = CrossEntropyLossConfig::new()
-            .init(&output.device())
-            .forward(output.clone(), batch.y.clone());
-        ClassificationOutput::new(loss, output, batch.y)
+        classified(output, batch.y)
     }
+}
+
+/// Logits, with their cross-entropy.
+fn classified(output: Tensor<2>, y: Tensor<1, Int>) -> ClassificationOutput {
+    let loss =
+        CrossEntropyLossConfig::new().init(&output.device()).forward(output.clone(), y.clone());
+    ClassificationOutput::new(loss, output, y)
 }
 
 impl TrainStep for Mlp {

@@ -2,11 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tch::{Device, Kind, Tensor, kind::Element, nn::VarStore};
-
-pub(crate) use crate::models::device;
-
-use crate::models::Model;
+use tch::{Device, Kind, Reduction, Tensor, kind::Element, nn::VarStore};
 
 /// f64, on that device.
 pub(crate) fn double() -> (Kind, Device) {
@@ -16,6 +12,50 @@ pub(crate) fn double() -> (Kind, Device) {
 /// Numbers on that device.
 pub(crate) fn tensor<T: Element>(numbers: &[T]) -> Tensor {
     Tensor::from_slice(numbers).to_device(device())
+}
+
+/// A model with a batch.
+pub(crate) struct Model {
+    pub(crate) name: &'static str,
+    pub(crate) store: VarStore,
+    pub(crate) loss: Box<dyn Fn() -> Tensor>,
+}
+
+impl Model {
+    /// A forward pass in training mode.
+    pub(crate) fn loss(&self) -> Tensor {
+        (self.loss)()
+    }
+}
+
+/// The device that tests run on: `PC_TCH_DEVICE=cuda` points them at the first GPU.
+pub(crate) fn device() -> Device {
+    match std::env::var("PC_TCH_DEVICE").as_deref() {
+        Ok("cuda") => Device::Cuda(0),
+        Ok("cpu") | Err(_) => Device::Cpu,
+        Ok(other) => panic!("PC_TCH_DEVICE is cpu or cuda, not {other}"),
+    }
+}
+
+pub(crate) fn new_store(kind: Kind) -> VarStore {
+    let mut store = VarStore::new(device());
+    store.set_kind(kind);
+    store
+}
+
+/// `set_kind` holds for the variables made since; batch norm's running statistics are made in f32
+/// all the same.
+pub(crate) fn settled(mut store: VarStore, kind: Kind) -> VarStore {
+    match kind {
+        Kind::Double => store.double(),
+        _ => store.float(),
+    }
+    store
+}
+
+/// In the logits' own kind; `cross_entropy_for_logits` works in f32 whatever they are.
+pub(crate) fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Tensor {
+    logits.cross_entropy_loss::<Tensor>(labels, None, Reduction::Mean, -100, 0.0)
 }
 
 /// libtorch's default generator is one for the process: tests that draw from it take turns.

@@ -78,7 +78,7 @@ fn forwards_without_a_backward_do_not_grow() {
 #[test]
 fn threads_do_not_meet() {
     let _turn = seeded();
-    let work = |make: fn(Kind) -> models::Model| {
+    let work = |make: fn(Kind) -> crate::common::Model| {
         move || {
             let model = make(Kind::Double);
             let loss = model.loss();

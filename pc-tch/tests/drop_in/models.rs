@@ -1,53 +1,11 @@
 //! Models as tch programs have them.
 
 use tch::{
-    Device, Kind, Tensor,
-    nn::{self, Module, ModuleT, RNN, VarStore},
+    Kind, Tensor,
+    nn::{self, Module, ModuleT, RNN},
 };
 
-/// A model with a batch.
-pub(crate) struct Model {
-    pub(crate) name: &'static str,
-    pub(crate) store: VarStore,
-    loss: Box<dyn Fn() -> Tensor>,
-}
-
-impl Model {
-    /// A forward pass in training mode.
-    pub(crate) fn loss(&self) -> Tensor {
-        (self.loss)()
-    }
-}
-
-/// The device that tests run on: `PC_TCH_DEVICE=cuda` points them at the first GPU.
-pub(crate) fn device() -> Device {
-    match std::env::var("PC_TCH_DEVICE").as_deref() {
-        Ok("cuda") => Device::Cuda(0),
-        Ok("cpu") | Err(_) => Device::Cpu,
-        Ok(other) => panic!("PC_TCH_DEVICE is cpu or cuda, not {other}"),
-    }
-}
-
-fn store(kind: Kind) -> VarStore {
-    let mut store = VarStore::new(device());
-    store.set_kind(kind);
-    store
-}
-
-fn settled(mut store: VarStore, kind: Kind) -> VarStore {
-    // `set_kind` above holds for the variables made since; batch norm's running statistics are made
-    // in f32 all the same.
-    match kind {
-        Kind::Double => store.double(),
-        _ => store.float(),
-    }
-    store
-}
-
-/// In the logits' own kind; `cross_entropy_for_logits` works in f32 whatever they are.
-fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Tensor {
-    logits.cross_entropy_loss::<Tensor>(labels, None, tch::Reduction::Mean, -100, 0.0)
-}
+use crate::common::{Model, cross_entropy, device, new_store, settled};
 
 /// LeNet with batch norm and dropout.
 pub(crate) fn lenet(kind: Kind) -> Model {
@@ -56,7 +14,7 @@ pub(crate) fn lenet(kind: Kind) -> Model {
 
 /// The same, for a batch of this size.
 pub(crate) fn lenet_of(kind: Kind, batch: i64) -> Model {
-    let store = store(kind);
+    let store = new_store(kind);
     let root = store.root();
     let conv1 =
         nn::conv2d(&root / "conv1", 1, 6, 5, nn::ConvConfig { padding: 2, ..Default::default() });
@@ -90,7 +48,7 @@ pub(crate) fn lstm(kind: Kind) -> Model {
 
 /// The same, for a batch of this size.
 pub(crate) fn lstm_of(kind: Kind, batch: i64) -> Model {
-    let store = store(kind);
+    let store = new_store(kind);
     let root = store.root();
     let embedding = nn::embedding(&root / "embedding", 65, 32, Default::default());
     let config = nn::RNNConfig { num_layers: 2, ..Default::default() };
@@ -111,7 +69,7 @@ pub(crate) fn lstm_of(kind: Kind, batch: i64) -> Model {
 /// One layer of a transformer's encoder, post-norm, with its embedding and head.
 pub(crate) fn transformer(kind: Kind) -> Model {
     let (width, heads, steps) = (32, 4, 12);
-    let store = store(kind);
+    let store = new_store(kind);
     let root = store.root();
     let embedding = nn::embedding(&root / "embedding", 65, width, Default::default());
     let parts = ["q", "k", "v", "mix"]
@@ -146,7 +104,7 @@ pub(crate) fn transformer(kind: Kind) -> Model {
 
 /// Twenty residual layers.
 pub(crate) fn residual(kind: Kind) -> Model {
-    let store = store(kind);
+    let store = new_store(kind);
     let root = store.root();
     let first = nn::linear(&root / "first", 10, 24, Default::default());
     let layers: Vec<_> = (0..20)
@@ -165,7 +123,7 @@ pub(crate) fn residual(kind: Kind) -> Model {
 
 /// An embedding whose weight is the output's too.
 pub(crate) fn tied(kind: Kind) -> Model {
-    let store = store(kind);
+    let store = new_store(kind);
     let root = store.root();
     let embedding = nn::embedding(&root / "embedding", 40, 16, Default::default());
     let mix = nn::linear(&root / "mix", 16, 16, Default::default());

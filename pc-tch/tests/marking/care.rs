@@ -12,10 +12,7 @@ use tch::{
     nn::{self, Module, ModuleT, OptimizerConfig, VarStore},
 };
 
-use crate::{
-    common::{parameters, seeded, take_gradients, worst},
-    models::{cross_entropy, device},
-};
+use crate::common::{cross_entropy, device, parameters, seeded, take_gradients, worst};
 
 /// A chain of three layers, and a batch of any size.
 struct Net {

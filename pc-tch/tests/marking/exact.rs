@@ -7,8 +7,8 @@ use pc_tch::{
 use tch::Kind;
 
 use crate::{
-    common::{parameters, seeded, take_gradients, worst},
-    models::{MODELS, Model},
+    common::{Model, parameters, seeded, take_gradients, worst},
+    models::MODELS,
 };
 
 /// The buffers: running statistics.

@@ -6,10 +6,7 @@ use tch::{
     nn::{self, Module, OptimizerConfig, VarStore},
 };
 
-use crate::{
-    common::seeded,
-    models::{cross_entropy, device},
-};
+use crate::common::{cross_entropy, device, seeded};
 
 /// What the process holds, in KiB; nothing where that cannot be read.
 fn resident() -> Option<f64> {

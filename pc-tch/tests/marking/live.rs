@@ -15,10 +15,7 @@ use tch::{
     nn::{self, Module, OptimizerConfig, VarStore},
 };
 
-use crate::{
-    common::seeded,
-    models::{cross_entropy, device, new_store, settled},
-};
+use crate::common::{cross_entropy, device, new_store, seeded, settled};
 
 /// A step of training on both sides.
 struct Pair {

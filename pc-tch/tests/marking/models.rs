@@ -2,53 +2,11 @@
 
 use pc_tch::{named_vertex, vertex};
 use tch::{
-    Device, Kind, Reduction, Tensor,
-    nn::{self, Module, ModuleT, VarStore},
+    Kind, Tensor,
+    nn::{self, Module, ModuleT},
 };
 
-/// A model with a batch.
-pub(crate) struct Model {
-    pub(crate) name: &'static str,
-    pub(crate) store: VarStore,
-    loss: Box<dyn Fn() -> Tensor>,
-}
-
-impl Model {
-    /// A forward pass in training mode.
-    pub(crate) fn loss(&self) -> Tensor {
-        (self.loss)()
-    }
-}
-
-/// The device that tests run on: `PC_TCH_DEVICE=cuda` points them at the first GPU.
-pub(crate) fn device() -> Device {
-    match std::env::var("PC_TCH_DEVICE").as_deref() {
-        Ok("cuda") => Device::Cuda(0),
-        Ok("cpu") | Err(_) => Device::Cpu,
-        Ok(other) => panic!("PC_TCH_DEVICE is cpu or cuda, not {other}"),
-    }
-}
-
-pub(crate) fn new_store(kind: Kind) -> VarStore {
-    let mut store = VarStore::new(device());
-    store.set_kind(kind);
-    store
-}
-
-/// `set_kind` holds for the variables made since; batch norm's running statistics are made in f32
-/// all the same.
-pub(crate) fn settled(mut store: VarStore, kind: Kind) -> VarStore {
-    match kind {
-        Kind::Double => store.double(),
-        _ => store.float(),
-    }
-    store
-}
-
-/// In the logits' own kind; `cross_entropy_for_logits` works in f32 whatever they are.
-pub(crate) fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Tensor {
-    logits.cross_entropy_loss::<Tensor>(labels, None, Reduction::Mean, -100, 0.0)
-}
+use crate::common::{Model, cross_entropy, device, new_store, settled};
 
 /// LeNet with batch norm and dropout.
 pub(crate) fn lenet(kind: Kind) -> Model {

@@ -12,10 +12,7 @@ use tch::{
     nn::{self, Module, OptimizerConfig, VarStore},
 };
 
-use crate::{
-    common::{seeded, take_gradients},
-    models::{cross_entropy, device},
-};
+use crate::common::{cross_entropy, device, seeded, take_gradients};
 
 struct Setting {
     store: VarStore,

@@ -8,10 +8,7 @@ use tch::{
     nn::{self, Module, ModuleT, VarStore},
 };
 
-use crate::{
-    common::{seeded, take_gradients, worst},
-    models::{cross_entropy, device},
-};
+use crate::common::{cross_entropy, device, seeded, take_gradients, worst};
 
 struct Net {
     store: VarStore,
