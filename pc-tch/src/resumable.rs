@@ -14,7 +14,7 @@ use tch::{
 use crate::{
     sys::{
         marks::identity,
-        optimizer::{PARTS, Raw, Settings},
+        optimizer::{self, PARTS, Raw, Settings},
     },
     tensor::reported,
 };
@@ -99,7 +99,7 @@ impl ResumableConfig for nn::Sgd {
         ResumableOptimizer::new(
             vs,
             SGD,
-            Settings { kind: 0, flag, rate, first, second, eps: 0.0, decay },
+            Settings { kind: optimizer::SGD, flag, rate, first, second, eps: 0.0, decay },
         )
     }
 }
@@ -111,7 +111,7 @@ impl ResumableConfig for nn::Adam {
         ResumableOptimizer::new(
             vs,
             ADAM,
-            Settings { kind: 1, flag, rate, first, second, eps, decay },
+            Settings { kind: optimizer::ADAM, flag, rate, first, second, eps, decay },
         )
     }
 }
@@ -124,7 +124,7 @@ impl ResumableConfig for nn::AdamW {
         ResumableOptimizer::new(
             vs,
             kept,
-            Settings { kind: 2, flag, rate, first, second, eps, decay },
+            Settings { kind: optimizer::ADAMW, flag, rate, first, second, eps, decay },
         )
     }
 }
@@ -136,7 +136,7 @@ impl ResumableConfig for nn::RmsProp {
         ResumableOptimizer::new(
             vs,
             RMS_PROP,
-            Settings { kind: 3, flag, rate, first, second, eps, decay },
+            Settings { kind: optimizer::RMS_PROP, flag, rate, first, second, eps, decay },
         )
     }
 }

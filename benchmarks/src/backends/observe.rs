@@ -1,9 +1,13 @@
 //! A relaxation of pc-core, looked at on its way: what `train` asks for by
-//! [`Trainee::energies`](crate::contract::train::Trainee::energies).
+//! [`Trainee::energies`](crate::contract::train::Trainee::energies) and
+//! [`Trainee::gradients`](crate::contract::train::Trainee::gradients).
 
-use pc_core::{Clamps, Event, Network, Relaxation, Result, Schedule};
+use pc_core::{
+    Clamps, Event, Graph, Network, Relaxation, Result, Schedule,
+    host::{Element, HostTensor},
+};
 
-use crate::contract::train::VertexTrace;
+use crate::contract::train::{Traced, VertexTrace};
 
 /// The energies of all vertices that are predicted. Weights stay where they are.
 pub(super) fn energies<N: Network>(
@@ -35,4 +39,23 @@ pub(super) fn energies<N: Network>(
         }
     }
     Ok(vertices.into_iter().map(|(_, trace)| trace).collect())
+}
+
+/// The gradients of every parameter, summed over the learning events, and the energies of every
+/// step where the schedule is traced. Weights stay where they are.
+pub(super) fn gradients<F: Element>(
+    mut relaxation: Relaxation<Graph<HostTensor<F>>>,
+    graph: &mut Graph<HostTensor<F>>,
+    clamps: &Clamps<HostTensor<F>>,
+) -> Result<Traced> {
+    let mut sums: Vec<Vec<f64>> =
+        graph.parameters().iter().map(|parameter| vec![0.0; parameter.data().len()]).collect();
+    let outcome = relaxation.train(graph, clamps, |_, gradients| {
+        for ((_, gradient), sum) in gradients.iter().zip(&mut sums) {
+            let numbers = gradient.map(HostTensor::data).unwrap_or_default();
+            sum.iter_mut().zip(numbers).for_each(|(s, g)| *s += g.value());
+        }
+        Ok(())
+    })?;
+    Ok(Traced { gradients: sums, energy: outcome.trace })
 }

@@ -156,7 +156,10 @@ fn bare<F: Element>(kind: ModelKind, loss: LossKind, seed: u64) -> pc_core::Resu
     make(kind, &SHAPE, CLASSES, seed, Size::Small)
 }
 
-fn convert<F: Element, G: Element>(tensor: &HostTensor<F>) -> pc_core::Result<HostTensor<G>> {
+/// The same numbers in another precision.
+pub(crate) fn convert<F: Element, G: Element>(
+    tensor: &HostTensor<F>,
+) -> pc_core::Result<HostTensor<G>> {
     HostTensor::new(tensor.dims(), tensor.data().iter().map(|x| G::of(x.value())).collect())
 }
 

@@ -29,6 +29,12 @@ pub(crate) struct Settings {
     pub(crate) decay: f64,
 }
 
+/// The kinds, as shim/pc_tch.h numbers them.
+pub(crate) const SGD: c_int = 0;
+pub(crate) const ADAM: c_int = 1;
+pub(crate) const ADAMW: c_int = 2;
+pub(crate) const RMS_PROP: c_int = 3;
+
 /// The tensors that one parameter's state has at most.
 pub(crate) const PARTS: usize = 3;
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use pc_burn::{BurnTensor, LossReduction, PredictiveCoding};
 use pc_core::{
-    Evaluation, Graph, Relaxation, Schedule, Status,
+    Evaluation, Graph, Relaxation, Schedule,
     host::{Element, HostTensor, Init},
 };
 
@@ -194,11 +194,8 @@ impl Timed for Burn {
             }
         };
         let total = start.elapsed().as_secs_f64();
-        if outcome.is_some_and(|outcome| outcome.status == Status::Diverged) {
-            return Err(CommandError::input(format!(
-                "{} diverged, so its time means nothing",
-                contenders[contender].name
-            )));
+        if let Some(outcome) = outcome {
+            contenders[contender].must_hold(outcome.status)?;
         }
         Ok(Seconds { forward: None, relaxed: None, total })
     }

@@ -2,10 +2,7 @@
 
 use std::time::Instant;
 
-use pc_core::{
-    Status,
-    host::{Element, HostTensor, Init},
-};
+use pc_core::host::{Element, HostTensor, Init};
 use pc_dfdx::PredictiveCoding;
 
 use super::{
@@ -95,11 +92,8 @@ impl<E: Built + Element> Timed for Dfdx<E> {
             Some(pc) => Some(self.net.run_relaxed(pc, &self.batch)?),
         };
         let total = start.elapsed().as_secs_f64();
-        if outcome.is_some_and(|outcome| outcome.status == Status::Diverged) {
-            return Err(CommandError::input(format!(
-                "{} diverged, so its time means nothing",
-                self.contenders[contender].name
-            )));
+        if let Some(outcome) = outcome {
+            self.contenders[contender].must_hold(outcome.status)?;
         }
         Ok(Seconds { forward: None, relaxed: None, total })
     }

@@ -14,6 +14,7 @@ use crate::{
     backends::observe,
     contract::{
         OptimiserKind, OptimiserState, ScheduleKind,
+        check::convert,
         train::{Batch, Task, Traced, Trainee, VertexTrace},
     },
     error::CommandError,
@@ -82,10 +83,6 @@ impl<E: Built + Element> Dfdx<E> {
     }
 }
 
-fn convert<F: Element, G: Element>(tensor: &HostTensor<F>) -> pc_core::Result<HostTensor<G>> {
-    HostTensor::new(tensor.dims(), tensor.data().iter().map(|x| G::of(x.value())).collect())
-}
-
 impl<F: Element, E: Built + Element> Trainee<F> for Dfdx<E> {
     fn description(&self) -> String {
         format!("{}, by dfdx", self.layout.description)
@@ -125,17 +122,7 @@ impl<F: Element, E: Built + Element> Trainee<F> for Dfdx<E> {
             reading.graph = reading.graph.levelled()?;
             relaxation = Relaxation::new(&reading.graph, schedule);
         }
-        let graph = &mut reading.graph;
-        let mut sums: Vec<Vec<f64>> =
-            graph.parameters().iter().map(|own| vec![0.0; own.data().len()]).collect();
-        let outcome = relaxation?.train(graph, &clamps, |_, gradients| {
-            for ((_, gradient), sum) in gradients.iter().zip(&mut sums) {
-                let numbers = gradient.map(HostTensor::data).unwrap_or_default();
-                sum.iter_mut().zip(numbers).for_each(|(s, g)| *s += g.value());
-            }
-            Ok(())
-        })?;
-        Ok(Traced { gradients: sums, energy: outcome.trace })
+        Ok(observe::gradients(relaxation?, &mut reading.graph, &clamps)?)
     }
 
     fn energies(

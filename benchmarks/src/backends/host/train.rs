@@ -68,18 +68,8 @@ impl<F: Element> Trainee<F> for Host<F> {
         let clamps =
             self.model.clamps(batch.features(), &batch.labels, OutputLoss::CrossEntropy)?;
         let graph = &mut self.model.graph;
-        let mut sums: Vec<Vec<f64>> =
-            graph.parameters().iter().map(|parameter| vec![0.0; parameter.data().len()]).collect();
-        let outcome = Relaxation::new(graph, schedule)?.train(graph, &clamps, |_, gradients| {
-            for ((_, gradient), sum) in gradients.iter().zip(&mut sums) {
-                for (s, g) in sum.iter_mut().zip(gradient.map(HostTensor::data).unwrap_or_default())
-                {
-                    *s += g.value();
-                }
-            }
-            Ok(())
-        })?;
-        Ok(Traced { gradients: sums, energy: outcome.trace })
+        let relaxation = Relaxation::new(graph, schedule)?;
+        Ok(observe::gradients(relaxation, graph, &clamps)?)
     }
 
     fn energies(

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use ::tch::{Reduction::Mean, Tensor};
 use pc_core::{
-    Evaluation, Result, Schedule, Status,
+    Evaluation, Result, Schedule,
     host::{Element, Init},
 };
 use pc_tch::{Pc, PredictiveCoding};
@@ -175,12 +175,7 @@ impl Timed for Tch {
             }
             Way::Marked(pc) => {
                 let outcome = learned(pc, &mut Still::of(net), loss)?.outcome;
-                if outcome.status == Status::Diverged {
-                    return Err(CommandError::input(format!(
-                        "{} diverged, so its time means nothing",
-                        self.contenders[contender].name
-                    )));
-                }
+                self.contenders[contender].must_hold(outcome.status)?;
             }
         }
         let total = start.elapsed().as_secs_f64();

@@ -1,9 +1,9 @@
 //! What is timed, and what by.
 
-use pc_core::Schedule;
+use pc_core::{Schedule, Status};
 
 use super::arithmetic::Arithmetic;
-use crate::contract::choices::ScheduleKind;
+use crate::{contract::choices::ScheduleKind, error::CommandError};
 
 /// Gamma of all schedules that take one.
 pub const RATE: f64 = 0.1;
@@ -27,6 +27,19 @@ pub struct Contender {
     pub steps: usize,
     /// Whether the time it takes is shown for itself, or shows where that of another one goes.
     pub role: ContenderRole,
+}
+
+impl Contender {
+    /// Fails where its relaxation diverged: then its time means nothing.
+    pub(crate) fn must_hold(&self, status: Status) -> Result<(), CommandError> {
+        if status == Status::Diverged {
+            return Err(CommandError::input(format!(
+                "{} diverged, so its time means nothing",
+                self.name
+            )));
+        }
+        Ok(())
+    }
 }
 
 /// What a contender is timed for.
