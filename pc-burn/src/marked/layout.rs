@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn::{
     backend::{AutodiffBackend, Dispatch},
     module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId},
-    tensor::{GradientCheckpointingStrategy, Tensor},
+    tensor::{Device, GradientCheckpointingStrategy, Tensor},
 };
 use pc_core::{Error, ErrorKind, Result, Tensor as _, Topology, VertexId, backend::Prediction};
 
@@ -42,6 +42,9 @@ pub(super) struct Layout {
     pub(super) zeros: Vec<BurnTensor>,
     /// Whether the program draws random numbers.
     pub(super) random: bool,
+    /// The model's devices, where the zeros lie. The copies of a model on several devices share
+    /// what is known of it.
+    devices: Vec<Device>,
 }
 
 impl Layout {
@@ -165,7 +168,9 @@ impl Layout {
             copy.visit(&mut uses);
             depends.push((parents(&again, &grads, index), uses.found));
         }
-        Self::of(&sights, &feeds, &depends, &parameters, BurnTensor::new(loss)?, random)
+        let layout =
+            Self::of(&sights, &feeds, &depends, &parameters, BurnTensor::new(loss)?, random)?;
+        Ok(Self { devices: model.devices().to_vec(), ..layout })
     }
 
     fn of(
@@ -235,6 +240,7 @@ impl Layout {
             topology: Topology::new(names, parameter_names, predictions)?,
             zeros,
             random,
+            devices: Vec::new(),
         })
     }
 }
@@ -247,9 +253,9 @@ impl Layouts {
     /// More than this many are not kept; the longest unused goes first.
     const KEPT: usize = 64;
 
-    /// The layout last used, which is likely the next.
-    pub(super) fn last(&self) -> Option<Arc<Layout>> {
-        self.0.first().cloned()
+    /// The layout last used by a model on these devices, which is likely the next.
+    pub(super) fn last(&self, devices: &[Device]) -> Option<Arc<Layout>> {
+        self.0.iter().find(|layout| layout.devices == devices).cloned()
     }
 
     /// The layout of the program as it now is.
@@ -265,7 +271,8 @@ impl Layouts {
             None
         } else {
             let (_loss, _, sights) = survey(&apart(model), program)?;
-            self.0.iter().position(|layout| layout.is_of(&sights))
+            let devices = model.devices();
+            self.0.iter().position(|layout| layout.devices == *devices && layout.is_of(&sights))
         };
         let layout = match known {
             Some(index) => self.0.remove(index),

@@ -8,7 +8,7 @@ use burn::backend::{
 use pc_core::{Error, ErrorKind, Tensor as _};
 
 use super::{
-    cut::{Link, Slot, arrived, link},
+    cut::{Link, Slot, arrived, hosts, link},
     layout::{Layout, Place},
 };
 use crate::BurnTensor;
@@ -139,6 +139,10 @@ pub(super) fn mark(x: &DispatchTensor, name: Option<&'static str>) -> Option<Dis
 
 impl Pass {
     fn mark(&mut self, x: DispatchTensor, name: Option<&'static str>) -> DispatchTensor {
+        if let Err(error) = hosts(&x) {
+            self.problem.get_or_insert(error);
+            return x;
+        }
         let index = self.sights.len();
         let shape = x.shape().to_vec();
         let sight = |predicted| Sight {

@@ -90,7 +90,7 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
         weight: f64,
     ) -> Result<Self> {
         let parameters = parameters_of(&model);
-        let layout = match layouts.last() {
+        let layout = match layouts.last(&model.devices()) {
             Some(layout) => layout,
             None => layouts.find(&model, program)?,
         };
