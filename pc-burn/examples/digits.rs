@@ -98,7 +98,7 @@ pub(crate) fn run(
     arguments: impl IntoIterator<Item = String>,
 ) -> Result<(f64, impl Module), Box<dyn Error>> {
     let options = Options::parse(arguments)?;
-    let device = Device::flex().autodiff();
+    let device = options.device()?;
     device.seed(options.seed);
     let pc = PredictiveCoding::new(options.schedule()?, LossReduction::Mean);
     let model = PcModel::new(Cnn::new(options.dropout, &device), pc);
@@ -115,6 +115,7 @@ pub(crate) fn run(
         .metric_train_numeric(EnergyMetric::new())
         .metric_train_numeric(PassesMetric::new())
         .num_epochs(options.epochs)
+        .with_training_strategy(options.strategy()?.into())
         .renderer(Box::new(Lines::new(options.quiet)))
         .with_application_logger(None)
         .launch(learner);

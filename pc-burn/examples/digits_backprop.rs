@@ -97,7 +97,7 @@ pub(crate) fn run(
     arguments: impl IntoIterator<Item = String>,
 ) -> Result<(f64, impl Module), Box<dyn Error>> {
     let options = Options::parse(arguments)?;
-    let device = Device::flex().autodiff();
+    let device = options.device()?;
     device.seed(options.seed);
     let model = Cnn::new(options.dropout, &device);
     let optimiser = AdamConfig::new().init();
@@ -111,6 +111,7 @@ pub(crate) fn run(
     let result = SupervisedTraining::new(&options.directory, train, test.clone())
         .metrics((AccuracyMetric::new(), LossMetric::new()))
         .num_epochs(options.epochs)
+        .with_training_strategy(options.strategy()?.into())
         .renderer(Box::new(Lines::new(options.quiet)))
         .with_application_logger(None)
         .launch(learner);

@@ -146,6 +146,11 @@
 //!   the steps of one worker with the joined batch. The data-parallel strategy reduces gradients
 //!   inside of every backward pass, in whatever order workers come to it; relaxing workers come
 //!   there more than once, so that `PcModel` refuses it. (Flex cannot run it at all.)
+//! - **Devices on other machines** (Burn's `remote`) are devices like any. Marks move no numbers,
+//!   so any server of Burn's hosts a marked program. A server that is lost is an error of the step,
+//!   not a relaxation that diverged. `docs/bring-your-model.md` starts servers and clients.
+//! - **A backend is a feature of this crate**: named on `burn` alone, its tensors meet marks that
+//!   do not know it, and the step is refused.
 //! - **Single precision.** A marked program shows its predictions and not how they change, so that
 //!   in a live relaxation an error is the difference of two rounded predictions: an error `e` of a
 //!   prediction `mu` is known to about `6e-8 |mu| / |e|`. Near the outputs that is nothing; where a
@@ -170,6 +175,8 @@
 //! |---|---|
 //! | `flex` (default) | Burn's own CPU backend |
 //! | `wgpu`, `cuda` | its GPU backends |
+//! | `remote`, `remote-websocket` | devices of other machines, by Iroh, and by WebSocket too |
+//! | `remote-server` | `burn::server`, which lends this machine's devices |
 //! | `train` | `PcModel`, its metrics, and burn-train |
 
 pub mod explicit;

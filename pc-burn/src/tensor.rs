@@ -1,5 +1,6 @@
 //! Burn's tensor as the engine sees it: any rank, any device, no autodiff.
 
+pub(crate) mod failure;
 mod fused;
 mod graph;
 pub(crate) mod slices;
@@ -10,7 +11,7 @@ use burn::{
         TensorMetadata,
         ops::{FloatTensorOps, IntTensorOps},
     },
-    tensor::{DType, Device, Shape, Tensor, TensorData, try_read_sync},
+    tensor::{DType, Device, Shape, Tensor, TensorData},
 };
 use pc_core::{Error, ErrorKind, Result, backend::StateStep, host::HostTensor};
 
@@ -159,9 +160,7 @@ impl BurnTensor {
 
     /// The one number of a tensor that holds one; NaN where it cannot be read.
     fn number(tensor: DispatchTensor) -> f64 {
-        let data =
-            try_read_sync(Dispatch::float_into_data(tensor)).and_then(std::result::Result::ok);
-        data.and_then(|data| data.iter::<f64>().next()).unwrap_or(f64::NAN)
+        failure::read(tensor).and_then(|data| data.iter::<f64>().next()).unwrap_or(f64::NAN)
     }
 }
 
@@ -321,9 +320,7 @@ impl pc_core::Tensor for BurnTensor {
 
     /// The elements in row-major order; NaNs where the device cannot be read.
     fn to_vec(&self) -> Vec<f64> {
-        let data = try_read_sync(Dispatch::float_into_data(self.inner.clone()))
-            .and_then(std::result::Result::ok);
-        match data {
+        match failure::read(self.inner.clone()) {
             Some(data) => data.iter::<f64>().collect(),
             None => vec![f64::NAN; self.inner.shape().num_elements()],
         }

@@ -2,6 +2,7 @@
 
 mod cuda;
 mod deps;
+mod devices;
 mod drill;
 mod libtorch;
 mod lines;
@@ -40,6 +41,12 @@ Usage: cargo xtask <command>
                 to their budgets; test does it too
   gpu           build pc-gpu, which checks and times pc-cuda on a machine with
                 a GPU, with the kernels' machine code in it
+  wgpu [words]  build pc-burn with Burn's wgpu, and run its tests there: on a
+                GPU, or on a software driver of Vulkan; no part of test, since
+                it takes minutes to build. Further words go to the test program
+  remote [words]
+                build pc-burn with Burn's remote devices, and run its tests on
+                servers in processes of their own; no part of test either
   help          show this text
 
 A command that fails prints which of its steps failed and exits with 1.";
@@ -61,6 +68,8 @@ fn main() -> ExitCode {
         ["drill", more @ ..] => ("drill", drill::run(more).err().into_iter().collect()),
         ["cuda"] => ("cuda", cuda::compile()),
         ["gpu"] => ("gpu", cuda::program()),
+        ["wgpu", more @ ..] => ("wgpu", devices::wgpu(more).err().into_iter().collect()),
+        ["remote", more @ ..] => ("remote", devices::remote(more).err().into_iter().collect()),
         ["lint"] => ("lint", lint()),
         ["libtorch"] => ("libtorch", libtorch::set_up().err().into_iter().collect()),
         ["asan", more @ ..] => (

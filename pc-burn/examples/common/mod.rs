@@ -1,5 +1,7 @@
-//! What the two programs on digits share: the data, the options, and a dashboard of one line per
-//! epoch.
+//! What the two programs on digits share: the data, the options, the devices, and a dashboard of
+//! one line per epoch.
+
+mod devices;
 
 use std::{collections::BTreeMap, error::Error, path::PathBuf};
 
@@ -10,6 +12,7 @@ use burn::{
     },
     tensor::{Device, Int, Tensor, TensorData},
     train::{
+        ExecutionStrategy, MultiDeviceOptim,
         logger::{EvaluationProgressLogger, TrainingProgressLogger},
         metric::{MetricDefinition, MetricId},
         renderer::{
@@ -93,6 +96,8 @@ pub(crate) struct Options {
     pub(crate) steps: usize,
     pub(crate) directory: PathBuf,
     pub(crate) quiet: bool,
+    /// Where it trains: several devices share every batch.
+    pub(crate) devices: Vec<String>,
 }
 
 impl Options {
@@ -113,6 +118,7 @@ impl Options {
             steps: 20,
             directory: std::env::temp_dir().join("pc-burn-digits"),
             quiet: false,
+            devices: Vec::new(),
         };
         let mut arguments = arguments.into_iter();
         while let Some(name) = arguments.next() {
@@ -132,10 +138,41 @@ impl Options {
                 "--rate" => options.rate = value.parse()?,
                 "--steps" => options.steps = value.parse()?,
                 "--directory" => options.directory = value.into(),
+                "--device" => options.devices.push(value),
                 _ => return Err(format!("unknown option {name}").into()),
             }
         }
         Ok(options)
+    }
+
+    fn opened(&self) -> Result<Vec<Device>, Box<dyn Error>> {
+        // Not an argument: those can be seen by everyone on the machine.
+        let token = std::env::var("PC_TOKEN").ok();
+        let open = |name: &str| devices::open(name, token.as_deref());
+        match self.devices.as_slice() {
+            [] => Ok(vec![open("flex")?]),
+            named => named.iter().map(|name| open(name)).collect(),
+        }
+    }
+
+    /// The device that has the model: the first that was named.
+    ///
+    /// # Errors
+    /// A device that this program was not built for, or a server that does not let us in.
+    pub(crate) fn device(&self) -> Result<Device, Box<dyn Error>> {
+        self.opened()?.into_iter().next().ok_or_else(|| "no device".into())
+    }
+
+    /// One device, or several by Burn's own strategy, which adds the gradients of their batches.
+    ///
+    /// # Errors
+    /// As [`Options::device`].
+    pub(crate) fn strategy(&self) -> Result<ExecutionStrategy, Box<dyn Error>> {
+        let mut devices = self.opened()?;
+        Ok(match devices.len() {
+            1 => ExecutionStrategy::single(devices.remove(0)),
+            _ => ExecutionStrategy::multi(devices, MultiDeviceOptim::OptimMainDevice),
+        })
     }
 
     /// A falling learning rate.

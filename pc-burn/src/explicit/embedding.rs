@@ -5,7 +5,7 @@ use burn::{
         Dispatch,
         ops::{FloatTensorOps, ModuleOps},
     },
-    tensor::{IntDType, Shape},
+    tensor::Shape,
 };
 use pc_core::{Result, Tensor, backend::Vertex};
 
@@ -38,7 +38,7 @@ impl Embedding {
         }
         let elements: usize = x.inner_shape().iter().product();
         let flat = Dispatch::float_reshape(x.raw(), Shape::from(vec![x.batch(), elements]));
-        Ok(BurnTensor::integers(Dispatch::float_into_int(flat, IntDType::I64)))
+        Ok(BurnTensor::integers(Dispatch::float_into_int(flat, x.places())))
     }
 
     fn take(weight: &BurnTensor, rows: &BurnTensor, like: &BurnTensor) -> BurnTensor {

@@ -6,14 +6,11 @@ use burn::{
         Dispatch, DispatchTensor, TensorMetadata,
         ops::{FloatTensorOps, ModuleOps},
     },
-    tensor::{BoolDType, Shape, Slice},
+    tensor::{IntDType, Shape, Slice},
 };
 use pc_core::Tensor;
 
 use crate::BurnTensor;
-
-/// Comparisons are read by masks alone.
-const BOOL: BoolDType = BoolDType::Native;
 
 impl BurnTensor {
     pub(crate) fn raw(&self) -> DispatchTensor {
@@ -67,7 +64,17 @@ impl BurnTensor {
 
     /// `other` where `self > bound`, and `self` elsewhere, a NaN too: see [`BurnTensor::choose`].
     pub(crate) fn above(&self, bound: f64) -> DispatchTensor {
-        Dispatch::float_greater_elem(self.raw(), bound.into(), BOOL)
+        // A device says how it stores truth: what it does not store, its kernels cannot write.
+        let stored = self.device().settings().bool_dtype;
+        Dispatch::float_greater_elem(self.raw(), bound.into(), stored)
+    }
+
+    /// The integers that this tensor's device counts in, wide enough for places in a tensor.
+    pub(crate) fn places(&self) -> IntDType {
+        match self.device().settings().int_dtype {
+            IntDType::I8 | IntDType::I16 | IntDType::U8 | IntDType::U16 => IntDType::I32,
+            wide => wide,
+        }
     }
 
     /// `yes` where the mask holds, `self` elsewhere.

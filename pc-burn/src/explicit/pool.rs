@@ -6,7 +6,6 @@ use burn::{
         ops::{MaxPool2dWithIndices, ModuleOps},
     },
     nn::PaddingConfig2d,
-    tensor::IntDType,
 };
 use pc_core::{Result, Tensor, backend::Vertex};
 
@@ -120,7 +119,7 @@ impl MaxPool2d {
             padding,
             dilation,
             false,
-            IntDType::I64,
+            x.places(),
         );
         (BurnTensor::wrap(output), BurnTensor::integers(indices))
     }

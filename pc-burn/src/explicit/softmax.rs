@@ -72,7 +72,7 @@ fn evaluate(x: &BurnTensor) -> (BurnTensor, BurnTensor) {
 /// The displacement of the largest class, which all may be counted from.
 fn of_largest(s: &BurnTensor, d: &BurnTensor) -> BurnTensor {
     let last = s.rank() - 1;
-    let top = Dispatch::float_argmax(s.raw(), last, burn::tensor::IntDType::I64);
+    let top = Dispatch::float_argmax(s.raw(), last, s.places());
     d.gathered(last, &BurnTensor::integers(top))
 }
 

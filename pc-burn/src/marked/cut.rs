@@ -8,7 +8,8 @@ use std::{
 };
 
 use burn::backend::{
-    Autodiff, AutodiffBackend, Backend, Dispatch, DispatchTensor,
+    Autodiff, AutodiffBackend, Backend, Dispatch, DispatchTensor, DispatchTensorKind,
+    TensorMetadata,
     autodiff::{
         checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
         grads::Gradients,
@@ -83,8 +84,12 @@ impl fmt::Debug for Slot {
 }
 
 /// The operations of a mark, for every backend of Burn. Users never call them.
+///
+/// They move no numbers: forward is a value that is there already, and backward is one of Burn's
+/// own products at most. So on devices of other machines they are the client's alone, and any
+/// server of Burn's hosts a marked program, without being told of marks.
 #[backend_extension(Flex: cfg(feature = "flex"), Cube: cfg(any(feature = "wgpu",
-feature = "cuda")), Autodiff)]
+feature = "cuda")), Remote: cfg(feature = "remote"), Autodiff)]
 pub(crate) trait MarkOps: Backend {
     /// Forward: `value`. Backward: leaves the cotangent in `slot`, and sends `seed` to what was
     /// `predicted`.
@@ -133,6 +138,9 @@ impl MarkOps for burn::backend::Flex {}
 
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 impl MarkOps for burn::backend::Cube {}
+
+#[cfg(feature = "remote")]
+impl MarkOps for burn::backend::Remote {}
 
 impl<B: MarkOps, C: CheckpointStrategy> MarkOps for Autodiff<B, C> {
     fn pc_cut(
@@ -228,6 +236,36 @@ impl<B: MarkOps, C: CheckpointStrategy> MarkOps for Autodiff<B, C> {
         slot.note(tensor.is_tracked().then_some(node), node);
         tensor
     }
+}
+
+/// Marks are operations of a backend, and each backend is a feature of this crate.
+///
+/// # Errors
+/// A tensor of a backend that Burn was built with, and this crate was not.
+pub(super) fn hosts(tensor: &DispatchTensor) -> pc_core::Result<()> {
+    fn known(kind: &DispatchTensorKind) -> bool {
+        // Which backends there are besides is for the whole program to say.
+        #[allow(unreachable_patterns)]
+        match kind {
+            #[cfg(feature = "flex")]
+            DispatchTensorKind::Flex(_) => true,
+            #[cfg(any(feature = "wgpu", feature = "cuda"))]
+            DispatchTensorKind::Cube(_) => true,
+            #[cfg(feature = "remote")]
+            DispatchTensorKind::Remote(_) => true,
+            DispatchTensorKind::Autodiff(inner) => known(inner),
+            _ => false,
+        }
+    }
+    if known(&tensor.kind) {
+        return Ok(());
+    }
+    let message = format!(
+        "a mark met a tensor on {:?}, and pc-burn was built without that backend: name its feature \
+         (`flex`, `wgpu`, `cuda`, `remote`) on `pc-burn` in Cargo.toml, not on `burn` alone",
+        tensor.device()
+    );
+    Err(pc_core::Error::new(pc_core::ErrorKind::Unsupported, message))
 }
 
 /// What a mark does to the graph behind it.

@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use burn::module::{Module, ParamId};
+use burn::{
+    module::{Module, ParamId},
+    tensor::Device,
+};
 use pc_core::{Error, ErrorKind, Result, Tensor as _, Topology, VertexId, backend::Prediction};
 
 use super::{
@@ -42,6 +45,9 @@ pub(super) struct Layout {
     pub(super) zeros: Vec<BurnTensor>,
     /// Whether the program draws random numbers.
     pub(super) random: bool,
+    /// The model's devices, where the zeros lie. The copies of a model on several devices share
+    /// what is known of it.
+    devices: Vec<Device>,
 }
 
 impl Layout {
@@ -145,9 +151,9 @@ impl Layout {
         }
     }
 
-    /// Whether it is the layout of these marks and these parameters, so wired.
-    fn is_of(&self, seen: &Seen, parameters: &[(ParamId, String)]) -> bool {
-        self.learns(parameters)
+    /// Whether it is the layout of these marks and these parameters, so wired, on these devices.
+    fn is_of(&self, seen: &Seen, parameters: &[(ParamId, String)], devices: &[Device]) -> bool {
+        self.learns(parameters, devices)
             && self.places.len() == seen.marks.len()
             && seen
                 .marks
@@ -157,9 +163,10 @@ impl Layout {
             && self.wiring.differs(&seen.wiring).is_none()
     }
 
-    /// Whether these parameters learn.
-    fn learns(&self, parameters: &[(ParamId, String)]) -> bool {
-        self.parameters.iter().eq(parameters.iter().map(|(_, path)| path))
+    /// Whether these parameters learn, on these devices.
+    fn learns(&self, parameters: &[(ParamId, String)], devices: &[Device]) -> bool {
+        self.devices == devices
+            && self.parameters.iter().eq(parameters.iter().map(|(_, path)| path))
     }
 
     fn of(
@@ -234,6 +241,7 @@ impl Layout {
             parameters,
             zeros,
             random,
+            devices: Vec::new(),
         })
     }
 }
@@ -261,9 +269,13 @@ impl Layouts {
     /// More than this many are not kept; the longest unused goes first.
     const KEPT: usize = 64;
 
-    /// The layout last used with these parameters, which is likely the next.
-    pub(super) fn last(&mut self, parameters: &[(ParamId, String)]) -> Option<Arc<Layout>> {
-        let index = self.0.iter().position(|layout| layout.learns(parameters))?;
+    /// The layout last used with these parameters on these devices, which is likely the next.
+    pub(super) fn last(
+        &mut self,
+        parameters: &[(ParamId, String)],
+        devices: &[Device],
+    ) -> Option<Arc<Layout>> {
+        let index = self.0.iter().position(|layout| layout.learns(parameters, devices))?;
         Some(self.used(index))
     }
 
@@ -272,8 +284,9 @@ impl Layouts {
         &mut self,
         seen: &Seen,
         parameters: &[(ParamId, String)],
+        devices: &[Device],
     ) -> Option<Arc<Layout>> {
-        let index = self.0.iter().position(|layout| layout.is_of(seen, parameters))?;
+        let index = self.0.iter().position(|layout| layout.is_of(seen, parameters, devices))?;
         Some(self.used(index))
     }
 
@@ -319,7 +332,8 @@ impl Layouts {
                 random &= draws.noticed(again).1;
             }
         }
-        let layout = Arc::new(Layout::of(&pass.sights, wiring, parameters, loss, random)?);
+        let layout = Layout::of(&pass.sights, wiring, parameters, loss, random)?;
+        let layout = Arc::new(Layout { devices: model.devices().to_vec(), ..layout });
         self.0.insert(0, Arc::clone(&layout));
         self.0.truncate(Self::KEPT);
         Ok(layout)

@@ -11,7 +11,7 @@ use super::{
     program::Program,
     step::{Fresh, Marked, Request, Tape},
 };
-use crate::BurnTensor;
+use crate::{BurnTensor, tensor::failure};
 
 impl<M: Module, P: Program<M>> Network for Marked<'_, M, P> {
     type Tensor = BurnTensor;
@@ -239,6 +239,10 @@ impl<M: Module, P: Program<M>> Network for Marked<'_, M, P> {
         )?;
         at.predictions = predictions;
         self.hand_out(at, gradients)
+    }
+
+    fn failure(&self) -> Result<()> {
+        failure::take()
     }
 
     fn drive_norm(&self) -> Option<f64> {

@@ -9,7 +9,7 @@ use burn::{
 use pc_core::{Error, ErrorKind, Tensor as _};
 
 use super::{
-    cut::{Link, Slot, arrived, link},
+    cut::{Link, Slot, arrived, hosts, link},
     layout::{Layout, Place},
     random::Drawn,
     wiring::{Watch, Wiring},
@@ -218,6 +218,10 @@ pub(super) fn mark(x: &DispatchTensor, name: Option<&'static str>) -> Option<Dis
 
 impl Pass {
     fn mark(&mut self, x: DispatchTensor, name: Option<&'static str>) -> DispatchTensor {
+        if let Err(error) = hosts(&x) {
+            self.problem.get_or_insert(error);
+            return x;
+        }
         let index = self.sights.len();
         let shape = x.shape().to_vec();
         let prediction = BurnTensor::wrap(x.clone());

@@ -103,8 +103,9 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
         weight: f64,
     ) -> Result<Self> {
         let parameters = parameters_of(&model)?;
-        let mut draws = Draws::new(&model.devices());
-        let known = layouts.last(&parameters);
+        let devices = model.devices();
+        let mut draws = Draws::new(&devices);
+        let known = layouts.last(&parameters, &devices);
         let surveyed = known.is_none();
         let layout = match known {
             Some(layout) => layout,
@@ -161,7 +162,8 @@ impl<'a, M: Module, P: Program<M>> Marked<'a, M, P> {
     pub(crate) fn renew(&mut self, layouts: &mut Layouts) -> Result<()> {
         self.unlike = false;
         let seen = self.stale.take();
-        let known = seen.and_then(|seen| layouts.known(&seen, &self.parameters));
+        let devices = self.model.devices();
+        let known = seen.and_then(|seen| layouts.known(&seen, &self.parameters, &devices));
         self.surveyed = known.is_none();
         self.layout = match known {
             Some(layout) => layout,

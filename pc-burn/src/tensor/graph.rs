@@ -6,7 +6,7 @@ use pc_core::{
     backend::{GraphTensor, Vertex},
 };
 
-use super::fused;
+use super::{failure, fused};
 use crate::{
     BurnTensor,
     explicit::activation::{evaluate, on_numbers},
@@ -21,6 +21,10 @@ impl GraphTensor for BurnTensor {
 
     fn chained(chain: Chain<Self>) -> Self::Vertex {
         Box::new(chain)
+    }
+
+    fn failure() -> Result<()> {
+        failure::take()
     }
 
     fn length(&self, axis: usize) -> usize {

@@ -179,6 +179,10 @@ impl<T: GraphTensor> Network for Graph<T> {
         self.make_room(batch, like, values)
     }
 
+    fn failure(&self) -> Result<()> {
+        T::failure()
+    }
+
     fn signature(&self) -> u64 {
         self.signature
     }

@@ -45,6 +45,17 @@ pub trait GraphTensor: Tensor {
         }
     }
 
+    /// Reports what failed on this thread since this was last asked, in an operation that returns
+    /// no error, such as reading numbers of a device that is lost: see [`Network::failure`].
+    ///
+    /// # Errors
+    /// What failed.
+    ///
+    /// [`Network::failure`]: crate::Network::failure
+    fn failure() -> Result<()> {
+        Ok(())
+    }
+
     /// The length along an axis; 1 where there is no such axis.
     fn length(&self, axis: usize) -> usize {
         self.shape().get(axis + 1).copied().unwrap_or(1)
