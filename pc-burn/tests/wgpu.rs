@@ -1,5 +1,6 @@
 //! Burn's cube backends, by wgpu: a GPU where there is one, or a software driver of Vulkan
-//! (Debian's `mesa-vulkan-drivers`). Where wgpu finds no adapter these tests are skipped, and say so.
+//! (Debian's `mesa-vulkan-drivers`). Where wgpu finds no adapter these tests are skipped, and say
+//! so; in a build without wgpu too.
 //!
 //! `cargo xtask wgpu` runs them.
 
@@ -21,11 +22,11 @@ use burn::{
         pool::{MaxPool2d, MaxPool2dConfig},
     },
     optim::SgdConfig,
-    tensor::{DType, Device, Int, Tensor, TensorData, activation::tanh, wgpu::WgpuInitError},
+    tensor::{DType, Device, Int, Tensor, TensorData, activation::tanh},
 };
 use pc_burn::{
     BurnTensor, LossReduction, PredictiveCoding,
-    explicit::{Activate, Embedding, MaxPool2d, Reshape, Softmax},
+    explicit::{Activate, Embedding, MaxPool2d as MaxPool, Reshape, Softmax},
     vertex,
 };
 use pc_core::{
@@ -35,18 +36,31 @@ use pc_core::{
 /// The adapter that wgpu takes by itself; none where there is none at all.
 fn adapter() -> Option<Device> {
     static DEVICE: OnceLock<Option<Device>> = OnceLock::new();
-    let device = DEVICE.get_or_init(|| match Device::wgpu_options().init() {
+    let device = DEVICE.get_or_init(found);
+    if device.is_none() {
+        eprintln!("skipped: a test of wgpu");
+    }
+    device.clone()
+}
+
+#[cfg(feature = "wgpu")]
+fn found() -> Option<Device> {
+    use burn::tensor::wgpu::WgpuInitError;
+
+    match Device::wgpu_options().init() {
         Ok(device) => Some(device),
         Err(WgpuInitError::AdapterUnavailable { message, .. }) => {
             eprintln!("skipped: wgpu finds no adapter here: {message}");
             None
         }
         Err(error) => panic!("{error}"),
-    });
-    if device.is_none() {
-        eprintln!("skipped: a test of wgpu");
     }
-    device.clone()
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn found() -> Option<Device> {
+    eprintln!("skipped: built without wgpu (`cargo xtask wgpu` builds with it)");
+    None
 }
 
 #[test]
@@ -118,7 +132,7 @@ fn vertices_that_count_places_relax_live() {
         let e = b.vertex("e", Box::new(Embedding), &[x], &[rows]).unwrap();
         let s = b.vertex("s", Box::new(Softmax::new()), &[e], &[]).unwrap();
         let plane = b.vertex("plane", Box::new(Reshape::to(&[1, 4, 4])), &[s], &[]).unwrap();
-        let p = b.vertex("p", Box::new(MaxPool2d::new(2, 2)), &[plane], &[]).unwrap();
+        let p = b.vertex("p", Box::new(MaxPool::new(2, 2)), &[plane], &[]).unwrap();
         let mut graph = b.build().unwrap();
         let clamps = Clamps::new()
             .hold(x, tensor(&[2, 4], &[0.0, 6.0, 3.0, 3.0, 5.0, 1.0, 2.0, 4.0]))

@@ -20,7 +20,7 @@ fn trained(device: &Device, schedule: &Schedule) -> (Vec<Vec<f64>>, Vec<f64>) {
     let mut optimiser = SgdConfig::new().init();
     let mut pc = PredictiveCoding::new(schedule.clone(), LossReduction::Mean);
     let mut losses = Vec::new();
-    for count in [6, 6] {
+    for count in [6, 4] {
         let batch = Batches.batch(items(count), device);
         let learned = pc
             .train(&mut model, |m| m.loss(batch.clone()), |m, g| optimiser.step(0.1, m, g))
