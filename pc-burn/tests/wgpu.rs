@@ -63,10 +63,24 @@ fn found() -> Option<Device> {
     None
 }
 
+// The conformance suite in three parts, which threads share: it takes minutes on a software driver.
+
 #[test]
-fn explicit_graphs_pass_the_conformance_suite_in_f32() {
+fn explicit_graphs_pass_the_nets_of_the_conformance_suite_in_f32() {
     let Some(device) = adapter() else { return };
-    suite::passes(&device, DType::F32);
+    suite::passes_nets(&device, DType::F32);
+}
+
+#[test]
+fn explicit_graphs_pass_the_composites_of_the_conformance_suite_in_f32() {
+    let Some(device) = adapter() else { return };
+    suite::passes_composites(&device, DType::F32);
+}
+
+#[test]
+fn explicit_graphs_pass_the_additions_of_the_conformance_suite_in_f32() {
+    let Some(device) = adapter() else { return };
+    suite::passes_additions(&device, DType::F32);
 }
 
 /// Compilers of shaders may take it that there are none.
