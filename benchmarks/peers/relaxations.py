@@ -1,6 +1,6 @@
 """Times the same relaxation in JAX, in PyTorch and by pc-bench, on one thread, in one run.
 
-    python3 -m venv peers && peers/bin/pip install jax torch
+    python3 -m venv peers && peers/bin/pip install numpy jax torch
     cargo build --release -p pc-bench
     peers/bin/python benchmarks/peers/relaxations.py
 
@@ -115,8 +115,8 @@ class Jax:
                 v = v @ w.T + b
                 return v if index == last else after(v)
             pad = [(window[1], window[1])] * 2
-            v = lax.conv_general_dilated(v, w, (1, 1), pad, dimension_numbers=("NHWC", "OIHW", "NHWC"))
-            v = after(v + b)
+            layout = ("NHWC", "OIHW", "NHWC")
+            v = after(lax.conv_general_dilated(v, w, (1, 1), pad, dimension_numbers=layout) + b)
             return lax.reduce_window(v, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
 
         def relax(parameters, x, y):
@@ -187,7 +187,7 @@ class Torch:
             made.append(self.predict(index, values[-1]))
             values.append(made[-1][1].detach())
         values[-1] = self.y
-        for step in range(self.steps):
+        for _ in range(self.steps):
             errors = [v - mu.detach() for v, (_, mu) in zip(values[1:], made)]
             for k in range(1, last + 1):
                 value, mu = made[k]
@@ -282,6 +282,8 @@ def main():
             kinds.append((kind, __import__(module).__version__))
         except ImportError as error:
             said.append(f"without {kind.name}: {error}")
+    if not kinds:
+        parser.error(f"no peer is installed: pip install numpy jax torch ({'; '.join(said)})")
     header = ["net", "activation", "batch", "T", "pc-bench ms"]
     for kind, _ in kinds:
         header += [f"{kind.name} ms", "ratio"]
@@ -297,7 +299,8 @@ def main():
         print("  ".join(cells))
     print("ratio: pc-bench's time over the peer's; below 1 pc-bench is quicker")
     print(", ".join(f"{kind.name} {version}" for kind, version in kinds))
-    print("\n".join(said))
+    if said:
+        print("\n".join(said))
 
 
 if __name__ == "__main__":
