@@ -7,7 +7,10 @@ use criterion::Criterion;
 use pc_bench::{
     backends::Backend,
     commands::speed::Gemm,
-    contract::{ScheduleKind, speed::ContenderRole},
+    contract::{
+        ScheduleKind,
+        speed::{Case, ContenderRole},
+    },
     models::ModelKind,
 };
 
@@ -23,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             .sample_size(20)
             .warm_up_time(Duration::from_millis(300))
             .measurement_time(Duration::from_secs(2));
-        let mut net = Backend::Host.timed::<f32>(kind, 64, ScheduleKind::ALL)?;
+        let mut net = Backend::Host.timed::<f32>(&Case::new(kind, 64), ScheduleKind::ALL)?;
         for (index, contender) in net
             .contenders()
             .into_iter()

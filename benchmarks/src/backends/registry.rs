@@ -10,7 +10,7 @@ use crate::{
         Adapter, OrAll, Precision, ScheduleKind, Support,
         check::{Checked, Subject},
         gradients::{Findings, LayerChain, Number, Ways},
-        speed::{Measured, Target, Timed},
+        speed::{Case, Measured, Target, Timed},
         train::{Task, Trainee},
     },
     error::CommandError,
@@ -99,11 +99,16 @@ macro_rules! backends {
             ///
             /// # Errors
             /// As there.
-            pub fn timed<F: Element>(self, kind: ModelKind, batch: usize,
-            rules: &[ScheduleKind]) -> Result<Box<dyn Timed>, CommandError> {
+            pub fn timed<F: Element>(self, case: &Case, rules: &[ScheduleKind])
+            -> Result<Box<dyn Timed>, CommandError> {
+                case.fits()?;
+                if let (Some(flag), false) = (case.varied(), self.support().varied) {
+                    return Err(CommandError::input(format!(
+                        "{flag}: the backend {self} times its nets as they are; host can vary them"
+                    )));
+                }
                 match self {
-                    $($(#[cfg($cfg)])? Self::$variant => <$adapter>::timed::<F>(kind, batch,
-                    rules),)+
+                    $($(#[cfg($cfg)])? Self::$variant => <$adapter>::timed::<F>(case, rules),)+
                 }
             }
 

@@ -6,7 +6,7 @@ use super::{
     check::{Checked, Subject},
     choices::{Precision, ScheduleKind},
     gradients::{Findings, LayerChain, Number, Ways},
-    speed::{Measured, Target, Timed},
+    speed::{Case, Measured, Target, Timed},
     train::{Task, Trainee},
 };
 use crate::{error::CommandError, models::ModelKind};
@@ -18,6 +18,9 @@ pub struct Support {
     pub models: &'static [ModelKind],
     /// Those of them that `speed` can time.
     pub timed: &'static [ModelKind],
+    /// Whether it times them with other activations, widths and steps ([`Case::varied`]). Where it
+    /// does not, [`Adapter::timed`] is never asked to.
+    pub varied: bool,
     /// The rules.
     pub rules: &'static [ScheduleKind],
     /// The numbers.
@@ -59,14 +62,13 @@ pub trait Adapter {
     /// A schedule that is refused, or diverges.
     fn gradients<F: Number>(net: LayerChain<F>, ways: &Ways) -> Result<Findings<F>, CommandError>;
 
-    /// The net of a kind with a batch of random numbers, and the contenders by these rules, for
+    /// The net of a case with a batch of random numbers, and the contenders by these rules, for
     /// `speed`.
     ///
     /// # Errors
     /// A net or a rule that it does not have.
     fn timed<F: Element>(
-        kind: ModelKind,
-        batch: usize,
+        case: &Case,
         rules: &[ScheduleKind],
     ) -> Result<Box<dyn Timed>, CommandError>;
 

@@ -2,7 +2,10 @@
 
 use std::{fmt, str::FromStr};
 
-use pc_core::{Result, Schedule, host::Element};
+use pc_core::{
+    Result, Schedule,
+    host::{Activation, Element},
+};
 
 use crate::models::ModelKind;
 
@@ -72,6 +75,29 @@ pub enum OptimiserKind {
     Sgd,
 }
 
+/// What is applied element by element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
+pub enum ActivationKind {
+    /// Nothing.
+    Identity,
+    /// The positive part.
+    Relu,
+    /// The positive part, and a hundredth of the negative one.
+    LeakyRelu,
+    /// The part between -1 and 1.
+    HardTanh,
+    /// The hyperbolic tangent.
+    Tanh,
+    /// The logistic function.
+    Sigmoid,
+    /// By the error function.
+    Gelu,
+    /// `x sigmoid(x)`.
+    Silu,
+    /// `log(1 + exp(x))`.
+    Softplus,
+}
+
 /// The numbers' precision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum Precision {
@@ -95,7 +121,39 @@ named!(
     ]
 );
 named!(OptimiserKind, "optimiser", [Adam = "adam", AdamW = "adamw", Sgd = "sgd"]);
+named!(
+    ActivationKind,
+    "activation",
+    [
+        Identity = "identity",
+        Relu = "relu",
+        LeakyRelu = "leaky-relu",
+        HardTanh = "hard-tanh",
+        Tanh = "tanh",
+        Sigmoid = "sigmoid",
+        Gelu = "gelu",
+        Silu = "silu",
+        Softplus = "softplus",
+    ]
+);
 named!(Precision, "precision", [F32 = "f32", F64 = "f64"]);
+
+impl ActivationKind {
+    /// The function.
+    pub const fn function(self) -> Activation {
+        match self {
+            Self::Identity => Activation::Identity,
+            Self::Relu => Activation::Relu,
+            Self::LeakyRelu => Activation::LeakyRelu(0.01),
+            Self::HardTanh => Activation::HardTanh,
+            Self::Tanh => Activation::Tanh,
+            Self::Sigmoid => Activation::Sigmoid,
+            Self::Gelu => Activation::Gelu,
+            Self::Silu => Activation::Silu,
+            Self::Softplus => Activation::Softplus,
+        }
+    }
+}
 
 impl Precision {
     /// That of a scalar.

@@ -19,6 +19,6 @@ pub mod speed;
 pub mod train;
 
 pub use adapter::{Adapter, Support};
-pub use choices::{OptimiserKind, OrAll, Precision, ScheduleKind};
+pub use choices::{ActivationKind, OptimiserKind, OrAll, Precision, ScheduleKind};
 pub use optimiser_state::OptimiserState;
 pub(crate) use optimiser_state::{MOMENTS, VELOCITY};

@@ -53,3 +53,44 @@ fn any_model_can_be_timed_and_people_get_a_table() {
         assert!(ran.stdout.contains(word), "no `{word}` in {}", ran.stdout);
     }
 }
+
+/// Nets that are not as they come: what is asked for is what is timed, and said.
+#[test]
+fn other_activations_widths_and_steps() {
+    use pc_bench::contract::ActivationKind;
+    for activation in ActivationKind::ALL {
+        let name = activation.name();
+        let words = format!(
+            "speed --backend host --schedule standard --activation {name} --repeats 1 --batch 2 \
+             --widths 5,4,3 --steps 3 --json"
+        );
+        let events = pc_bench(&words.split_whitespace().collect::<Vec<_>>()).events();
+        let net = events.iter().find(|event| event["event"] == "net").unwrap();
+        assert_eq!(net["description"], format!("mlp 5-4-3, {name}"));
+        let standard = |event: &&serde_json::Value| event["name"] == "standard";
+        assert_eq!(events.iter().find(standard).unwrap()["steps"], 3);
+        let summary = events.last().unwrap();
+        assert_eq!(summary["activation"], name);
+        assert_eq!(summary["widths"], serde_json::json!([5, 4, 3]));
+        assert_eq!((&summary["steps"], &summary["targets"]), (&3.into(), &0.into()));
+    }
+    let ran = pc_bench(&[
+        "speed",
+        "--model",
+        "cnn",
+        "--activation",
+        "silu",
+        "--repeats",
+        "1",
+        "--batch",
+        "1",
+        "--steps",
+        "3",
+        "--schedule",
+        "all",
+    ]);
+    ran.succeeds();
+    for word in ["120-84-10, silu", "(t at T = 3 - t at T = 0) / 3", "the nets as they are"] {
+        assert!(ran.stdout.contains(word), "no `{word}` in {}", ran.stdout);
+    }
+}

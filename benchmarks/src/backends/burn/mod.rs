@@ -27,7 +27,7 @@ use crate::{
         Adapter, Precision, ScheduleKind, Support,
         check::{Checked, Subject},
         gradients::{Findings, LayerChain, Number, Ways},
-        speed::{Measured, Target, Timed},
+        speed::{Case, Measured, Target, Timed},
         train::{Task, Trainee},
     },
     error::CommandError,
@@ -43,6 +43,7 @@ impl Adapter for Burn {
         Support {
             models: &ModelKind::ALL,
             timed: &ModelKind::ALL,
+            varied: false,
             rules: ScheduleKind::ALL,
             precisions: Precision::ALL,
             checkpoints: true,
@@ -66,11 +67,10 @@ impl Adapter for Burn {
     }
 
     fn timed<F: Element>(
-        kind: ModelKind,
-        batch: usize,
+        case: &Case,
         rules: &[ScheduleKind],
     ) -> Result<Box<dyn Timed>, CommandError> {
-        Ok(Box::new(speed::Burn::new::<F>(kind, batch, rules)?))
+        Ok(Box::new(speed::Burn::new::<F>(case.kind, case.batch, rules)?))
     }
 
     fn targets(measured: &[Measured]) -> Vec<Target> {

@@ -16,7 +16,7 @@ use crate::{
         Adapter, Precision, ScheduleKind, Support,
         check::{Checked, Subject},
         gradients::{Findings, LayerChain, Number, Ways},
-        speed::Timed,
+        speed::{Case, Timed},
         train::{Task, Trainee},
     },
     error::CommandError,
@@ -41,6 +41,7 @@ impl Adapter for Cuda {
         Support {
             models: &[ModelKind::Mlp],
             timed: &[ModelKind::Mlp],
+            varied: false,
             rules: ScheduleKind::ALL,
             precisions: &[Precision::F32],
             checkpoints: false,
@@ -65,10 +66,9 @@ impl Adapter for Cuda {
     }
 
     fn timed<F: Element>(
-        kind: ModelKind,
-        batch: usize,
+        case: &Case,
         rules: &[ScheduleKind],
     ) -> Result<Box<dyn Timed>, CommandError> {
-        Ok(Box::new(relaxed::Clocked::<F>::new(kind, batch, rules, &device()?)?))
+        Ok(Box::new(relaxed::Clocked::<F>::new(case.kind, case.batch, rules, &device()?)?))
     }
 }

@@ -15,7 +15,7 @@ use crate::{
         ScheduleKind,
         check::{Checked, LossKind, Subject},
         gradients::{Findings, LayerChain, Number, Ways},
-        speed::{Arithmetic, Contender, ContenderRole, Seconds, Timed},
+        speed::{Arithmetic, Case, Contender, ContenderRole, STEPS, Seconds, Timed},
     },
     error::CommandError,
     models::ModelKind,
@@ -122,10 +122,10 @@ impl<F: Element> Clocked<F> {
         rules: &[ScheduleKind],
         device: &Device,
     ) -> Result<Self, CommandError> {
-        let plain = host::timed_net::<F>(kind, batch)?;
+        let plain = host::timed_net::<F>(&Case::new(kind, batch))?;
         let net = FusedNet::from_graph(&plain.graph, device, Precision::F32)?;
         // A loss that watches would run on the host.
-        let contenders: Vec<Contender> = host::contenders(rules)?
+        let contenders: Vec<Contender> = host::contenders(rules, STEPS)?
             .into_iter()
             .filter(|one| one.role != ContenderRole::Watched)
             .collect();

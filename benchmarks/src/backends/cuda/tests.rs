@@ -159,7 +159,8 @@ fn the_gradients_of_a_net_of_ones_own_are_the_hosts() {
 #[test]
 fn contenders_are_timed_without_watchers() {
     let mut timed =
-        Cuda::timed::<f32>(ModelKind::Mlp, 2, &[ScheduleKind::FixedPrediction]).unwrap();
+        Cuda::timed::<f32>(&Case::new(ModelKind::Mlp, 2), &[ScheduleKind::FixedPrediction])
+            .unwrap();
     let contenders = timed.contenders();
     assert_eq!(contenders[0].name, "backprop");
     assert!(contenders.iter().all(|one| one.role != ContenderRole::Watched));

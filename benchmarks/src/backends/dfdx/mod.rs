@@ -17,7 +17,7 @@ use crate::{
         Adapter, Precision, ScheduleKind, Support,
         check::{Checked, Subject},
         gradients::{Findings, LayerChain, Number, Ways},
-        speed::{Measured, Target, Timed},
+        speed::{Case, Measured, Target, Timed},
         train::{Task, Trainee},
     },
     error::CommandError,
@@ -38,6 +38,7 @@ impl Adapter for Dfdx {
         Support {
             models: &ModelKind::ALL,
             timed: &[ModelKind::Mlp, ModelKind::Cnn],
+            varied: false,
             rules: ScheduleKind::ALL,
             precisions: Precision::ALL,
             // dfdx 0.13 keeps the state of its optimisers to itself.
@@ -67,13 +68,12 @@ impl Adapter for Dfdx {
     }
 
     fn timed<F: Element>(
-        kind: ModelKind,
-        batch: usize,
+        case: &Case,
         rules: &[ScheduleKind],
     ) -> Result<Box<dyn Timed>, CommandError> {
         Ok(match Precision::of::<F>() {
-            Precision::F32 => Box::new(speed::Dfdx::<f32>::new(kind, batch, rules)?),
-            Precision::F64 => Box::new(speed::Dfdx::<f64>::new(kind, batch, rules)?),
+            Precision::F32 => Box::new(speed::Dfdx::<f32>::new(case.kind, case.batch, rules)?),
+            Precision::F64 => Box::new(speed::Dfdx::<f64>::new(case.kind, case.batch, rules)?),
         })
     }
 

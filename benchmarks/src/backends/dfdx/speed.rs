@@ -13,7 +13,7 @@ use crate::{
     backends::host,
     contract::{
         ScheduleKind,
-        speed::{Arithmetic, Contender, ContenderRole, Measured, Seconds, Target, Timed},
+        speed::{Arithmetic, Contender, ContenderRole, Measured, STEPS, Seconds, Target, Timed},
     },
     error::CommandError,
     models::{InputShape, ModelKind, OutputLoss, Size, build},
@@ -51,7 +51,7 @@ impl<E: Built + Element> Dfdx<E> {
             loss: OutputLoss::CrossEntropy,
         };
         // Moments of the relaxation are the host's to watch; weights that move need an optimiser.
-        let contenders: Vec<Contender> = host::contenders(rules)?
+        let contenders: Vec<Contender> = host::contenders(rules, STEPS)?
             .into_iter()
             .filter(|one| one.role != ContenderRole::Watched && one.rule != ScheduleKind::Ipc)
             .collect();

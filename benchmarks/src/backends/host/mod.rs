@@ -16,7 +16,7 @@ use crate::{
         Adapter, Precision, ScheduleKind, Support,
         check::{Checked, Subject},
         gradients::{Findings, LayerChain, Number, Ways},
-        speed::{Measured, Target, Timed},
+        speed::{Case, Measured, Target, Timed},
         train::{Task, Trainee},
     },
     error::CommandError,
@@ -37,6 +37,7 @@ impl Adapter for Host {
         Support {
             models: &ModelKind::ALL,
             timed: &ModelKind::ALL,
+            varied: true,
             rules: ScheduleKind::ALL,
             precisions: Precision::ALL,
             checkpoints: true,
@@ -57,11 +58,10 @@ impl Adapter for Host {
     }
 
     fn timed<F: Element>(
-        kind: ModelKind,
-        batch: usize,
+        case: &Case,
         rules: &[ScheduleKind],
     ) -> Result<Box<dyn Timed>, CommandError> {
-        Ok(Box::new(speed::Host::<F>::new(kind, batch, rules)?))
+        Ok(Box::new(speed::Host::<F>::new(case, rules)?))
     }
 
     fn targets(measured: &[Measured]) -> Vec<Target> {

@@ -8,7 +8,10 @@ use pc_core::{
 };
 
 use crate::{
-    contract::speed::Arithmetic,
+    contract::{
+        ActivationKind,
+        speed::{Arithmetic, Case},
+    },
     models::{InputShape, ModelKind, Size, build},
 };
 
@@ -48,70 +51,82 @@ impl Watch {
     }
 }
 
-/// The net of this kind that is timed: `mlp` 784-512-512-10, `cnn` a LeNet for 28x28 pictures, the
-/// others as `train` builds them for such pictures.
+/// The net of this kind that is timed: `mlp` 784-512-512-10 or as wide as is asked for, `cnn` a
+/// LeNet for 28x28 pictures, the others as `train` builds them for such pictures.
 ///
 /// # Errors
-/// None, if the nets are right.
-pub(in crate::backends) fn net<F: Element>(kind: ModelKind, batch: usize) -> Result<TimedNet<F>> {
-    match kind {
-        ModelKind::Mlp => mlp(batch),
-        ModelKind::Cnn => lenet(batch),
-        _ => {
+/// None, if the nets are right and the case fits ([`Case::fits`]).
+pub(in crate::backends) fn net<F: Element>(case: &Case) -> Result<TimedNet<F>> {
+    let activation = case.activation.unwrap_or(ActivationKind::Relu);
+    match case.kind {
+        ModelKind::Mlp => {
+            let widths = case.widths.as_deref().unwrap_or(&[784, 512, 512, CLASSES]);
+            mlp(widths, activation, case.batch)
+        }
+        ModelKind::Cnn => lenet(activation, case.batch),
+        kind => {
             let model =
                 build::<F>(kind, &InputShape::Image([1, 28, 28]), CLASSES, SEED, Size::Standard)?;
             Ok(finish(
                 model.description,
                 model.graph,
                 [&model.inputs, &model.zeros, &model.outputs],
-                batch,
+                case.batch,
                 None,
             )?)
         }
     }
 }
 
-fn mlp<F: Element>(batch: usize) -> Result<TimedNet<F>> {
-    const WIDTHS: [usize; 4] = [784, 512, 512, CLASSES];
+fn mlp<F: Element>(
+    widths: &[usize],
+    activation: ActivationKind,
+    batch: usize,
+) -> Result<TimedNet<F>> {
     let mut init = Init::new(SEED);
     let mut b = Graph::builder();
-    let x = b.input("x", &[WIDTHS[0]])?;
-    let one = b.dense("dense1", x, WIDTHS[1], Activation::Relu, &mut init)?;
-    let two = b.dense("dense2", one, WIDTHS[2], Activation::Relu, &mut init)?;
-    let y = b.dense("dense3", two, WIDTHS[3], Activation::Identity, &mut init)?;
+    let (inputs, layers) = widths.split_first().map_or((CLASSES, widths), |(x, rest)| (*x, rest));
+    let x = b.input("x", &[inputs])?;
+    let mut y = x;
+    for (index, outputs) in layers.iter().enumerate() {
+        let last = index + 1 == layers.len();
+        let after = if last { Activation::Identity } else { activation.function() };
+        y = b.dense(&format!("dense{}", index + 1), y, *outputs, after, &mut init)?;
+    }
     let graph = b.build()?;
-    let layers = WIDTHS.windows(2).map(|pair| (2 * batch * pair[0] * pair[1]) as f64).collect();
+    let arithmetic = widths.windows(2).map(|pair| (2 * batch * pair[0] * pair[1]) as f64).collect();
+    let shown = widths.iter().map(usize::to_string).collect::<Vec<_>>().join("-");
     finish(
-        "mlp 784-512-512-10, relu".to_owned(),
+        format!("mlp {shown}, {activation}"),
         graph,
         [&[x], &[], &[y]],
         batch,
-        Some(Arithmetic::new(layers)),
+        Some(Arithmetic::new(arithmetic)),
     )
 }
 
-fn lenet<F: Element>(batch: usize) -> Result<TimedNet<F>> {
+fn lenet<F: Element>(kind: ActivationKind, batch: usize) -> Result<TimedNet<F>> {
     // Channels in, channels out, padding, side of the result before pooling.
     const CONVOLUTIONS: [[usize; 4]; 2] = [[1, 6, 2, 28], [6, 16, 0, 10]];
     const KERNEL: usize = 5;
     const FLAT: usize = 16 * 5 * 5;
     let mut init = Init::new(SEED);
     let mut b = Graph::builder();
-    let mut layers = Vec::new();
+    let (mut layers, hidden) = (Vec::new(), kind.function());
     let x = b.input("x", &[1, 28, 28])?;
     let mut last = x;
     for (index, [inputs, outputs, padding, side]) in CONVOLUTIONS.into_iter().enumerate() {
         let name = format!("conv{}", index + 1);
         let fan_in = inputs * KERNEL * KERNEL;
-        let conv = ConvLayer::new(outputs, KERNEL).padding(padding).activation(Activation::Relu);
+        let conv = ConvLayer::new(outputs, KERNEL).padding(padding).activation(hidden);
         let conv = conv.max_pool(2, 2);
         let conv = if index + 1 == CONVOLUTIONS.len() { conv.flatten() } else { conv };
         last = b.conv(&name, last, &conv, &mut init)?;
         layers.push((2 * batch * outputs * side * side * fan_in) as f64);
     }
     for (name, inputs, outputs, activation) in [
-        ("dense1", FLAT, 120, Activation::Relu),
-        ("dense2", 120, 84, Activation::Relu),
+        ("dense1", FLAT, 120, hidden),
+        ("dense2", 120, 84, hidden),
         ("dense3", 84, CLASSES, Activation::Identity),
     ] {
         last = b.dense(name, last, outputs, activation, &mut init)?;
@@ -119,7 +134,7 @@ fn lenet<F: Element>(batch: usize) -> Result<TimedNet<F>> {
     }
     let graph = b.build()?;
     let description =
-        "LeNet 1x28x28, conv 6 and 16 of 5x5 with 2x2 max-pool, 120-84-10, relu".to_owned();
+        format!("LeNet 1x28x28, conv 6 and 16 of 5x5 with 2x2 max-pool, 120-84-10, {kind}");
     finish(description, graph, [&[x], &[], &[last]], batch, Some(Arithmetic::new(layers)))
 }
 
@@ -144,8 +159,9 @@ fn finish<F: Element>(
     let (mut watched, watch) = (clamps.clone(), Watch::default());
     for vertex in outputs {
         let mut target = HostTensor::zeroed(&shape(*vertex)?)?;
-        for (sample, row) in target.data_mut().chunks_exact_mut(CLASSES).enumerate() {
-            row[sample % CLASSES] = F::one();
+        let classes = target.dims().last().copied().unwrap_or(CLASSES).max(1);
+        for (sample, row) in target.data_mut().chunks_exact_mut(classes).enumerate() {
+            row[sample % classes] = F::one();
         }
         clamps = clamps.hold(*vertex, target.clone());
         let (mut loss, watch) = (SquaredError::new(target), watch.clone());
@@ -165,19 +181,23 @@ mod tests {
     #[test]
     fn what_is_counted_is_what_is_built() -> Result<()> {
         for kind in ModelKind::ALL {
-            assert_eq!(net::<f32>(kind, 3)?.arithmetic, Arithmetic::of(kind, 3), "{kind}");
+            assert_eq!(
+                net::<f32>(&Case::new(kind, 3))?.arithmetic,
+                Arithmetic::of(kind, 3),
+                "{kind}"
+            );
         }
         Ok(())
     }
 
     #[test]
     fn the_arithmetic_is_that_of_the_textbook() -> Result<()> {
-        let mlp = net::<f32>(ModelKind::Mlp, 64)?.arithmetic.unwrap();
+        let mlp = net::<f32>(&Case::new(ModelKind::Mlp, 64))?.arithmetic.unwrap();
         let forward = 2.0 * 64.0 * (784.0 * 512.0 + 512.0 * 512.0 + 5120.0);
         assert_eq!(mlp.backprop(), 3.0 * forward - 2.0 * 64.0 * 784.0 * 512.0);
         // What T = 20 costs is 7.5 times that.
         assert!((mlp.standard(20) / mlp.backprop() - 7.5).abs() < 0.01);
-        let lenet = net::<f32>(ModelKind::Cnn, 1)?.arithmetic.unwrap();
+        let lenet = net::<f32>(&Case::new(ModelKind::Cnn, 1))?.arithmetic.unwrap();
         assert_eq!(lenet.forward(), 2.0 * (117_600.0 + 240_000.0 + 48_000.0 + 10_080.0 + 840.0));
         Ok(())
     }

@@ -11,10 +11,9 @@ use super::net::{TimedNet, Watch, net};
 use crate::{
     contract::{
         ScheduleKind,
-        speed::{Arithmetic, Contender, ContenderRole, RATE, STEPS, Seconds, Timed},
+        speed::{Arithmetic, Case, Contender, ContenderRole, RATE, Seconds, Timed},
     },
     error::CommandError,
-    models::ModelKind,
 };
 
 /// A net and its contenders.
@@ -27,13 +26,13 @@ pub(super) struct Host<F: Element> {
 }
 
 impl<F: Element> Host<F> {
-    pub(super) fn new(kind: ModelKind, batch: usize, rules: &[ScheduleKind]) -> Result<Self> {
-        let contenders = contenders(rules)?;
-        let plain = net::<F>(kind, batch)?;
+    pub(super) fn new(case: &Case, rules: &[ScheduleKind]) -> Result<Self> {
+        let contenders = contenders(rules, case.steps)?;
+        let plain = net::<F>(case)?;
         let mut levelled = None;
         if plain.graph.topology().unlevelled_edge().is_some() && rules.contains(&ScheduleKind::Zil)
         {
-            let twin = net::<F>(kind, batch)?;
+            let twin = net::<F>(case)?;
             levelled = Some(TimedNet { graph: twin.graph.levelled()?, ..twin });
         }
         let mut runners = Vec::with_capacity(contenders.len());
@@ -70,8 +69,11 @@ impl<F: Element> Timed for Host<F> {
 /// standard PC is timed at T = 0 too.
 ///
 /// # Errors
-/// None, if the figures above are sensible.
-pub(in crate::backends) fn contenders(rules: &[ScheduleKind]) -> Result<Vec<Contender>> {
+/// Fewer than two steps, of which half could not be taken.
+pub(in crate::backends) fn contenders(
+    rules: &[ScheduleKind],
+    steps: usize,
+) -> Result<Vec<Contender>> {
     let mut all = Vec::new();
     let mut add = |rule, name, steps, schedule, role| {
         all.push(Contender { rule, name, schedule, steps, role })
@@ -87,39 +89,39 @@ pub(in crate::backends) fn contenders(rules: &[ScheduleKind]) -> Result<Vec<Cont
                 add(
                     rule,
                     "fixed-prediction",
-                    STEPS,
-                    Schedule::fixed_prediction(RATE, STEPS)?,
+                    steps,
+                    Schedule::fixed_prediction(RATE, steps)?,
                     ContenderRole::Shown,
                 );
                 add(
                     rule,
                     "fixed-prediction, simulated",
-                    STEPS,
-                    simulated(STEPS)?,
+                    steps,
+                    simulated(steps)?,
                     ContenderRole::Shown,
                 );
                 add(
                     rule,
                     "fixed-prediction, simulated",
-                    STEPS / 2,
-                    simulated(STEPS / 2)?,
+                    steps / 2,
+                    simulated(steps / 2)?,
                     ContenderRole::Half,
                 );
             }
             ScheduleKind::Zil => add(rule, "zil", 0, Schedule::zil(), ContenderRole::Shown),
             ScheduleKind::Standard => {
-                let schedule = Schedule::standard(RATE, STEPS)?;
-                add(rule, "standard", STEPS, schedule.clone(), ContenderRole::Shown);
-                add(rule, "standard", STEPS, schedule.clone(), ContenderRole::Watched);
+                let schedule = Schedule::standard(RATE, steps)?;
+                add(rule, "standard", steps, schedule.clone(), ContenderRole::Shown);
+                add(rule, "standard", steps, schedule.clone(), ContenderRole::Watched);
                 add(rule, "standard T=0", 0, schedule.unrelaxed(), ContenderRole::Shown);
             }
             ScheduleKind::Ipc => {
-                add(rule, "ipc", STEPS, Schedule::ipc(RATE, STEPS)?, ContenderRole::Shown)
+                add(rule, "ipc", steps, Schedule::ipc(RATE, steps)?, ContenderRole::Shown)
             }
             ScheduleKind::Epc => {
-                let schedule = Schedule::epc(RATE, STEPS)?;
-                add(rule, "epc", STEPS, schedule.clone(), ContenderRole::Shown);
-                add(rule, "epc", STEPS, schedule, ContenderRole::Watched);
+                let schedule = Schedule::epc(RATE, steps)?;
+                add(rule, "epc", steps, schedule.clone(), ContenderRole::Shown);
+                add(rule, "epc", steps, schedule, ContenderRole::Watched);
             }
         }
     }

@@ -23,7 +23,7 @@ use crate::{
         Adapter, Precision, ScheduleKind, Support,
         check::{Checked, Subject},
         gradients::{Findings, LayerChain, Number, Ways},
-        speed::Timed,
+        speed::{Case, Timed},
         train::{Task, Trainee},
     },
     error::CommandError,
@@ -44,6 +44,7 @@ impl Adapter for Tch {
         Support {
             models: &ModelKind::ALL,
             timed: &ModelKind::ALL,
+            varied: false,
             rules: ScheduleKind::ALL,
             precisions: Precision::ALL,
             checkpoints: true,
@@ -70,12 +71,11 @@ impl Adapter for Tch {
     }
 
     fn timed<F: Element>(
-        kind: ModelKind,
-        batch: usize,
+        case: &Case,
         rules: &[ScheduleKind],
     ) -> Result<Box<dyn Timed>, CommandError> {
         share_threads();
-        Ok(Box::new(speed::Tch::new::<F>(kind, batch, rules)?))
+        Ok(Box::new(speed::Tch::new::<F>(case.kind, case.batch, rules)?))
     }
 }
 

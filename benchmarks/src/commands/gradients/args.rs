@@ -2,9 +2,14 @@
 
 use std::{path::PathBuf, str::FromStr};
 
-use pc_core::{Evaluation, host::Activation};
+use pc_core::Evaluation;
 
-use crate::{backends::Backend, contract::ScheduleKind, error::CommandError, threads::Threads};
+use crate::{
+    backends::Backend,
+    contract::{ActivationKind, ScheduleKind},
+    error::CommandError,
+    threads::Threads,
+};
 
 const SCHEDULES: &str = "\
 Schedules:
@@ -46,7 +51,7 @@ pub struct GradientsArgs {
     pub steps: Option<usize>,
     /// The nonlinearity of hidden layers
     #[arg(long, value_enum, value_name = "NAME")]
-    pub activation: Nonlinearity,
+    pub activation: ActivationKind,
     /// Where to write the gradients, a safetensors file
     #[arg(long, value_name = "FILE")]
     pub output: PathBuf,
@@ -57,29 +62,6 @@ pub struct GradientsArgs {
     /// How many threads.
     #[command(flatten)]
     pub threads: Threads,
-}
-
-/// The activations that this command knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-#[allow(missing_docs)]
-pub enum Nonlinearity {
-    Tanh,
-    Sigmoid,
-    Relu,
-    Gelu,
-    Identity,
-}
-
-impl Nonlinearity {
-    pub(super) fn function(self) -> Activation {
-        match self {
-            Self::Tanh => Activation::Tanh,
-            Self::Sigmoid => Activation::Sigmoid,
-            Self::Relu => Activation::Relu,
-            Self::Gelu => Activation::Gelu,
-            Self::Identity => Activation::Identity,
-        }
-    }
 }
 
 fn evaluation(name: &str) -> Result<Evaluation, String> {

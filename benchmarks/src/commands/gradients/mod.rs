@@ -11,7 +11,7 @@ use pc_core::host::HostTensor;
 use safetensors::Dtype;
 use serde_json::json;
 
-pub use self::args::{GradientsArgs, Nonlinearity};
+pub use self::args::GradientsArgs;
 use self::{file::NetFile, ways::ways};
 use crate::{
     contract::{OrAll, Precision, gradients::Number},
@@ -119,9 +119,7 @@ fn run_in<F: Number>(
         }
         tensors.push((format!("values.{l}"), value));
     }
-    let activation = clap::ValueEnum::to_possible_value(&args.activation)
-        .map(|value| value.get_name().to_owned())
-        .unwrap_or_default();
+    let activation = args.activation;
     write_whole(
         &args.output,
         &file::bytes(&tensors, &format!("gradients of {}, {activation}", found.schedule))?,
@@ -151,7 +149,7 @@ fn run_in<F: Number>(
         json!({
             "command": "gradients", "backend": args.backend.name(),
             "schedule": args.schedule.name(), "evaluated_as": found.schedule, "rate": args.rate,
-            "steps": found.energy.len().saturating_sub(1), "activation": activation,
+            "steps": found.energy.len().saturating_sub(1), "activation": activation.name(),
             "precision": precision, "batch": batch,
             "layers": rows.len(), "energy_first": first, "energy_last": last,
             "output": args.output.display().to_string(),

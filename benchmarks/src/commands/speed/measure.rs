@@ -8,10 +8,9 @@ use crate::{
     backends::Backend,
     contract::{
         ScheduleKind,
-        speed::{Contender, Measured, Seconds},
+        speed::{Case, Contender, Measured, Seconds},
     },
     error::CommandError,
-    models::ModelKind,
     progress::Line,
 };
 
@@ -26,13 +25,12 @@ pub(super) fn rounds(count: usize) -> usize {
 /// Runs the rounds. Progress is shown between them, where no clock runs.
 pub(super) fn measure<F: Element>(
     backend: Backend,
-    kind: ModelKind,
-    batch: usize,
+    case: &Case,
     rules: &[ScheduleKind],
     count: usize,
     progress: &Line,
 ) -> Result<Measured, CommandError> {
-    let mut net = backend.timed::<F>(kind, batch, rules)?;
+    let mut net = backend.timed::<F>(case, rules)?;
     let mut product = Gemm::<F>::new()?;
     let mut gemm = Vec::with_capacity(count);
     let mut timed: Vec<(Contender, Vec<Seconds>)> =
@@ -57,5 +55,6 @@ pub(super) fn measure<F: Element>(
         }
         progress.one_more();
     }
-    Ok(Measured { kind, description: net.description(), arithmetic: net.arithmetic(), gemm, timed })
+    let (kind, description) = (case.kind, net.description());
+    Ok(Measured { kind, description, arithmetic: net.arithmetic(), gemm, timed })
 }

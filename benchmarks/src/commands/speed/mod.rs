@@ -12,8 +12,8 @@ pub use gemm::Gemm;
 use crate::{
     backends::Backend,
     contract::{
-        OrAll, Precision, ScheduleKind,
-        speed::{GEMM_SIDE, Measured, Median, STEPS, Target},
+        ActivationKind, OrAll, Precision, ScheduleKind,
+        speed::{Case, GEMM_SIDE, Measured, Median, STEPS, Target},
     },
     error::CommandError,
     models::ModelKind,
@@ -35,8 +35,8 @@ Counted is the arithmetic of products and convolutions only. Backprop: the pass 
 gradients of all layers, input gradients of all \
 but the first. Standard PC: the pass forward, a pullback and a new prediction a step of all layers \
 but the first, whose input is held, and weight \
-gradients. GFLOP/s are that arithmetic over the whole step's time. Schedules that relax take 20 \
-steps at rate 0.1. forward is setting up and the pass \
+gradients. GFLOP/s are that arithmetic over the whole step's time. Schedules that relax take \
+--steps steps at rate 0.1. forward is setting up and the pass \
 forward; learn, the weight gradients at the end, is timed in a twin whose loss notes when the net \
 is evaluated; relax is the rest. Where weights learn \
 while states move the two are one figure, and backprop's learn is its pass backward.";
@@ -46,11 +46,13 @@ Nets:
   mlp  784-512-512-10, relu
   cnn  a LeNet: 1x28x28, conv 6 of 5x5 pad 2, conv 16 of 5x5, 2x2 max-pool after
        each, 120-84-10, relu
-  The others are those of `train`, for 28x28 pictures.
+  The others are those of `train`, for 28x28 pictures. On the host, mlp and cnn take
+  another --activation, mlp other --widths, and all nets other --steps.
 
 Examples:
   pc-bench speed
   pc-bench speed --model cnn --schedule standard --repeats 100
+  pc-bench speed --model mlp --widths 784,128,128,128,10 --batch 128 --steps 8 --activation gelu
   pc-bench speed --model all --threads 2 --json | tail -1";
 
 /// Arguments of `pc-bench speed`.
@@ -67,6 +69,16 @@ pub struct SpeedArgs {
     /// fixed-prediction, zil, standard, ipc, epc, backprop alone, or all
     #[arg(long, value_name = "NAME", default_value = "all")]
     pub schedule: OrAll<ScheduleKind>,
+    /// The nonlinearity of hidden layers [default: relu]: identity, relu, leaky-relu, hard-tanh,
+    /// tanh, sigmoid, gelu, silu, softplus
+    #[arg(long, value_name = "NAME", value_parser = ActivationKind::from_str)]
+    pub activation: Option<ActivationKind>,
+    /// The mlp's layers, from the input to the classes, as 784,512,512,10
+    #[arg(long, value_name = "N,N,..", value_delimiter = ',', value_parser = positive)]
+    pub widths: Option<Vec<usize>>,
+    /// Steps of every relaxation
+    #[arg(long, value_name = "T", default_value_t = STEPS, value_parser = positive)]
+    pub steps: usize,
     /// Samples in a batch
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = positive)]
     pub batch: usize,
@@ -97,17 +109,33 @@ pub fn run(args: &SpeedArgs, json: bool) -> Result<(), CommandError> {
     args.threads.run(1, || time(args, Output::new(json)))
 }
 
+/// The nets where none is named: with widths, the one that is made of them.
+fn default_models(args: &SpeedArgs) -> Vec<ModelKind> {
+    if args.widths.is_some() { vec![ModelKind::Mlp] } else { vec![ModelKind::Mlp, ModelKind::Cnn] }
+}
+
 fn time(args: &SpeedArgs, output: Output) -> Result<(), CommandError> {
     let threads = rayon::current_num_threads();
     let precision = args.precision.name();
-    let kinds = args
-        .model
-        .map_or_else(|| vec![ModelKind::Mlp, ModelKind::Cnn], |model| model.among(&ModelKind::ALL));
+    let kinds =
+        args.model.map_or_else(|| default_models(args), |model| model.among(&ModelKind::ALL));
+    let case = |kind| Case {
+        activation: args.activation,
+        widths: args.widths.clone(),
+        steps: args.steps,
+        ..Case::new(kind, args.batch)
+    };
+    let varied = case(ModelKind::Mlp).varied();
+    kinds.iter().try_for_each(|kind| case(*kind).fits())?;
     let named = matches!(args.model, Some(OrAll::One(_)));
-    let fair = threads == 1 && args.precision == Precision::F32 && args.batch == 64;
+    let fair =
+        threads == 1 && args.precision == Precision::F32 && args.batch == 64 && varied.is_none();
     let (mut all, mut targets) = (Vec::new(), Vec::new());
     for backend in Backend::chosen(args.backend)? {
         let has = backend.support();
+        if varied.is_some() && !has.varied && args.backend == OrAll::All {
+            continue;
+        }
         let rules = match backend.among("--schedule", args.schedule, ScheduleKind::ALL, has.rules) {
             // Of all backends, those that have it.
             Err(_) if args.backend == OrAll::All => continue,
@@ -141,7 +169,7 @@ fn time(args: &SpeedArgs, output: Output) -> Result<(), CommandError> {
                 Precision::F32 => measure::measure::<f32>,
                 Precision::F64 => measure::measure::<f64>,
             };
-            let measured = measure(backend, *kind, args.batch, &rules, args.repeats, &progress)?;
+            let measured = measure(backend, &case(*kind), &rules, args.repeats, &progress)?;
             drop(progress);
             show(&measured, output)?;
             events(&measured, backend, output)?;
@@ -165,7 +193,8 @@ fn time(args: &SpeedArgs, output: Output) -> Result<(), CommandError> {
         "summary",
         json!({
             "command": "speed", "threads": threads, "precision": precision, "batch": args.batch,
-            "repeats": args.repeats,
+            "repeats": args.repeats, "steps": args.steps,
+            "activation": args.activation.map(ActivationKind::name), "widths": args.widths,
             "models": kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>(),
             "gemm_gflops": all.first().map(|measured| measured.gemm_rate().median / 1e9),
             "targets": targets.len(),
@@ -218,9 +247,10 @@ fn show(measured: &Measured, output: Output) -> Result<(), CommandError> {
         gemm.1.median / 1e9
     ))?;
     output.text(&table(&header, 1, &rows))?;
-    for (name, (seconds, ratio)) in measured.relaxation_steps() {
+    for (contender, (seconds, ratio)) in measured.relaxation_steps() {
+        let (name, steps) = (contender.name, contender.steps);
         output.text(&format!(
-            "one relaxation step of {name}, (t at T = {STEPS} - t at T = 0) / {STEPS}: {:.3} ms, \
+            "one relaxation step of {name}, (t at T = {steps} - t at T = 0) / {steps}: {:.3} ms, \
              {:.2} backprop steps ({:.2} to {:.2})",
             1e3 * seconds.median,
             ratio.median,
@@ -262,8 +292,11 @@ fn events(measured: &Measured, backend: Backend, output: Output) -> Result<(), C
     }
     let steps: serde_json::Map<String, serde_json::Value> = measured
         .relaxation_steps()
-        .map(|(name, (seconds, over_backprop))| {
-            (name.to_owned(), json!({ "seconds": seconds, "over_backprop": over_backprop }))
+        .map(|(contender, (seconds, over_backprop))| {
+            (
+                contender.name.to_owned(),
+                json!({ "seconds": seconds, "over_backprop": over_backprop }),
+            )
         })
         .collect();
     output.event(
@@ -279,7 +312,8 @@ fn events(measured: &Measured, backend: Backend, output: Output) -> Result<(), C
 
 fn show_targets(targets: &[Target], fair: bool, output: Output) -> Result<(), CommandError> {
     if !fair {
-        return output.text("(the targets are for one thread, f32 and batch 64)");
+        return output
+            .text("(the targets are for one thread, f32 and batch 64, and the nets as they are)");
     }
     let rows: Vec<Vec<String>> = targets
         .iter()

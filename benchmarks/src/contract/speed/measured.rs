@@ -112,16 +112,17 @@ impl Measured {
         Some((Median::of(each), ratio))
     }
 
-    /// That of every contender that has one, by name.
-    pub fn relaxation_steps(&self) -> impl Iterator<Item = (&'static str, (Median, Median))> + '_ {
+    /// That of every contender that has one.
+    pub fn relaxation_steps(&self) -> impl Iterator<Item = (&Contender, (Median, Median))> + '_ {
         self.shown()
-            .filter_map(|contender| Some((contender.name, self.relaxation_step(contender.name)?)))
+            .filter_map(|contender| Some((contender, self.relaxation_step(contender.name)?)))
     }
 
     /// Where its time goes. Learning is what a watched twin does after it last evaluated the net;
-    /// or relaxing is twice what a twin of half the steps saves. The other is what is left.
+    /// or relaxing is what a twin of half the steps saves, by its share
+    /// of the steps. The other is what is left.
     pub fn parts(&self, name: &str) -> Option<Parts> {
-        let times = self.times(name)?;
+        let (whole, times) = self.find(name, ContenderRole::Shown)?;
         let median = |figures: &mut dyn Iterator<Item = f64>| Median::of(figures).median;
         let split: Vec<(f64, f64)> = times
             .iter()
@@ -138,9 +139,10 @@ impl Measured {
             );
             return Some(Parts { forward, relax: Some(rest - learn), learn: Some(learn) });
         }
-        if let Some((_, twin)) = self.find(name, ContenderRole::Half) {
+        if let Some((half, twin)) = self.find(name, ContenderRole::Half) {
+            let all = whole.steps as f64 / (whole.steps - half.steps) as f64;
             let relax = median(
-                &mut times.iter().zip(twin).map(|(whole, half)| 2.0 * (whole.total - half.total)),
+                &mut times.iter().zip(twin).map(|(whole, half)| all * (whole.total - half.total)),
             );
             return Some(Parts {
                 forward,

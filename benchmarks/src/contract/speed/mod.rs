@@ -1,6 +1,7 @@
 //! What `speed` asks of a backend, and the figures that come of it.
 
 mod arithmetic;
+mod case;
 mod contender;
 mod measured;
 mod statistics;
@@ -8,6 +9,7 @@ mod target;
 mod timed;
 
 pub use arithmetic::Arithmetic;
+pub use case::Case;
 pub use contender::{Contender, ContenderRole, GEMM_FLOP, GEMM_SIDE, RATE, STEPS, Seconds};
 pub use measured::{Measured, Parts};
 pub use statistics::Median;
