@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use pc_core::{Result, Schedule, host::Element};
+use serde::{Deserialize, Serialize};
 
 use crate::models::ModelKind;
 
@@ -43,7 +44,8 @@ macro_rules! named {
 }
 
 /// A rule to train by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ScheduleKind {
     /// The baseline.
     Backprop,
@@ -60,20 +62,27 @@ pub enum ScheduleKind {
 }
 
 /// What moves the weights.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, clap::ValueEnum)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, clap::ValueEnum, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
 pub enum OptimiserKind {
     /// Adam.
     #[default]
     Adam,
     /// Adam with a decoupled weight decay of 0.01.
     #[value(name = "adamw")]
+    #[serde(rename = "adamw")]
     AdamW,
     /// Gradient descent with momentum 0.9.
     Sgd,
 }
 
 /// The numbers' precision.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, clap::ValueEnum)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, clap::ValueEnum, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
 pub enum Precision {
     /// Single.
     #[default]

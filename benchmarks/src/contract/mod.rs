@@ -13,6 +13,7 @@
 mod adapter;
 pub mod check;
 mod choices;
+pub mod details;
 pub mod gradients;
 mod optimiser_state;
 pub mod speed;

@@ -9,6 +9,8 @@ mod build;
 mod cnn;
 mod feed;
 mod kind;
+mod layer_entry;
+mod layered;
 mod lstm;
 mod mlp;
 mod model;
@@ -20,5 +22,9 @@ mod rnn;
 pub use build::{build, build_per_step};
 pub use feed::{Features, OutputLoss, one_for_all};
 pub use kind::{InputShape, ModelKind, Size};
+pub use layer_entry::{
+    ActivationName, LayerEntry, LayerKind, Parameterisation, Place, PoolName, StartName, likeness,
+};
+pub use layered::build_layers;
 pub use model::Model;
 pub use predict::{Predictor, Score};
