@@ -5,6 +5,7 @@
 
 mod bad;
 mod layers;
+mod released;
 mod same;
 mod seeds;
 
