@@ -12,8 +12,8 @@ pub enum CommandError {
     /// misspelt option.
     #[error("{0}")]
     Input(String),
-    /// The same of one entry of a configuration, such as `schedule.rate` or `layers[2].width`: where
-    /// it was given in a file, the message names the line. Exit status 2.
+    /// The same of one entry of a configuration, such as `schedule.rate` or `layers[2].width`.
+    /// Where it was given in a file, the message names the line. Exit status 2.
     #[error("{message}")]
     Entry {
         /// Which.

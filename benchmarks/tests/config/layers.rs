@@ -27,7 +27,8 @@ const HEAD: &str = "[[layers]]\nkind = \"dense\"\n";
 fn every_kind_of_layer_learns() {
     for below in [
         "kind = \"dense\"\nwidth = 5\nactivation = \"relu\"\nactivation-at = \"before\"",
-        "kind = \"conv\"\nchannels = 2\nkernel = 3\nactivation = \"relu\"\npool = \"average\"\nsize = 2",
+        "kind = \"conv\"\nchannels = 2\nkernel = 3\nactivation = \"relu\"\n\
+         pool = \"average\"\nsize = 2",
         "kind = \"average-pool\"\nsize = 4\nstride = 2",
         "kind = \"flatten\"",
         "kind = \"activation\"\nactivation = \"silu\"",

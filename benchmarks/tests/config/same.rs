@@ -107,7 +107,8 @@ last = 0.0002
 
 /// Everything else: rules of states, starts, clamps.
 const OTHERS: &[&str] = &[
-    "[schedule]\nrule = \"standard\"\nstart = \"zero\"\nuntil = 0.01\n[states]\nrule = \"adaptive\"",
+    "[schedule]\nrule = \"standard\"\nstart = \"zero\"\nuntil = 0.01\n\
+     [states]\nrule = \"adaptive\"",
     "[schedule]\nrule = \"standard\"\nstart = \"noise\"\ndeviation = 0.1",
     "[schedule]\nrule = \"standard\"\ntemperature = 0.01\nburn-in = 4\nevery = 2\nsteps = 9",
     "[schedule]\nrule = \"standard\"\nreduction = \"sum\"\nunbounded = true",

@@ -29,8 +29,8 @@ pub(super) const PROBE: usize = 2000;
 /// - Names are sequences of 16 symbols: longer ones are cut after their 16th letter; shorter ones
 ///   have the **padding symbol**, one more than the alphabet has letters, *before* them, so that
 ///   the last step is the last letter.
-/// - A text is windows of 32 characters, unless another length is asked for. Models that go step by step predict the next character
-///   after each; the others that after the window.
+/// - A text is windows of 32 characters, unless another length is asked for. Models that go step by
+///   step predict the next character after each; the others that after the window.
 #[derive(Clone, Debug)]
 pub struct Dataset {
     source: Source,

@@ -1,4 +1,5 @@
-//! The same comparison with several seeds, one after the other, and what its figures are on average.
+//! The same comparison with several seeds, one after the other, and what its figures are on
+//! average.
 
 use std::{
     fmt::Write,
