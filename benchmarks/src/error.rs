@@ -12,6 +12,15 @@ pub enum CommandError {
     /// misspelt option.
     #[error("{0}")]
     Input(String),
+    /// The same of one entry of a configuration, such as `schedule.rate` or `layers[2].width`.
+    /// Where it was given in a file, the message names the line. Exit status 2.
+    #[error("{message}")]
+    Entry {
+        /// Which.
+        entry: String,
+        /// What is wrong with it.
+        message: String,
+    },
     /// The command ran, and what it found is beyond its tolerance. Exit status 1.
     #[error("{0}")]
     Beyond(String),
@@ -38,7 +47,7 @@ impl CommandError {
     /// The exit status.
     pub fn status(&self) -> u8 {
         match self {
-            Self::Input(_) => 2,
+            Self::Input(_) | Self::Entry { .. } => 2,
             Self::Beyond(_) => 1,
             Self::Interrupted => 130,
             Self::Closed => 141,

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use pc_core::host::Element;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use super::host::Host;
 use crate::{
@@ -65,6 +66,9 @@ macro_rules! backends {
             pub fn trainee<F: Element>(self, task: &Task) -> Result<Box<dyn Trainee<F>>,
             CommandError> {
                 self.require(task.model, task.rule, Precision::of::<F>())?;
+                if self != Self::Host {
+                    task.details.refuse_on(self.name(), task.optimiser)?;
+                }
                 match self {
                     $($(#[cfg($cfg)])? Self::$variant => <$adapter>::trainee(task),)+
                 }
@@ -139,6 +143,18 @@ backends! {
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
+    }
+}
+
+impl Serialize for Backend {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Backend {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 
@@ -219,10 +235,10 @@ impl Backend {
         if has.contains(&one) {
             return Ok(());
         }
-        Err(CommandError::input(format!(
-            "{flag} {one}: the backend {self} does not have it; it has {}",
-            list(has)
-        )))
+        let message =
+            format!("{flag} {one}: the backend {self} does not have it; it has {}", list(has));
+        let entry = flag.trim_start_matches('-').to_owned();
+        Err(CommandError::Entry { entry, message })
     }
 }
 

@@ -2,12 +2,10 @@
 
 use std::{fmt, str::FromStr};
 
-use pc_core::{
-    Result, Schedule,
-    host::{Activation, Element},
-};
+use pc_core::{Result, Schedule, host::Element};
+use serde::{Deserialize, Serialize};
 
-use crate::models::ModelKind;
+use crate::models::{ActivationKind, ModelKind};
 
 /// Gives an enum its names on the command line in `Display` and `FromStr` too.
 macro_rules! named {
@@ -46,7 +44,8 @@ macro_rules! named {
 }
 
 /// A rule to train by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ScheduleKind {
     /// The baseline.
     Backprop,
@@ -63,43 +62,27 @@ pub enum ScheduleKind {
 }
 
 /// What moves the weights.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, clap::ValueEnum)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, clap::ValueEnum, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
 pub enum OptimiserKind {
     /// Adam.
     #[default]
     Adam,
     /// Adam with a decoupled weight decay of 0.01.
     #[value(name = "adamw")]
+    #[serde(rename = "adamw")]
     AdamW,
     /// Gradient descent with momentum 0.9.
     Sgd,
 }
 
-/// What is applied element by element.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
-pub enum ActivationKind {
-    /// Nothing.
-    Identity,
-    /// The positive part.
-    Relu,
-    /// The positive part, and a hundredth of the negative one.
-    LeakyRelu,
-    /// The part between -1 and 1.
-    HardTanh,
-    /// The hyperbolic tangent.
-    Tanh,
-    /// The logistic function.
-    Sigmoid,
-    /// By the error function.
-    Gelu,
-    /// `x sigmoid(x)`.
-    Silu,
-    /// `log(1 + exp(x))`.
-    Softplus,
-}
-
 /// The numbers' precision.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, clap::ValueEnum)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, clap::ValueEnum, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
 pub enum Precision {
     /// Single.
     #[default]
@@ -137,23 +120,6 @@ named!(
     ]
 );
 named!(Precision, "precision", [F32 = "f32", F64 = "f64"]);
-
-impl ActivationKind {
-    /// The function.
-    pub const fn function(self) -> Activation {
-        match self {
-            Self::Identity => Activation::Identity,
-            Self::Relu => Activation::Relu,
-            Self::LeakyRelu => Activation::LeakyRelu(0.01),
-            Self::HardTanh => Activation::HardTanh,
-            Self::Tanh => Activation::Tanh,
-            Self::Sigmoid => Activation::Sigmoid,
-            Self::Gelu => Activation::Gelu,
-            Self::Silu => Activation::Silu,
-            Self::Softplus => Activation::Softplus,
-        }
-    }
-}
 
 impl Precision {
     /// That of a scalar.

@@ -13,12 +13,13 @@
 mod adapter;
 pub mod check;
 mod choices;
+pub mod details;
 pub mod gradients;
 mod optimiser_state;
 pub mod speed;
 pub mod train;
 
 pub use adapter::{Adapter, Support};
-pub use choices::{ActivationKind, OptimiserKind, OrAll, Precision, ScheduleKind};
+pub use choices::{OptimiserKind, OrAll, Precision, ScheduleKind};
 pub use optimiser_state::OptimiserState;
 pub(crate) use optimiser_state::{MOMENTS, VELOCITY};

@@ -7,6 +7,7 @@ use pc_core::{
 
 use super::{
     choices::{OptimiserKind, ScheduleKind},
+    details::Details,
     optimiser_state::OptimiserState,
 };
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
 /// What a [`Trainee`] is made for.
 #[derive(Clone, Debug)]
 pub struct Task {
-    /// The architecture.
+    /// The architecture; of a net of layers the one that it is most like.
     pub model: ModelKind,
     /// What it learns.
     pub data: Kind,
@@ -38,6 +39,9 @@ pub struct Task {
     pub classes: usize,
     /// Whether there is a label for each step.
     pub per_step: bool,
+    /// What else was chosen. Only the host backend is given what
+    /// [`Details::refuse_on`] speaks of.
+    pub details: Details,
 }
 
 impl Task {
@@ -48,9 +52,14 @@ impl Task {
     /// A model that does not fit the data.
     pub fn model<F: Element>(&self) -> Result<Model<F>, CommandError> {
         let Self { model, data, seed, .. } = *self;
+        if !self.details.layers.is_empty() {
+            let layers = &self.details.layers;
+            return models::build_layers(layers, &self.shape, self.classes, seed, self.per_step);
+        }
         let build = if self.per_step { models::build_per_step::<F> } else { models::build::<F> };
         build(model, &self.shape, self.classes, seed, Size::Standard).map_err(|error| {
-            CommandError::input(format!("--model {model} does not fit {data}: {error}"))
+            let message = format!("--model {model} does not fit {data}: {error}");
+            CommandError::Entry { entry: "model".to_owned(), message }
         })
     }
 }
@@ -96,6 +105,9 @@ pub trait Trainee<F: Element> {
     /// # Errors
     /// A batch that does not fit the model.
     fn learn(&mut self, batch: &Batch) -> Result<f64, CommandError>;
+
+    /// The next batch is of this epoch, counted from 0.
+    fn begin_epoch(&mut self, _epoch: usize) {}
 
     /// Another learning rate from here on.
     ///

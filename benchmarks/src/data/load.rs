@@ -26,6 +26,23 @@ pub enum Data {
     Text(Split<Text>),
 }
 
+impl Data {
+    /// The training set divided in two: so large a share of it takes the test set's place, which is
+    /// dropped. Pictures and sequences are chosen by the seed, class by class; of a text it is the
+    /// end.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`](super::ErrorKind::Argument) if the share is not between 0 and 1, or
+    /// a part would be empty.
+    pub fn held_out(self, share: f64, seed: u64) -> Result<Self> {
+        Ok(match self {
+            Self::Images(Split { train, .. }) => Self::Images(train.split(share, seed)?),
+            Self::Sequences(Split { train, .. }) => Self::Sequences(train.split(share, seed)?),
+            Self::Text(Split { train, .. }) => Self::Text(train.split_at(1.0 - share)?),
+        })
+    }
+}
+
 /// Loads a data set from under `data_dir`.
 ///
 /// `seed` chooses what is held out to test on where the set has no standard test set

@@ -87,7 +87,15 @@ impl Text {
     /// [`ErrorKind::Argument`](super::ErrorKind::Argument) if a part would have less than two
     /// characters.
     pub fn split(&self) -> Result<Split<Self>> {
-        let at = (self.len() as f64 * TRAIN_SHARE) as usize;
+        self.split_at(TRAIN_SHARE)
+    }
+
+    /// The same, with another share (rounded down) to train on.
+    ///
+    /// # Errors
+    /// As of [`split`](Self::split).
+    pub fn split_at(&self, share: f64) -> Result<Split<Self>> {
+        let at = (self.len() as f64 * share) as usize;
         let (train, test) = self.ids.split_at(at.min(self.len()));
         if train.len() < 2 || test.len() < 2 {
             return Err(Error::argument(format!(
@@ -122,6 +130,21 @@ impl Text {
     pub fn sweep(&self, batch: usize, length: usize) -> Result<Sweep<'_>> {
         self.check_windows(batch, length)?;
         Ok(Sweep { ids: &self.ids, batch, length, start: 0 })
+    }
+
+    /// The windows that start at these places, one after another.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Argument`](super::ErrorKind::Argument) if one does not end before the last
+    /// character, or there are none.
+    pub fn windows_at(&self, starts: &[usize], length: usize) -> Result<TextBatch> {
+        self.check_windows(starts.len(), length)?;
+        collect_batch(&self.ids, length, starts.iter().copied()).ok_or_else(|| {
+            Error::argument(format!(
+                "a window of {length} characters starts too near to the end of {}",
+                self.len()
+            ))
+        })
     }
 
     fn check_windows(&self, batch: usize, length: usize) -> Result<()> {

@@ -5,6 +5,8 @@ use pc_core::{
     host::{CrossEntropy, Element, HostTensor},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     kind::InputShape,
     model::{Layout, Model},
@@ -20,7 +22,8 @@ pub enum Features<'a> {
 }
 
 /// What drives the outputs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum OutputLoss {
     /// Cross-entropy of the softmax of the logits.
     #[default]
@@ -28,6 +31,9 @@ pub enum OutputLoss {
     /// Half the squared distance from the one-hot label.
     SquaredError,
 }
+
+/// What a batch holds.
+type Held<F> = Clamps<HostTensor<F>>;
 
 /// A batch does not fit the model.
 fn mismatch(message: impl Into<String>) -> Error {
@@ -125,14 +131,27 @@ impl<F: Element> Model<F> {
         labels: &[usize],
         loss: OutputLoss,
     ) -> Result<Clamps<HostTensor<F>>> {
+        self.clamps_with(features, labels, |clamps, vertex, target| match loss {
+            OutputLoss::CrossEntropy => drive(clamps, vertex, CrossEntropy::new(target)),
+            OutputLoss::SquaredError => drive(clamps, vertex, SquaredError::new(target)),
+        })
+    }
+
+    /// The same, with outputs that are held in another way: `hold` is given each output with its
+    /// one-hot labels.
+    ///
+    /// # Errors
+    /// As [`Model::clamps`].
+    pub fn clamps_with(
+        &self,
+        features: Features<'_>,
+        labels: &[usize],
+        hold: impl Fn(Held<F>, VertexId, HostTensor<F>) -> Held<F>,
+    ) -> Result<Held<F>> {
         let samples = self.samples(features)?;
         let mut clamps = self.feed(features)?;
         for (output, vertex) in self.outputs.iter().enumerate() {
-            let target = self.target(samples, output, labels)?;
-            clamps = match loss {
-                OutputLoss::CrossEntropy => drive(clamps, *vertex, CrossEntropy::new(target)),
-                OutputLoss::SquaredError => drive(clamps, *vertex, SquaredError::new(target)),
-            };
+            clamps = hold(clamps, *vertex, self.target(samples, output, labels)?);
         }
         Ok(clamps)
     }

@@ -4,11 +4,14 @@
 //! held for a batch, [`Predictor`] gives the logits of a forward pass. Equal seeds give equal
 //! weights, whatever trains them.
 
+mod activation;
 mod attention;
 mod build;
 mod cnn;
 mod feed;
 mod kind;
+mod layer_entry;
+mod layered;
 mod lstm;
 mod mlp;
 mod model;
@@ -17,8 +20,13 @@ mod predict;
 mod residual;
 mod rnn;
 
+pub use activation::ActivationKind;
 pub use build::{build, build_per_step};
 pub use feed::{Features, OutputLoss, one_for_all};
 pub use kind::{InputShape, ModelKind, Size};
+pub use layer_entry::{
+    LayerEntry, LayerKind, Parameterisation, Place, PoolName, StartName, likeness,
+};
+pub use layered::build_layers;
 pub use model::Model;
 pub use predict::{Predictor, Score};

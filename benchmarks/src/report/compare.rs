@@ -59,10 +59,11 @@ pub(super) struct RunRow {
 
 /// Titles of the columns of numbers; a line break shows where a narrow table may fold.
 pub(super) fn run_titles(report: &Report) -> [&'static str; 6] {
-    let (score, difference) = if has_accuracy(report) {
-        ("test\nacc. %", "points vs\nbackprop")
-    } else {
-        ("test\nloss", "vs\nbackprop")
+    let (score, difference) = match (has_accuracy(report), report.validation) {
+        (true, false) => ("test\nacc. %", "points vs\nbackprop"),
+        (true, true) => ("validation\nacc. %", "points vs\nbackprop"),
+        (false, false) => ("test\nloss", "vs\nbackprop"),
+        (false, true) => ("validation\nloss", "vs\nbackprop"),
     };
     [score, difference, "\nseconds", "times\nbackprop", "final\nenergy", "min\ncosine"]
 }

@@ -23,6 +23,8 @@ pub struct Report {
     pub batch: usize,
     /// Passes over the training data.
     pub epochs: usize,
+    /// Whether what is called test is a part of the training data, held out.
+    pub validation: bool,
     /// Anything a reader needs to judge the numbers; one sentence each.
     pub notes: Vec<String>,
     /// The exact command that repeats this comparison.

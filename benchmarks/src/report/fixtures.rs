@@ -93,6 +93,7 @@ pub(super) fn sample() -> Report {
         ..Run::default()
     };
     Report {
+        validation: false,
         title: "Predictive coding beside backprop".into(),
         model: "mlp 784-256-256-256-10, tanh".into(),
         data: "MNIST, 60000 train / 10000 test".into(),

@@ -57,7 +57,7 @@ fn any_model_can_be_timed_and_people_get_a_table() {
 /// Nets that are not as they come: what is asked for is what is timed, and said.
 #[test]
 fn other_activations_widths_and_steps() {
-    use pc_bench::contract::ActivationKind;
+    use pc_bench::models::ActivationKind;
     for activation in ActivationKind::ALL {
         let name = activation.name();
         let words = format!(

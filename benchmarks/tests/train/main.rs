@@ -34,7 +34,7 @@ fn quick(model: ModelKind, schedule: ScheduleKind) -> RunSettings {
 }
 
 fn digits(settings: &RunSettings) -> Dataset {
-    Dataset::load(settings.data, None, settings.seed, settings.model, settings.samples).unwrap()
+    Dataset::load(settings, None).unwrap()
 }
 
 fn finish<F: Element>(learner: &mut Learner<F>, data: &Dataset, epochs: usize) {
@@ -218,11 +218,14 @@ fn a_resumed_run_comes_to_the_same_bits() {
         .into_iter()
         .zip(optimisers)
     {
-        let settings = RunSettings {
-            optimiser: optimiser.parse().unwrap(),
+        let settings = settings(&TrainArgs {
+            model: Some(ModelKind::Mlp),
+            schedule: vec![schedule],
+            optimiser: Some(optimiser.parse().unwrap()),
             samples: Some(160),
-            ..quick(ModelKind::Mlp, schedule)
-        };
+            seed: Some(3),
+            ..TrainArgs::default()
+        });
         let data = digits(&settings);
         let mut whole = Learner::<f32>::new(&settings, &data).unwrap();
         finish(&mut whole, &data, 4);

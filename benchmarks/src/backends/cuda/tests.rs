@@ -14,7 +14,9 @@ use crate::{
     contract::{
         Adapter, OptimiserKind, ScheduleKind,
         check::{LossKind, Subject},
+        details::Details,
         gradients::{LayerChain, Ways},
+        speed::Case,
         speed::ContenderRole,
         train::{Batch, Inputs, Task, Trainee},
     },
@@ -82,6 +84,7 @@ fn training_goes_as_on_the_host() {
             shape: InputShape::Image([1, 8, 8]),
             classes: 10,
             per_step: false,
+            details: Details::default(),
         };
         let (mut here, mut there) =
             (Cuda::trainee::<f32>(&task).unwrap(), Host::trainee::<f32>(&task).unwrap());

@@ -8,11 +8,8 @@ use pc_core::{
 };
 
 use crate::{
-    contract::{
-        ActivationKind,
-        speed::{Arithmetic, Case},
-    },
-    models::{InputShape, ModelKind, Size, build},
+    contract::speed::{Arithmetic, Case},
+    models::{ActivationKind, InputShape, ModelKind, Size, build},
 };
 
 const CLASSES: usize = 10;
@@ -90,7 +87,8 @@ fn mlp<F: Element>(
     let mut y = x;
     for (index, outputs) in layers.iter().enumerate() {
         let last = index + 1 == layers.len();
-        let after = if last { Activation::Identity } else { activation.function() };
+        let after =
+            if last { Activation::Identity } else { activation.function(ActivationKind::LEAK) };
         y = b.dense(&format!("dense{}", index + 1), y, *outputs, after, &mut init)?;
     }
     let graph = b.build()?;
@@ -112,7 +110,7 @@ fn lenet<F: Element>(kind: ActivationKind, batch: usize) -> Result<TimedNet<F>> 
     const FLAT: usize = 16 * 5 * 5;
     let mut init = Init::new(SEED);
     let mut b = Graph::builder();
-    let (mut layers, hidden) = (Vec::new(), kind.function());
+    let (mut layers, hidden) = (Vec::new(), kind.function(ActivationKind::LEAK));
     let x = b.input("x", &[1, 28, 28])?;
     let mut last = x;
     for (index, [inputs, outputs, padding, side]) in CONVOLUTIONS.into_iter().enumerate() {

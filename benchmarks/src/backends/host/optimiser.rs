@@ -5,13 +5,7 @@ use pc_core::{
     host::{Adam, Element, HostTensor, Sgd},
 };
 
-use crate::contract::{MOMENTS, OptimiserKind, OptimiserState, VELOCITY};
-
-/// Momentum of `sgd`.
-const MOMENTUM: f64 = 0.9;
-
-/// Weight decay of `adamw`.
-const DECAY: f64 = 0.01;
+use crate::contract::{MOMENTS, OptimiserKind, OptimiserState, VELOCITY, details::Weights};
 
 /// An optimiser of the host backend.
 #[derive(Clone, Debug)]
@@ -21,12 +15,30 @@ pub(super) enum Optimiser<F> {
 }
 
 impl<F: Element> Optimiser<F> {
-    pub(super) fn new(kind: OptimiserKind, rate: f64) -> Result<Self> {
-        Ok(match kind {
-            OptimiserKind::Adam => Self::Adam(Adam::new(rate)?),
-            OptimiserKind::AdamW => Self::Adam(Adam::new(rate)?.with_decay(DECAY)?),
-            OptimiserKind::Sgd => Self::Sgd(Sgd::new(rate)?.with_momentum(MOMENTUM)?),
-        })
+    /// `weights` has every number that the kind takes ([`Weights::usual`]).
+    pub(super) fn new(kind: OptimiserKind, rate: f64, weights: &Weights) -> Result<Self> {
+        let Weights { momentum, first, second, weight_decay, .. } = *weights;
+        let number = |number: Option<f64>| number.unwrap_or_default();
+        let clipping = weights.clipping()?;
+        if kind == OptimiserKind::Sgd {
+            let sgd = Sgd::new(rate)?.with_momentum(number(momentum))?;
+            let sgd = sgd.with_decay(number(weight_decay))?;
+            return Ok(Self::Sgd(match clipping {
+                Some(clip) => sgd.with_clipping(clip),
+                None => sgd,
+            }));
+        }
+        let mut adam = Adam::new(rate)?;
+        if let (Some(first), Some(second)) = (first, second) {
+            adam = adam.with_betas(first, second)?;
+        }
+        if kind == OptimiserKind::AdamW {
+            adam = adam.with_decay(number(weight_decay))?;
+        }
+        Ok(Self::Adam(match clipping {
+            Some(clip) => adam.with_clipping(clip),
+            None => adam,
+        }))
     }
 
     /// Another rate from here on.

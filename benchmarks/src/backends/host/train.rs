@@ -1,8 +1,8 @@
 //! A model that learns: a graph, its relaxation and an optimiser.
 
 use pc_core::{
-    Graph, Relaxation, Schedule, Status,
-    host::{Element, HostTensor},
+    Clamps, Graph, Relaxation, Schedule, SquaredError, Status, VertexId,
+    host::{CrossEntropy, Element, HostTensor},
 };
 
 use super::optimiser::Optimiser;
@@ -10,6 +10,7 @@ use crate::{
     backends::observe,
     contract::{
         OptimiserState, ScheduleKind,
+        details::{ClampEntry, Details, Drive, LossEntry},
         train::{Batch, Task, Traced, Trainee, VertexTrace},
     },
     error::CommandError,
@@ -22,22 +23,76 @@ pub(super) struct Host<F: Element> {
     relaxation: Relaxation<Graph<HostTensor<F>>>,
     optimiser: Optimiser<F>,
     predictor: Predictor<F>,
+    loss: LossEntry,
+    clamp: ClampEntry,
+    /// What drives the output in this epoch.
+    drive: Drive,
+    /// Factors of the states' rate.
+    rates: Vec<(VertexId, f64)>,
 }
 
 impl<F: Element> Host<F> {
     pub(super) fn new(task: &Task) -> Result<Self, CommandError> {
         let Task { rule, optimiser, learning_rate, .. } = *task;
         let mut model = task.model::<F>()?;
-        if rule == ScheduleKind::Zil {
+        let Details { loss, clamp, states, schedule, .. } = &task.details;
+        if rule == ScheduleKind::Zil && !schedule.unlevelled {
             model = model.levelled()?;
         }
+        let mut rates = Vec::with_capacity(states.rates.len());
+        for (name, factor) in states.rates.iter().filter(|_| rule.takes_rate()) {
+            let vertex = model.graph.vertex(name).map_err(at("states.rates"))?;
+            rates.push((vertex, *factor));
+        }
+        let weights = task.details.optimiser.filled(optimiser, 1);
+        let whole = with_rates(task.schedule.clone(), &rates).map_err(at("states.rates"))?;
         Ok(Self {
-            relaxation: Relaxation::new(&model.graph, task.schedule.clone())?,
-            optimiser: Optimiser::new(optimiser, learning_rate)?,
+            relaxation: Relaxation::new(&model.graph, whole).map_err(at("schedule"))?,
+            optimiser: Optimiser::new(optimiser, learning_rate, &weights)
+                .map_err(at("optimiser"))?,
             predictor: Predictor::new(&model.graph),
             model,
+            drive: clamp.drive(loss, 0),
+            loss: *loss,
+            clamp: *clamp,
+            rates,
         })
     }
+
+    /// What is held for a batch.
+    fn clamps(&self, batch: &Batch) -> pc_core::Result<Clamps<HostTensor<F>>> {
+        let drive = self.drive;
+        self.model.clamps_with(
+            batch.features(),
+            &batch.labels,
+            |clamps, vertex, target| match drive {
+                Drive::Loss(OutputLoss::CrossEntropy, by) => {
+                    clamps.weak_loss(vertex, CrossEntropy::new(target), by)
+                }
+                Drive::Loss(OutputLoss::SquaredError, by) => {
+                    clamps.weak_loss(vertex, SquaredError::new(target), by)
+                }
+                Drive::Held => clamps.hold(vertex, target),
+                Drive::Nudge(beta) => clamps.nudge(vertex, target, beta),
+            },
+        )
+    }
+}
+
+/// An error of one entry of the configuration.
+fn at(entry: &'static str) -> impl Fn(pc_core::Error) -> CommandError {
+    move |error| CommandError::Entry { entry: entry.to_owned(), message: error.to_string() }
+}
+
+fn with_rates(mut schedule: Schedule, rates: &[(VertexId, f64)]) -> pc_core::Result<Schedule> {
+    // Backprop, which others are compared with, takes no steps.
+    if schedule == Schedule::backprop().reduced_by(schedule.reduction()) {
+        return Ok(schedule);
+    }
+    for (vertex, factor) in rates {
+        schedule = schedule.with_rate_of(*vertex, *factor)?;
+    }
+    Ok(schedule)
 }
 
 impl<F: Element> Trainee<F> for Host<F> {
@@ -46,14 +101,22 @@ impl<F: Element> Trainee<F> for Host<F> {
     }
 
     fn learn(&mut self, batch: &Batch) -> Result<f64, CommandError> {
-        let clamps =
-            self.model.clamps(batch.features(), &batch.labels, OutputLoss::CrossEntropy)?;
-        let optimiser = &mut self.optimiser;
+        let clamps = self.clamps(batch)?;
+        let (optimiser, factor) = (&mut self.optimiser, self.drive.factor());
         let outcome =
             self.relaxation.train(&mut self.model.graph, &clamps, |graph, gradients| {
-                optimiser.step(graph.parameters_mut(), gradients)
+                if factor == 1.0 {
+                    return optimiser.step(graph.parameters_mut(), gradients);
+                }
+                let mut whole = gradients.clone();
+                whole.scale(1.0 / factor);
+                optimiser.step(graph.parameters_mut(), &whole)
             })?;
         Ok(if outcome.status == Status::Diverged { f64::NAN } else { outcome.energy.total() })
+    }
+
+    fn begin_epoch(&mut self, epoch: usize) {
+        self.drive = self.clamp.drive(&self.loss, epoch);
     }
 
     fn set_learning_rate(&mut self, rate: f64) -> Result<(), CommandError> {
@@ -65,11 +128,16 @@ impl<F: Element> Trainee<F> for Host<F> {
     }
 
     fn gradients(&mut self, batch: &Batch, schedule: Schedule) -> Result<Traced, CommandError> {
-        let clamps =
-            self.model.clamps(batch.features(), &batch.labels, OutputLoss::CrossEntropy)?;
+        let clamps = self.clamps(batch)?;
+        let schedule = with_rates(schedule, &self.rates)?;
         let graph = &mut self.model.graph;
         let relaxation = Relaxation::new(graph, schedule)?;
-        Ok(observe::gradients(relaxation, graph, &clamps)?)
+        let mut found = observe::gradients(relaxation, graph, &clamps)?;
+        let factor = self.drive.factor();
+        if factor != 1.0 {
+            found.gradients.iter_mut().flatten().for_each(|number| *number /= factor);
+        }
+        Ok(found)
     }
 
     fn energies(
@@ -77,8 +145,8 @@ impl<F: Element> Trainee<F> for Host<F> {
         batch: &Batch,
         schedule: Schedule,
     ) -> Result<Vec<VertexTrace>, CommandError> {
-        let clamps =
-            self.model.clamps(batch.features(), &batch.labels, OutputLoss::CrossEntropy)?;
+        let clamps = self.clamps(batch)?;
+        let schedule = with_rates(schedule, &self.rates)?;
         Ok(observe::energies(&mut self.model.graph, &clamps, schedule)?)
     }
 

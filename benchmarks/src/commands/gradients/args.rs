@@ -5,9 +5,7 @@ use std::{path::PathBuf, str::FromStr};
 use pc_core::Evaluation;
 
 use crate::{
-    backends::Backend,
-    contract::{ActivationKind, ScheduleKind},
-    error::CommandError,
+    backends::Backend, contract::ScheduleKind, error::CommandError, models::ActivationKind,
     threads::Threads,
 };
 

@@ -6,11 +6,12 @@ use super::args::GradientsArgs;
 use crate::{
     contract::{ScheduleKind, gradients::Ways},
     error::CommandError,
+    models::ActivationKind,
 };
 
 /// The ways for a chain of this depth: edges from the first predicted layer to the last.
 pub(super) fn ways(args: &GradientsArgs, depth: usize) -> Result<Ways, CommandError> {
-    let (rule, activation) = (args.schedule, args.activation.function());
+    let (rule, activation) = (args.schedule, args.activation.function(ActivationKind::LEAK));
     if args.evaluation != Evaluation::Auto
         && !matches!(rule, ScheduleKind::FixedPrediction | ScheduleKind::Zil)
     {

@@ -12,11 +12,11 @@ pub use gemm::Gemm;
 use crate::{
     backends::Backend,
     contract::{
-        ActivationKind, OrAll, Precision, ScheduleKind,
+        OrAll, Precision, ScheduleKind,
         speed::{Case, GEMM_SIDE, Measured, Median, STEPS, Target},
     },
     error::CommandError,
-    models::ModelKind,
+    models::{ActivationKind, ModelKind},
     output::{Output, table},
     progress::Line,
     threads::Threads,

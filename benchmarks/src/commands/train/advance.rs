@@ -145,7 +145,7 @@ fn stop<F: Element>(
                 warn(&format!("{place}, and could not be saved: {why}"));
             } else {
                 saved = plan.save_path(schedule);
-                resume = plan.save.clone();
+                resume = plan.whole.clone();
             }
         }
     }

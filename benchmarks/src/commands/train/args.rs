@@ -1,6 +1,6 @@
 //! The command line of `train`.
 
-use std::{path::PathBuf, str::FromStr};
+use std::{num::NonZeroUsize, path::PathBuf, str::FromStr};
 
 use super::saver::SaveEvery;
 use crate::{
@@ -19,6 +19,17 @@ use crate::{
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(after_long_help = TEACHES)]
 pub struct TrainArgs {
+    /// Take all choices from a file (TOML); flags given beside it come before what it says
+    ///
+    /// `--print-config` shows how such a file reads, docs/configurations.md all that it can say.
+    /// Lines of what is unknown, missing or contradictory are named.
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
+    pub config: Option<PathBuf>,
+
+    /// Print what the run would use, every choice filled in, as a file for --config; train nothing
+    #[arg(long)]
+    pub print_config: bool,
+
     /// What computes; `host` is this program's own CPU backend, others are Cargo features [default:
     /// host]
     #[arg(long, value_parser = Backend::from_str, value_name = "NAME")]
@@ -64,6 +75,11 @@ pub struct TrainArgs {
     /// held out [default: 0]
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
+
+    /// Train with so many seeds, one after the other, from --seed on, and print the mean of each
+    /// figure with its 95% interval, and the paired differences to backprop [default: 1]
+    #[arg(long, value_name = "N")]
+    pub seeds: Option<NonZeroUsize>,
 
     /// Samples in a batch [default: 32 for digits, else 64]
     #[arg(long, value_name = "N")]

@@ -12,6 +12,9 @@ use crate::{checkpoint::Checkpoint, contract::ScheduleKind, error::CommandError}
 /// The entry that lists the runs; only the file of a comparison has it.
 const RUNS: &str = "runs";
 
+/// The entry that says with how many seeds; left out for one.
+const SEEDS: &str = "seeds";
+
 /// The entry that the file of a comparison and those of its runs share.
 pub(super) const COMPARISON: &str = "comparison";
 
@@ -22,8 +25,10 @@ pub(super) struct Comparison {
     pub(super) id: String,
     /// Passes over the data, in all.
     pub(super) epochs: usize,
-    /// In order.
+    /// In order; of several seeds those of the first.
     pub(super) runs: Vec<RunSettings>,
+    /// With so many seeds, each with files of its own ([`file_of_seed`]).
+    pub(super) seeds: usize,
 }
 
 impl Comparison {
@@ -42,6 +47,9 @@ impl Comparison {
             (RUNS.to_owned(), names.join(",")),
         ]
         .into();
+        if self.seeds > 1 {
+            metadata.insert(SEEDS.to_owned(), self.seeds.to_string());
+        }
         for run in &self.runs {
             let entries = run.to_metadata().into_iter();
             metadata.extend(entries.map(|(key, word)| (format!("{}.{key}", run.schedule), word)));
@@ -68,13 +76,23 @@ impl Comparison {
             id: entry(path, entries, COMPARISON)?,
             epochs: entry(path, entries, "epochs")?,
             runs: names.split(',').map(run).collect::<Result<_, _>>()?,
+            seeds: if entries.contains_key(SEEDS) { entry(path, entries, SEEDS)? } else { 1 },
         }))
     }
 }
 
 /// The file of one run of the comparison that is saved as `path`.
 pub(super) fn file_of_run(path: &Path, schedule: ScheduleKind) -> PathBuf {
+    with_word(path, schedule.name())
+}
+
+/// The file of one seed of several that are saved as `path`.
+pub(super) fn file_of_seed(path: &Path, seed: u64) -> PathBuf {
+    with_word(path, &format!("seed-{seed}"))
+}
+
+fn with_word(path: &Path, word: &str) -> PathBuf {
     let extension =
         path.extension().map_or("safetensors".into(), |extension| extension.to_string_lossy());
-    path.with_extension(format!("{schedule}.{extension}"))
+    path.with_extension(format!("{word}.{extension}"))
 }

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use super::{augment::augment, settings::RunSettings};
+use crate::contract::details::{Preparation, wrong};
 use crate::contract::train::{Batch, Inputs};
 use crate::data::{self, Batches, Data, Images, Sequences, Split, Text, TextBatch, seeded};
 use crate::error::CommandError;
@@ -27,8 +29,8 @@ pub(super) const PROBE: usize = 2000;
 /// - Names are sequences of 16 symbols: longer ones are cut after their 16th letter; shorter ones
 ///   have the **padding symbol**, one more than the alphabet has letters, *before* them, so that
 ///   the last step is the last letter.
-/// - A text is windows of 32 characters. Models that go step by step predict the next character
-///   after each; the others that after the window.
+/// - A text is windows of 32 characters, unless another length is asked for. Models that go step by
+///   step predict the next character after each; the others that after the window.
 #[derive(Clone, Debug)]
 pub struct Dataset {
     source: Source,
@@ -40,6 +42,7 @@ pub struct Dataset {
     pub per_step: bool,
     /// In words, such as `digits, 1438 train / 359 test`.
     pub description: String,
+    how: Preparation,
 }
 
 #[derive(Clone, Debug)]
@@ -57,18 +60,14 @@ struct Symbols {
 }
 
 impl Dataset {
-    /// Loads a data set for a model, at most `samples` of its training samples.
+    /// Loads the data set of a run.
     ///
     /// # Errors
-    /// Data that cannot be read; an empty set; fewer than `samples` samples.
-    pub fn load(
-        kind: data::Kind,
-        dir: Option<&Path>,
-        seed: u64,
-        model: ModelKind,
-        samples: Option<usize>,
-    ) -> Result<Self, CommandError> {
-        Self::new(&kind.to_string(), data::load(kind, dir, seed)?, seed, model, samples)
+    /// Data that cannot be read; an empty set; fewer samples than the run asks for.
+    pub fn load(settings: &RunSettings, dir: Option<&Path>) -> Result<Self, CommandError> {
+        let RunSettings { data: kind, seed, model, samples, details, .. } = settings;
+        let data = data::load(*kind, dir, *seed)?;
+        Self::prepared(&kind.to_string(), data, *seed, *model, *samples, &details.data)
     }
 
     /// The same of data that is loaded already.
@@ -82,30 +81,61 @@ impl Dataset {
         model: ModelKind,
         samples: Option<usize>,
     ) -> Result<Self, CommandError> {
+        Self::prepared(name, data, seed, model, samples, &Preparation::default())
+    }
+
+    /// The same, with what is to be done to it. With a share for validation the test set is dropped
+    /// first of all, and what is held out of the training data takes its place.
+    ///
+    /// # Errors
+    /// As [`Dataset::new`]; a share that leaves nothing; windows longer than a text.
+    pub fn prepared(
+        name: &str,
+        data: Data,
+        seed: u64,
+        model: ModelKind,
+        samples: Option<usize>,
+        how: &Preparation,
+    ) -> Result<Self, CommandError> {
+        let data = match how.validation {
+            Some(share) => data
+                .held_out(share, seed)
+                .map_err(|error| wrong("data.validation", error.to_string()))?,
+            None => data,
+        };
+        let blank = |source, shape, classes, per_step| Self {
+            source,
+            shape,
+            classes,
+            per_step,
+            description: String::new(),
+            how: *how,
+        };
         let choose = |len: usize| -> Result<Option<Vec<usize>>, CommandError> {
             match samples {
-                Some(count) if count > len => Err(CommandError::input(format!(
-                    "--samples {count} is more than the {len} that {name} has"
-                ))),
+                Some(count) if count > len => Err(wrong(
+                    "data.samples",
+                    format!("--samples {count} is more than the {len} that {name} has"),
+                )),
                 Some(count) => Ok(Some(choice(len, count, seed)?)),
                 None => Ok(None),
             }
         };
         let dataset = match data {
             Data::Images(mut split) => {
+                normalise(&mut split, how);
                 if let Some(chosen) = choose(split.train.len())? {
                     split.train = split.train.select(&chosen)?;
                 }
                 let (shape, classes) = (InputShape::Image(split.train.shape), split.train.classes);
-                let source = Source::Images(split);
-                Self { source, shape, classes, per_step: false, description: String::new() }
+                blank(Source::Images(split), shape, classes, false)
             }
             Data::Sequences(mut split) => {
                 if let Some(chosen) = choose(split.train.len())? {
                     split.train = split.train.select(&chosen)?;
                 }
                 let longest = split.train.longest().max(split.test.longest());
-                let length = longest.min(LONGEST_NAME);
+                let length = longest.min(how.window.unwrap_or(LONGEST_NAME));
                 let (padding, classes) = (split.train.alphabet.len(), split.train.classes);
                 let shape = InputShape::Sequence { length, vocabulary: padding + 1 };
                 let padded = |part: &Sequences| Symbols {
@@ -116,25 +146,23 @@ impl Dataset {
                     train: padded(&split.train),
                     test: padded(&split.test),
                 });
-                Self { source, shape, classes, per_step: false, description: String::new() }
+                blank(source, shape, classes, false)
             }
             Data::Text(text) => {
                 let classes = text.train.alphabet.len();
-                let all = text.train.len().saturating_sub(1) / WINDOW;
-                if samples.is_some_and(|count| count > all) || text.test.len() <= WINDOW {
+                let window = how.window.unwrap_or(WINDOW);
+                let all = match how.stride {
+                    Some(stride) => text.train.len().saturating_sub(window).div_ceil(stride),
+                    None => text.train.len().saturating_sub(1) / window,
+                };
+                if samples.is_some_and(|count| count > all) || text.test.len() <= window {
                     return Err(CommandError::input(format!(
-                        "{name} is too short: its training text has {all} windows of {WINDOW}"
+                        "{name} is too short: its training text has {all} windows of {window}"
                     )));
                 }
                 let source = Source::Text { text, windows: samples.unwrap_or(all) };
-                let shape = InputShape::Sequence { length: WINDOW, vocabulary: classes };
-                Self {
-                    source,
-                    shape,
-                    classes,
-                    per_step: model.goes_by_step(),
-                    description: String::new(),
-                }
+                let shape = InputShape::Sequence { length: window, vocabulary: classes };
+                blank(source, shape, classes, model.goes_by_step())
             }
         };
         let (train, test) = (dataset.train_len(), dataset.test_len());
@@ -145,7 +173,8 @@ impl Dataset {
             )));
         }
         let unit = if matches!(dataset.source, Source::Text { .. }) { " windows" } else { "" };
-        Ok(Self { description: format!("{name}, {train} train / {test} test{unit}"), ..dataset })
+        let held = if how.validation.is_some() { "validation" } else { "test" };
+        Ok(Self { description: format!("{name}, {train} train / {test} {held}{unit}"), ..dataset })
     }
 
     /// The samples of an epoch.
@@ -162,7 +191,9 @@ impl Dataset {
         match &self.source {
             Source::Images(split) => split.test.len(),
             Source::Sequences(split) => split.test.labels.len(),
-            Source::Text { text, .. } => (text.test.len().saturating_sub(1) / WINDOW).min(PROBE),
+            Source::Text { text, .. } => {
+                (text.test.len().saturating_sub(1) / self.shape.steps()[0]).min(PROBE)
+            }
         }
     }
 
@@ -180,14 +211,27 @@ impl Dataset {
         Ok(match &self.source {
             Source::Images(split) => {
                 let order = Batches::new(split.train.len(), batch, seed, epoch)?;
-                Box::new(order.skip(skip).map(|chosen| pictures(&split.train, &chosen)))
+                let shape = split.train.shape;
+                Box::new(order.enumerate().skip(skip).map(move |(number, chosen)| {
+                    let mut batch = pictures(&split.train, &chosen)?;
+                    augment(&mut batch, &self.how, shape, seed, [epoch, number as u64]);
+                    Ok(batch)
+                }))
             }
             Source::Sequences(split) => {
                 let order = Batches::new(split.train.labels.len(), batch, seed, epoch)?;
                 Box::new(order.skip(skip).map(|chosen| Ok(self.sequences(&split.train, &chosen))))
             }
             Source::Text { text, windows } => {
-                let whole = text.train.windows(batch, WINDOW, seeded(seed, epoch))?;
+                let window = self.shape.steps()[0];
+                if let Some(stride) = self.how.stride {
+                    let order = Batches::new(*windows, batch, seed, epoch)?;
+                    return Ok(Box::new(order.skip(skip).map(move |chosen| {
+                        let starts = chosen.iter().map(|place| place * stride).collect::<Vec<_>>();
+                        Ok(self.windows(text.train.windows_at(&starts, window)?))
+                    })));
+                }
+                let whole = text.train.windows(batch, window, seeded(seed, epoch))?;
                 let count = windows.div_ceil(batch);
                 Box::new(whole.take(count).skip(skip).map(|item| Ok(self.windows(item))))
             }
@@ -217,7 +261,7 @@ impl Dataset {
                 Box::new(order.map(|chosen| Ok(self.sequences(&split.test, &chosen))))
             }
             Source::Text { text, .. } => {
-                let whole = text.test.sweep(batch, WINDOW)?;
+                let whole = text.test.sweep(batch, self.shape.steps()[0])?;
                 Box::new(
                     whole.take(self.test_len().div_ceil(batch)).map(|item| Ok(self.windows(item))),
                 )
@@ -232,7 +276,8 @@ impl Dataset {
     /// A batch size of zero.
     pub fn probe(&self, count: usize, batch: usize, seed: u64) -> Result<Vec<Batch>, CommandError> {
         if let Source::Text { text, .. } = &self.source {
-            let windows = text.train.windows(batch, WINDOW, seeded(seed, CHOICE))?;
+            let window = self.shape.steps()[0];
+            let windows = text.train.windows(batch, window, seeded(seed, CHOICE))?;
             return Ok(windows
                 .take(count.min(self.train_len()).div_ceil(batch))
                 .map(|item| self.windows(item))
@@ -276,6 +321,17 @@ fn pictures(images: &Images, chosen: &[usize]) -> Result<Batch, CommandError> {
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
     images.gather(chosen, &mut pixels, &mut labels)?;
     Ok(Batch { inputs: Inputs::Pixels(pixels), labels, samples: chosen.len() })
+}
+
+/// Takes the mean away from every pixel, and divides by the deviation, where they are given.
+fn normalise(split: &mut Split<Images>, how: &Preparation) {
+    if how.mean.is_none() && how.deviation.is_none() {
+        return;
+    }
+    let (mean, by) = (how.mean.unwrap_or(0.0) as f32, how.deviation.unwrap_or(1.0) as f32);
+    for pixel in split.train.pixels.iter_mut().chain(&mut split.test.pixels) {
+        *pixel = (*pixel - mean) / by;
+    }
 }
 
 /// At most `count` of `len`, chosen by the seed.

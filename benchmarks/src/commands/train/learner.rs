@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use pc_core::{WeightRate, host::Element};
+use pc_core::host::Element;
 
 use super::{
     dataset::{Dataset, PROBE},
@@ -37,7 +37,7 @@ const RUN_AWAY_ENERGY: f64 = 1e6;
 /// let args =
 ///     TrainArgs { model: Some(ModelKind::Mlp), samples: Some(64), ..TrainArgs::default() };
 /// let settings = TrainingPlan::new(&args)?.runs[0].clone();
-/// let data = Dataset::load(settings.data, None, settings.seed, settings.model, settings.samples)?;
+/// let data = Dataset::load(&settings, None)?;
 /// let mut learner = Learner::<f32>::new(&settings, &data)?;
 /// let Step::Finished(epoch) = learner.epoch(&data, &mut |_| true)? else { unreachable!() };
 /// assert!(epoch.train_loss.is_finite());
@@ -143,10 +143,16 @@ impl<F: Element> Learner<F> {
     ) -> Result<Step, CommandError> {
         let number = self.progress.epoch;
         let RunSettings { batch: size, seed, learning_rate, decay, .. } = self.settings;
-        let rate = WeightRate::step_decay(learning_rate, decay, 1)?;
-        self.trainee.set_learning_rate(rate.at(number))?;
+        let weights = self.settings.details.optimiser;
+        let rate =
+            |batch| weights.rate([learning_rate, decay], [number, batch, data.batches(size)]);
+        self.trainee.begin_epoch(number);
+        self.trainee.set_learning_rate(rate(self.progress.batch)?)?;
         for batch in data.epoch(size, seed, number as u64, self.progress.batch)? {
             let batch = batch?;
+            if !weights.steps_by_epoch() {
+                self.trainee.set_learning_rate(rate(self.progress.batch)?)?;
+            }
             let start = Instant::now();
             let energy = self.learn(&batch)?;
             self.progress.seconds += start.elapsed().as_secs_f64();

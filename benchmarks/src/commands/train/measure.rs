@@ -2,7 +2,7 @@
 
 use pc_core::{Agreement, Schedule, host::Element};
 
-use super::{learner::Learner, settings::RunSettings};
+use super::learner::Learner;
 use crate::{
     contract::{
         ScheduleKind,
@@ -112,8 +112,7 @@ impl<F: Element> Learner<F> {
 
     /// The schedule to watch: simulated, step by step, also where the gradients have a closed form.
     fn watched(&self) -> Result<Schedule, CommandError> {
-        let RunSettings { schedule, rate, steps, .. } = self.settings;
-        Ok(schedule.schedule(rate, steps.min(TRACED))?)
+        Ok(self.settings.schedule_of(self.settings.steps.min(TRACED))?)
     }
 }
 

@@ -6,13 +6,16 @@
 
 mod advance;
 mod args;
+mod augment;
 mod comparison;
+mod config;
 mod dataset;
 mod learner;
 mod measure;
 mod plan;
 mod saved;
 mod saver;
+mod seeds;
 mod settings;
 mod show;
 mod summary;
@@ -33,14 +36,15 @@ pub use settings::RunSettings;
 use advance::{Early, advance};
 use comparison::{COMPARISON, file_of_run};
 use saver::Saver;
-use summary::Ended;
+use seeds::OfSeed;
+use summary::{Ended, OfRun};
 
 use crate::{
     checkpoint::Checkpoint,
     contract::Precision,
     error::CommandError,
     interrupt,
-    output::{Output, warn},
+    output::{self, Output, warn},
     places::Place,
     progress::Line,
     report, threads,
@@ -53,25 +57,32 @@ use crate::{
 /// for a file that could not be written, after the results; [`CommandError::Beyond`] where a run
 /// diverged, after the report; [`CommandError::Interrupted`] after Ctrl-C.
 pub fn run(args: TrainArgs, json: bool) -> Result<(), CommandError> {
+    if args.print_config && json {
+        return Err(CommandError::input(
+            "--json: `--print-config` prints a file for --config, not JSON",
+        ));
+    }
     let plan = TrainingPlan::new(&args)?;
+    if args.print_config {
+        return output::bytes(plan.configuration()?.as_bytes());
+    }
     let output = Output::new(json);
     let pool = threads::pool(plan.threads.unwrap_or(0))?;
-    pool.install(|| match plan.runs[0].precision {
-        Precision::F32 => compare::<f32>(&plan, output),
-        Precision::F64 => compare::<f64>(&plan, output),
-    })
+    let train = |plan: &TrainingPlan| match plan.runs[0].precision {
+        Precision::F32 => compare::<f32>(plan, output),
+        Precision::F64 => compare::<f64>(plan, output),
+    };
+    let done = pool.install(|| match plan.seeds {
+        1 => train(&plan).and_then(|(_, end)| end),
+        _ => seeds::run(&plan, output, train),
+    });
+    done.map_err(|error| plan.located(error))
 }
 
-fn compare<F: Element>(plan: &TrainingPlan, output: Output) -> Result<(), CommandError> {
+fn compare<F: Element>(plan: &TrainingPlan, output: Output) -> Result<OfSeed, CommandError> {
     let first = &plan.runs[0];
     let reading = Line::open(output.is_json(), format!("reading {}", first.data));
-    let data = Dataset::load(
-        first.data,
-        plan.data_dir.as_deref(),
-        first.seed,
-        first.model,
-        first.samples,
-    )?;
+    let data = Dataset::load(first, plan.data_dir.as_deref())?;
     // All of them are made before any trains: what does not fit is found out at once. So is what
     // cannot be written.
     let mut learners = plan
@@ -156,7 +167,7 @@ fn go_on<F: Element>(
             (path, done.unwrap_or_default())
         }
     };
-    if done >= plan.epochs {
+    if done >= plan.epochs && plan.of_seed.is_none() {
         return Err(already(path, done, plan.epochs));
     }
     Ok(())
@@ -196,7 +207,7 @@ fn finish(
     ended: &[Ended],
     early: Option<Early>,
     output: Output,
-) -> Result<(), CommandError> {
+) -> Result<OfSeed, CommandError> {
     if let (Some(Early::Failed(error)), []) = (&early, ended) {
         return Err(error.clone());
     }
@@ -213,7 +224,8 @@ fn finish(
             }
             Early::Failed(error) => error,
         };
-        return shown.and(Err(error));
+        shown?;
+        return Err(error);
     }
     let (files, unwritten) = match plan.report.as_ref().map(|dir| report::write(dir, &report)) {
         Some(Ok(files)) => (files, None),
@@ -223,10 +235,22 @@ fn finish(
     let page = files.first().map(|page| format!("the curves are in {}", page.display()));
     let shown = shown.and_then(|()| page.map_or(Ok(()), |page| output.text(&page)));
     let summary = summary::summary(&report, ended, &files, unwritten.as_deref());
-    let summed = output.event("summary", summary);
+    let event = if plan.of_seed.is_some() { "seed" } else { "summary" };
+    let summed = output.event(event, summary);
     shown.and(summed)?;
-    let unwritten = unwritten.iter().chain(ended.iter().filter_map(|run| run.unsaved.as_ref()));
-    let unwritten: Vec<&str> = unwritten.map(String::as_str).collect();
+    let found = ended.iter().map(OfRun::of).collect();
+    Ok((found, verdict(plan, ended, unwritten.as_deref(), output)))
+}
+
+/// What is wrong with what is above.
+fn verdict(
+    plan: &TrainingPlan,
+    ended: &[Ended],
+    unwritten: Option<&str>,
+    output: Output,
+) -> Result<(), CommandError> {
+    let unsaved = ended.iter().filter_map(|run| run.unsaved.as_deref());
+    let unwritten: Vec<&str> = unwritten.into_iter().chain(unsaved).collect();
     if !unwritten.is_empty() {
         return Err(CommandError::input(format!(
             "the results are above, but not all is written: {}",

@@ -5,16 +5,15 @@ use std::path::{Path, PathBuf};
 use super::{
     args::TrainArgs,
     comparison::{Comparison, file_of_run},
+    config::{Configuration, Source, usual_epochs},
     saver::SaveEvery,
     settings::RunSettings,
 };
 use crate::{
     backends::Backend,
     checkpoint,
-    contract::{OptimiserKind, ScheduleKind},
-    data,
+    contract::{ScheduleKind, details::wrong},
     error::CommandError,
-    models::ModelKind,
     places, threads,
 };
 
@@ -25,6 +24,14 @@ pub struct TrainingPlan {
     pub runs: Vec<RunSettings>,
     /// Passes over the data, in all.
     pub epochs: usize,
+    /// With so many seeds, from that of the runs on.
+    pub seeds: usize,
+    /// Where this is of one seed among several, which.
+    pub(super) of_seed: Option<u64>,
+    /// The file to go on from, of all seeds.
+    pub(super) whole: Option<PathBuf>,
+    /// The file that says so.
+    pub(super) source: Option<Source>,
     /// Where the data is.
     pub data_dir: Option<PathBuf>,
     /// Threads; none for all cores.
@@ -79,28 +86,40 @@ impl TrainingPlan {
             Some(path) => Some((path, Saved::read(path)?)),
             None => None,
         };
+        let (source, config) = Configuration::of(args)?;
+        let located = |error| match &source {
+            Some(source) => source.locate(error),
+            None => error,
+        };
+        Self::of(args, saved, &config, source.clone()).map_err(located)
+    }
+
+    fn of(
+        args: &TrainArgs,
+        saved: Option<(&PathBuf, Saved)>,
+        config: &Configuration,
+        source: Option<Source>,
+    ) -> Result<Self, CommandError> {
         let runs = match &saved {
             Some((path, Saved::Run(run))) => Self::resumed(args, path, run.clone())?,
             Some((path, Saved::All(all))) => Self::all_resumed(args, path, &all.runs)?,
-            None => Self::fresh(args)?,
+            None => config.runs()?,
         };
-        for run in &runs {
-            run.check()?;
+        for (at, run) in runs.iter().enumerate() {
+            run.check().map_err(|error| of_schedule(at, error))?;
         }
-        let data = runs[0].data;
-        let epochs = args.epochs.unwrap_or(match (&saved, data) {
-            (Some((_, Saved::All(all))), _) => all.epochs,
-            (_, data::Kind::Digits) => 12,
-            (_, data::Kind::Names) => 6,
-            _ => 3,
-        });
+        let epochs = match &saved {
+            Some((_, Saved::All(all))) => args.epochs.unwrap_or(all.epochs),
+            Some((_, Saved::Run(run))) => args.epochs.unwrap_or(usual_epochs(run.data)),
+            None => config.epochs(),
+        };
         if epochs == 0 {
-            return Err(CommandError::input("--epochs 0 would train nothing: give at least 1"));
+            return Err(wrong("epochs", "--epochs 0 would train nothing: give at least 1"));
         }
-        if args.threads == Some(0) {
-            return Err(CommandError::input("--threads 0 could compute nothing: give at least 1"));
+        if config.threads == Some(0) {
+            return Err(wrong("threads", "--threads 0 could compute nothing: give at least 1"));
         }
-        threads::check(args.threads.unwrap_or(0))?;
+        threads::check(config.threads.unwrap_or(0))?;
         let report = (!args.no_report).then(|| args.report.clone());
         // Folders that are missing are made at the end; a file in their place is better found now.
         let there = report.iter().flat_map(|dir| dir.ancestors()).find(|place| place.exists());
@@ -120,15 +139,26 @@ impl TrainingPlan {
                     "--save: the backend {backend} cannot save its runs"
                 )));
             }
+            if let Some(why) = runs.iter().find_map(|run| run.details.schedule.goes_on().err()) {
+                return Err(CommandError::input(format!(
+                    "--save: a run with {why} cannot be gone on with to the same bits"
+                )));
+            }
             places::check("--save", path)?;
         } else if let Some(every) = args.save_every {
             return Err(CommandError::input(format!(
                 "--save-every {every} needs --save FILE, to say where"
             )));
         }
+        let seeds = seeds(config, &saved)?;
+        let first = runs.first().map_or(0, |run| run.seed);
+        if first.checked_add(seeds as u64).is_none() {
+            let message = format!("--seeds {seeds}: from {first} on there are not so many");
+            return Err(wrong("seeds", message));
+        }
         let comparison = match &saved {
             Some((_, Saved::All(all))) => Some(all.id.clone()),
-            _ => (runs.len() > 1).then(Comparison::new_id),
+            _ => (runs.len() > 1 || seeds > 1).then(Comparison::new_id),
         };
         let resume = saved.map(|(path, saved)| match saved {
             Saved::Run(run) => Resume::One(path.clone(), run.schedule),
@@ -136,8 +166,12 @@ impl TrainingPlan {
         });
         Ok(Self {
             epochs,
-            data_dir: args.data_dir.clone(),
-            threads: args.threads,
+            seeds,
+            of_seed: None,
+            whole: args.save.clone(),
+            source,
+            data_dir: config.data.dir.clone(),
+            threads: config.threads,
             report,
             energy_by_vertex: args.energy_by_vertex,
             save: args.save.clone(),
@@ -146,66 +180,6 @@ impl TrainingPlan {
             comparison,
             runs,
         })
-    }
-
-    fn fresh(args: &TrainArgs) -> Result<Vec<RunSettings>, CommandError> {
-        let data = args.data.unwrap_or_default();
-        let digits = data == data::Kind::Digits;
-        let text = matches!(data, data::Kind::Names | data::Kind::Shakespeare);
-        let mut schedules = match args.schedule.as_slice() {
-            [] => {
-                let has = args.backend.unwrap_or_default().support().rules;
-                let usual =
-                    [ScheduleKind::Backprop, ScheduleKind::FixedPrediction, ScheduleKind::Standard];
-                usual.into_iter().filter(|rule| has.contains(rule)).collect()
-            }
-            given => given.to_vec(),
-        };
-        if args.compare_backprop && !schedules.contains(&ScheduleKind::Backprop) {
-            schedules.insert(0, ScheduleKind::Backprop);
-        }
-        if let Some(twice) =
-            schedules.iter().enumerate().find(|(index, kind)| schedules[..*index].contains(kind))
-        {
-            return Err(CommandError::input(format!("--schedule names {} twice", twice.1)));
-        }
-        if (args.rate.is_some() || args.steps.is_some())
-            && !schedules.iter().any(|kind| kind.takes_rate())
-        {
-            let names = schedules.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
-            return Err(CommandError::input(format!(
-                "--rate and --steps are for schedules that relax freely; {names} takes neither"
-            )));
-        }
-        let optimiser = args.optimiser.unwrap_or_default();
-        let model = args.model.unwrap_or(if text { ModelKind::Lstm } else { ModelKind::Cnn });
-        Ok(schedules
-            .into_iter()
-            .map(|schedule| {
-                let rate = if schedule.takes_rate() { args.rate } else { None }
-                    .unwrap_or(schedule.default_rate(model));
-                let steps = if schedule.takes_rate() { args.steps } else { None }
-                    .unwrap_or(schedule.default_steps());
-                let learning_rate = args
-                    .learning_rate
-                    .unwrap_or_else(|| default_learning_rate(optimiser, digits, schedule, steps));
-                RunSettings {
-                    backend: args.backend.unwrap_or_default(),
-                    model,
-                    data,
-                    schedule,
-                    rate,
-                    steps,
-                    seed: args.seed.unwrap_or(0),
-                    batch: args.batch.unwrap_or(if digits { 32 } else { 64 }),
-                    optimiser,
-                    learning_rate,
-                    decay: args.decay.unwrap_or(if digits { 0.9 } else { 1.0 }),
-                    precision: args.precision.unwrap_or_default(),
-                    samples: args.samples,
-                }
-            })
-            .collect())
     }
 
     /// The run of a checkpoint, which must agree with what is given beside it; and its twin, where
@@ -276,21 +250,41 @@ impl TrainingPlan {
     /// Where the run of this schedule is saved: its own file where several are.
     pub fn save_path(&self, schedule: ScheduleKind) -> Option<PathBuf> {
         let path = self.save.as_ref()?;
-        Some(match self.runs.len() {
-            1 => path.clone(),
-            _ => file_of_run(path, schedule),
+        Some(match self.comparison {
+            None => path.clone(),
+            Some(_) => file_of_run(path, schedule),
         })
     }
 
     /// The file that stands for all runs, and what it says, where there are several.
     pub(super) fn comparison(&self) -> Option<(&Path, Comparison)> {
         let (path, id) = (self.save.as_deref()?, self.comparison.clone()?);
-        Some((path, Comparison { id, epochs: self.epochs, runs: self.runs.clone() }))
+        let (epochs, runs, seeds) = (self.epochs, self.runs.clone(), self.seeds);
+        Some((path, Comparison { id, epochs, runs, seeds }))
     }
 
-    /// The command that repeats this, with every choice spelt out.
+    /// Every choice, as `--print-config` prints it.
+    ///
+    /// # Errors
+    /// A seed beyond the largest number of such a file.
+    pub fn configuration(&self) -> Result<String, CommandError> {
+        let mut config = Configuration::of_runs(&self.runs, self.epochs);
+        (config.threads, config.data.dir) = (self.threads, self.data_dir.clone());
+        config.seeds = Some(self.seeds);
+        config.text()
+    }
+
+    /// The error with the line of the file, where it is one of an entry of it.
+    pub(super) fn located(&self, error: CommandError) -> CommandError {
+        self.source.as_ref().map_or(error.clone(), |source| source.locate(error))
+    }
+
+    /// The command that repeats this, with every choice spelt out, or with the file that says them.
     pub fn command(&self) -> String {
         use std::fmt::Write;
+        if let Some(source) = &self.source {
+            return source.command();
+        }
         let run = &self.runs[self.runs.len() - 1];
         let schedules =
             self.runs.iter().map(|run| run.schedule.to_string()).collect::<Vec<_>>().join(",");
@@ -324,6 +318,9 @@ impl TrainingPlan {
         }
         add("epochs", &self.epochs);
         add("seed", &run.seed);
+        if self.seeds > 1 {
+            add("seeds", &self.seeds);
+        }
         add("batch", &run.batch);
         add("optimiser", &run.optimiser);
         if self.runs.iter().all(|other| other.learning_rate == run.learning_rate) {
@@ -401,23 +398,38 @@ fn agree(args: &TrainArgs, path: &Path, saved: &RunSettings) -> Result<(), Comma
     Ok(())
 }
 
-fn default_learning_rate(
-    optimiser: OptimiserKind,
-    digits: bool,
-    schedule: ScheduleKind,
-    steps: usize,
-) -> f64 {
-    let rate = match optimiser {
-        OptimiserKind::Adam | OptimiserKind::AdamW if digits => 0.002,
-        OptimiserKind::Adam | OptimiserKind::AdamW => 0.001,
-        OptimiserKind::Sgd => 0.02,
+/// With how many seeds: a run of several goes on with as many, or with more.
+fn seeds(config: &Configuration, saved: &Option<(&PathBuf, Saved)>) -> Result<usize, CommandError> {
+    let held = match saved {
+        Some((_, Saved::All(all))) => all.seeds,
+        _ => 1,
     };
-    // These weights move at every step.
-    if schedule == ScheduleKind::Ipc { rate / steps.max(1) as f64 } else { rate }
+    match (config.seeds, saved) {
+        (None, _) => Ok(held),
+        (Some(0), _) => Err(wrong("seeds", "--seeds 0 would train nothing: give at least 1")),
+        (Some(given), Some((path, _))) if given != held && (held == 1 || given < held) => {
+            Err(CommandError::input(format!(
+                "--seeds {given} contradicts {}, which was saved with {held}",
+                path.display()
+            )))
+        }
+        (Some(given), _) => Ok(given),
+    }
+}
+
+/// The error of a run's schedule as that of an entry among several.
+fn of_schedule(at: usize, error: CommandError) -> CommandError {
+    match error {
+        CommandError::Entry { entry, message } if entry.starts_with("schedule") => {
+            let entry = entry.replacen("schedule", &format!("schedule[{at}]"), 1);
+            CommandError::Entry { entry, message }
+        }
+        other => other,
+    }
 }
 
 /// A word as a shell wants it.
-fn shell_word(word: &str) -> String {
+pub(super) fn shell_word(word: &str) -> String {
     let plain = word.chars().all(|c| c.is_alphanumeric() || "-_./".contains(c));
     if plain && !word.is_empty() {
         word.to_owned()

@@ -6,7 +6,11 @@ use pc_core::Schedule;
 
 use crate::{
     backends::Backend,
-    contract::{OptimiserKind, Precision, ScheduleKind, train::Task},
+    contract::{
+        OptimiserKind, Precision, ScheduleKind,
+        details::{Details, Relaxing, States, Weights, wrong},
+        train::Task,
+    },
     data,
     error::CommandError,
     models::{InputShape, ModelKind},
@@ -41,7 +45,13 @@ pub struct RunSettings {
     pub precision: Precision,
     /// How many training samples at most.
     pub samples: Option<usize>,
+    /// What else was chosen.
+    pub details: Details,
 }
+
+/// The entry of a checkpoint's metadata with [`RunSettings::details`], as TOML; left out where all
+/// is as usual.
+const DETAILS: &str = "details";
 
 impl RunSettings {
     /// The schedule.
@@ -49,7 +59,22 @@ impl RunSettings {
     /// # Errors
     /// A rate that is not a positive number; zero steps.
     pub fn schedule(&self) -> pc_core::Result<Schedule> {
-        self.schedule.schedule(self.rate, self.steps)
+        self.schedule_of(self.steps)
+    }
+
+    /// The same with another number of steps.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn schedule_of(&self, steps: usize) -> pc_core::Result<Schedule> {
+        let Self { schedule: rule, details, .. } = self;
+        let plain = rule.schedule(self.rate, steps)?;
+        if *rule == ScheduleKind::Backprop {
+            let reduced = Relaxing { reduction: details.schedule.reduction, ..Relaxing::default() };
+            return reduced.apply(plain, self.seed);
+        }
+        let schedule = details.schedule.apply(plain, self.seed)?;
+        if rule.takes_rate() { details.states.apply(schedule) } else { Ok(schedule) }
     }
 
     /// What a backend is asked for, where a sample has this shape, there are so many classes, and
@@ -69,6 +94,7 @@ impl RunSettings {
             shape,
             classes,
             per_step,
+            details: self.details.clone(),
         })
     }
 
@@ -94,6 +120,10 @@ impl RunSettings {
         if let Some(samples) = self.samples {
             put("samples", samples.to_string());
         }
+        if self.details != self.usual() {
+            // What a file could say can be written.
+            put(DETAILS, toml::to_string(&self.details).unwrap_or_default());
+        }
         entries
     }
 
@@ -105,7 +135,7 @@ impl RunSettings {
         path: &Path,
         entries: &BTreeMap<String, String>,
     ) -> Result<Self, CommandError> {
-        let settings = Self {
+        let mut settings = Self {
             backend: if entries.contains_key("backend") {
                 entry(path, entries, "backend")?
             } else {
@@ -127,36 +157,59 @@ impl RunSettings {
             } else {
                 None
             },
+            details: Details::default(),
+        };
+        settings.details = match entries.get(DETAILS) {
+            Some(words) => toml::from_str(words).map_err(|error| {
+                let what = error.message();
+                CommandError::input(format!("{}: its `details`: {what}", path.display()))
+            })?,
+            None => settings.usual(),
         };
         settings.check()?;
         Ok(settings)
     }
 
+    /// The details of a run of which nothing is said.
+    pub(super) fn usual(&self) -> Details {
+        Details { optimiser: Weights::usual(self.optimiser), ..Details::default() }
+    }
+
     pub(super) fn check(&self) -> Result<(), CommandError> {
         self.backend.ready()?;
         self.backend.require(self.model, self.schedule, self.precision)?;
-        self.schedule()?;
+        self.details.check(self.schedule, self.optimiser, self.data)?;
+        for (at, layer) in self.details.layers.iter().enumerate() {
+            layer.check(at)?;
+        }
+        if self.backend != Backend::Host {
+            self.details.refuse_on(self.backend.name(), self.optimiser)?;
+        }
+        // A rate, steps, or a choice beside them.
+        let plain = self.schedule.schedule(self.rate, self.steps);
+        let entry = match plain {
+            Err(_) if self.steps == 0 => "schedule.steps",
+            Err(_) => "schedule.rate",
+            Ok(_) if self.details.states != States::default() => "states",
+            Ok(_) => "schedule",
+        };
+        self.schedule().map_err(|error| wrong(entry, error.to_string()))?;
         if self.batch == 0 {
-            return Err(CommandError::input(
-                "--batch 0 would learn from nothing: give a batch size of at least 1",
-            ));
+            let message = "--batch 0 would learn from nothing: give a batch size of at least 1";
+            return Err(wrong("batch", message));
         }
         if self.samples == Some(0) {
-            return Err(CommandError::input(
-                "--samples 0 would learn from nothing: give at least 1",
-            ));
+            let message = "--samples 0 would learn from nothing: give at least 1";
+            return Err(wrong("data.samples", message));
         }
         if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
-            return Err(CommandError::input(format!(
-                "the learning rate must be a positive number, not {}",
-                self.learning_rate
-            )));
+            let rate = self.learning_rate;
+            let message = format!("the learning rate must be a positive number, not {rate}");
+            return Err(wrong("optimiser.learning-rate", message));
         }
         if !(self.decay > 0.0 && self.decay <= 1.0) {
-            return Err(CommandError::input(format!(
-                "--decay must be above 0 and at most 1, not {}",
-                self.decay
-            )));
+            let message = format!("--decay must be above 0 and at most 1, not {}", self.decay);
+            return Err(wrong("optimiser.decay", message));
         }
         Ok(())
     }

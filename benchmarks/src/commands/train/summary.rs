@@ -12,8 +12,8 @@ use super::{
     settings::RunSettings,
 };
 use crate::{
-    contract::ScheduleKind,
-    report::{Report, Run},
+    contract::{ScheduleKind, details::Figures},
+    report::{Epoch, Report, Run},
 };
 
 /// One run as it ended.
@@ -30,6 +30,26 @@ pub(super) struct Ended {
     pub(super) saved: Option<PathBuf>,
     /// Why it was not, where it should have been.
     pub(super) unsaved: Option<String>,
+}
+
+/// What statistics are made of: a run's figures, none of one that diverged.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct OfRun {
+    pub(super) accuracy: Option<f64>,
+    pub(super) loss: Option<f64>,
+    pub(super) seconds: f64,
+}
+
+impl OfRun {
+    /// Those of the epoch that is reported.
+    pub(super) fn of(run: &Ended) -> Self {
+        let epoch = run.reported().filter(|_| run.diverged.is_none());
+        Self {
+            accuracy: epoch.and_then(|epoch| epoch.test_accuracy),
+            loss: epoch.map(|epoch| epoch.test_loss),
+            seconds: run.seconds(),
+        }
+    }
 }
 
 impl Ended {
@@ -63,12 +83,23 @@ impl Ended {
         }
     }
 
+    /// The epoch whose figures stand for the run; of equally good ones the first.
+    pub(super) fn reported(&self) -> Option<&Epoch> {
+        let history = &self.progress.history;
+        match self.settings.details.report {
+            Figures::LastEpoch => history.last(),
+            Figures::BestEpoch => history.iter().reduce(|best, next| {
+                if next.test_accuracy > best.test_accuracy { next } else { best }
+            }),
+        }
+    }
+
     fn seconds(&self) -> f64 {
         self.progress.history.iter().map(|epoch| epoch.seconds).sum::<f64>() + self.progress.seconds
     }
 
     fn to_run(&self, data: &Dataset) -> Run {
-        let last = self.progress.history.last().filter(|_| self.diverged.is_none());
+        let last = self.reported().filter(|_| self.diverged.is_none());
         let seconds = self.seconds();
         let samples = self.progress.history.len() * data.train_len() + self.progress.samples;
         Run {
@@ -110,8 +141,27 @@ pub(super) fn report(plan: &TrainingPlan, data: &Dataset, model: &str, ended: &[
     if ended.iter().any(|run| run.measured.trace.len() > TRACED) {
         notes.push(format!("Energies by step are of the first {TRACED} steps."));
     }
+    let details = &first.details;
+    let validation = details.data.validation.is_some();
+    let mut title = "Predictive coding beside backprop".to_owned();
+    let held = if validation { "validation" } else { "test" };
+    if details.report == Figures::BestEpoch {
+        title += &format!(": the best epoch by {held} accuracy");
+        notes.push(format!(
+            "{held} figures are those of each run's best epoch, chosen by the same figures: they \
+             flatter every run."
+        ));
+    }
+    if validation {
+        title += ", the test set unseen";
+        notes.push(
+            "Where it says test, figures are of a part of the training data that was held out."
+                .to_owned(),
+        );
+    }
     Report {
-        title: "Predictive coding beside backprop".to_owned(),
+        title,
+        validation,
         model: model.to_owned(),
         data: data.description.clone(),
         backend: format!("{}, {}", first.backend, first.precision),
@@ -163,12 +213,14 @@ pub(super) fn summary(
         .zip(&report.runs)
         .find(|(ended, _)| ended.settings.schedule == ScheduleKind::Backprop);
     let backprop_accuracy = backprop.and_then(|(_, run)| run.test_accuracy);
+    let figures = ended.first().map(|run| run.settings.details.report).unwrap_or_default();
     let mut runs = Map::new();
     for (ended, run) in ended.iter().zip(&report.runs) {
         let settings = &ended.settings;
         let relaxes = settings.schedule.takes_rate();
         let fields = json!({
             "schedule": run.schedule,
+            "epoch": ended.reported().map(|epoch| epoch.epoch),
             "status": if ended.diverged.is_some() { "diverged" } else { "finished" },
             "test_accuracy": run.test_accuracy,
             "backprop_test_accuracy": backprop_accuracy,
@@ -201,6 +253,8 @@ pub(super) fn summary(
         "threads": report.threads,
         "batch": report.batch,
         "epochs": report.epochs,
+        "figures": figures,
+        "judged_on": if report.validation { "validation" } else { "test" },
         "test_accuracy": shown["test_accuracy"],
         "backprop_test_accuracy": backprop_accuracy,
         "min_cosine": shown["min_cosine"],

@@ -1,13 +1,16 @@
 //! What is timed.
 
 use super::contender::STEPS;
-use crate::{contract::choices::ActivationKind, error::CommandError, models::ModelKind};
+use crate::{
+    error::CommandError,
+    models::{ActivationKind, ModelKind},
+};
 
 /// A net with a batch, and how far its schedules relax.
 ///
 /// # Example
 /// ```
-/// use pc_bench::{contract::{ActivationKind, speed::Case}, models::ModelKind};
+/// use pc_bench::{contract::speed::Case, models::{ActivationKind, ModelKind}};
 /// let pcx = Case {
 ///     activation: Some(ActivationKind::Gelu),
 ///     widths: Some(vec![784, 128, 128, 128, 10]),

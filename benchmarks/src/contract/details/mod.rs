@@ -1,0 +1,119 @@
+//! What a run may choose beside its rule, rate and steps, as entries of a configuration.
+//!
+//! Every entry has its usual value, with which a run is what it would be without the entry. What
+//! contradicts itself is refused by the entry's name
+//! ([`CommandError::Entry`](crate::error::CommandError::Entry)).
+
+mod clamp;
+mod data;
+mod schedule;
+mod states;
+mod weights;
+
+use serde::{Deserialize, Serialize};
+
+pub use clamp::{ClampEntry, Drive, LossEntry, OutputClamp};
+pub use data::Preparation;
+pub use schedule::{ErrorsFrom, EvaluatedBy, ReducedBy, Relaxing, StartAt};
+pub use states::{PaceKind, StateRuleKind, States};
+pub use weights::{Anneal, Weights};
+
+use super::choices::{OptimiserKind, ScheduleKind};
+use crate::{data::Kind, error::CommandError, models::LayerEntry};
+
+/// Which epoch's figures stand for a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Figures {
+    /// The last one's.
+    #[default]
+    LastEpoch,
+    /// Those of the epoch with the highest accuracy, on the data that figures are taken on.
+    BestEpoch,
+}
+
+/// Everything that a run may choose beside its rule, rate and steps.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Details {
+    /// Which epoch is reported.
+    pub report: Figures,
+    /// What is done to the data.
+    pub data: Preparation,
+    /// The net, layer by layer; empty for one of the named models.
+    pub layers: Vec<LayerEntry>,
+    /// What is learned.
+    pub loss: LossEntry,
+    /// How the output is held.
+    pub clamp: ClampEntry,
+    /// How values relax.
+    pub schedule: Relaxing,
+    /// How states step.
+    pub states: States,
+    /// How weights step.
+    pub optimiser: Weights,
+}
+
+/// An entry that makes no sense.
+pub(crate) fn wrong(entry: &str, message: impl Into<String>) -> CommandError {
+    CommandError::Entry { entry: entry.to_owned(), message: message.into() }
+}
+
+/// Refuses an entry that only another choice would honour.
+fn only_with(entry: &str, given: bool, holds: bool, with: &str) -> Result<(), CommandError> {
+    if given && !holds {
+        return Err(wrong(entry, format!("{entry} has nothing to act on: it is for {with}")));
+    }
+    Ok(())
+}
+
+impl Details {
+    /// Refuses what contradicts itself or the rule, the optimiser or the data.
+    ///
+    /// # Errors
+    /// A message that names the entry.
+    pub fn check(
+        &self,
+        rule: ScheduleKind,
+        optimiser: OptimiserKind,
+        data: Kind,
+    ) -> Result<(), CommandError> {
+        self.data.check(data)?;
+        self.clamp.check(&self.loss)?;
+        self.schedule.check()?;
+        self.states.check()?;
+        self.optimiser.check(optimiser)?;
+        let relaxes = rule.takes_rate();
+        let states = self.states != States::default();
+        only_with("states", states, relaxes, "rules that relax; leave it out")
+    }
+
+    /// Refuses, by name, what only the host backend honours.
+    ///
+    /// # Errors
+    /// A message that names the entry and the backend.
+    pub fn refuse_on(&self, backend: &str, optimiser: OptimiserKind) -> Result<(), CommandError> {
+        let refuse = |entry: &str| {
+            Err(wrong(entry, format!("{entry}: the backend {backend} does not have it; host has")))
+        };
+        if !self.layers.is_empty() {
+            return refuse("layers");
+        }
+        if self.loss != LossEntry::default() {
+            return refuse("loss");
+        }
+        if self.clamp != ClampEntry::default() {
+            return refuse("clamp");
+        }
+        if !self.states.rates.is_empty() {
+            return refuse("states.rates");
+        }
+        if self.schedule.reduction != ReducedBy::default() {
+            return refuse("schedule.reduction");
+        }
+        if self.optimiser.steps() != Weights::usual(optimiser).steps() {
+            return refuse("optimiser");
+        }
+        Ok(())
+    }
+}
