@@ -86,8 +86,8 @@ impl Fan {
         self
     }
 
-    /// In a net with skips, `L`: on a chain the number of its layers; on any graph [`merges`] and 2,
-    /// which on a chain is the same. 1 without skips.
+    /// In a net with skips, `L`: on a chain the number of its layers; on any graph [`merges`] and
+    /// 2, which on a chain is the same. 1 without skips.
     #[must_use]
     pub const fn over(mut self, depth: usize) -> Self {
         self.depth = depth;

@@ -9,9 +9,9 @@ use pc_core::{
 /// ```text
 /// d/deta y^(theta - eta r_k g_k) at eta = 0,
 /// ```
-/// with `r_k` the rate of parameter `k`: 1 for those that `rates` does not name. It is found by two
-/// central differences, of which Richardson's combination is returned, so that in `f64` it is good
-/// to about ten digits; the weights are afterwards what they were, to the bit.
+/// with `r_k` the rate of parameter `k`: 1 for those that `rates` does not name. It is found by
+/// three central differences and Richardson's combinations of them, so that in `f64` it is good to
+/// about ten digits; the weights are afterwards what they were, to the bit.
 ///
 /// # Errors
 /// Nothing leads from what is `known` to the output; a rate or a gradient that is not finite; a
@@ -90,16 +90,23 @@ pub fn output_change<T: GraphTensor>(
         slope.scale(0.5 / by);
         Ok(slope)
     };
-    let both = difference(step).and_then(|wide| Ok((wide, difference(0.5 * step)?)));
+    let all = [1.0, 0.5, 0.25].map(|part| difference(part * step));
     let own = graph.parameters_mut().iter_mut().zip(&before);
     own.for_each(|(own, old)| own.copy_from(old));
-    let (wide, mut narrow) = both?;
-    narrow.scale(4.0 / 3.0);
-    narrow.axpy(-1.0 / 3.0, &wide);
-    Ok(narrow)
+    let [wide, narrow, narrowest] = all;
+    // Each combination takes the next even power of the step away.
+    let better = |wide: &T, narrow: &T, power: f64| {
+        let mut better = narrow.clone();
+        better.scale(power / (power - 1.0));
+        better.axpy(-1.0 / (power - 1.0), wide);
+        better
+    };
+    let (wide, narrow, narrowest) = (wide?, narrow?, narrowest?);
+    let first = better(&wide, &narrow, 4.0);
+    Ok(better(&first, &better(&narrow, &narrowest, 4.0), 16.0))
 }
 
-/// The relative step of the differences: its fourth power is what Richardson's combination leaves,
+/// The relative step of the differences: its sixth power is what Richardson's combinations leave,
 /// and the numbers' last digit over it is what rounding adds.
 const STEP: f64 = 1e-3;
 

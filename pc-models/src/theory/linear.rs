@@ -16,14 +16,16 @@ use crate::{
 ///
 /// Let the roots be held, and the output be held at `y` where its feed-forward value is `y^`. With
 /// `P_i` the derivative of the output by what is added at vertex `i`, every state that meets the
-/// clamps has `sum_i P_i e_i = y - y^ =: r`. So the errors of the least energy, the equilibrium, are
+/// clamps has `sum_i P_i e_i = y - y^ =: r`. So the errors of the least energy, the equilibrium,
+/// are
 /// ```text
 /// e_i* = P_i^T S^-1 r,    S = I / lambda + sum over i below the output of P_i P_i^T,
 /// F* = 1/2 r^T S^-1 r
 /// ```
 /// with `lambda` the strength of a squared error that drives the output, and 1 where it is held.
 /// That holds on chains and on every other linear graph without cycles, skips and shared weights
-/// included; what is predicted from roots alone may be any function of them. The `P_i` come from one reverse sweep, and no state is relaxed.
+/// included; what is predicted from roots alone may be any function of them. The `P_i` come from
+/// one reverse sweep, and no state is relaxed.
 ///
 /// # Example
 /// Two layers of one number: `F = 1/2 (h - 2 x)^2 + 1/2 (y - 3 h)^2` at `x = 1`, `y = 10`.
@@ -58,9 +60,9 @@ impl LinearTheory {
     /// error.
     ///
     /// # Errors
-    /// A graph that is cyclic or not linear (its derivatives at two places are compared), has several predictions of one vertex, terms, or
-    /// precisions other than 1; an output that is a root or has children; what the framework
-    /// reports.
+    /// A graph that is cyclic or not linear (its derivatives at two places are compared), has
+    /// several predictions of one vertex, terms, or precisions other than 1; an output that is a
+    /// root or has children; what the framework reports.
     pub fn of<B: Backend>(
         backend: &B,
         graph: &mut Graph<B::Tensor>,
