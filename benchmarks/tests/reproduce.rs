@@ -69,6 +69,16 @@ experiments! {
     covariance: "covariance";
     features: "features";
     sources: "sources";
+    width_limit: "width-limit";
+    mupc: "mupc";
+    prospective: "prospective";
+    infinitesimal: "infinitesimal";
+    sample_efficiency: "sample-efficiency";
+    zil: "zil";
+    ipc: "ipc";
+    error_based: "error-based";
+    beyond_gaussian: "beyond-gaussian";
+    any_graph: "any-graph";
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use pc_core::{Error, ErrorKind, Result};
 
+use crate::matrix::{Matrix, solve, sum, times, times_vector, transposed};
+
 /// A Kalman filter in `f64` (Kalman 1960): the best estimate of `z_t = A z_{t-1} + B u_t + noise`
 /// from `x_t = C z_t + noise`, with noise of the covariances `Q` and `R`. Matrices are lists of
 /// rows.
@@ -25,8 +27,6 @@ pub struct Kalman {
     state: Vec<f64>,
     covariance: Matrix,
 }
-
-type Matrix = Vec<Vec<f64>>;
 
 impl Kalman {
     /// With `A`, `B`, `C`, `Q`, `R`, and the state's mean and covariance before the first step.
@@ -105,7 +105,11 @@ impl Kalman {
         // The gain K = P C^T S^-1 solves S K^T = C P, S being symmetric.
         let seen = times(&self.c, &prior);
         let innovation = sum(&times(&seen, &transposed(&self.c)), &self.r, 1.0);
-        let gain = transposed(&solve(innovation, seen.clone())?);
+        let gain = solve(innovation, seen.clone()).ok_or_else(|| {
+            let why = "Kalman filter: the covariance of what is expected has no inverse";
+            Error::new(ErrorKind::NotFinite, why)
+        })?;
+        let gain = transposed(&gain);
         let surprise: Vec<f64> = times_vector(&self.c, &predicted)
             .iter()
             .zip(observed)
@@ -132,50 +136,4 @@ fn finite<'a>(name: &str, numbers: impl IntoIterator<Item = &'a f64>) -> Result<
     }
     let why = format!("Kalman filter: a number of {name} is not finite");
     Err(Error::new(ErrorKind::NotFinite, why))
-}
-
-fn transposed(a: &Matrix) -> Matrix {
-    let columns = a.first().map_or(0, Vec::len);
-    (0..columns).map(|k| a.iter().map(|row| row[k]).collect()).collect()
-}
-
-fn times_vector(a: &Matrix, x: &[f64]) -> Vec<f64> {
-    a.iter().map(|row| row.iter().zip(x).map(|(a, x)| a * x).sum()).collect()
-}
-
-fn times(a: &Matrix, b: &Matrix) -> Matrix {
-    let columns = transposed(b);
-    a.iter().map(|row| times_vector(&columns, row)).collect()
-}
-
-fn sum(a: &Matrix, b: &Matrix, weight: f64) -> Matrix {
-    let row = |(a, b): (&Vec<f64>, &Vec<f64>)| {
-        a.iter().zip(b).map(|(a, b)| a + weight * b).collect::<Vec<f64>>()
-    };
-    a.iter().zip(b).map(row).collect()
-}
-
-/// `A^-1 B`, by elimination with pivots.
-fn solve(mut a: Matrix, mut b: Matrix) -> Result<Matrix> {
-    let n = a.len();
-    for k in 0..n {
-        let size = |row: &usize| a[*row][k].abs();
-        let pivot = (k..n).max_by(|x, y| size(x).total_cmp(&size(y))).unwrap_or(k);
-        if !(a[pivot][k].abs() > 0.0) {
-            let why = "Kalman filter: the covariance of what is expected has no inverse";
-            return Err(Error::new(ErrorKind::NotFinite, why));
-        }
-        a.swap(k, pivot);
-        b.swap(k, pivot);
-        for row in (0..n).filter(|row| *row != k) {
-            let factor = a[row][k] / a[k][k];
-            let (own, own_b) = (a[k].clone(), b[k].clone());
-            a[row].iter_mut().zip(own).for_each(|(x, y)| *x -= factor * y);
-            b[row].iter_mut().zip(own_b).for_each(|(x, y)| *x -= factor * y);
-        }
-    }
-    for (k, row) in b.iter_mut().enumerate() {
-        row.iter_mut().for_each(|x| *x /= a[k][k]);
-    }
-    Ok(b)
 }

@@ -21,6 +21,7 @@
 //! | the same in one formula, or as a vertex of a graph | [`hopfield::Memory`] |
 //! | the same between features of an encoder | [`FeatureMemory`] |
 //! | separate mixed sources online | [`EntropyMaximisation`] |
+//! | know the equilibrium of a linear net, or how well a step of learning aims | [`theory`] |
 //!
 //! # Example
 //! A sequence of three frames, recalled from its first:
@@ -53,11 +54,13 @@ mod hybrid;
 mod kalman;
 mod known;
 mod layer;
+mod matrix;
 mod monte_carlo;
 mod pc_graph;
 mod separation;
 mod settled;
 mod temporal;
+pub mod theory;
 
 pub use associative::{AssociativeMemory, AssociativeSettings, Recalled};
 pub use asymmetric::AsymmetricHopfield;

@@ -4,21 +4,31 @@
 //! function computes one seed: it takes data and size from its [`Context`] and returns
 //! [`Findings`]. Statistics over seeds, tables, reports and saving are the command's.
 
+mod any_graph;
 mod associative;
+mod beyond;
 mod bidirectional;
 mod causal;
 mod context;
+mod coupled;
 mod covariance;
+mod error_based;
 mod fast_ica;
 mod features;
 mod findings;
 mod generative;
 mod hopfield;
 mod hybrid;
+mod incremental;
+mod infinitesimal;
 mod labelled;
 mod monte_carlo;
 mod monte_carlo_judge;
+mod mupc;
+mod nets;
 mod pc_graph;
+mod prospective;
+mod sample_efficiency;
 mod sources;
 mod statistics;
 mod stored;
@@ -26,6 +36,8 @@ mod symmetric;
 mod temporal_capacity;
 mod temporal_mnist;
 mod tracking;
+mod width_limit;
+mod zil;
 
 pub use context::{Context, Parts, Pictures};
 pub use findings::{Cell, Claim, Curve, Findings, Gallery, Picture, PictureRow};
@@ -49,6 +61,16 @@ pub const EXPERIMENTS: &[Experiment] = &[
     covariance::EXPERIMENT,
     features::EXPERIMENT,
     sources::EXPERIMENT,
+    width_limit::EXPERIMENT,
+    mupc::EXPERIMENT,
+    prospective::EXPERIMENT,
+    infinitesimal::EXPERIMENT,
+    sample_efficiency::EXPERIMENT,
+    zil::EXPERIMENT,
+    incremental::EXPERIMENT,
+    error_based::EXPERIMENT,
+    beyond::EXPERIMENT,
+    any_graph::EXPERIMENT,
 ];
 
 /// One experiment.

@@ -2,7 +2,7 @@
 
 use crate::{
     Activation,
-    host::{Dense, Starting},
+    host::{Dense, Fan, Parameterisation, Starting},
 };
 
 /// The layers of a muPC net (Innocenti, Achour and Buckley 2025, "muPC: Scaling predictive coding
@@ -14,7 +14,8 @@ use crate::{
 /// `a_1 = 1 / sqrt(D)`, `a = 1 / sqrt(N)` or with skips `1 / sqrt(N L)`, and `a_L = 1 / N`, where
 /// `D` is the width of the input, `N` that of the hidden layers, and `L` the number of layers, the
 /// first and the last included. Then hidden states start of order 1 at any depth, and the output of
-/// order `1 / sqrt(N)`.
+/// order `1 / sqrt(N)`. [`MuPc::parameterised`] makes the same net in another [`Parameterisation`],
+/// to compare with.
 ///
 /// # Example
 /// ```
@@ -37,13 +38,14 @@ pub struct MuPc {
     layers: usize,
     activation: Activation,
     skips: bool,
+    by: Parameterisation,
 }
 
 impl MuPc {
     /// For `inputs` numbers (`D`), hidden layers of this width (`N`), and so many layers in all
     /// (`L`); without skips.
     pub fn new(inputs: usize, width: usize, layers: usize, activation: Activation) -> Self {
-        Self { inputs, width, layers, activation, skips: false }
+        Self { inputs, width, layers, activation, skips: false, by: Parameterisation::MuPc }
     }
 
     /// Adds to every layer but the first and the last what it is predicted from.
@@ -53,30 +55,40 @@ impl MuPc {
         self
     }
 
-    /// The constant factors: of the first layer, of the hidden ones after it, of the last.
-    pub fn scales(&self) -> [f64; 3] {
-        let (inputs, width) = (self.inputs as f64, self.width as f64);
-        let depth = if self.skips { self.layers as f64 } else { 1.0 };
-        [1.0 / inputs.sqrt(), 1.0 / (width * depth).sqrt(), 1.0 / width]
+    /// By this parameterisation.
+    #[must_use]
+    pub fn parameterised(mut self, by: Parameterisation) -> Self {
+        self.by = by;
+        self
     }
 
-    fn layer(&self, outputs: usize, scale: f64) -> Dense {
-        Dense::new(outputs).without_bias().start(Starting::Normal(1.0)).scale(scale)
+    /// The constant factors: of the first layer, of the hidden ones after it, of the last.
+    pub fn scales(&self) -> [f64; 3] {
+        let depth = if self.skips { self.layers } else { 1 };
+        let (first, hidden) = (Fan::first(self.inputs), Fan::hidden(self.width).over(depth));
+        [first, hidden, Fan::last(self.width)].map(|fan| self.by.factor(fan))
+    }
+
+    fn layer(&self, outputs: usize, inputs: usize, scale: f64) -> Dense {
+        let start = Starting::Normal(self.by.deviation(inputs));
+        Dense::new(outputs).without_bias().start(start).scale(scale)
     }
 
     /// The first layer, from the input, which no activation is applied to.
     pub fn first(&self) -> Dense {
-        self.layer(self.width, self.scales()[0])
+        self.layer(self.width, self.inputs, self.scales()[0])
     }
 
     /// A hidden layer, from the one below.
     pub fn hidden(&self) -> Dense {
-        let layer = self.layer(self.width, self.scales()[1]).activation_before(self.activation);
+        let layer = self.layer(self.width, self.width, self.scales()[1]);
+        let layer = layer.activation_before(self.activation);
         if self.skips { layer.residual() } else { layer }
     }
 
     /// The last layer, to so many outputs.
     pub fn last(&self, outputs: usize) -> Dense {
-        self.layer(outputs, self.scales()[2]).activation_before(self.activation)
+        let layer = self.layer(outputs, self.width, self.scales()[2]);
+        layer.activation_before(self.activation)
     }
 }

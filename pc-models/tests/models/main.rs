@@ -19,3 +19,4 @@ mod monte_carlo;
 mod pc_graph;
 mod separation;
 mod temporal;
+mod theory;
