@@ -37,9 +37,8 @@ fn run(context: &mut Context<'_>) -> Result<Findings, CommandError> {
     findings.part(context, "Activation Relaxation", |context| activations(context.seed()))?;
     findings.part(context, "learned precisions", |context| precisions(context))?;
     let data = context.pictures(Pictures::Mnist)?;
-    for way in 0..WAYS.len() {
-        findings
-            .part(context, WAYS[way], |context| inside(context, way, &data.train, &data.test))?;
+    for (way, name) in WAYS.into_iter().enumerate() {
+        findings.part(context, name, |context| inside(context, way, &data.train, &data.test))?;
     }
     let at = |row: &str| findings.value(row, "test acc. %").unwrap_or(f64::NAN);
     let [_, kl, gaussian] = WAYS.map(at);

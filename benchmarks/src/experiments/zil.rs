@@ -161,7 +161,7 @@ fn clamps(model: &Model<f64>, batch: usize) -> Result<Clamps<T64>, CommandError>
 
 fn diverges(name: &str, model: &Model<f64>) -> Result<Findings, CommandError> {
     let mut findings = Findings::new();
-    let (kind, shape) = (model.kind, model.shape.clone());
+    let (kind, shape) = (model.kind, model.shape);
     let seeded = move || Ok(build::<f64>(kind, &shape, CLASSES, 0, Size::Small)?.graph);
     let task = Task { build: Box::new(seeded), clamps: clamps(model, 3)? };
     let (levelled, unlevelled) = (task.apart(true)?, task.apart(false)?);
