@@ -22,13 +22,15 @@ impl<T: GraphTensor> std::fmt::Debug for Chain<T> {
     }
 }
 
-/// Slots of the cache, three for each link: its output at the reference, that output's
-/// displacement, the cotangent there; and its value where that is asked for.
-const SLOTS: usize = 4;
+/// Slots of the cache, for each link: its output at the reference; that output's displacement while
+/// the chain is evaluated, and the cotangent there while it is pulled, neither of which is read
+/// after the call that wrote it, so that they share their memory; and its value where that is asked
+/// for.
+const SLOTS: usize = 3;
 const REFERENCE: usize = 0;
 const DISPLACEMENT: usize = 1;
-const COTANGENT: usize = 2;
-const VALUE: usize = 3;
+const COTANGENT: usize = DISPLACEMENT;
+const VALUE: usize = 2;
 
 impl<T: GraphTensor> Chain<T> {
     /// A chain of these links.
@@ -73,7 +75,7 @@ impl<T: GraphTensor> Chain<T> {
             let shape = link.shape(&parents, &parameters[first..first + count])?;
             first += count;
             let full: Vec<usize> = std::iter::once(batch).chain(shape.iter().copied()).collect();
-            for slot in [REFERENCE, DISPLACEMENT, COTANGENT] {
+            for slot in [REFERENCE, DISPLACEMENT] {
                 cache.put(SLOTS * k + slot, like.zeros(&full));
             }
             if self.needs_value(k + 1) {

@@ -1,14 +1,12 @@
 //! Convolutions.
 
-use rayon::prelude::*;
-
 use crate::{
     Error, Result,
     host::{
         Element, HostTensor,
-        gemm::{Matrix, Threads, gemm},
+        convolve::{Onto, convolve, convolve_back, weight_gradient},
         im2col::Patches,
-        parts::{accumulate, image, sum, threads_pay},
+        parts::{image, sum},
     },
     tensor::Tensor,
     vertex::{Cache, Inputs, Pulled, Vertex},
@@ -24,8 +22,9 @@ use crate::{
 /// [out]`. The result is `[out, (height + 2 padding - kernel height) / stride + 1, ...]`, rounded
 /// down.
 ///
-/// Samples run on all threads. Weight gradients are summed over as many runs of samples as there
-/// are threads, and those sums in order, so that the same number of threads gives the same bits.
+/// Samples run on all threads, a few at a time as one product. Weight gradients of few channels are
+/// summed over as many runs of samples as there are threads, and those sums in order, so that the
+/// same number of threads gives the same bits.
 ///
 /// # Example
 /// ```
@@ -45,21 +44,12 @@ pub struct Conv2d {
     pub bias: bool,
 }
 
-// Slots of the cache: partial sums of the weight gradient; for moving weights the old ones and
-// their change.
-const PARTIAL: usize = 0;
+// Slots of the cache, after that of `weight_gradient`: for moving weights the old ones and their
+// change.
 const OLD_WEIGHT: usize = 1;
 const OLD_BIAS: usize = 2;
 const MOVED_WEIGHT: usize = 3;
 const MOVED_BIAS: usize = 4;
-
-/// What a convolution is added to.
-#[derive(Clone, Copy)]
-enum Onto<'a, F> {
-    Zero,
-    Bias(&'a [F]),
-    Output,
-}
 
 impl Conv2d {
     fn patches(&self, parent: [usize; 3], weight: &[usize]) -> Result<Patches> {
@@ -84,136 +74,6 @@ impl Conv2d {
     /// The patches of a batch of images under this weight.
     fn patches_of<F: Element>(&self, x: &HostTensor<F>, weight: &HostTensor<F>) -> Result<Patches> {
         self.patches(image("conv2d", &[&x.dims()[1..]])?, weight.dims())
-    }
-}
-
-/// `output <- weight * x`, sample by sample, onto what `onto` says.
-fn convolve<F: Element>(
-    patches: &Patches,
-    weight: &[F],
-    x: &[F],
-    onto: Onto<'_, F>,
-    output: &mut [F],
-) {
-    let (rows, columns) = (patches.rows(), patches.columns());
-    let channels = weight.len() / rows;
-    let (image, result) = (patches.image_len(), channels * columns);
-    let weight = Matrix::new(weight, channels, rows);
-    let one = |x: &[F], output: &mut [F]| {
-        let beta = match onto {
-            Onto::Zero => F::zero(),
-            Onto::Output => F::one(),
-            Onto::Bias(bias) => {
-                output.chunks_exact_mut(columns).zip(bias).for_each(|(plane, b)| plane.fill(*b));
-                F::one()
-            }
-        };
-        F::with_scratch(patches.scratch_len(), |scratch| {
-            let matrix = Matrix::new(patches.spread(x, scratch), rows, columns);
-            gemm(F::one(), weight, matrix, beta, output, Threads::One);
-        });
-    };
-    if threads_pay(output.len() / result, output.len() * rows) {
-        output
-            .par_chunks_exact_mut(result)
-            .zip(x.par_chunks_exact(image))
-            .for_each(|(output, x)| one(x, output));
-    } else {
-        output
-            .chunks_exact_mut(result)
-            .zip(x.chunks_exact(image))
-            .for_each(|(output, x)| one(x, output));
-    }
-}
-
-/// `force <- weight^T * cotangent`, sample by sample.
-fn convolve_back<F: Element>(patches: &Patches, weight: &[F], cotangent: &[F], force: &mut [F]) {
-    let (rows, columns) = (patches.rows(), patches.columns());
-    let channels = weight.len() / rows;
-    let (image, result) = (patches.image_len(), channels * columns);
-    let weight = Matrix::new(weight, channels, rows).t();
-    let one = |u: &[F], force: &mut [F]| {
-        let u = Matrix::new(u, channels, columns);
-        if patches.pointwise() {
-            gemm(F::one(), weight, u, F::zero(), force, Threads::One);
-            return;
-        }
-        F::with_scratch(patches.scratch_len(), |scratch| {
-            let (matrix, strip) = scratch.split_at_mut(rows * columns);
-            gemm(F::one(), weight, u, F::zero(), matrix, Threads::One);
-            patches.gather(matrix, strip, force);
-        });
-    };
-    if threads_pay(cotangent.len() / result, cotangent.len() * rows) {
-        force
-            .par_chunks_exact_mut(image)
-            .zip(cotangent.par_chunks_exact(result))
-            .for_each(|(force, u)| one(u, force));
-    } else {
-        force
-            .chunks_exact_mut(image)
-            .zip(cotangent.chunks_exact(result))
-            .for_each(|(force, u)| one(u, force));
-    }
-}
-
-/// Adds `scale` times the gradient of a weight `[channels, rows]` to `gradient`, or writes it
-/// there.
-fn weight_gradient<F: Element>(
-    patches: &Patches,
-    x: &HostTensor<F>,
-    cotangent: &HostTensor<F>,
-    cache: &mut Cache<HostTensor<F>>,
-    scale: F,
-    (gradient, fresh): (&mut [F], bool),
-) {
-    let (rows, columns) = (patches.rows(), patches.columns());
-    let channels = gradient.len() / rows;
-    let (image, result) = (patches.image_len(), channels * columns);
-    let samples = x.batch();
-    let parallel = threads_pay(samples, cotangent.data().len() * rows);
-    let runs = if parallel { rayon::current_num_threads().min(samples) } else { 1 };
-    let length = samples.div_ceil(runs).max(1);
-    // [rows, channels]: the product that the matrix of patches, and not its transpose, enters is
-    // the quick one.
-    let partial = cache.slot(PARTIAL, &[runs, rows, channels], x);
-    let one = |run: usize, sum: &mut [F]| {
-        let pairs = x.data().chunks_exact(image).zip(cotangent.data().chunks_exact(result));
-        let mut beta = F::zero();
-        for (x, u) in pairs.skip(run * length).take(length) {
-            F::with_scratch(patches.scratch_len(), |scratch| {
-                let matrix = Matrix::new(patches.spread(x, scratch), rows, columns);
-                gemm(
-                    F::one(),
-                    matrix,
-                    Matrix::new(u, channels, columns).t(),
-                    beta,
-                    sum,
-                    Threads::One,
-                );
-            });
-            beta = F::one();
-        }
-        if beta == F::zero() {
-            sum.fill(F::zero());
-        }
-    };
-    if parallel {
-        partial
-            .data_mut()
-            .par_chunks_exact_mut(rows * channels)
-            .enumerate()
-            .for_each(|(run, sum)| one(run, sum));
-    } else {
-        one(0, partial.data_mut());
-    }
-    let (total, others) = partial.data_mut().split_at_mut(rows * channels);
-    for other in others.chunks_exact(rows * channels) {
-        total.iter_mut().zip(other).for_each(|(total, other)| *total += *other);
-    }
-    for (channel, gradient) in gradient.chunks_exact_mut(rows).enumerate() {
-        let terms = total[channel..].iter().step_by(channels).copied();
-        accumulate(gradient, fresh, scale, terms);
     }
 }
 
@@ -316,7 +176,7 @@ impl<F: Element> Vertex<HostTensor<F>> for Conv2d {
         }
         let scale = F::of(pulled.scale());
         if let Some((gradient, fresh)) = pulled.gradient_or_fresh(0) {
-            weight_gradient(&patches, x, cotangent, cache, scale, (gradient.data_mut(), fresh));
+            weight_gradient(&patches, [x, cotangent], cache, scale, (gradient.data_mut(), fresh));
         }
         if self.bias
             && let Some(gradient) = pulled.gradient(1)

@@ -1,4 +1,7 @@
-//! The patches of an image under a sliding window, as the columns of a matrix, and back.
+//! The patches of images under a sliding window, as the columns of a matrix, and back: for a few
+//! channels of a few samples at a time, so that the matrix stays in cache.
+
+use std::ops::Range;
 
 use crate::{
     Error, Result,
@@ -34,11 +37,12 @@ impl Patches {
         if channels == 0 {
             return Err(Error::shape("a conv2d vertex needs at least one channel"));
         }
-        // All sizes below are at most these.
+        // All sizes below are at most these; `positions` has shown that the padded sides are
+        // numbers.
         for shape in [
             [channels, height, width, 1],
             [channels, kernel[0], kernel[1], 1],
-            [out[0].saturating_add(kernel[0]), out[1], 1, 1],
+            [height + 2 * padding, width + 2 * padding, 1, 1],
         ] {
             elements(&shape)?;
         }
@@ -48,10 +52,15 @@ impl Patches {
 
     /// The elements of one patch: the rows of the matrix, by channel, row and column of the window.
     pub(crate) fn rows(&self) -> usize {
-        self.channels * self.kernel[0] * self.kernel[1]
+        self.channels * self.window()
     }
 
-    /// The patches: the columns of the matrix, by row and column of the result.
+    /// The elements of one patch in one channel.
+    pub(crate) fn window(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    /// The patches of a sample: the columns of the matrix, by row and column of the result.
     pub(crate) fn columns(&self) -> usize {
         self.out[0] * self.out[1]
     }
@@ -63,150 +72,181 @@ impl Patches {
 
     /// Whether the image is its own matrix of patches.
     pub(crate) fn pointwise(&self) -> bool {
-        self.kernel == [1, 1] && self.stride == 1 && self.padding == 0
+        self.window() == 1 && self.stride == 1 && self.padding == 0
     }
 
-    /// The working memory of [`Patches::spread`] and [`Patches::gather`].
-    pub(crate) fn scratch_len(&self) -> usize {
-        self.rows() * self.columns() + self.strip_len()
+    /// The elements of one channel of so many samples with their padding: the working memory of
+    /// [`Patches::spread`] and [`Patches::gather`].
+    pub(crate) fn padded_len(&self, samples: usize) -> usize {
+        if self.padding == 0 { 0 } else { samples * self.padded_plane() }
     }
 
-    /// With stride 1 the rows of the matrix for one channel and one column of the window are shifts
-    /// of one another by whole rows of the result: all are slices of one strip, the image shifted
-    /// sideways.
-    fn strip_len(&self) -> usize {
-        if self.stride == 1 { (self.out[0] + self.kernel[0] - 1) * self.out[1] } else { 0 }
+    fn padded_plane(&self) -> usize {
+        (self.height + 2 * self.padding) * (self.width + 2 * self.padding)
     }
 
-    /// The columns of the result that column `kx` of the window finds inside the image.
-    fn inside(&self, kx: usize) -> (usize, usize) {
-        let first = self.padding.saturating_sub(kx).div_ceil(self.stride).min(self.out[1]);
-        let end =
-            (self.width + self.padding).saturating_sub(kx).div_ceil(self.stride).min(self.out[1]);
-        (first, end.max(first))
+    /// Where the rows of an image's plane lie in the padded one.
+    fn rows_in_padded(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let this = *self;
+        let side = this.width + 2 * this.padding;
+        (0..this.height).map(move |y| {
+            let start = (y + this.padding) * side + this.padding;
+            start..start + this.width
+        })
     }
 
-    /// The row of the image at `y` of the padded image; `None` in the padding.
-    fn image_row(&self, y: usize) -> Option<usize> {
-        y.checked_sub(self.padding).filter(|y| *y < self.height)
-    }
-
-    /// Writes one row of the result's width: the elements that column `kx` of the window meets on
-    /// row `y` of the padded image.
-    fn spread_row<F: Element>(
-        &self,
-        plane: &[F],
-        y: usize,
-        kx: usize,
-        (first, end): (usize, usize),
-        to: &mut [F],
-    ) {
-        let Some(y) = self.image_row(y).filter(|_| first < end) else {
-            to.fill(F::zero());
-            return;
-        };
-        to[..first].fill(F::zero());
-        to[end..].fill(F::zero());
-        let from =
-            &plane[y * self.width + first * self.stride + kx - self.padding..(y + 1) * self.width];
-        if self.stride == 1 {
-            to[first..end].copy_from_slice(&from[..end - first]);
+    /// How the elements of a matrix's row lie in the plane: `(runs, length of a run, from one run
+    /// to the next in the plane)`, for planes of this width.
+    fn runs(&self, width: usize) -> (usize, usize, usize) {
+        if self.stride == 1 && width == self.out[1] {
+            (1, self.columns(), 0)
         } else {
-            to[first..end]
-                .iter_mut()
-                .zip(from.iter().step_by(self.stride))
-                .for_each(|(to, from)| *to = *from);
+            (self.out[0], self.out[1], self.stride * width)
         }
     }
 
-    /// Adds one row of the result's width back to the image.
-    fn gather_row<F: Element>(
+    /// Writes to `matrix`, in rows of as many columns as all the samples have, the patches that
+    /// these samples have in these channels. The columns go by sample, row and column of the
+    /// result. `padded` is working memory.
+    pub(crate) fn spread<F: Element>(
         &self,
-        from: &[F],
-        y: usize,
-        kx: usize,
-        (first, end): (usize, usize),
+        images: &[F],
+        channels: Range<usize>,
+        padded: &mut [F],
+        matrix: &mut [F],
+    ) {
+        let (plane, image) = (self.height * self.width, self.image_len());
+        let samples = images.len() / image;
+        padded.fill(F::zero());
+        let rows = matrix.chunks_exact_mut(self.window() * samples * self.columns());
+        for (channel, rows) in channels.zip(rows) {
+            if self.padding == 0 {
+                let planes = images.chunks_exact(image);
+                let planes = planes.map(|image| &image[channel * plane..][..plane]);
+                self.spread_planes(planes, self.width, rows);
+                continue;
+            }
+            let own = padded.chunks_exact_mut(self.padded_plane());
+            for (image, padded) in images.chunks_exact(image).zip(own) {
+                let from = image[channel * plane..][..plane].chunks_exact(self.width);
+                for (to, from) in self.rows_in_padded().zip(from) {
+                    copy(from, &mut padded[to]);
+                }
+            }
+            let planes = padded.chunks_exact(self.padded_plane());
+            self.spread_planes(planes, self.width + 2 * self.padding, rows);
+        }
+    }
+
+    /// The rows of the matrix that belong to one channel, from its planes.
+    fn spread_planes<'a, F: Element>(
+        &self,
+        planes: impl Iterator<Item = &'a [F]> + Clone,
+        width: usize,
+        rows: &mut [F],
+    ) {
+        let (runs, length, step) = self.runs(width);
+        let row_len = rows.len() / self.window();
+        for (place, row) in rows.chunks_exact_mut(row_len).enumerate() {
+            let corner = place / self.kernel[1] * width + place % self.kernel[1];
+            for (plane, part) in planes.clone().zip(row.chunks_exact_mut(runs * length)) {
+                for (run, to) in part.chunks_exact_mut(length).enumerate() {
+                    let from = &plane[corner + run * step..];
+                    if self.stride == 1 {
+                        copy(&from[..length], to);
+                    } else {
+                        let from = from.iter().step_by(self.stride);
+                        to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes to these channels of `images` the sum over patches of the matrix's columns, each
+    /// where its patch lies: the transpose of [`Patches::spread`].
+    pub(crate) fn gather<F: Element>(
+        &self,
+        matrix: &[F],
+        channels: Range<usize>,
+        padded: &mut [F],
+        images: &mut [F],
+    ) {
+        let (plane, image) = (self.height * self.width, self.image_len());
+        let samples = images.len() / image;
+        let rows = matrix.chunks_exact(self.window() * samples * self.columns());
+        for (channel, rows) in channels.zip(rows) {
+            if self.padding == 0 {
+                for (sample, image) in images.chunks_exact_mut(image).enumerate() {
+                    let plane = &mut image[channel * plane..][..plane];
+                    plane.fill(F::zero());
+                    self.gather_plane(rows, (sample, samples), self.width, plane);
+                }
+                continue;
+            }
+            padded.fill(F::zero());
+            let own = padded.chunks_exact_mut(self.padded_plane());
+            for (sample, (image, padded)) in images.chunks_exact_mut(image).zip(own).enumerate() {
+                self.gather_plane(rows, (sample, samples), self.width + 2 * self.padding, padded);
+                let to = image[channel * plane..][..plane].chunks_exact_mut(self.width);
+                for (from, to) in self.rows_in_padded().zip(to) {
+                    copy(&padded[from], to);
+                }
+            }
+        }
+    }
+
+    /// Adds the rows of one channel to one sample's plane.
+    fn gather_plane<F: Element>(
+        &self,
+        rows: &[F],
+        (sample, samples): (usize, usize),
+        width: usize,
         plane: &mut [F],
     ) {
-        let Some(y) = self.image_row(y).filter(|_| first < end) else { return };
-        let to = &mut plane
-            [y * self.width + first * self.stride + kx - self.padding..(y + 1) * self.width];
-        if self.stride == 1 {
-            to.iter_mut().zip(&from[first..end]).for_each(|(to, from)| *to += *from);
-        } else {
-            to.iter_mut()
-                .step_by(self.stride)
-                .zip(&from[first..end])
-                .for_each(|(to, from)| *to += *from);
-        }
-    }
-
-    /// The matrix of patches `[rows, columns]`, made in `scratch` where the image is not that
-    /// matrix itself.
-    pub(crate) fn spread<'a, F: Element>(&self, image: &'a [F], scratch: &'a mut [F]) -> &'a [F] {
-        if self.pointwise() {
-            return image;
-        }
-        let (columns, [kh, kw], width) = (self.columns(), self.kernel, self.out[1]);
-        let (matrix, strip) = scratch.split_at_mut(self.rows() * columns);
-        let planes = image.chunks_exact(self.height * self.width);
-        for (plane, rows) in planes.zip(matrix.chunks_exact_mut(kh * kw * columns)) {
-            for kx in 0..kw {
-                let inside = self.inside(kx);
+        let (runs, length, step) = self.runs(width);
+        let columns = self.columns();
+        for (place, row) in rows.chunks_exact(samples * columns).enumerate() {
+            let corner = place / self.kernel[1] * width + place % self.kernel[1];
+            let part = &row[sample * columns..][..runs * length];
+            for (run, from) in part.chunks_exact(length).enumerate() {
+                let to = &mut plane[corner + run * step..];
                 if self.stride == 1 {
-                    let strip = &mut strip[..self.strip_len()];
-                    for (y, to) in strip.chunks_exact_mut(width).enumerate() {
-                        self.spread_row(plane, y, kx, inside, to);
-                    }
-                    for ky in 0..kh {
-                        rows[(ky * kw + kx) * columns..][..columns]
-                            .copy_from_slice(&strip[ky * width..][..columns]);
-                    }
+                    add(from, &mut to[..length]);
                 } else {
-                    for ky in 0..kh {
-                        let row = &mut rows[(ky * kw + kx) * columns..][..columns];
-                        for (y, to) in row.chunks_exact_mut(width).enumerate() {
-                            self.spread_row(plane, y * self.stride + ky, kx, inside, to);
-                        }
-                    }
-                }
-            }
-        }
-        matrix
-    }
-
-    /// Writes to `image` the sum over patches of the matrix's columns, each where its patch lies.
-    /// `strip` is the rest of the working memory.
-    pub(crate) fn gather<F: Element>(&self, matrix: &[F], strip: &mut [F], image: &mut [F]) {
-        let (columns, [kh, kw], width) = (self.columns(), self.kernel, self.out[1]);
-        image.fill(F::zero());
-        let planes = image.chunks_exact_mut(self.height * self.width);
-        for (plane, rows) in planes.zip(matrix.chunks_exact(kh * kw * columns)) {
-            for kx in 0..kw {
-                let inside = self.inside(kx);
-                if self.stride == 1 {
-                    let strip = &mut strip[..self.strip_len()];
-                    strip[..columns].copy_from_slice(&rows[kx * columns..][..columns]);
-                    strip[columns..].fill(F::zero());
-                    for ky in 1..kh {
-                        let row = &rows[(ky * kw + kx) * columns..][..columns];
-                        strip[ky * width..][..columns]
-                            .iter_mut()
-                            .zip(row)
-                            .for_each(|(to, from)| *to += *from);
-                    }
-                    for (y, from) in strip.chunks_exact(width).enumerate() {
-                        self.gather_row(from, y, kx, inside, plane);
-                    }
-                } else {
-                    for ky in 0..kh {
-                        let row = &rows[(ky * kw + kx) * columns..][..columns];
-                        for (y, from) in row.chunks_exact(width).enumerate() {
-                            self.gather_row(from, y * self.stride + ky, kx, inside, plane);
-                        }
-                    }
+                    let to = to.iter_mut().step_by(self.stride);
+                    to.zip(from).for_each(|(to, from)| *to += *from);
                 }
             }
         }
     }
+}
+
+/// What is copied at once: runs are short, and calls of `memcpy` would cost more than they do.
+const PIECE: usize = 8;
+
+/// `to <- from`, of the same length.
+#[inline(always)]
+pub(crate) fn copy<F: Element>(from: &[F], to: &mut [F]) {
+    let ((from_pieces, from_rest), (to_pieces, to_rest)) =
+        (from.as_chunks::<PIECE>(), to.as_chunks_mut::<PIECE>());
+    to_pieces.iter_mut().zip(from_pieces).for_each(|(to, from)| *to = *from);
+    let ((from_pieces, from_rest), (to_pieces, to_rest)) =
+        (from_rest.as_chunks::<4>(), to_rest.as_chunks_mut::<4>());
+    to_pieces.iter_mut().zip(from_pieces).for_each(|(to, from)| *to = *from);
+    // At most three, one by one.
+    for (to, from) in to_rest.iter_mut().zip(from_rest).take(3) {
+        *to = *from;
+    }
+}
+
+/// `to <- to + from`, of the same length.
+#[inline(always)]
+pub(crate) fn add<F: Element>(from: &[F], to: &mut [F]) {
+    let ((from_pieces, from_rest), (to_pieces, to_rest)) =
+        (from.as_chunks::<4>(), to.as_chunks_mut::<4>());
+    for (to, from) in to_pieces.iter_mut().zip(from_pieces) {
+        to.iter_mut().zip(from).for_each(|(to, from)| *to += *from);
+    }
+    to_rest.iter_mut().zip(from_rest).for_each(|(to, from)| *to += *from);
 }

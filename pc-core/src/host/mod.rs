@@ -8,6 +8,7 @@ mod activation;
 mod attention;
 mod conv;
 mod conv_layer;
+mod convolve;
 mod dense;
 mod element;
 mod embedding;

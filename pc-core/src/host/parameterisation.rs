@@ -96,10 +96,11 @@ impl Fan {
 }
 
 impl Parameterisation {
-    /// The constant factor of a weighted map.
+    /// The constant factor of a weighted map; infinite where there are no inputs, maps or layers,
+    /// which the vertex that gets it refuses.
     pub fn factor(self, fan: Fan) -> f64 {
         let Fan { inputs, place, maps, depth } = fan;
-        let [inputs, maps, depth] = [inputs, maps, depth].map(|count| count.max(1) as f64);
+        let [inputs, maps, depth] = [inputs, maps, depth].map(|count| count as f64);
         match (self, place) {
             (Self::Standard, _) => 1.0 / maps.sqrt(),
             (_, Place::Hidden) => 1.0 / (inputs * maps * depth).sqrt(),
@@ -111,7 +112,7 @@ impl Parameterisation {
     /// The standard deviation of the normal numbers that a weight of so many inputs starts with.
     pub fn deviation(self, inputs: usize) -> f64 {
         match self {
-            Self::Standard => 1.0 / (inputs.max(1) as f64).sqrt(),
+            Self::Standard => 1.0 / (inputs as f64).sqrt(),
             Self::Ntk | Self::MuPc => 1.0,
         }
     }

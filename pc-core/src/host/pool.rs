@@ -1,10 +1,12 @@
 //! Pooling over windows of an image.
 
+use rayon::prelude::*;
+
 use crate::{
     Error, Result,
     host::{
         Element, HostTensor,
-        parts::{image, positions},
+        parts::{image, positions, threads_pay},
     },
     tensor::{Tensor, elements},
     vertex::{Cache, Inputs, Pulled, Vertex},
@@ -31,6 +33,9 @@ pub struct AvgPool2d {
     /// How far the window moves at a time.
     pub stride: usize,
 }
+
+/// The planes that a thread takes at a time.
+const PLANES: usize = 16;
 
 /// Windows over planes of `height` by `width`.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +64,14 @@ impl Windows {
     /// The elements of a plane, and of its result.
     fn planes(&self) -> (usize, usize) {
         (self.height * self.width, self.out[0] * self.out[1])
+    }
+
+    /// Whether a thread of its own pays for every [`PLANES`] planes of `x`.
+    fn threads_pay<F: Element>(&self, x: &HostTensor<F>) -> bool {
+        let (plane, result) = self.planes();
+        let jobs = x.data().len() / (PLANES * plane.min(result));
+        // A comparison is about as much as two multiplications.
+        threads_pay(jobs, 2 * x.data().len())
     }
 
     /// Whether the windows are two by two, side by side: the usual case, which has a quicker way.
@@ -203,6 +216,19 @@ fn take_largest_change<F: Element>(
     });
 }
 
+/// `force <- ` the cotangent of each window at its largest element, zero elsewhere, for every
+/// plane.
+fn spread_back<F: Element>(windows: &Windows, cotangent: &[F], indices: &[u32], force: &mut [F]) {
+    let (plane, result) = windows.planes();
+    let planes = cotangent.chunks_exact(result).zip(indices.chunks_exact(result));
+    for (force, (u, indices)) in force.chunks_exact_mut(plane).zip(planes) {
+        force.fill(F::zero());
+        for (u, index) in u.iter().zip(indices) {
+            force[*index as usize] += *u;
+        }
+    }
+}
+
 // The lists of indices in the cache: the largest elements at the current point, and at the
 // reference, within their planes.
 const CURRENT: usize = 0;
@@ -238,7 +264,17 @@ impl<F: Element> Vertex<HostTensor<F>> for MaxPool2d {
         let windows = Windows::of("max_pool2d", x, self.size, self.stride)?;
         let mut indices = std::mem::take(cache.indices(CURRENT));
         indices.resize(output.data().len(), 0);
-        take_largest(&windows, x.data(), output.data_mut(), &mut indices);
+        if windows.threads_pay(x) {
+            let (plane, result) = windows.planes();
+            output
+                .data_mut()
+                .par_chunks_mut(PLANES * result)
+                .zip(indices.par_chunks_mut(PLANES * result))
+                .zip(x.data().par_chunks(PLANES * plane))
+                .for_each(|((output, indices), x)| take_largest(&windows, x, output, indices));
+        } else {
+            take_largest(&windows, x.data(), output.data_mut(), &mut indices);
+        }
         let reference = cache.indices(REFERENCE);
         reference.clear();
         reference.extend_from_slice(&indices);
@@ -257,17 +293,29 @@ impl<F: Element> Vertex<HostTensor<F>> for MaxPool2d {
         let windows = Windows::of("max_pool2d", a, self.size, self.stride)?;
         let mut indices = std::mem::take(cache.indices(CURRENT));
         let reference = std::mem::take(cache.indices(REFERENCE));
-        if let Some(d) = at.displacement(0) {
-            take_largest_change(
-                &windows,
-                (a.data(), d.data()),
-                &reference,
-                output.data_mut(),
-                &mut indices,
-            );
-        } else {
-            indices.copy_from_slice(&reference);
-            output.fill(0.0);
+        match at.displacement(0) {
+            Some(d) if windows.threads_pay(a) => {
+                let (plane, result) = windows.planes();
+                let old = reference.par_chunks(PLANES * result);
+                let read = a.data().par_chunks(PLANES * plane);
+                let read = read.zip(d.data().par_chunks(PLANES * plane)).zip(old);
+                output
+                    .data_mut()
+                    .par_chunks_mut(PLANES * result)
+                    .zip(indices.par_chunks_mut(PLANES * result))
+                    .zip(read)
+                    .for_each(|((output, indices), (moved, old))| {
+                        take_largest_change(&windows, moved, old, output, indices);
+                    });
+            }
+            Some(d) => {
+                let moved = (a.data(), d.data());
+                take_largest_change(&windows, moved, &reference, output.data_mut(), &mut indices);
+            }
+            None => {
+                indices.copy_from_slice(&reference);
+                output.fill(0.0);
+            }
         }
         *cache.indices(CURRENT) = indices;
         *cache.indices(REFERENCE) = reference;
@@ -282,15 +330,18 @@ impl<F: Element> Vertex<HostTensor<F>> for MaxPool2d {
         pulled: &mut Pulled<'_, HostTensor<F>>,
     ) -> Result<()> {
         let Some(force) = pulled.force(0) else { return Ok(()) };
-        let (plane, result) =
-            Windows::of("max_pool2d", at.value(0), self.size, self.stride)?.planes();
-        force.fill(0.0);
-        let planes =
-            cotangent.data().chunks_exact(result).zip(cache.indices(CURRENT).chunks_exact(result));
-        for (force, (u, indices)) in force.data_mut().chunks_exact_mut(plane).zip(planes) {
-            for (u, index) in u.iter().zip(indices) {
-                force[*index as usize] += *u;
-            }
+        let windows = Windows::of("max_pool2d", at.value(0), self.size, self.stride)?;
+        let (plane, result) = windows.planes();
+        let indices: &[u32] = cache.indices(CURRENT);
+        if windows.threads_pay(cotangent) {
+            let read = cotangent.data().par_chunks(PLANES * result);
+            force
+                .data_mut()
+                .par_chunks_mut(PLANES * plane)
+                .zip(read.zip(indices.par_chunks(PLANES * result)))
+                .for_each(|(force, (u, indices))| spread_back(&windows, u, indices, force));
+        } else {
+            spread_back(&windows, cotangent.data(), indices, force.data_mut());
         }
         Ok(())
     }
