@@ -36,11 +36,11 @@ pub(crate) fn plan_with(text: &str, flags: TrainArgs) -> Result<TrainingPlan, Co
     TrainingPlan::new(&TrainArgs { config: Some(path), no_report: true, ..flags })
 }
 
+/// The energy at each batch, and the parameters by name.
+pub(crate) type Learned = (Vec<f64>, Vec<(String, HostTensor<f32>)>);
+
 /// What each run of a plan learns in an epoch of so many batches: energies and parameters.
-pub(crate) fn learned(
-    plan: &TrainingPlan,
-    batches: usize,
-) -> Vec<(Vec<f64>, Vec<(String, HostTensor<f32>)>)> {
+pub(crate) fn learned(plan: &TrainingPlan, batches: usize) -> Vec<Learned> {
     let data = Dataset::load(&plan.runs[0], plan.data_dir.as_deref()).unwrap();
     let run = |settings| {
         let mut learner = Learner::<f32>::new(settings, &data).unwrap();

@@ -19,7 +19,7 @@ use pc_core::Schedule;
 
 use crate::{
     model::{Batch, Item, Log, Net, apart, items, joined, loader, parameters},
-    servers::{Over, Server},
+    servers::{Over, Server, TOKEN},
 };
 
 /// Of each worker.
@@ -162,12 +162,18 @@ fn two_servers_make_the_steps_of_one_process_with_the_joined_batch() {
     }
 }
 
+/// Where the test that ends its process finds the names of its servers.
+const SERVERS: &str = "PC_TEST_SERVERS";
+
 /// Burn 0.22.1 reduces no gradients between servers: its data-parallel strategy fails there with
 /// any model, one without marks too, and ends the process. Where that changes, this says so.
 #[test]
 fn burn_has_no_data_parallel_strategy_between_servers() {
+    // The servers are this process's, since the other one ends without ending its own.
+    let servers = [Server::start(Over::WebSocket), Server::start(Over::WebSocket)];
     let program = std::env::current_exe().unwrap();
     let output = std::process::Command::new(program)
+        .env(SERVERS, servers.each_ref().map(|server| server.name.as_str()).join(" "))
         .args(["--exact", "training::data_parallel_between_servers", "--ignored", "--nocapture"])
         .output()
         .unwrap();
@@ -180,8 +186,9 @@ fn burn_has_no_data_parallel_strategy_between_servers() {
 #[ignore = "it ends its process: another test runs it in one of its own"]
 fn data_parallel_between_servers() {
     let directory = tempfile::tempdir().unwrap();
-    let servers = [Server::start(Over::WebSocket), Server::start(Over::WebSocket)];
-    let devices: Vec<Device> = servers.iter().map(Server::device).collect();
+    let servers = std::env::var(SERVERS).expect("the other test names them");
+    let devices: Vec<Device> =
+        servers.split(' ').map(|name| crate::devices::open(name, Some(TOKEN)).unwrap()).collect();
     let config = DistributedConfig { all_reduce_op: ReduceOperation::Mean };
     let model = Net::new(&devices[0], Log::default());
     let training = Training {

@@ -2,7 +2,7 @@
 //!
 //! Every entry has its usual value, with which a run is what it would be without the entry. What
 //! contradicts itself is refused by the entry's name
-//! ([`CommandError::Entry`](crate::error::CommandError::Entry)).
+//! ([`CommandError::Entry`]).
 
 mod clamp;
 mod data;
