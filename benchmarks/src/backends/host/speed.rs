@@ -179,7 +179,41 @@ impl<F: Element> Runner<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::ModelKind;
+    use crate::{
+        contract::speed::TimedKind,
+        models::{ActivationKind, ModelKind},
+    };
+
+    /// Every net that fits, with each activation, by every schedule, again and again.
+    #[test]
+    fn every_case_that_fits_is_timed_by_every_schedule() -> std::result::Result<(), CommandError> {
+        for &kind in TimedKind::ALL {
+            let activations = ActivationKind::ALL.iter().copied().map(Some).chain([None]);
+            let cases =
+                activations.map(|activation| Case { activation, steps: 2, ..Case::new(kind, 1) });
+            for case in cases.filter(|case| case.fits().is_ok()) {
+                let mut host = Host::<f32>::new(&case, ScheduleKind::ALL)?;
+                if let Some(activation) = case.activation {
+                    let description = host.description();
+                    assert!(description.ends_with(&format!(", {activation}")), "{description}");
+                }
+                for _ in 0..2 {
+                    for (index, contender) in host.contenders().iter().enumerate() {
+                        let seconds = host.step(index)?;
+                        let (forward, total) = (seconds.forward.unwrap_or(f64::NAN), seconds.total);
+                        assert!(
+                            0.0 < forward && forward <= total,
+                            "{} of {case:?}",
+                            contender.name
+                        );
+                        let watched = contender.role == ContenderRole::Watched;
+                        assert_eq!(seconds.relaxed.is_some(), watched, "{}", contender.name);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
 
     #[test]
     fn a_relaxation_that_diverged_has_no_time() -> Result<()> {
