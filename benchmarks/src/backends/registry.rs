@@ -102,10 +102,11 @@ macro_rules! backends {
             /// As [`Adapter::timed`].
             ///
             /// # Errors
-            /// As there.
+            /// As there; what this backend does not have.
             pub fn timed<F: Element>(self, case: &Case, rules: &[ScheduleKind])
             -> Result<Box<dyn Timed>, CommandError> {
                 case.fits()?;
+                self.one_of("--model", case.kind, self.support().timed)?;
                 if let (Some(flag), false) = (case.varied(), self.support().varied) {
                     return Err(CommandError::input(format!(
                         "{flag}: the backend {self} times its nets as they are; host can vary them"
@@ -245,6 +246,7 @@ impl Backend {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::speed::TimedKind;
 
     #[test]
     fn a_backend_that_is_missing_is_told_from_one_that_is_unknown() {
@@ -261,6 +263,24 @@ mod tests {
             );
         }
         assert!("gpu".parse::<Backend>().unwrap_err().starts_with("no backend is called gpu"));
+    }
+
+    /// Whoever asks, and not only the command.
+    #[test]
+    fn a_net_that_a_backend_does_not_time_is_refused_by_name() {
+        for &backend in Backend::ALL {
+            for &kind in TimedKind::ALL {
+                let case = Case::new(kind, 1);
+                if backend.support().timed.contains(&kind) {
+                    continue;
+                }
+                let error = backend.timed::<f32>(&case, &[]).map(|_| ()).unwrap_err().to_string();
+                let begin = format!("--model {kind}: the backend {backend} does not have it");
+                assert!(error.starts_with(&begin), "{error}");
+            }
+            let has = backend.support().timed.contains(&TimedKind::Vgg5);
+            assert_eq!(has, backend == Backend::Host, "{backend}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::{
     check::{Checked, Subject},
     choices::{Precision, ScheduleKind},
     gradients::{Findings, LayerChain, Number, Ways},
-    speed::{Case, Measured, Target, Timed},
+    speed::{Case, Measured, Target, Timed, TimedKind},
     train::{Task, Trainee},
 };
 use crate::{error::CommandError, models::ModelKind};
@@ -16,8 +16,8 @@ use crate::{error::CommandError, models::ModelKind};
 pub struct Support {
     /// The architectures.
     pub models: &'static [ModelKind],
-    /// Those of them that `speed` can time.
-    pub timed: &'static [ModelKind],
+    /// What `speed` can time. [`Adapter::timed`] is never asked for another one.
+    pub timed: &'static [TimedKind],
     /// Whether it times them with other activations, widths and steps ([`Case::varied`]). Where it
     /// does not, [`Adapter::timed`] is never asked to.
     pub varied: bool,
@@ -72,7 +72,8 @@ pub trait Adapter {
         rules: &[ScheduleKind],
     ) -> Result<Box<dyn Timed>, CommandError>;
 
-    /// What it has set itself to reach on one thread, in f32, at batch 64, of what was measured.
+    /// What it has set itself to reach on one thread, in f32, of what was measured: nets
+    /// as they come, with the batches they come with.
     fn targets(_measured: &[Measured]) -> Vec<Target> {
         Vec::new()
     }

@@ -40,6 +40,10 @@ fn what_is_missing_is_refused() {
             &["speed", "--backend", "dfdx", "--model", "lstm", "--repeats", "1"],
             &["--model lstm", "dfdx", "mlp", "cnn"],
         ),
+        (
+            &["speed", "--backend", "dfdx", "--model", "vgg5", "--repeats", "1"],
+            &["--model vgg5", "dfdx", "mlp", "cnn"],
+        ),
     ] {
         pc_bench(args).refuses(words);
     }

@@ -27,7 +27,7 @@ use crate::{
         Adapter, Precision, ScheduleKind, Support,
         check::{Checked, Subject},
         gradients::{Findings, LayerChain, Number, Ways},
-        speed::{Case, Measured, Target, Timed},
+        speed::{Case, Measured, Target, Timed, TimedKind},
         train::{Task, Trainee},
     },
     error::CommandError,
@@ -42,7 +42,7 @@ impl Adapter for Burn {
     fn support() -> Support {
         Support {
             models: &ModelKind::ALL,
-            timed: &ModelKind::ALL,
+            timed: TimedKind::MODELS,
             varied: false,
             rules: ScheduleKind::ALL,
             precisions: Precision::ALL,
@@ -70,7 +70,7 @@ impl Adapter for Burn {
         case: &Case,
         rules: &[ScheduleKind],
     ) -> Result<Box<dyn Timed>, CommandError> {
-        Ok(Box::new(speed::Burn::new::<F>(case.kind, case.batch, rules)?))
+        Ok(Box::new(speed::Burn::new::<F>(case.kind.model()?, case.batch, rules)?))
     }
 
     fn targets(measured: &[Measured]) -> Vec<Target> {

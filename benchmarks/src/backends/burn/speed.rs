@@ -19,6 +19,7 @@ use crate::{
         ScheduleKind,
         speed::{
             Arithmetic, Contender, ContenderRole, Measured, RATE, STEPS, Seconds, Target, Timed,
+            TimedKind,
         },
     },
     error::CommandError,
@@ -205,8 +206,8 @@ impl Timed for Burn {
 pub(super) fn targets(measured: &[Measured]) -> Vec<Target> {
     let mut targets = Vec::new();
     for own in measured {
-        let (exact, closed, (step, bound)) = match own.kind {
-            ModelKind::Mlp => (
+        let (exact, closed, (step, bound)) = match own.case.kind {
+            TimedKind::Model(ModelKind::Mlp) => (
                 "Burn mlp: exact fixed prediction over backprop, upper end",
                 "Burn mlp: closed form over backprop, upper end",
                 (
@@ -215,7 +216,7 @@ pub(super) fn targets(measured: &[Measured]) -> Vec<Target> {
                     0.42,
                 ),
             ),
-            ModelKind::Cnn => (
+            TimedKind::Model(ModelKind::Cnn) => (
                 "Burn LeNet: exact fixed prediction over backprop, upper end",
                 "Burn LeNet: closed form over backprop, upper end",
                 (

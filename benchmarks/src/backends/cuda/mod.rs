@@ -16,7 +16,7 @@ use crate::{
         Adapter, Precision, ScheduleKind, Support,
         check::{Checked, Subject},
         gradients::{Findings, LayerChain, Number, Ways},
-        speed::{Case, Timed},
+        speed::{Case, Timed, TimedKind},
         train::{Task, Trainee},
     },
     error::CommandError,
@@ -40,7 +40,7 @@ impl Adapter for Cuda {
     fn support() -> Support {
         Support {
             models: &[ModelKind::Mlp],
-            timed: &[ModelKind::Mlp],
+            timed: &[TimedKind::Model(ModelKind::Mlp)],
             varied: false,
             rules: ScheduleKind::ALL,
             precisions: &[Precision::F32],
@@ -69,6 +69,7 @@ impl Adapter for Cuda {
         case: &Case,
         rules: &[ScheduleKind],
     ) -> Result<Box<dyn Timed>, CommandError> {
-        Ok(Box::new(relaxed::Clocked::<F>::new(case.kind, case.batch, rules, &device()?)?))
+        let kind = case.kind.model()?;
+        Ok(Box::new(relaxed::Clocked::<F>::new(kind, case.batch, rules, &device()?)?))
     }
 }

@@ -172,12 +172,7 @@ impl<F: Element> Timed for Clocked<F> {
         };
         net.device().synchronize()?;
         let total = start.elapsed().as_secs_f64();
-        if outcome.status == Status::Diverged {
-            return Err(CommandError::input(format!(
-                "{} diverged, so its time means nothing",
-                relaxation.schedule()
-            )));
-        }
+        self.contenders[contender].must_hold(outcome.status)?;
         Ok(Seconds { forward: Some(forward), relaxed: None, total })
     }
 }

@@ -17,7 +17,7 @@ use crate::{
         Adapter, Precision, ScheduleKind, Support,
         check::{Checked, Subject},
         gradients::{Findings, LayerChain, Number, Ways},
-        speed::{Case, Measured, Target, Timed},
+        speed::{Case, Measured, Target, Timed, TimedKind},
         train::{Task, Trainee},
     },
     error::CommandError,
@@ -37,7 +37,7 @@ impl Adapter for Dfdx {
     fn support() -> Support {
         Support {
             models: &ModelKind::ALL,
-            timed: &[ModelKind::Mlp, ModelKind::Cnn],
+            timed: &[TimedKind::Model(ModelKind::Mlp), TimedKind::Model(ModelKind::Cnn)],
             varied: false,
             rules: ScheduleKind::ALL,
             precisions: Precision::ALL,
@@ -71,9 +71,10 @@ impl Adapter for Dfdx {
         case: &Case,
         rules: &[ScheduleKind],
     ) -> Result<Box<dyn Timed>, CommandError> {
+        let (kind, batch) = (case.kind.model()?, case.batch);
         Ok(match Precision::of::<F>() {
-            Precision::F32 => Box::new(speed::Dfdx::<f32>::new(case.kind, case.batch, rules)?),
-            Precision::F64 => Box::new(speed::Dfdx::<f64>::new(case.kind, case.batch, rules)?),
+            Precision::F32 => Box::new(speed::Dfdx::<f32>::new(kind, batch, rules)?),
+            Precision::F64 => Box::new(speed::Dfdx::<f64>::new(kind, batch, rules)?),
         })
     }
 

@@ -13,7 +13,10 @@ use crate::{
     backends::host,
     contract::{
         ScheduleKind,
-        speed::{Arithmetic, Contender, ContenderRole, Measured, STEPS, Seconds, Target, Timed},
+        speed::{
+            Arithmetic, Contender, ContenderRole, Measured, STEPS, Seconds, Target, Timed,
+            TimedKind,
+        },
     },
     error::CommandError,
     models::{InputShape, ModelKind, OutputLoss, Size, build},
@@ -101,7 +104,7 @@ impl<E: Built + Element> Timed for Dfdx<E> {
 
 /// What stands in the place of dfdx's own backward pass is to cost at most.
 pub(super) fn targets(measured: &[Measured]) -> Vec<Target> {
-    let mlps = measured.iter().filter(|own| own.kind == ModelKind::Mlp);
+    let mlps = measured.iter().filter(|own| own.case.kind == TimedKind::Model(ModelKind::Mlp));
     let bounds = [
         ("dfdx mlp: closed form over dfdx's backprop, upper end", "fixed-prediction", 1.15),
         ("dfdx mlp: standard PC of 20 steps over dfdx's backprop, upper end", "standard", 8.0),

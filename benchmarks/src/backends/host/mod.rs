@@ -16,7 +16,7 @@ use crate::{
         Adapter, Precision, ScheduleKind, Support,
         check::{Checked, Subject},
         gradients::{Findings, LayerChain, Number, Ways},
-        speed::{Case, Measured, Target, Timed},
+        speed::{Case, Measured, Target, Timed, TimedKind},
         train::{Task, Trainee},
     },
     error::CommandError,
@@ -36,7 +36,7 @@ impl Adapter for Host {
     fn support() -> Support {
         Support {
             models: &ModelKind::ALL,
-            timed: &ModelKind::ALL,
+            timed: TimedKind::ALL,
             varied: true,
             rules: ScheduleKind::ALL,
             precisions: Precision::ALL,

@@ -8,7 +8,7 @@ use pc_core::{
 };
 
 use crate::{
-    contract::speed::{Arithmetic, Case},
+    contract::speed::{Arithmetic, Case, TimedKind},
     models::{ActivationKind, InputShape, ModelKind, Size, build},
 };
 
@@ -49,19 +49,21 @@ impl Watch {
 }
 
 /// The net of this kind that is timed: `mlp` 784-512-512-10 or as wide as is asked for, `cnn` a
-/// LeNet for 28x28 pictures, the others as `train` builds them for such pictures.
+/// LeNet for 28x28 pictures, `vgg5` for 32x32 ones in colour, the others as `train` builds them for
+/// 28x28 ones.
 ///
 /// # Errors
 /// None, if the nets are right and the case fits ([`Case::fits`]).
 pub(in crate::backends) fn net<F: Element>(case: &Case) -> Result<TimedNet<F>> {
     let activation = case.activation.unwrap_or(ActivationKind::Relu);
     match case.kind {
-        ModelKind::Mlp => {
+        TimedKind::Model(ModelKind::Mlp) => {
             let widths = case.widths.as_deref().unwrap_or(&[784, 512, 512, CLASSES]);
             mlp(widths, activation, case.batch)
         }
-        ModelKind::Cnn => lenet(activation, case.batch),
-        kind => {
+        TimedKind::Model(ModelKind::Cnn) => convolutional(&LENET, activation, case.batch),
+        TimedKind::Vgg5 => convolutional(&VGG5, activation, case.batch),
+        TimedKind::Model(kind) => {
             let model =
                 build::<F>(kind, &InputShape::Image([1, 28, 28]), CLASSES, SEED, Size::Standard)?;
             Ok(finish(
@@ -92,7 +94,10 @@ fn mlp<F: Element>(
         y = b.dense(&format!("dense{}", index + 1), y, *outputs, after, &mut init)?;
     }
     let graph = b.build()?;
-    let arithmetic = widths.windows(2).map(|pair| (2 * batch * pair[0] * pair[1]) as f64).collect();
+    let arithmetic = widths
+        .windows(2)
+        .map(|pair| 2.0 * batch as f64 * pair[0] as f64 * pair[1] as f64)
+        .collect();
     let shown = widths.iter().map(usize::to_string).collect::<Vec<_>>().join("-");
     finish(
         format!("mlp {shown}, {activation}"),
@@ -103,36 +108,68 @@ fn mlp<F: Element>(
     )
 }
 
-fn lenet<F: Element>(kind: ActivationKind, batch: usize) -> Result<TimedNet<F>> {
-    // Channels in, channels out, padding, side of the result before pooling.
-    const CONVOLUTIONS: [[usize; 4]; 2] = [[1, 6, 2, 28], [6, 16, 0, 10]];
-    const KERNEL: usize = 5;
-    const FLAT: usize = 16 * 5 * 5;
+/// What a net of convolutions, each with 2x2 max-pooling, and of dense layers is made of.
+struct Convolutional {
+    /// All of it in a few words, but for the activation.
+    words: &'static str,
+    /// Channels and side of a picture.
+    picture: [usize; 2],
+    /// Side of every kernel.
+    kernel: usize,
+    /// Channels and padding of each convolution.
+    convolutions: &'static [[usize; 2]],
+    /// Outputs of the dense layers between them and the classes.
+    dense: &'static [usize],
+}
+
+const LENET: Convolutional = Convolutional {
+    words: "LeNet 1x28x28, conv 6 and 16 of 5x5 with 2x2 max-pool, 120-84-10",
+    picture: [1, 28],
+    kernel: 5,
+    convolutions: &[[6, 2], [16, 0]],
+    dense: &[120, 84],
+};
+
+const VGG5: Convolutional = Convolutional {
+    words: "VGG5 3x32x32, conv 128, 256, 512 and 512 of 3x3 with 2x2 max-pool, 2048-10",
+    picture: [3, 32],
+    kernel: 3,
+    convolutions: &[[128, 1], [256, 1], [512, 1], [512, 1]],
+    dense: &[],
+};
+
+fn convolutional<F: Element>(
+    net: &Convolutional,
+    activation: ActivationKind,
+    batch: usize,
+) -> Result<TimedNet<F>> {
     let mut init = Init::new(SEED);
     let mut b = Graph::builder();
-    let (mut layers, hidden) = (Vec::new(), kind.function(ActivationKind::LEAK));
-    let x = b.input("x", &[1, 28, 28])?;
+    let (mut layers, hidden) = (Vec::new(), activation.function(ActivationKind::LEAK));
+    let ([mut channels, mut side], kernel) = (net.picture, net.kernel);
+    // Operations of a multiplication with its addition, for every sample.
+    let samples = 2.0 * batch as f64;
+    let x = b.input("x", &[channels, side, side])?;
     let mut last = x;
-    for (index, [inputs, outputs, padding, side]) in CONVOLUTIONS.into_iter().enumerate() {
-        let name = format!("conv{}", index + 1);
-        let fan_in = inputs * KERNEL * KERNEL;
-        let conv = ConvLayer::new(outputs, KERNEL).padding(padding).activation(hidden);
+    for (index, [outputs, padding]) in net.convolutions.iter().copied().enumerate() {
+        let conv = ConvLayer::new(outputs, kernel).padding(padding).activation(hidden);
         let conv = conv.max_pool(2, 2);
-        let conv = if index + 1 == CONVOLUTIONS.len() { conv.flatten() } else { conv };
-        last = b.conv(&name, last, &conv, &mut init)?;
-        layers.push((2 * batch * outputs * side * side * fan_in) as f64);
+        let conv = if index + 1 == net.convolutions.len() { conv.flatten() } else { conv };
+        last = b.conv(&format!("conv{}", index + 1), last, &conv, &mut init)?;
+        side = side + 2 * padding + 1 - kernel;
+        layers.push(samples * (outputs * side * side * channels * kernel * kernel) as f64);
+        (channels, side) = (outputs, side / 2);
     }
-    for (name, inputs, outputs, activation) in [
-        ("dense1", FLAT, 120, hidden),
-        ("dense2", 120, 84, hidden),
-        ("dense3", 84, CLASSES, Activation::Identity),
-    ] {
-        last = b.dense(name, last, outputs, activation, &mut init)?;
-        layers.push((2 * batch * inputs * outputs) as f64);
+    let mut inputs = channels * side * side;
+    let dense = net.dense.iter().map(|outputs| (*outputs, hidden));
+    for (index, (outputs, activation)) in dense.chain([(CLASSES, Activation::Identity)]).enumerate()
+    {
+        last = b.dense(&format!("dense{}", index + 1), last, outputs, activation, &mut init)?;
+        layers.push(samples * (inputs * outputs) as f64);
+        inputs = outputs;
     }
     let graph = b.build()?;
-    let description =
-        format!("LeNet 1x28x28, conv 6 and 16 of 5x5 with 2x2 max-pool, 120-84-10, {kind}");
+    let description = format!("{}, {activation}", net.words);
     finish(description, graph, [&[x], &[], &[last]], batch, Some(Arithmetic::new(layers)))
 }
 
@@ -178,7 +215,7 @@ mod tests {
 
     #[test]
     fn what_is_counted_is_what_is_built() -> Result<()> {
-        for kind in ModelKind::ALL {
+        for &kind in TimedKind::ALL {
             assert_eq!(
                 net::<f32>(&Case::new(kind, 3))?.arithmetic,
                 Arithmetic::of(kind, 3),
@@ -197,6 +234,14 @@ mod tests {
         assert!((mlp.standard(20) / mlp.backprop() - 7.5).abs() < 0.01);
         let lenet = net::<f32>(&Case::new(ModelKind::Cnn, 1))?.arithmetic.unwrap();
         assert_eq!(lenet.forward(), 2.0 * (117_600.0 + 240_000.0 + 48_000.0 + 10_080.0 + 840.0));
+        // Multiplications of one sample, layer by layer, by hand.
+        let layers = [3_538_944.0, 75_497_472.0, 75_497_472.0, 37_748_736.0, 20_480.0];
+        let forward = 2.0 * 16.0 * layers.iter().sum::<f64>();
+        let vgg5 = net::<f32>(&Case::new(TimedKind::Vgg5, 16))?.arithmetic.unwrap();
+        assert_eq!(vgg5.forward(), forward);
+        // The first layer's input is held: nothing is pulled back through it.
+        assert_eq!(vgg5.backprop(), 3.0 * forward - 2.0 * 16.0 * layers[0]);
+        assert_eq!(vgg5.standard(8), 18.0 * forward - 16.0 * 2.0 * 16.0 * layers[0]);
         Ok(())
     }
 }

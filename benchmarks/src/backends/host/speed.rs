@@ -61,7 +61,9 @@ impl<F: Element> Timed for Host<F> {
     fn step(&mut self, contender: usize) -> Result<Seconds, CommandError> {
         let levels = self.contenders[contender].rule == ScheduleKind::Zil;
         let net = self.levelled.as_mut().filter(|_| levels).unwrap_or(&mut self.plain);
-        Ok(self.runners[contender].step(net)?)
+        let (seconds, status) = self.runners[contender].step(net)?;
+        self.contenders[contender].must_hold(status)?;
+        Ok(seconds)
     }
 }
 
@@ -150,12 +152,12 @@ impl<F: Element> Runner<F> {
         })
     }
 
-    /// Runs and times one step. Schedules whose weights learn while states move find every gradient
-    /// too, but no weight is moved.
+    /// Runs and times one step, and says how it ended. Schedules whose weights learn while states
+    /// move find every gradient too, but no weight is moved.
     ///
     /// # Errors
-    /// A relaxation that diverges; what the graph reports.
-    fn step(&mut self, net: &mut TimedNet<F>) -> Result<Seconds> {
+    /// What the graph reports.
+    fn step(&mut self, net: &mut TimedNet<F>) -> Result<(Seconds, Status)> {
         let start = Instant::now();
         self.relaxation.begin(&mut net.graph, &self.clamps)?;
         let forward = start.elapsed().as_secs_f64();
@@ -165,16 +167,76 @@ impl<F: Element> Runner<F> {
             }
         };
         let total = start.elapsed().as_secs_f64();
-        if outcome.status == Status::Diverged {
-            let what =
-                format!("{} diverged, so its time means nothing", self.relaxation.schedule());
-            return Err(pc_core::Error::new(pc_core::ErrorKind::NotFinite, what));
-        }
         let relaxed = self
             .watch
             .as_ref()
             .and_then(Watch::last)
             .map(|last| last.duration_since(start).as_secs_f64());
-        Ok(Seconds { forward: Some(forward), relaxed, total })
+        Ok((Seconds { forward: Some(forward), relaxed, total }, outcome.status))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        contract::speed::TimedKind,
+        models::{ActivationKind, ModelKind},
+    };
+
+    /// Every net that fits, with each activation, by every schedule, again and again.
+    #[test]
+    fn every_case_that_fits_is_timed_by_every_schedule() -> std::result::Result<(), CommandError> {
+        for &kind in TimedKind::ALL {
+            let activations = ActivationKind::ALL.iter().copied().map(Some).chain([None]);
+            let cases =
+                activations.map(|activation| Case { activation, steps: 2, ..Case::new(kind, 1) });
+            for case in cases.filter(|case| case.fits().is_ok()) {
+                let mut host = Host::<f32>::new(&case, ScheduleKind::ALL)?;
+                if let Some(activation) = case.activation {
+                    let description = host.description();
+                    assert!(description.ends_with(&format!(", {activation}")), "{description}");
+                }
+                for _ in 0..2 {
+                    for (index, contender) in host.contenders().iter().enumerate() {
+                        let seconds = host.step(index)?;
+                        let (forward, total) = (seconds.forward.unwrap_or(f64::NAN), seconds.total);
+                        assert!(
+                            0.0 < forward && forward <= total,
+                            "{} of {case:?}",
+                            contender.name
+                        );
+                        let watched = contender.role == ContenderRole::Watched;
+                        assert_eq!(seconds.relaxed.is_some(), watched, "{}", contender.name);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_relaxation_that_diverged_has_no_time() -> Result<()> {
+        let case = Case::new(ModelKind::Mlp, 1);
+        for (rate, holds) in [(RATE, true), (1e3, false)] {
+            let mut host = Host::<f32>::new(&case, &[])?;
+            let contender = Contender {
+                rule: ScheduleKind::Standard,
+                name: "standard",
+                schedule: Schedule::standard(rate, 50)?,
+                steps: 50,
+                role: ContenderRole::Shown,
+            };
+            host.runners = vec![Runner::new(&host.plain, &contender)?];
+            host.contenders = vec![contender];
+            match host.step(0) {
+                Ok(seconds) => assert!(holds && seconds.total > 0.0, "at rate {rate}"),
+                Err(error) => {
+                    let text = error.to_string();
+                    assert!(!holds && text.starts_with("standard diverged"), "{rate}: {text}");
+                }
+            }
+        }
+        Ok(())
     }
 }

@@ -23,7 +23,7 @@ use crate::{
         Adapter, Precision, ScheduleKind, Support,
         check::{Checked, Subject},
         gradients::{Findings, LayerChain, Number, Ways},
-        speed::{Case, Timed},
+        speed::{Case, Timed, TimedKind},
         train::{Task, Trainee},
     },
     error::CommandError,
@@ -43,7 +43,7 @@ impl Adapter for Tch {
     fn support() -> Support {
         Support {
             models: &ModelKind::ALL,
-            timed: &ModelKind::ALL,
+            timed: TimedKind::MODELS,
             varied: false,
             rules: ScheduleKind::ALL,
             precisions: Precision::ALL,
@@ -75,7 +75,7 @@ impl Adapter for Tch {
         rules: &[ScheduleKind],
     ) -> Result<Box<dyn Timed>, CommandError> {
         share_threads();
-        Ok(Box::new(speed::Tch::new::<F>(case.kind, case.batch, rules)?))
+        Ok(Box::new(speed::Tch::new::<F>(case.kind.model()?, case.batch, rules)?))
     }
 }
 

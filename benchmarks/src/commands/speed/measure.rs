@@ -55,6 +55,6 @@ pub(super) fn measure<F: Element>(
         }
         progress.one_more();
     }
-    let (kind, description) = (case.kind, net.description());
-    Ok(Measured { kind, description, arithmetic: net.arithmetic(), gemm, timed })
+    let (case, description) = (case.clone(), net.description());
+    Ok(Measured { case, description, arithmetic: net.arithmetic(), gemm, timed })
 }

@@ -13,7 +13,7 @@ use crate::{
     backends::Backend,
     contract::{
         OrAll, Precision, ScheduleKind,
-        speed::{Case, GEMM_SIDE, Measured, Median, STEPS, Target},
+        speed::{Case, GEMM_SIDE, Measured, Median, Target, TimedKind},
     },
     error::CommandError,
     models::{ActivationKind, ModelKind},
@@ -36,7 +36,7 @@ gradients of all layers, input gradients of all \
 but the first. Standard PC: the pass forward, a pullback and a new prediction a step of all layers \
 but the first, whose input is held, and weight \
 gradients. GFLOP/s are that arithmetic over the whole step's time. Schedules that relax take \
---steps steps at rate 0.1. forward is setting up and the pass \
+--steps steps (20; vgg5: 8) at rate 0.1. forward is setting up and the pass \
 forward; learn, the weight gradients at the end, is timed in a twin whose loss notes when the net \
 is evaluated; relax is the rest. Where weights learn \
 while states move the two are one figure, and backprop's learn is its pass backward.";
@@ -46,13 +46,16 @@ Nets:
   mlp  784-512-512-10, relu
   cnn  a LeNet: 1x28x28, conv 6 of 5x5 pad 2, conv 16 of 5x5, 2x2 max-pool after
        each, 120-84-10, relu
-  The others are those of `train`, for 28x28 pictures. On the host, mlp and cnn take
-  another --activation, mlp other --widths, and all nets other --steps.
+  vgg5 3x32x32, conv 128, 256, 512 and 512 of 3x3 pad 1, 2x2 max-pool after each,
+       2048-10, relu; on the host alone, and slow: `all` leaves it out
+  The others are those of `train`, for 28x28 pictures. On the host, mlp, cnn and vgg5
+  take another --activation, mlp other --widths, and all nets other --steps.
 
 Examples:
   pc-bench speed
   pc-bench speed --model cnn --schedule standard --repeats 100
   pc-bench speed --model mlp --widths 784,128,128,128,10 --batch 128 --steps 8 --activation gelu
+  pc-bench speed --model vgg5 --schedule standard --activation gelu
   pc-bench speed --model all --threads 2 --json | tail -1";
 
 /// Arguments of `pc-bench speed`.
@@ -63,9 +66,10 @@ pub struct SpeedArgs {
     #[arg(long, value_name = "NAME", default_value = "all",
     value_parser = OrAll::<Backend>::from_str)]
     pub backend: OrAll<Backend>,
-    /// mlp, cnn, rnn, lstm, residual, attention, or all [default: mlp and cnn]
+    /// mlp, cnn, rnn, lstm, residual, attention, vgg5, or all: these but vgg5, which is slow
+    /// [default: mlp and cnn]
     #[arg(long, value_name = "NAME")]
-    pub model: Option<OrAll<ModelKind>>,
+    pub model: Option<OrAll<TimedKind>>,
     /// fixed-prediction, zil, standard, ipc, epc, backprop alone, or all
     #[arg(long, value_name = "NAME", default_value = "all")]
     pub schedule: OrAll<ScheduleKind>,
@@ -76,12 +80,12 @@ pub struct SpeedArgs {
     /// The mlp's layers, from the input to the classes, as 784,512,512,10
     #[arg(long, value_name = "N,N,..", value_delimiter = ',', value_parser = positive)]
     pub widths: Option<Vec<usize>>,
-    /// Steps of every relaxation
-    #[arg(long, value_name = "T", default_value_t = STEPS, value_parser = positive)]
-    pub steps: usize,
-    /// Samples in a batch
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = positive)]
-    pub batch: usize,
+    /// Steps of every relaxation [default: 20; vgg5: 8]
+    #[arg(long, value_name = "T", value_parser = positive)]
+    pub steps: Option<usize>,
+    /// Samples in a batch [default: 64; vgg5: 16]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub batch: Option<usize>,
     /// f32 or f64
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = Precision::from_str)]
     pub precision: Precision,
@@ -110,30 +114,41 @@ pub fn run(args: &SpeedArgs, json: bool) -> Result<(), CommandError> {
 }
 
 /// The nets where none is named: with widths, the one that is made of them.
-fn default_models(args: &SpeedArgs) -> Vec<ModelKind> {
-    if args.widths.is_some() { vec![ModelKind::Mlp] } else { vec![ModelKind::Mlp, ModelKind::Cnn] }
+fn default_models(args: &SpeedArgs) -> Vec<TimedKind> {
+    let kinds = [ModelKind::Mlp, ModelKind::Cnn].map(TimedKind::Model);
+    kinds.into_iter().take(if args.widths.is_some() { 1 } else { 2 }).collect()
+}
+
+/// What is timed. Nets that are timed in one run have their batch and their steps in common: those
+/// that come with others of their own come alone.
+fn cases(args: &SpeedArgs) -> Result<Vec<Case>, CommandError> {
+    let kinds =
+        args.model.map_or_else(|| default_models(args), |model| model.among(TimedKind::MODELS));
+    let case = |kind: TimedKind| {
+        let case = Case {
+            kind,
+            batch: args.batch.unwrap_or(kind.batch()),
+            activation: args.activation,
+            widths: args.widths.clone(),
+            steps: args.steps.unwrap_or(kind.steps()),
+        };
+        case.fits().map(|()| case)
+    };
+    kinds.into_iter().map(case).collect()
 }
 
 fn time(args: &SpeedArgs, output: Output) -> Result<(), CommandError> {
     let threads = rayon::current_num_threads();
     let precision = args.precision.name();
-    let kinds =
-        args.model.map_or_else(|| default_models(args), |model| model.among(&ModelKind::ALL));
-    let case = |kind| Case {
-        activation: args.activation,
-        widths: args.widths.clone(),
-        steps: args.steps,
-        ..Case::new(kind, args.batch)
-    };
-    let varied = case(ModelKind::Mlp).varied();
-    kinds.iter().try_for_each(|kind| case(*kind).fits())?;
+    let cases = cases(args)?;
+    let varied = cases.iter().any(|case| case.varied().is_some());
     let named = matches!(args.model, Some(OrAll::One(_)));
-    let fair =
-        threads == 1 && args.precision == Precision::F32 && args.batch == 64 && varied.is_none();
+    let as_they_come = |case: &Case| *case == Case::new(case.kind, case.kind.batch());
+    let fair = threads == 1 && args.precision == Precision::F32 && cases.iter().all(as_they_come);
     let (mut all, mut targets) = (Vec::new(), Vec::new());
     for backend in Backend::chosen(args.backend)? {
         let has = backend.support();
-        if varied.is_some() && !has.varied && args.backend == OrAll::All {
+        if varied && !has.varied && args.backend == OrAll::All {
             continue;
         }
         let rules = match backend.among("--schedule", args.schedule, ScheduleKind::ALL, has.rules) {
@@ -143,33 +158,32 @@ fn time(args: &SpeedArgs, output: Output) -> Result<(), CommandError> {
         };
         backend.among("--precision", OrAll::One(args.precision), Precision::ALL, has.precisions)?;
         let mut among = Vec::new();
-        for kind in &kinds {
-            if has.timed.contains(kind) || (named && args.backend != OrAll::All) {
-                among.extend(backend.among(
-                    "--model",
-                    OrAll::One(*kind),
-                    &ModelKind::ALL,
-                    has.timed,
-                )?);
+        for case in &cases {
+            match backend.among("--model", OrAll::One(case.kind), TimedKind::ALL, has.timed) {
+                Ok(_) => among.push(case),
+                // Of all nets, or of all backends, those that it has.
+                Err(_) if !named || args.backend == OrAll::All => {}
+                Err(error) => return Err(error),
             }
         }
+        let Some(first) = among.first() else { continue };
         output.text(&format!(
             "on {backend} in {precision}, threads {threads}, batch {}, {} rounds in turn; \
              gradients only, no optimiser\n",
-            args.batch, args.repeats
+            first.batch, args.repeats
         ))?;
         let mut own = Vec::new();
-        for kind in &among {
+        for case in among {
             let progress = Line::of(
                 output.is_json(),
-                format!("timing {kind} on {backend}"),
+                format!("timing {} on {backend}", case.kind),
                 measure::rounds(args.repeats),
             );
             let measure = match args.precision {
                 Precision::F32 => measure::measure::<f32>,
                 Precision::F64 => measure::measure::<f64>,
             };
-            let measured = measure(backend, &case(*kind), &rules, args.repeats, &progress)?;
+            let measured = measure(backend, case, &rules, args.repeats, &progress)?;
             drop(progress);
             show(&measured, output)?;
             events(&measured, backend, output)?;
@@ -192,10 +206,11 @@ fn time(args: &SpeedArgs, output: Output) -> Result<(), CommandError> {
     output.event(
         "summary",
         json!({
-            "command": "speed", "threads": threads, "precision": precision, "batch": args.batch,
-            "repeats": args.repeats, "steps": args.steps,
+            "command": "speed", "threads": threads, "precision": precision,
+            "batch": cases.first().map(|case| case.batch), "repeats": args.repeats,
+            "steps": cases.first().map(|case| case.steps),
             "activation": args.activation.map(ActivationKind::name), "widths": args.widths,
-            "models": kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>(),
+            "models": cases.iter().map(|case| case.kind.name()).collect::<Vec<_>>(),
             "gemm_gflops": all.first().map(|measured| measured.gemm_rate().median / 1e9),
             "targets": targets.len(),
             "targets_met": targets.iter().filter(|target| target.met()).count(),
@@ -272,7 +287,7 @@ fn percent(share: Median) -> String {
 }
 
 fn events(measured: &Measured, backend: Backend, output: Output) -> Result<(), CommandError> {
-    let model = measured.kind.name();
+    let model = measured.case.kind.name();
     for contender in measured.shown() {
         let name = contender.name;
         let parts = measured.parts(name);
@@ -303,6 +318,7 @@ fn events(measured: &Measured, backend: Backend, output: Output) -> Result<(), C
         "net",
         json!({
             "backend": backend.name(), "model": model, "description": measured.description,
+            "batch": measured.case.batch,
             "gemm_seconds": measured.gemm_seconds(),
             "gemm_gflops": measured.gemm_rate().scaled(1e-9),
             "disturbed": measured.disturbed(), "relaxation_steps": steps,
@@ -312,8 +328,10 @@ fn events(measured: &Measured, backend: Backend, output: Output) -> Result<(), C
 
 fn show_targets(targets: &[Target], fair: bool, output: Output) -> Result<(), CommandError> {
     if !fair {
-        return output
-            .text("(the targets are for one thread, f32 and batch 64, and the nets as they are)");
+        return output.text(
+            "(the targets are for one thread, f32 and batch 64, or 16 of vgg5, and the nets as \
+             they are)",
+        );
     }
     let rows: Vec<Vec<String>> = targets
         .iter()
@@ -331,5 +349,70 @@ fn show_targets(targets: &[Target], fair: bool, output: Output) -> Result<(), Co
         Ok(())
     } else {
         output.text(&table(&["target", "", "found", "wanted"], 2, &rows))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: SpeedArgs,
+    }
+
+    fn cases_of(words: &str) -> Result<Vec<Case>, CommandError> {
+        cases(
+            &Line::try_parse_from(words.split(' '))
+                .map_err(|e| CommandError::input(e.to_string()))?
+                .args,
+        )
+    }
+
+    #[test]
+    fn nets_come_with_batches_and_steps_of_their_own() {
+        let of = |kinds: &[TimedKind]| -> Vec<Case> {
+            kinds.iter().map(|kind| Case::new(*kind, kind.batch())).collect()
+        };
+        for (words, kinds) in [
+            ("speed", &TimedKind::MODELS[..2]),
+            ("speed --model all", TimedKind::MODELS),
+            ("speed --model vgg5", &[TimedKind::Vgg5]),
+            ("speed --model lstm", &[TimedKind::Model(ModelKind::Lstm)]),
+        ] {
+            let cases = cases_of(words).unwrap();
+            assert_eq!(cases, of(kinds), "{words}");
+            // What the summary says of all of them at once.
+            let common = |case: &Case| (case.batch, case.steps) == (cases[0].batch, cases[0].steps);
+            assert!(cases.iter().all(common), "{words}");
+        }
+        assert_eq!((TimedKind::Vgg5.batch(), TimedKind::Vgg5.steps()), (16, 8));
+    }
+
+    #[test]
+    fn what_is_asked_for_is_what_every_net_gets() {
+        for kind in TimedKind::ALL {
+            let case = &cases_of(&format!("speed --model {kind} --batch 3 --steps 4")).unwrap()[0];
+            assert_eq!(*case, Case { steps: 4, ..Case::new(*kind, 3) });
+            assert_eq!(case.varied(), Some("--steps"));
+            let same = cases_of(&format!("speed --model {kind} --steps {}", kind.steps())).unwrap();
+            assert_eq!(same[0].varied(), None, "{kind}");
+            let takes = |flag: &str| cases_of(&format!("speed --model {kind} {flag}"));
+            for (flag, takers) in
+                [("--activation silu", &["mlp", "cnn", "vgg5"][..]), ("--widths 4,3", &["mlp"])]
+            {
+                match takes(flag) {
+                    Ok(_) => assert!(takers.contains(&kind.name()), "{kind} {flag}"),
+                    Err(error) => {
+                        let text = error.to_string();
+                        assert!(!takers.contains(&kind.name()), "{text}");
+                        assert!(text.contains(kind.name()) && text.starts_with("--"), "{text}");
+                    }
+                }
+            }
+        }
     }
 }

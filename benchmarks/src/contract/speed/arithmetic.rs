@@ -1,5 +1,6 @@
 //! How much arithmetic a step takes.
 
+use super::kind::TimedKind;
 use crate::models::ModelKind;
 
 /// Floating-point operations in matrix products and convolutions, two for each multiplication with
@@ -11,19 +12,28 @@ pub struct Arithmetic {
 }
 
 impl Arithmetic {
-    /// Of the nets that `speed` builds for 28x28 pictures; none of those whose arithmetic is not
+    /// Of the nets that `speed` builds, as they come; none of those whose arithmetic is not
     /// counted.
-    pub fn of(kind: ModelKind, batch: usize) -> Option<Self> {
-        let products: &[usize] = match kind {
+    pub fn of(kind: impl Into<TimedKind>, batch: usize) -> Option<Self> {
+        let products: &[usize] = match kind.into() {
             // Inputs times outputs of each layer, and for a convolution times the places of its
             // kernel.
-            ModelKind::Mlp => &[784 * 512, 512 * 512, 512 * 10],
-            ModelKind::Cnn => {
+            TimedKind::Model(ModelKind::Mlp) => &[784 * 512, 512 * 512, 512 * 10],
+            TimedKind::Model(ModelKind::Cnn) => {
                 &[25 * 6 * 28 * 28, 6 * 25 * 16 * 10 * 10, 400 * 120, 120 * 84, 84 * 10]
             }
-            _ => return None,
+            TimedKind::Vgg5 => &[
+                9 * 3 * 128 * 32 * 32,
+                9 * 128 * 256 * 16 * 16,
+                9 * 256 * 512 * 8 * 8,
+                9 * 512 * 512 * 4 * 4,
+                2048 * 10,
+            ],
+            TimedKind::Model(_) => return None,
         };
-        Some(Self::new(products.iter().map(|product| (2 * batch * product) as f64).collect()))
+        Some(Self::new(
+            products.iter().map(|product| 2.0 * batch as f64 * *product as f64).collect(),
+        ))
     }
 
     /// Of a pass forward with so many operations in each layer, first to last, whatever the

@@ -1,6 +1,6 @@
 //! What is timed.
 
-use super::contender::STEPS;
+use super::kind::TimedKind;
 use crate::{
     error::CommandError,
     models::{ActivationKind, ModelKind},
@@ -10,7 +10,7 @@ use crate::{
 ///
 /// # Example
 /// ```
-/// use pc_bench::{contract::speed::Case, models::{ActivationKind, ModelKind}};
+/// use pc_bench::{contract::speed::{Case, TimedKind}, models::{ActivationKind, ModelKind}};
 /// let pcx = Case {
 ///     activation: Some(ActivationKind::Gelu),
 ///     widths: Some(vec![784, 128, 128, 128, 10]),
@@ -19,12 +19,13 @@ use crate::{
 /// };
 /// assert!(pcx.fits().is_ok());
 /// assert_eq!(pcx.varied(), Some("--activation"));
-/// assert!(Case { widths: pcx.widths, ..Case::new(ModelKind::Cnn, 1) }.fits().is_err());
+/// assert_eq!(Case::new(TimedKind::Vgg5, 16).steps, 8);
+/// assert!(Case { widths: pcx.widths, ..Case::new(TimedKind::Vgg5, 1) }.fits().is_err());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
     /// The net.
-    pub kind: ModelKind,
+    pub kind: TimedKind,
     /// The samples in a batch.
     pub batch: usize,
     /// What its hidden layers apply; none for what the net has.
@@ -36,9 +37,10 @@ pub struct Case {
 }
 
 impl Case {
-    /// A net as it is, relaxed for [`STEPS`] steps.
-    pub fn new(kind: ModelKind, batch: usize) -> Self {
-        Self { kind, batch, activation: None, widths: None, steps: STEPS }
+    /// A net as it is, relaxed for as many steps as it comes with ([`TimedKind::steps`]).
+    pub fn new(kind: impl Into<TimedKind>, batch: usize) -> Self {
+        let kind = kind.into();
+        Self { kind, batch, activation: None, widths: None, steps: kind.steps() }
     }
 
     /// What of it is asked for beside the net and the batch, as its flag.
@@ -46,7 +48,7 @@ impl Case {
         [
             ("--activation", self.activation.is_some()),
             ("--widths", self.widths.is_some()),
-            ("--steps", self.steps != STEPS),
+            ("--steps", self.steps != self.kind.steps()),
         ]
         .into_iter()
         .find_map(|(flag, asked)| asked.then_some(flag))
@@ -60,7 +62,7 @@ impl Case {
     pub fn fits(&self) -> Result<(), CommandError> {
         let kind = self.kind;
         if let Some(widths) = &self.widths {
-            if kind != ModelKind::Mlp {
+            if kind != TimedKind::Model(ModelKind::Mlp) {
                 return Err(CommandError::input(format!("--widths are of the mlp, not of {kind}")));
             }
             if widths.len() < 2 || widths.contains(&0) {
@@ -70,9 +72,13 @@ impl Case {
                 )));
             }
         }
-        if self.activation.is_some() && !matches!(kind, ModelKind::Mlp | ModelKind::Cnn) {
+        let takes_one = match kind {
+            TimedKind::Model(model) => matches!(model, ModelKind::Mlp | ModelKind::Cnn),
+            TimedKind::Vgg5 => true,
+        };
+        if self.activation.is_some() && !takes_one {
             return Err(CommandError::input(format!(
-                "--activation: each layer of {kind} has its own; mlp and cnn take one"
+                "--activation: each layer of {kind} has its own; mlp, cnn and vgg5 take one"
             )));
         }
         if self.steps < 2 {

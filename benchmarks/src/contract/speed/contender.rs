@@ -7,8 +7,6 @@ use crate::{contract::choices::ScheduleKind, error::CommandError};
 
 /// Gamma of all schedules that take one.
 pub const RATE: f64 = 0.1;
-/// T of all schedules that take one.
-pub const STEPS: usize = 20;
 /// The side of the matrices whose product gives the machine's rate.
 pub const GEMM_SIDE: usize = 512;
 /// The floating-point operations of that product.

@@ -2,16 +2,16 @@
 
 use super::{
     arithmetic::Arithmetic,
+    case::Case,
     contender::{Contender, ContenderRole, GEMM_FLOP, Seconds},
     statistics::Median,
 };
-use crate::models::ModelKind;
 
 /// What was measured of one net.
 #[derive(Debug)]
 pub struct Measured {
-    /// The net's kind.
-    pub kind: ModelKind,
+    /// What was timed.
+    pub case: Case,
     /// The architecture in a few words.
     pub description: String,
     /// How much arithmetic a step takes, where that is counted.

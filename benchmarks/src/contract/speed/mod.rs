@@ -3,6 +3,7 @@
 mod arithmetic;
 mod case;
 mod contender;
+mod kind;
 mod measured;
 mod statistics;
 mod target;
@@ -10,7 +11,8 @@ mod timed;
 
 pub use arithmetic::Arithmetic;
 pub use case::Case;
-pub use contender::{Contender, ContenderRole, GEMM_FLOP, GEMM_SIDE, RATE, STEPS, Seconds};
+pub use contender::{Contender, ContenderRole, GEMM_FLOP, GEMM_SIDE, RATE, Seconds};
+pub use kind::{STEPS, TimedKind};
 pub use measured::{Measured, Parts};
 pub use statistics::Median;
 pub use target::Target;
