@@ -8,6 +8,7 @@ mod layers;
 mod released;
 mod same;
 mod seeds;
+mod sweep;
 
 use std::{fs, path::PathBuf};
 
