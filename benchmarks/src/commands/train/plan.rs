@@ -61,7 +61,7 @@ pub enum Resume {
 
 /// What a file to go on from is of.
 enum Saved {
-    Run(RunSettings),
+    Run(Box<RunSettings>),
     All(Comparison),
 }
 
@@ -70,7 +70,7 @@ impl Saved {
         let entries = checkpoint::read_metadata(path)?;
         match Comparison::from_metadata(path, &entries)? {
             Some(comparison) => Ok(Self::All(comparison)),
-            None => Ok(Self::Run(RunSettings::from_metadata(path, &entries)?)),
+            None => Ok(Self::Run(Box::new(RunSettings::from_metadata(path, &entries)?))),
         }
     }
 }
@@ -101,7 +101,7 @@ impl TrainingPlan {
         source: Option<Source>,
     ) -> Result<Self, CommandError> {
         let runs = match &saved {
-            Some((path, Saved::Run(run))) => Self::resumed(args, path, run.clone())?,
+            Some((path, Saved::Run(run))) => Self::resumed(args, path, (**run).clone())?,
             Some((path, Saved::All(all))) => Self::all_resumed(args, path, &all.runs)?,
             None => config.runs()?,
         };
