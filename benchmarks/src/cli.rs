@@ -12,6 +12,7 @@ use crate::{
         gradients::{self, GradientsArgs},
         reproduce::{self, ReproduceArgs},
         speed::{self, SpeedArgs},
+        sweep::{self, SweepArgs},
         train::TrainArgs,
     },
     contract::ScheduleKind,
@@ -46,6 +47,8 @@ Examples:
   pc-bench train --schedule standard --rate 0.1 --steps 20 --epochs 5
   pc-bench check    shows that the exact schedules are exact, on all models
   pc-bench speed    times PC steps beside backprop steps, on this machine
+  pc-bench sweep sweep.toml --output chosen.toml
+                    searches ranges of a configuration for what learns best
   pc-bench reproduce --list
                     lists the literature's experiments that this runs
   pc-bench gradients --net net.safetensors --activation tanh \\
@@ -88,6 +91,9 @@ pub enum Command {
     #[command(long_about = reproduce::TEACH)]
     /// Run an experiment of the literature, beside its published figures
     Reproduce(ReproduceArgs),
+    #[command(long_about = sweep::TEACH)]
+    /// Search ranges of a configuration for what learns best, without the test set
+    Sweep(SweepArgs),
     /// Print a script that completes this program's options in a shell
     #[command(after_help = COMPLETIONS)]
     Completions {
@@ -105,8 +111,8 @@ pub enum Command {
 }
 
 /// The commands that have a page of the manual.
-const PAGES: [&str; 7] =
-    ["train", "check", "gradients", "speed", "reproduce", "completions", "man"];
+const PAGES: [&str; 8] =
+    ["train", "check", "gradients", "speed", "reproduce", "sweep", "completions", "man"];
 
 const COMPLETIONS: &str = "\
 Examples:

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use pc_bench::{
     cli::{self, Cli, Command},
-    commands::{check, gradients, reproduce, speed, train},
+    commands::{check, gradients, reproduce, speed, sweep, train},
     error::CommandError,
     output,
 };
@@ -32,6 +32,7 @@ fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Check(args) => check::run(&args, cli.json),
         Command::Gradients(args) => gradients::run(&args, cli.json),
         Command::Speed(args) => speed::run(&args, cli.json),
+        Command::Sweep(args) => sweep::run(&args, cli.json),
         Command::Reproduce(args) => reproduce::run(&args, cli.json),
         Command::Completions { .. } | Command::Man { .. } if cli.json => Err(CommandError::input(
             "--json: `completions` and `man` print what a shell or a reader takes, not JSON",

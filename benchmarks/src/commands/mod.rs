@@ -4,4 +4,5 @@ pub mod check;
 pub mod gradients;
 pub mod reproduce;
 pub mod speed;
+pub mod sweep;
 pub mod train;

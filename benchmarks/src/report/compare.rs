@@ -58,14 +58,15 @@ pub(super) struct RunRow {
 }
 
 /// Titles of the columns of numbers; a line break shows where a narrow table may fold.
-pub(super) fn run_titles(report: &Report) -> [&'static str; 6] {
-    let (score, difference) = match (has_accuracy(report), report.validation) {
-        (true, false) => ("test\nacc. %", "points vs\nbackprop"),
-        (true, true) => ("validation\nacc. %", "points vs\nbackprop"),
-        (false, false) => ("test\nloss", "vs\nbackprop"),
-        (false, true) => ("validation\nloss", "vs\nbackprop"),
+pub(super) fn run_titles(report: &Report) -> [String; 6] {
+    let (score, difference) = match has_accuracy(report) {
+        true => ("acc. %", "points vs\nbackprop"),
+        false => ("loss", "vs\nbackprop"),
     };
-    [score, difference, "\nseconds", "times\nbackprop", "final\nenergy", "min\ncosine"]
+    let score = format!("{}\n{score}", report.judged_on());
+    let others = [difference, "\nseconds", "times\nbackprop", "final\nenergy", "min\ncosine"];
+    let [difference, seconds, times, energy, cosine] = others.map(str::to_owned);
+    [score, difference, seconds, times, energy, cosine]
 }
 
 /// The runs as shown, in order.
@@ -117,13 +118,14 @@ pub(super) fn layer<'a>(run: &'a Run, name: &str) -> Option<&'a Layer> {
 
 /// What a run came to, in one plain sentence.
 pub(super) fn sentence(report: &Report, run: &Run) -> String {
+    let held = report.judged_on();
     let mut text = match finite(run.test_accuracy) {
         Some(accuracy) => {
-            format!("{}% of the test samples correct", fixed(Some(100.0 * accuracy), 2))
+            format!("{}% of the {held} samples correct", fixed(Some(100.0 * accuracy), 2))
         }
         None => match finite(Some(run.test_loss)) {
-            Some(loss) => format!("test loss {}", short(Some(loss))),
-            None => "no usable test result".to_owned(),
+            Some(loss) => format!("{held} loss {}", short(Some(loss))),
+            None => format!("no usable {held} result"),
         },
     };
     let base = baseline(report);

@@ -33,6 +33,13 @@ pub struct Report {
     pub runs: Vec<Run>,
 }
 
+impl Report {
+    /// What figures were taken on, in a word.
+    pub(super) fn judged_on(&self) -> &'static str {
+        if self.validation { "validation" } else { "test" }
+    }
+}
+
 /// One training run under one schedule.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Run {

@@ -79,7 +79,7 @@ fn results(report: &Report) -> String {
         );
     }
     out += "</ul>\n<div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\">schedule</th>";
-    let extra = ["test\nloss", "samples\nper second"];
+    let extra = [format!("{}\nloss", report.judged_on()), "samples\nper second".to_owned()];
     let skip = usize::from(!has_accuracy(report));
     for title in run_titles(report).iter().chain(extra.iter().skip(skip)) {
         out += &format!("<th scope=\"col\">{}</th>", escape(title.trim()).replace('\n', "<br>"));
@@ -109,24 +109,31 @@ fn notes(report: &Report) -> String {
 }
 
 fn pictures(report: &Report) -> Result<String, ReportError> {
+    let (samples, data) = match report.validation {
+        false => ("Test samples", "test data"),
+        true => ("Held-out training samples (validation)", "held-out training data (validation)"),
+    };
     let pictures = [
         (
             svg_accuracy(report)?,
-            "Test samples classified correctly after each epoch. Higher is better.",
+            format!("{samples} classified correctly after each epoch. Higher is better."),
         ),
         (
             svg_train_loss(report)?,
-            "Mean loss over the training data in each epoch. Lower is better.",
+            "Mean loss over the training data in each epoch. Lower is better.".to_owned(),
         ),
         (
             svg_test_loss(report)?,
-            "Mean loss over the test data after each epoch. Lower is better; a rise while the \
-             training loss falls is overfitting.",
+            format!(
+                "Mean loss over the {data} after each epoch. Lower is better; a rise while the \
+                 training loss falls is overfitting."
+            ),
         ),
         (
             svg_energy(report)?,
             "Energy on one batch while the values relax. It should fall and level off; where it \
-             is still falling at the last step, more steps would change the gradients.",
+             is still falling at the last step, more steps would change the gradients."
+                .to_owned(),
         ),
     ];
     let mut out = String::new();

@@ -15,13 +15,13 @@ const COMBINED: u32 = 960;
 pub(super) const HEIGHT: u32 = 290;
 const LONGEST_LAYER: usize = 18;
 
-/// Test accuracy after each epoch as SVG; nothing if no run has one.
+/// Test (or validation) accuracy after each epoch as SVG; nothing if no run has one.
 ///
 /// # Errors
 ///
 /// When the drawing library fails.
 pub fn svg_accuracy(report: &Report) -> Result<Option<String>, ReportError> {
-    single(report, accuracy(report), "test accuracy by epoch")
+    single(report, accuracy(report), &format!("{} accuracy by epoch", report.judged_on()))
 }
 
 /// Training loss after each epoch as SVG; nothing if no run has a curve.
@@ -33,13 +33,13 @@ pub fn svg_train_loss(report: &Report) -> Result<Option<String>, ReportError> {
     single(report, train_loss(report), "training loss by epoch")
 }
 
-/// Test loss after each epoch as SVG; nothing if no run has a curve.
+/// Test (or validation) loss after each epoch as SVG; nothing if no run has a curve.
 ///
 /// # Errors
 ///
 /// When the drawing library fails.
 pub fn svg_test_loss(report: &Report) -> Result<Option<String>, ReportError> {
-    single(report, test_loss(report), "test loss by epoch")
+    single(report, test_loss(report), &format!("{} loss by epoch", report.judged_on()))
 }
 
 /// Energy after each relaxation step as SVG; nothing if no run relaxed.
@@ -212,10 +212,15 @@ pub(super) fn joined(
     })
 }
 
+/// The title of a panel of figures that show how well a run does on what it does not learn from.
+fn titled(report: &Report, what: &str) -> String {
+    format!("{} {what}", if report.validation { "Validation" } else { "Test" })
+}
+
 fn accuracy(report: &Report) -> Option<Panel> {
     by_epoch(
         report,
-        "Test accuracy",
+        &titled(report, "accuracy"),
         |e| e.test_accuracy.map(|a| 100.0 * a),
         |values| Axis::linear("correct (%)", values, 0.0..100.0, 5),
     )
@@ -233,7 +238,7 @@ fn train_loss(report: &Report) -> Option<Panel> {
 fn test_loss(report: &Report) -> Option<Panel> {
     by_epoch(
         report,
-        "Test loss",
+        &titled(report, "loss"),
         |e| Some(e.test_loss),
         |values| Axis::auto("mean loss per sample", values, 5),
     )

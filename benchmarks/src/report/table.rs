@@ -96,7 +96,7 @@ fn runs(report: &Report, width: u16) -> Table {
     let mut table = plain();
     let titles = run_titles(report);
     let mut header = vec![Cell::new("\nschedule")];
-    header.extend(titles.map(right));
+    header.extend(titles.iter().map(right));
     table.set_header(header);
     let rows = run_rows(report);
     // Only the names fold: a number stays on one line.

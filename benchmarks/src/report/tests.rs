@@ -114,6 +114,32 @@ fn a_comparison_without_accuracy_shows_the_loss() {
 }
 
 #[test]
+fn what_is_held_out_is_nowhere_called_test() {
+    let shown = |report: &Report| {
+        let mut all = all_svgs(report);
+        all.extend([table(report), html::page(report).unwrap()]);
+        all.join("\n").to_lowercase()
+    };
+    let mut report = Report { validation: true, data: "held out".into(), ..sample() };
+    let mut without = report.clone();
+    for run in &mut without.runs {
+        run.test_accuracy = None;
+        for epoch in &mut run.curve {
+            epoch.test_accuracy = None;
+        }
+    }
+    for report in [&report, &without] {
+        let text = shown(report);
+        let at = text.find("test");
+        assert!(at.is_none(), "{:?}", at.map(|at| &text[at - 40..at + 40]));
+        assert!(text.contains("validation loss by epoch"));
+    }
+    assert!(shown(&report).contains("validation accuracy"));
+    report.validation = false;
+    assert!(shown(&report).contains("test accuracy") && !shown(&report).contains("validation"));
+}
+
+#[test]
 fn empty_reports_are_shown() {
     let mut report = Report::default();
     assert!(table(&report).contains("no runs"));

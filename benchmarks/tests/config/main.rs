@@ -8,6 +8,7 @@ mod layers;
 mod released;
 mod same;
 mod seeds;
+mod sweep;
 
 use std::{fs, path::PathBuf};
 
@@ -36,10 +37,10 @@ pub(crate) fn plan_with(text: &str, flags: TrainArgs) -> Result<TrainingPlan, Co
     TrainingPlan::new(&TrainArgs { config: Some(path), no_report: true, ..flags })
 }
 
-/// The energy at each batch, and the parameters by name.
+/// What a run learns: the energy of each batch, and its parameters.
 pub(crate) type Learned = (Vec<f64>, Vec<(String, HostTensor<f32>)>);
 
-/// What each run of a plan learns in an epoch of so many batches: energies and parameters.
+/// What each run of a plan learns in an epoch of so many batches.
 pub(crate) fn learned(plan: &TrainingPlan, batches: usize) -> Vec<Learned> {
     let data = Dataset::load(&plan.runs[0], plan.data_dir.as_deref()).unwrap();
     let run = |settings| {

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     contract::{
         ScheduleKind,
+        details::Figures,
         train::{Batch, Trainee},
     },
     error::CommandError,
@@ -67,6 +68,18 @@ pub struct Progress {
     pub seconds: f64,
     /// The figures of the finished epochs.
     pub history: Vec<Epoch>,
+}
+
+impl Progress {
+    /// The epoch whose figures stand for the run; of equally good ones the first.
+    pub(crate) fn reported(&self, which: Figures) -> Option<&Epoch> {
+        match which {
+            Figures::LastEpoch => self.history.last(),
+            Figures::BestEpoch => self.history.iter().reduce(|best, next| {
+                if next.test_accuracy > best.test_accuracy { next } else { best }
+            }),
+        }
+    }
 }
 
 /// How [`Learner::epoch`] ended.

@@ -26,6 +26,7 @@ use pc_core::host::Element;
 use serde_json::json;
 
 pub use args::TrainArgs;
+pub(crate) use config::{Choice, Configuration, Source, SweepEntry, place, put};
 pub use dataset::Dataset;
 pub use learner::{Learner, Progress, Step};
 pub use measure::Measured;

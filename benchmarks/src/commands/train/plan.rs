@@ -14,7 +14,7 @@ use crate::{
     checkpoint,
     contract::{ScheduleKind, details::wrong},
     error::CommandError,
-    places, threads,
+    places,
 };
 
 /// The runs of one command.
@@ -113,13 +113,7 @@ impl TrainingPlan {
             Some((_, Saved::Run(run))) => args.epochs.unwrap_or(usual_epochs(run.data)),
             None => config.epochs(),
         };
-        if epochs == 0 {
-            return Err(wrong("epochs", "--epochs 0 would train nothing: give at least 1"));
-        }
-        if config.threads == Some(0) {
-            return Err(wrong("threads", "--threads 0 could compute nothing: give at least 1"));
-        }
-        threads::check(config.threads.unwrap_or(0))?;
+        config.counts()?;
         let report = (!args.no_report).then(|| args.report.clone());
         // Folders that are missing are made at the end; a file in their place is better found now.
         let there = report.iter().flat_map(|dir| dir.ancestors()).find(|place| place.exists());

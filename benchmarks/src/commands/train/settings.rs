@@ -175,7 +175,7 @@ impl RunSettings {
         Details { optimiser: Weights::usual(self.optimiser), ..Details::default() }
     }
 
-    pub(super) fn check(&self) -> Result<(), CommandError> {
+    pub(crate) fn check(&self) -> Result<(), CommandError> {
         self.backend.ready()?;
         self.backend.require(self.model, self.schedule, self.precision)?;
         self.details.check(self.schedule, self.optimiser, self.data)?;

@@ -85,13 +85,7 @@ impl Ended {
 
     /// The epoch whose figures stand for the run; of equally good ones the first.
     pub(super) fn reported(&self) -> Option<&Epoch> {
-        let history = &self.progress.history;
-        match self.settings.details.report {
-            Figures::LastEpoch => history.last(),
-            Figures::BestEpoch => history.iter().reduce(|best, next| {
-                if next.test_accuracy > best.test_accuracy { next } else { best }
-            }),
-        }
+        self.progress.reported(self.settings.details.report)
     }
 
     fn seconds(&self) -> f64 {
@@ -155,7 +149,8 @@ pub(super) fn report(plan: &TrainingPlan, data: &Dataset, model: &str, ended: &[
     if validation {
         title += ", the test set unseen";
         notes.push(
-            "Where it says test, figures are of a part of the training data that was held out."
+            "Validation figures are of a part of the training data that was held out; report.json \
+             has them as test_accuracy and test_loss."
                 .to_owned(),
         );
     }

@@ -117,3 +117,56 @@ impl Details {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_the_host_honours_is_refused_by_name_and_nothing_else() {
+        let refused = |words: &str, kind: OptimiserKind| {
+            let mut details: Details = toml::from_str(words).unwrap();
+            details.optimiser = details.optimiser.filled(kind, 3);
+            match details.refuse_on("abacus", kind) {
+                Ok(()) => None,
+                Err(CommandError::Entry { entry, message }) => {
+                    assert!(message.contains(&entry) && message.contains("abacus"), "{message}");
+                    Some(entry)
+                }
+                Err(other) => panic!("{words}: {other}"),
+            }
+        };
+        for (words, entry) in [
+            ("[[layers]]\nkind = \"dense\"", "layers"),
+            ("[loss]\nkind = \"squared-error\"", "loss"),
+            ("[loss]\nstrength = 0.5", "loss"),
+            ("[clamp]\noutput = \"held\"", "clamp"),
+            ("[states.rates]\nhidden = 2.0", "states.rates"),
+            ("[schedule]\nreduction = \"sum\"", "schedule.reduction"),
+            ("[optimiser]\nweight-decay = 0.1", "optimiser"),
+            ("[optimiser]\nfirst = 0.5", "optimiser"),
+            ("[optimiser]\nsecond = 0.5", "optimiser"),
+            ("[optimiser]\nclip-norm = 1.0", "optimiser"),
+            ("[optimiser]\nclip-value = 1.0", "optimiser"),
+        ] {
+            assert_eq!(refused(words, OptimiserKind::AdamW).as_deref(), Some(entry), "{words}");
+        }
+        assert_eq!(
+            refused("[optimiser]\nmomentum = 0.5", OptimiserKind::Sgd).unwrap(),
+            "optimiser"
+        );
+        // Every engine has the schedule, every optimiser rates; data come before both.
+        for words in [
+            "",
+            "report = \"best-epoch\"",
+            "[data]\nflip = true\nvalidation = 0.2",
+            "[schedule]\nstart = \"zero\"\nuntil = 0.001\nevaluation = \"simulate\"",
+            "[states]\nrule = \"momentum\"\nmomentum = 0.5",
+            "[optimiser]\nwarm-up = 1.0\nanneal = \"cosine\"",
+        ] {
+            for kind in [OptimiserKind::Adam, OptimiserKind::AdamW, OptimiserKind::Sgd] {
+                assert_eq!(refused(words, kind), None, "{words}");
+            }
+        }
+    }
+}

@@ -29,7 +29,10 @@ pub struct Contender {
 
 impl Contender {
     /// Fails where its relaxation diverged: then its time means nothing.
-    pub(crate) fn must_hold(&self, status: Status) -> Result<(), CommandError> {
+    ///
+    /// # Errors
+    /// A message that names it.
+    pub fn must_hold(&self, status: Status) -> Result<(), CommandError> {
         if status == Status::Diverged {
             return Err(CommandError::input(format!(
                 "{} diverged, so its time means nothing",

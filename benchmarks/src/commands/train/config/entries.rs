@@ -7,6 +7,7 @@ use serde::{
     de::{MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
 };
 
+use super::ranges::SweepEntry;
 use crate::{
     backends::Backend,
     contract::{
@@ -132,6 +133,8 @@ pub(crate) struct Configuration {
     pub(crate) schedule: Vec<ScheduleEntry>,
     pub(crate) states: States,
     pub(crate) optimiser: OptimiserEntry,
+    /// Of `pc-bench sweep` alone.
+    pub(crate) sweep: Option<SweepEntry>,
 }
 
 /// Takes `[schedule]` as well as several `[[schedule]]`.

@@ -37,6 +37,21 @@ impl Source {
         }
     }
 
+    /// The text.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The entries as they are, for other entries to be put among them.
+    ///
+    /// # Errors
+    /// A text that is no TOML.
+    pub(crate) fn table(&self) -> Result<toml::Table, CommandError> {
+        self.text.parse().map_err(|error: toml::de::Error| {
+            self.says(error.span().map(|span| self.line_at(span.start)), error.message())
+        })
+    }
+
     /// The command that runs it; what the command line said instead is not in it.
     pub(crate) fn command(&self) -> String {
         let path = self.path.display().to_string();
@@ -78,21 +93,28 @@ impl Source {
         let table = DeTable::parse(&self.text).ok()?;
         let mut found = None;
         let mut within: Option<&DeValue<'_>> = None;
-        for part in entry.split('.') {
-            let (name, index) = match part.split_once('[') {
-                Some((name, index)) => (name, index.trim_end_matches(']').parse::<usize>().ok()),
-                None => (part, None),
-            };
+        let mut rest = entry;
+        while !rest.is_empty() {
             let here = match within {
                 None => Some(table.get_ref()),
                 Some(DeValue::Table(table)) => Some(table),
                 Some(_) => None,
             };
-            let Some((key, value)) =
+            let at = |name: &str| {
                 here.and_then(|here| here.iter().find(|(key, _)| key.get_ref().as_ref() == name))
-            else {
-                break;
             };
+            // A key in quotes may have dots of its own.
+            if let Some((key, _)) = at(rest) {
+                found = Some(key.span().start);
+                break;
+            }
+            let (part, more) = rest.split_once('.').unwrap_or((rest, ""));
+            rest = more;
+            let (name, index) = match part.split_once('[') {
+                Some((name, index)) => (name, index.trim_end_matches(']').parse::<usize>().ok()),
+                None => (part, None),
+            };
+            let Some((key, value)) = at(name) else { break };
             found = Some(key.span().start);
             within = Some(value.get_ref());
             if let (Some(index), DeValue::Array(all)) = (index, value.get_ref()) {
@@ -112,7 +134,8 @@ mod tests {
     #[test]
     fn entries_are_found_by_line() {
         let text = "batch = 3\n[data]\nkind = \"digits\"\n\n[[layers]]\nkind = \"dense\"\n\
-            [[layers]]\nkind = \"dense\"\nwidth = 0\n[schedule]\nrate = 1\n";
+            [[layers]]\nkind = \"dense\"\nwidth = 0\n[schedule]\nrate = 1\n\
+            [sweep.ranges]\n\"layers[1].width\" = 3\n";
         let source =
             Source { path: "run.toml".into(), text: text.into(), elsewhere: vec!["batch"] };
         for (entry, line) in [
@@ -123,6 +146,8 @@ mod tests {
             ("layers[1]", Some(7)),
             ("schedule[0].rate", Some(11)),
             ("schedule[0].steps", Some(10)),
+            ("sweep.ranges.layers[1].width", Some(13)),
+            ("sweep.ranges.layers[0].width", Some(12)),
             ("states.rule", None),
         ] {
             assert_eq!(source.line(entry), line, "{entry}");

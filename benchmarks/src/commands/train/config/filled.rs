@@ -13,6 +13,7 @@ use crate::{
     data,
     error::CommandError,
     models::{ModelKind, likeness},
+    threads,
 };
 
 impl Configuration {
@@ -32,8 +33,20 @@ impl Configuration {
         let config = config.overridden(args, &mut said);
         let Some(source) = &mut source else { return Ok((None, config?)) };
         source.elsewhere = said;
+        if config.as_ref().is_ok_and(|config| config.sweep.is_some()) {
+            let message = "[sweep] is for `pc-bench sweep`, whose --output has what it chose";
+            return Err(source.locate(wrong("sweep", message)));
+        }
         let config = config.map_err(|error| source.locate(error))?;
         Ok((Some(source.clone()), config))
+    }
+
+    /// What a file alone says, checked.
+    ///
+    /// # Errors
+    /// Entries that contradict one another.
+    pub(crate) fn alone(self) -> Result<Self, CommandError> {
+        self.overridden(&TrainArgs::default(), &mut Vec::new())
     }
 
     /// The same with what the arguments say instead; the entries that they say are added to `said`.
@@ -201,6 +214,20 @@ impl Configuration {
     /// Passes over the data.
     pub(crate) fn epochs(&self) -> usize {
         self.epochs.unwrap_or(usual_epochs(self.data.kind.unwrap_or_default()))
+    }
+
+    /// Refuses to train nothing, on no threads or on too many.
+    ///
+    /// # Errors
+    /// A message that names the entry.
+    pub(crate) fn counts(&self) -> Result<(), CommandError> {
+        if self.epochs() == 0 {
+            return Err(wrong("epochs", "--epochs 0 would train nothing: give at least 1"));
+        }
+        if self.threads == Some(0) {
+            return Err(wrong("threads", "--threads 0 could compute nothing: give at least 1"));
+        }
+        threads::check(self.threads.unwrap_or(0))
     }
 
     /// The configuration of runs that are equal but for their schedules, every choice spelt out.

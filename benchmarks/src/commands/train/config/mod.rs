@@ -3,7 +3,9 @@
 mod entries;
 mod file;
 mod filled;
+mod ranges;
 
 pub(crate) use entries::Configuration;
-pub(super) use file::Source;
+pub(crate) use file::Source;
 pub(super) use filled::usual_epochs;
+pub(crate) use ranges::{Choice, SweepEntry, place, put};
