@@ -84,6 +84,13 @@ fn a_sweep_goes_on_after_a_kill_to_the_same_choice() {
         let again = lines(&sweep(part.path(), &["--save", "done.json"]).output().unwrap());
         assert_eq!(again, expected, "killed after {after}");
     }
+    // What is there is not computed again: a figure that is changed in the file is the one shown.
+    let path = part.path().join("done.json");
+    let mut kept: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    kept["done"]["0/1"]["accuracy"] = 2.0.into();
+    fs::write(&path, kept.to_string()).unwrap();
+    let shown = lines(&sweep(part.path(), &["--save", "done.json"]).output().unwrap());
+    assert_eq!((&shown[0]["trial"], &shown[0]["found"]["accuracy"]), (&1.into(), &2.0.into()));
     // Of another sweep nothing is taken.
     fs::write(part.path().join("sweep.toml"), text.replace("0.01", "0.02")).unwrap();
     let other = sweep(part.path(), &["--save", "done.json"]).output().unwrap();
