@@ -118,12 +118,12 @@ fn difference(f: Activation, a: &BurnTensor, d: &BurnTensor, x: &BurnTensor) -> 
             d.times(&sigmoids(x).0).plus(&a.times(&half))
         }
         Activation::Softplus => {
-            // log((1 + e^(a + d)) / (1 + e^a)), from whichever end the exponential is small; parts
+            // log((1 + e^(a + d)) / (1 + e^a)), from the side of 0 where e^a or e^-a is small; parts
             // that differ much do not cancel.
             let (s, c) = sigmoids(a);
             let falling = ln_1p(&s.times(&exp_m1(d)));
             let rising = d.plus(&ln_1p(&c.times(&exp_m1(&d.negative()))));
-            let near = falling.choose(d.above(0.0), &rising);
+            let near = falling.choose(a.above(0.0), &rising);
             let far = rectified(a, d, x, 0.0).plus(&tail(x).minus(&tail(a)));
             near.choose(d.absolute().above(1.0), &far)
         }
@@ -171,7 +171,7 @@ fn sinh(x: &BurnTensor) -> BurnTensor {
     let e = x.exponential();
     let exponentials = e.minus(&x.negative().exponential()).scaled(0.5);
     let square = x.times(x);
-    let series = [156.0, 110.0, 72.0, 42.0, 20.0, 6.0].into_iter().fold(
+    let series = [210.0, 156.0, 110.0, 72.0, 42.0, 20.0, 6.0].into_iter().fold(
         square.scaled(0.0),
         |sum, k: f64| {
             // 1 + x^2 / (2 3) (1 + x^2 / (4 5) (1 + ...)), from the inside out.
@@ -187,12 +187,16 @@ pub(super) fn exp_m1(x: &BurnTensor) -> BurnTensor {
     sinh(&half).times(&half.exponential()).scaled(2.0)
 }
 
-/// `tanh(x) - tanh(a) = sinh(d) / (cosh(a) cosh(x))`; where `d` is large the parts do not cancel,
-/// and `sinh` might overflow.
+/// `tanh(x) - tanh(a) = sinh(d) / (cosh(a) cosh(x))`. Where `d` is large `sinh` might overflow, and
+/// is taken apart: `2 e^(|d| - |a| - |x|)`, signed as `d`, over `(1 + e^(-2 |a|)) (1 + e^(-2 |x|))`.
 fn tanh_difference(a: &BurnTensor, d: &BurnTensor, x: &BurnTensor) -> BurnTensor {
     let near = sinh(d).times(&sech(a)).times(&sech(x));
-    let tanh = |t: &BurnTensor| BurnTensor::wrap(Dispatch::float_tanh(t.raw()));
-    near.choose(d.absolute().above(40.0), &tanh(x).minus(&tanh(a)))
+    let (size, from, to) = (d.absolute(), a.absolute(), x.absolute());
+    let rest = |t: &BurnTensor| t.scaled(-2.0).exponential().shifted(1.0);
+    let far = size.minus(&from).minus(&to).exponential().scaled(2.0);
+    let far = far.over(&rest(&from)).over(&rest(&to));
+    let far = far.negative().choose(d.above(0.0), &far);
+    near.choose(size.above(40.0), &far)
 }
 
 /// `sigmoid(x)` and `sigmoid(-x)`, neither with overflow nor by subtraction from 1.
