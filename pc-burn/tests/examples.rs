@@ -5,16 +5,14 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use burn::{
-    module::{Module, ModuleVisitor, Param},
-    tensor::Tensor,
-};
 use pc_core::Agreement;
+use support::parameters;
 
 #[path = "../examples/digits.rs"]
 mod digits;
 #[path = "../examples/digits_backprop.rs"]
 mod digits_backprop;
+mod support;
 #[path = "../examples/text_lstm.rs"]
 mod text_lstm;
 
@@ -23,18 +21,6 @@ static GENERATOR: Mutex<()> = Mutex::new(());
 
 fn arguments(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
-}
-
-fn parameters<M: Module>(model: &M) -> Vec<Vec<f64>> {
-    struct Read(Vec<Vec<f64>>);
-    impl ModuleVisitor for Read {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.0.push(param.val().into_data().iter::<f64>().collect());
-        }
-    }
-    let mut read = Read(Vec::new());
-    model.visit(&mut read);
-    read.0
 }
 
 #[test]

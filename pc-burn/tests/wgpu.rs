@@ -10,28 +10,17 @@
 #[path = "../examples/digits.rs"]
 mod digits;
 mod suite;
+mod support;
 
 use std::sync::OnceLock;
 
-use burn::{
-    module::{Module, ModuleMapper, ModuleVisitor, Param},
-    nn::{
-        LayerNorm, LayerNormConfig, Linear, LinearConfig, PaddingConfig2d,
-        conv::{Conv2d, Conv2dConfig},
-        loss::CrossEntropyLossConfig,
-        pool::{MaxPool2d, MaxPool2dConfig},
-    },
-    optim::SgdConfig,
-    tensor::{DType, Device, Int, Tensor, TensorData, activation::tanh},
-};
+use burn::tensor::{DType, Device};
 use pc_burn::{
-    BurnTensor, LossReduction, PredictiveCoding,
-    explicit::{Activate, Embedding, MaxPool2d as MaxPool, Reshape, Softmax},
-    vertex,
+    BurnTensor,
+    explicit::{Activate, Embedding, MaxPool2d, Reshape, Softmax},
 };
-use pc_core::{
-    Agreement, Clamps, Evaluation, Graph, Relaxation, Schedule, Tensor as _, host::Activation,
-};
+use pc_core::{Clamps, Graph, Relaxation, Schedule, Tensor as _, host::Activation};
+use support::apart;
 
 /// The adapter that wgpu takes by itself; none where there is none at all.
 fn adapter() -> Option<Device> {
@@ -146,7 +135,7 @@ fn vertices_that_count_places_relax_live() {
         let e = b.vertex("e", Box::new(Embedding), &[x], &[rows]).unwrap();
         let s = b.vertex("s", Box::new(Softmax::new()), &[e], &[]).unwrap();
         let plane = b.vertex("plane", Box::new(Reshape::to(&[1, 4, 4])), &[s], &[]).unwrap();
-        let p = b.vertex("p", Box::new(MaxPool::new(2, 2)), &[plane], &[]).unwrap();
+        let p = b.vertex("p", Box::new(MaxPool2d::new(2, 2)), &[plane], &[]).unwrap();
         let mut graph = b.build().unwrap();
         let clamps = Clamps::new()
             .hold(x, tensor(&[2, 4], &[0.0, 6.0, 3.0, 3.0, 5.0, 1.0, 2.0, 4.0]))
@@ -162,119 +151,10 @@ fn vertices_that_count_places_relax_live() {
     assert!(apart(&[ours], &[theirs]) <= 1e-5);
 }
 
-#[derive(Module, Debug)]
-struct Net {
-    conv: Conv2d,
-    pool: MaxPool2d,
-    norm: LayerNorm,
-    dense: Linear,
-    head: Linear,
-}
-
-impl Net {
-    /// The same weights on every device.
-    fn new(device: &Device) -> Self {
-        struct Fixed(f32);
-        impl ModuleMapper for Fixed {
-            fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-                let (id, tensor, mapper) = param.consume();
-                let (shape, device) = (tensor.shape(), tensor.device());
-                let values: Vec<f32> = (0..shape.num_elements())
-                    .map(|_| {
-                        self.0 += 1.0;
-                        (self.0 * 2.399).sin() * 0.4
-                    })
-                    .collect();
-                let fixed =
-                    Tensor::<D>::from_data(TensorData::new(values, shape), &device).require_grad();
-                Param::from_mapped_value(id, fixed, mapper)
-            }
-        }
-        Self {
-            conv: Conv2dConfig::new([1, 4], [3, 3])
-                .with_padding(PaddingConfig2d::Same)
-                .init(device),
-            pool: MaxPool2dConfig::new([2, 2]).with_strides([2, 2]).init(),
-            norm: LayerNormConfig::new(36).init(device),
-            dense: LinearConfig::new(36, 12).init(device),
-            head: LinearConfig::new(12, 4).init(device),
-        }
-        .map(&mut Fixed(0.0))
-    }
-
-    fn loss(&self, x: Tensor<4>, y: Tensor<1, Int>) -> Tensor<1> {
-        let x = vertex(self.pool.forward(tanh(self.conv.forward(x))));
-        let x = vertex(self.norm.forward(x.flatten::<2>(1, 3)));
-        let x = vertex(tanh(self.dense.forward(x)));
-        let x = vertex(self.head.forward(x));
-        CrossEntropyLossConfig::new().init(&x.device()).forward(x, y)
-    }
-}
-
-fn batch(count: usize, device: &Device) -> (Tensor<4>, Tensor<1, Int>) {
-    let x: Vec<f32> = (0..count * 36).map(|k| (k as f32 * 0.7).sin()).collect();
-    let y: Vec<i64> = (0..count as i64).map(|k| (k * k + k / 3) % 4).collect();
-    (
-        Tensor::from_data(TensorData::new(x, [count, 1, 6, 6]), device),
-        Tensor::from_data(TensorData::new(y, [count]), device),
-    )
-}
-
-fn parameters<M: Module>(model: &M) -> Vec<Vec<f64>> {
-    struct Read(Vec<Vec<f64>>);
-    impl ModuleVisitor for Read {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.0.push(param.val().into_data().iter::<f64>().collect());
-        }
-    }
-    let mut read = Read(Vec::new());
-    model.visit(&mut read);
-    read.0
-}
-
-/// The largest relative difference of a parameter; a NaN where there is one.
-fn apart(ours: &[Vec<f64>], theirs: &[Vec<f64>]) -> f64 {
-    let all = ours
-        .iter()
-        .zip(theirs)
-        .map(|(ours, theirs)| Agreement::of_slices(ours, theirs).relative_norm);
-    all.fold(0.0, |most: f64, x| if !(x <= most) { x } else { most })
-}
-
-/// Two steps by one `PredictiveCoding`, of batches of two sizes.
-fn trained(device: &Device, schedule: &Schedule) -> Vec<Vec<f64>> {
-    let mut model = Net::new(device);
-    let mut optimiser = SgdConfig::new().init();
-    let mut pc = PredictiveCoding::new(schedule.clone(), LossReduction::Mean);
-    for count in [6, 4] {
-        let (x, y) = batch(count, device);
-        pc.train(&mut model, |m| m.loss(x.clone(), y.clone()), |m, g| optimiser.step(0.1, m, g))
-            .unwrap();
-    }
-    parameters(&model)
-}
-
 #[test]
 fn marked_programs_learn_by_every_rule() {
     let Some(device) = adapter() else { return };
-    let before = parameters(&Net::new(&Device::flex().autodiff()));
-    for schedule in [
-        Schedule::backprop(),
-        Schedule::fixed_prediction(0.1, 20).unwrap(),
-        Schedule::fixed_prediction(1.0, 5).unwrap().evaluated_by(Evaluation::Simulate),
-        Schedule::zil(),
-        Schedule::standard(0.1, 20).unwrap(),
-        Schedule::standard(0.05, 10).unwrap().with_momentum(0.5).unwrap(),
-        Schedule::epc(0.1, 10).unwrap(),
-        Schedule::ipc(0.1, 5).unwrap(),
-    ] {
-        let ours = trained(&device.clone().autodiff(), &schedule);
-        let here = trained(&Device::flex().autodiff(), &schedule);
-        let off = apart(&ours, &here);
-        println!("{schedule}: off by {off:.1e}");
-        assert!(apart(&here, &before) > 1e-3, "{schedule}: training moves the weights");
-        assert!(off <= 3e-5, "{schedule}: {off:e}");
-    }
+    support::net::learns_by_every_rule(&device.autodiff(), 3e-5);
 }
 
 #[test]

@@ -118,8 +118,8 @@ fn difference(f: Activation, a: &BurnTensor, d: &BurnTensor, x: &BurnTensor) -> 
             d.times(&sigmoids(x).0).plus(&a.times(&half))
         }
         Activation::Softplus => {
-            // log((1 + e^(a + d)) / (1 + e^a)), from the side of 0 where e^a or e^-a is small; parts
-            // that differ much do not cancel.
+            // log((1 + e^(a + d)) / (1 + e^a)), from the side of 0 where e^a or e^-a is small;
+            // parts that differ much do not cancel.
             let (s, c) = sigmoids(a);
             let falling = ln_1p(&s.times(&exp_m1(d)));
             let rising = d.plus(&ln_1p(&c.times(&exp_m1(&d.negative()))));
@@ -188,7 +188,8 @@ pub(super) fn exp_m1(x: &BurnTensor) -> BurnTensor {
 }
 
 /// `tanh(x) - tanh(a) = sinh(d) / (cosh(a) cosh(x))`. Where `d` is large `sinh` might overflow, and
-/// is taken apart: `2 e^(|d| - |a| - |x|)`, signed as `d`, over `(1 + e^(-2 |a|)) (1 + e^(-2 |x|))`.
+/// all three are taken apart: `2 e^(|d| - |a| - |x|)`, signed as `d`, over
+/// `(1 + e^(-2 |a|)) (1 + e^(-2 |x|))`.
 fn tanh_difference(a: &BurnTensor, d: &BurnTensor, x: &BurnTensor) -> BurnTensor {
     let near = sinh(d).times(&sech(a)).times(&sech(x));
     let (size, from, to) = (d.absolute(), a.absolute(), x.absolute());

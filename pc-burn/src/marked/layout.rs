@@ -173,6 +173,7 @@ impl Layout {
         sights: &[Sight],
         wiring: Wiring,
         parameters: &[(ParamId, String)],
+        devices: &[Device],
         loss: BurnTensor,
         random: bool,
     ) -> Result<Self> {
@@ -241,7 +242,7 @@ impl Layout {
             parameters,
             zeros,
             random,
-            devices: Vec::new(),
+            devices: devices.to_vec(),
         })
     }
 }
@@ -332,8 +333,9 @@ impl Layouts {
                 random &= draws.noticed(again).1;
             }
         }
-        let layout = Layout::of(&pass.sights, wiring, parameters, loss, random)?;
-        let layout = Arc::new(Layout { devices: model.devices().to_vec(), ..layout });
+        let devices = model.devices();
+        let layout = Layout::of(&pass.sights, wiring, parameters, &devices, loss, random)?;
+        let layout = Arc::new(layout);
         self.0.insert(0, Arc::clone(&layout));
         self.0.truncate(Self::KEPT);
         Ok(layout)

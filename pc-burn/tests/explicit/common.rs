@@ -1,12 +1,17 @@
-//! Deterministic numbers, and the comparison with Burn's own backward.
+//! Deterministic numbers, and gradients in comparison with Burn's own backward.
 
 use burn::{
-    module::{Module, ModuleVisitor, Param},
+    module::Module,
     optim::GradientsParams,
     tensor::{Device, Tensor as BurnTensorOf, TensorData},
 };
 use pc_burn::{BurnTensor, explicit::Parameters};
-use pc_core::{Clamps, Evaluation, Graph, Relaxation, Schedule, Tensor, VertexId};
+use pc_core::{Clamps, Evaluation, Graph, Relaxation, Schedule, VertexId};
+
+use crate::support::worst;
+
+/// Gradients below this share of the largest are zero but for rounding.
+pub(crate) const NEGLIGIBLE: f64 = 1e-6;
 
 /// Numbers without a generator.
 pub(crate) fn wave(count: usize, phase: f64) -> Vec<f64> {
@@ -28,48 +33,6 @@ pub(crate) fn device() -> Device {
     let device = Device::flex().autodiff();
     device.seed(7);
     device
-}
-
-fn largest<const D: usize>(tensor: BurnTensorOf<D>) -> f64 {
-    let numbers = BurnTensor::new(tensor).unwrap().to_vec().into_iter();
-    // `f64::max` would drop a NaN; this keeps it.
-    numbers.fold(0.0, |m: f64, x| if x.abs() > m || x.is_nan() { x.abs() } else { m })
-}
-
-/// By parameter: the largest difference, and the largest number of Burn's gradient.
-struct Compare<'a> {
-    ours: &'a GradientsParams,
-    burns: &'a GradientsParams,
-    found: Vec<(f64, f64)>,
-}
-
-impl ModuleVisitor for Compare<'_> {
-    fn visit_float<const D: usize>(&mut self, parameter: &Param<BurnTensorOf<D>>) {
-        let Some(burns) = self.burns.get::<D>(parameter.id) else { return };
-        let ours = self
-            .ours
-            .get::<D>(parameter.id)
-            .unwrap_or_else(|| panic!("no gradient for {:?}", parameter.shape()));
-        self.found.push((largest(ours - burns.clone()), largest(burns)));
-    }
-}
-
-/// Every gradient of Burn's against ours: the worst `max |difference| / max |gradient|`, and how
-/// many there were. Gradients that are zero but for rounding (of a bias before batch norm, or of
-/// the keys' bias before a softmax) are measured against the largest of all.
-pub(crate) fn worst<M: Module>(
-    module: &M,
-    ours: &GradientsParams,
-    burns: &GradientsParams,
-) -> (f64, usize) {
-    let mut compare = Compare { ours, burns, found: Vec::new() };
-    module.visit(&mut compare);
-    let top = compare.found.iter().fold(0.0_f64, |m, (_, own)| m.max(*own));
-    let off =
-        |(difference, own): &(f64, f64)| difference / if *own < 1e-6 * top { top } else { *own };
-    let worst =
-        compare.found.iter().map(off).fold(0.0_f64, |m, x| if x > m || x.is_nan() { x } else { m });
-    (worst, compare.found.len())
 }
 
 /// `1/2 |y - target|^2` summed over the batch, and Burn's backward through it.
@@ -107,7 +70,7 @@ pub(crate) fn exact<M: Module>(
             relaxation.run(graph, clamps).unwrap();
         }
         let ours = parameters.gradients(relaxation.gradients()).unwrap();
-        let (off, compared) = worst(module, &ours, burns);
+        let (off, compared) = worst(module, &ours, burns, NEGLIGIBLE);
         assert!(off <= 1e-5, "{schedule}: off by {off:.1e}");
         assert!(compared >= least, "{schedule}: only {compared} gradients");
     }

@@ -7,4 +7,6 @@ mod common;
 mod exact;
 mod modules;
 mod refusals;
+#[path = "../support/mod.rs"]
+mod support;
 mod vertices;

@@ -9,7 +9,10 @@ use burn::{
 use pc_burn::{BurnTensor, explicit::ModuleGraph};
 use pc_core::{Relaxation, Schedule, Tensor, host::Activation};
 
-use crate::common::{backward, device, exact, held, tensor};
+use crate::{
+    common::{NEGLIGIBLE, backward, device, exact, held, tensor},
+    support::worst,
+};
 
 #[derive(Module, Debug)]
 struct Two {
@@ -90,7 +93,7 @@ fn analytic_and_autodiff_vertices_relax_alike() {
         relaxation.run(&mut graph, &clamps).unwrap();
         parameters.gradients(relaxation.gradients()).unwrap()
     };
-    let (off, compared) = crate::common::worst(&m, &run(false), &run(true));
+    let (off, compared) = worst(&m, &run(false), &run(true), NEGLIGIBLE);
     // By subtraction in f32 the autodiff vertices lose digits; still they tell the same story.
     assert!(off <= 1e-4 && compared == 4, "off by {off:.1e} over {compared}");
 }

@@ -3,6 +3,8 @@
 // Helpers outside `#[test]` functions too: in a test a panic is the report.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../support/mod.rs"]
+mod support;
 mod wrapped;
 
 use std::{
@@ -19,7 +21,7 @@ use burn::{
         dataloader::{DataLoader, DataLoaderBuilder, batcher::Batcher},
         dataset::InMemDataset,
     },
-    module::{Module, ModuleVisitor, Param},
+    module::Module,
     nn::{Linear, LinearConfig, loss::CrossEntropyLossConfig, loss::MseLoss, loss::Reduction},
     optim::SgdConfig,
     tensor::{Device, Int, Tensor, TensorData, activation::tanh},
@@ -37,7 +39,8 @@ use pc_burn::{
     AgreementMetric, EnergyMetric, LossReduction, PassesMetric, PcModel, PredictiveCoding,
     ResidualMetric, vertex,
 };
-use pc_core::{Agreement, Schedule};
+use pc_core::Schedule;
+use support::{apart, fixed, parameters};
 
 /// A device's generator is one for the process: what some tests draw from it would disturb others.
 fn turn() -> std::sync::MutexGuard<'static, ()> {
@@ -154,28 +157,6 @@ impl InferenceStep for Mlp {
     }
 }
 
-fn parameters<M: Module>(model: &M) -> Vec<Vec<f64>> {
-    struct Read(Vec<Vec<f64>>);
-    impl ModuleVisitor for Read {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.0.push(param.val().into_data().iter::<f64>().collect());
-        }
-    }
-    let mut read = Read(Vec::new());
-    model.visit(&mut read);
-    read.0
-}
-
-/// The largest relative difference of a parameter; a NaN where there is one.
-fn apart(ours: &[Vec<f64>], theirs: &[Vec<f64>]) -> f64 {
-    assert_eq!(ours.len(), theirs.len());
-    let all = ours
-        .iter()
-        .zip(theirs)
-        .map(|(ours, theirs)| Agreement::of_slices(ours, theirs).relative_norm);
-    all.fold(0.0, |most: f64, x| if !(x <= most) { x } else { most })
-}
-
 fn standard(reduction: LossReduction) -> PredictiveCoding {
     PredictiveCoding::new(Schedule::standard(0.1, 20).unwrap(), reduction)
 }
@@ -184,26 +165,8 @@ fn device() -> Device {
     Device::flex().autodiff()
 }
 
-/// Weights of a fixed kind, so that tests that run beside each other share no generator.
 fn model() -> Mlp {
-    struct Fixed(f32);
-    impl burn::module::ModuleMapper for Fixed {
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            let (id, tensor, mapper) = param.consume();
-            let (shape, device) = (tensor.shape(), tensor.device());
-            let count = shape.num_elements();
-            let values: Vec<f32> = (0..count)
-                .map(|_| {
-                    self.0 += 1.0;
-                    (self.0 * 2.399).sin() * 0.4
-                })
-                .collect();
-            let fixed =
-                Tensor::<D>::from_data(TensorData::new(values, shape), &device).require_grad();
-            Param::from_mapped_value(id, fixed, mapper)
-        }
-    }
-    Mlp::new(&device()).map(&mut Fixed(0.0))
+    fixed(Mlp::new(&device()))
 }
 
 struct Training<'a> {

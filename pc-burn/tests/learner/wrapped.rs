@@ -2,7 +2,7 @@
 //! what a step refuses ends the training as Burn's own errors do.
 
 use burn::{
-    module::{ModuleDisplay, ParamGroup},
+    module::{ModuleDisplay, ModuleVisitor, Param, ParamGroup},
     nn::{Dropout, DropoutConfig},
     optim::{AdamConfig, SgdConfig},
     tensor::Distribution,

@@ -13,7 +13,7 @@ use burn::{
 use pc_burn::{LossReduction, PredictiveCoding, named_vertex, vertex};
 use pc_core::{ErrorKind, Evaluation, Schedule, Status};
 
-use crate::{live::weights, measure::*, models::*};
+use crate::{measure::*, models::*, support::parameters};
 
 fn device() -> Device {
     let device = Device::flex().autodiff();
@@ -350,7 +350,7 @@ fn two_threads_do_not_disturb_each_other() {
     };
     let settings = [setting(1, 16), setting(2, 9)];
     for (model, ..) in &settings {
-        weights(model);
+        parameters(model);
     }
     let learn = |index: usize| {
         let (model, x, y) = &settings[index];

@@ -14,9 +14,9 @@ use pc_burn::{LossReduction, PredictiveCoding, drawn, vertex};
 use pc_core::{Evaluation, Schedule, Start};
 
 use crate::{
-    live::weights,
     measure::read,
     models::{cross_entropy, normal, targets},
+    support::parameters,
 };
 
 pub(crate) const WIDTH: usize = 20;
@@ -118,7 +118,7 @@ fn step(
     match pc.train(&mut moved, loss, |model, gradients| optimiser.step(0.05, model, gradients)) {
         Ok(learned) => Ok((
             read(model, &learned.gradients),
-            weights(&moved),
+            parameters(&moved),
             learned.outcome.energy.total(),
             learned.loss,
         )),
@@ -148,7 +148,7 @@ impl Case {
 
 fn cases(device: &Device) -> Vec<Case> {
     let model = Layers::new(device);
-    weights(&model);
+    parameters(&model);
     let frozen = |which: &[usize]| {
         let mut model = model.clone();
         for &index in which {
@@ -267,7 +267,7 @@ fn two_networks_in_turn() {
         (normal([6, WIDTH], &device), normal([6, WIDTH], &device));
     let y = targets(6, &device);
     let pair = Pair { generator: Layers::new(&device), judge: Layers::new(&device) };
-    weights(&pair);
+    parameters(&pair);
     let judged = |m: &Pair, x: Tensor<2>| {
         cross_entropy(m.judge.out(m.judge.layer(1, m.judge.layer(0, x))), y.clone())
     };

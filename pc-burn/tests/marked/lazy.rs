@@ -10,7 +10,7 @@ use burn::{
 use pc_burn::{LossReduction, PredictiveCoding, drawn, named_vertex, named_vertex_of, vertex};
 use pc_core::Schedule;
 
-use crate::{changes::schedules, live::weights, measure::read, models::*};
+use crate::{changes::schedules, measure::read, models::*, support::parameters};
 
 /// Random numbers that a program draws.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,7 +26,7 @@ fn functions_that_are_not_asked_change_nothing() {
     device.seed(41);
     let (x, y): (Tensor<2>, _) = (normal([16, 20], &device), targets(16, &device));
     let model = Mlp::new(&device);
-    weights(&model);
+    parameters(&model);
     let mut spared = 0;
     for schedule in schedules() {
         for draws in [Draws::None, Draws::Step, Draws::Process] {
@@ -75,7 +75,7 @@ fn functions_that_are_not_asked_change_nothing() {
                     let energy = learned.outcome.energy.total();
                     found.push((read(&model, &learned.gradients), energy, learned.loss));
                 }
-                (found, weights(&model), calls.get())
+                (found, parameters(&model), calls.get())
             };
             let (plain, moved, all) = run(false);
             let (lazy, moved_lazily, asked) = run(true);

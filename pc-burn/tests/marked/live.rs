@@ -1,7 +1,6 @@
 //! Live schedules on a marked program against the same graph on the host backend, in f64.
 
 use burn::{
-    module::{Module, ModuleVisitor, Param},
     optim::SgdConfig,
     tensor::{Device, Tensor},
 };
@@ -11,20 +10,7 @@ use pc_core::{
     host::{Activation, CrossEntropy, HostLayers, HostTensor, Init, Sgd},
 };
 
-use crate::{measure::read, models::*};
-
-/// The numbers of all parameters, in order.
-pub(crate) fn weights<M: Module>(model: &M) -> Vec<Vec<f64>> {
-    struct Weights(Vec<Vec<f64>>);
-    impl ModuleVisitor for Weights {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.0.push(param.val().into_data().iter::<f64>().collect());
-        }
-    }
-    let mut weights = Weights(Vec::new());
-    model.visit(&mut weights);
-    weights.0
-}
+use crate::{measure::read, models::*, support::parameters};
 
 fn numbers<const D: usize>(tensor: &Tensor<D>) -> Vec<f64> {
     tensor.clone().into_data().iter::<f64>().collect()
@@ -45,7 +31,7 @@ fn host(model: &Mlp, x: &Tensor<2>) -> Host {
     let second = b.dense("second", first, 24, Activation::Tanh, &mut init).unwrap();
     let third = b.dense("third", second, 5, Activation::Identity, &mut init).unwrap();
     let mut graph = b.build().unwrap();
-    for (own, theirs) in graph.parameters_mut().iter_mut().zip(weights(model)) {
+    for (own, theirs) in graph.parameters_mut().iter_mut().zip(parameters(model)) {
         *own = HostTensor::new(&own.shape(), transposed(&own.shape(), &theirs)).unwrap();
     }
     let labels: Vec<usize> = (0..x.dims()[0]).map(|i| i % 5).collect();
@@ -178,7 +164,7 @@ fn incremental_pc() {
         })
         .unwrap();
     let mut optimiser = SgdConfig::new().init();
-    let before = weights(&model);
+    let before = parameters(&model);
     let mut pc = PredictiveCoding::new(schedule, LossReduction::Mean);
     let learned = pc
         .train(
@@ -192,7 +178,8 @@ fn incremental_pc() {
         .unwrap();
     assert_eq!(events, 12);
     assert_eq!(learned.outcome.steps, 12);
-    for ((own, theirs), before) in weights(&model).iter().zip(truth.graph.parameters()).zip(&before)
+    for ((own, theirs), before) in
+        parameters(&model).iter().zip(truth.graph.parameters()).zip(&before)
     {
         let theirs_moved: Vec<f64> = theirs
             .to_vec()

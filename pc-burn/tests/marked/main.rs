@@ -14,4 +14,6 @@ mod measure;
 mod models;
 mod reduction;
 mod rounding;
+#[path = "../support/mod.rs"]
+mod support;
 mod ties;

@@ -13,11 +13,7 @@ use pc_core::{
     host::{Activation, HostLayers, HostTensor, Init},
 };
 
-use crate::{
-    live::{transposed, weights},
-    measure::read,
-    models::normal,
-};
+use crate::{live::transposed, measure::read, models::normal, support::parameters};
 
 const DEPTH: usize = 8;
 const WIDTH: usize = 16;
@@ -62,7 +58,7 @@ fn truth(
         );
     }
     let mut graph = b.build().unwrap();
-    for (own, theirs) in graph.parameters_mut().iter_mut().zip(weights(model)) {
+    for (own, theirs) in graph.parameters_mut().iter_mut().zip(parameters(model)) {
         *own = HostTensor::new(&own.shape(), transposed(&own.shape(), &theirs)).unwrap();
     }
     let host = |tensor: &Tensor<2>| {

@@ -8,9 +8,9 @@ use pc_core::{Agreement, Schedule};
 
 use crate::{
     changes::{Layers, WIDTH, new, schedules},
-    live::weights,
     measure::read,
     models::{cross_entropy, normal, targets},
+    support::parameters,
 };
 
 /// Clones of a layer are one weight as long as they are one tensor.
@@ -20,7 +20,7 @@ fn clones_of_a_layer_are_tied_or_refused() {
     device.seed(27);
     let x: Tensor<2> = normal([6, WIDTH], &device);
     let mut cloned = Layers::new(&device);
-    weights(&cloned);
+    parameters(&cloned);
     let shared = cloned.clone();
     cloned.layers[2] = cloned.layers[1].clone();
     cloned.layers[3] = cloned.layers[1].clone();
@@ -33,7 +33,7 @@ fn clones_of_a_layer_are_tied_or_refused() {
         let x = m.layer(1, m.layer(1, m.layer(1, m.layer(0, x.clone()))));
         cross_entropy(m.out(x), y.clone())
     };
-    let before = weights(&cloned)[2].clone();
+    let before = parameters(&cloned)[2].clone();
     for schedule in schedules() {
         let mut events = Vec::new();
         for (model, clones) in [(&cloned, true), (&shared, false)] {
@@ -59,7 +59,7 @@ fn clones_of_a_layer_are_tied_or_refused() {
                     }
                 }
             }
-            events.push((all, weights(&model)));
+            events.push((all, parameters(&model)));
         }
         let [clones, one] = &events[..] else { panic!("two models") };
         assert_eq!(clones.0.len(), one.0.len(), "{schedule}");

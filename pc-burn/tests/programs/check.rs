@@ -1,12 +1,17 @@
 //! What is asked of every program.
 
 use burn::{
-    module::{Module, ModuleMapper, ModuleVisitor, Param},
+    module::{Module, ModuleMapper, Param},
     optim::{AdamConfig, GradientsParams},
     tensor::{Device, Tensor, TensorData},
 };
-use pc_burn::{BurnTensor, LossReduction, PredictiveCoding};
-use pc_core::{Evaluation, Schedule, Status, Tensor as _};
+use pc_burn::{LossReduction, PredictiveCoding};
+use pc_core::{Evaluation, Schedule, Status};
+
+use crate::support::worst;
+
+/// Gradients below this share of the largest are zero but for rounding.
+const NEGLIGIBLE: f64 = 1e-4;
 
 pub(crate) fn device() -> Device {
     Device::flex().autodiff()
@@ -38,43 +43,6 @@ pub(crate) fn fixed<M: Module>(model: M) -> M {
     model.map(&mut Fixed(0.0))
 }
 
-fn largest<const D: usize>(tensor: Tensor<D>) -> f64 {
-    let numbers = BurnTensor::new(tensor).unwrap().to_vec().into_iter();
-    // `f64::max` would drop a NaN; this keeps it.
-    numbers.fold(0.0, |m: f64, x| if x.abs() > m || x.is_nan() { x.abs() } else { m })
-}
-
-/// By parameter: the largest difference, and the largest number of Burn's gradient.
-struct Compare<'a> {
-    ours: &'a GradientsParams,
-    burns: &'a GradientsParams,
-    found: Vec<(f64, f64)>,
-}
-
-impl ModuleVisitor for Compare<'_> {
-    fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
-        let Some(burns) = self.burns.get::<D>(parameter.id) else { return };
-        let ours = self
-            .ours
-            .get::<D>(parameter.id)
-            .unwrap_or_else(|| panic!("no gradient for {:?}", parameter.shape()));
-        self.found.push((largest(ours - burns.clone()), largest(burns)));
-    }
-}
-
-/// The worst of `max |difference| / max |gradient|`, and how many gradients there were. Gradients
-/// that are zero but for rounding are measured against the largest of all.
-fn worst<M: Module>(model: &M, ours: &GradientsParams, burns: &GradientsParams) -> (f64, usize) {
-    let mut compare = Compare { ours, burns, found: Vec::new() };
-    model.visit(&mut compare);
-    let top = compare.found.iter().fold(0.0_f64, |m, (_, own)| m.max(*own));
-    let off =
-        |(difference, own): &(f64, f64)| difference / if *own < 1e-4 * top { top } else { *own };
-    let worst =
-        compare.found.iter().map(off).fold(0.0_f64, |m, x| if x > m || x.is_nan() { x } else { m });
-    (worst, compare.found.len())
-}
-
 /// Exact rules give Burn's own gradients: of the first batch, of another, and of the first again,
 /// by one `PredictiveCoding`.
 pub(crate) fn exact<M: Module, B>(
@@ -91,7 +59,7 @@ pub(crate) fn exact<M: Module, B>(
         for batch in [first, second, first] {
             let burns = GradientsParams::from_grads(loss(model, batch).backward(), model);
             let ours = pc.learn(model, |model| loss(model, batch)).unwrap().gradients;
-            let (off, count) = worst(model, &ours, &burns);
+            let (off, count) = worst(model, &ours, &burns, NEGLIGIBLE);
             println!("{schedule}: {count} gradients, off by {off:.1e}");
             assert!(count > 3 && count == burns.len(), "{count} of {}", burns.len());
             assert!(off <= 2e-5, "{schedule}: {off:e}");
@@ -103,7 +71,7 @@ pub(crate) fn exact<M: Module, B>(
         .unwrap()
         .gradients;
     let burns = GradientsParams::from_grads(loss(model, first).backward(), model);
-    let (off, _) = worst(model, &ours, &burns);
+    let (off, _) = worst(model, &ours, &burns, NEGLIGIBLE);
     assert!(off > 1e-2, "standard PC is backprop: is anything marked? {off:e}");
 }
 

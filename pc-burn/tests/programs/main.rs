@@ -15,4 +15,6 @@ mod mnist;
 mod page;
 
 mod resnet;
+#[path = "../support/mod.rs"]
+mod support;
 mod text_classification;

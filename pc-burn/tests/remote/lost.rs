@@ -14,8 +14,9 @@ use pc_burn::{BurnTensor, LossReduction, PcModel, PredictiveCoding};
 use pc_core::{ErrorKind, Schedule, Tensor as _};
 
 use crate::{
-    model::{Batches, Log, Net, items, parameters},
+    model::{Batches, Log, Logged, items},
     servers::{Over, Server},
+    support::parameters,
     training::{BATCH, Training, pc_model, standard},
 };
 
@@ -41,7 +42,7 @@ fn message(payload: &(dyn std::any::Any + Send)) -> String {
 }
 
 /// Says what went wrong: as an error of the training, or as a panic with a message.
-fn failure(directory: &std::path::Path, devices: Vec<Device>, model: PcModel<Net>) -> String {
+fn failure(directory: &std::path::Path, devices: Vec<Device>, model: PcModel<Logged>) -> String {
     let directory = directory.to_owned();
     let (says, said) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
@@ -113,7 +114,7 @@ fn a_step_on_a_lost_server_is_an_error_by_every_rule() {
     ] {
         let mut server = Server::start(Over::WebSocket);
         let device = server.device();
-        let model = Net::new(&device, Log::default());
+        let model = Logged::new(&device, Log::default());
         let batch = Batches.batch(items(4), &device);
         let mut pc = PredictiveCoding::new(schedule.clone(), LossReduction::Mean);
         pc.learn(&model, |model| model.loss(batch.clone())).unwrap();
@@ -126,7 +127,7 @@ fn a_step_on_a_lost_server_is_an_error_by_every_rule() {
         assert!(error.to_string().contains("could not be read"), "{schedule}: {error}");
         // The next step, of another device, is not blamed.
         let here = Device::flex().autodiff();
-        let (model, batch) = (Net::new(&here, Log::default()), Batches.batch(items(4), &here));
+        let (model, batch) = (Logged::new(&here, Log::default()), Batches.batch(items(4), &here));
         pc.learn(&model, |model| model.loss(batch.clone())).unwrap();
     }
 }

@@ -14,4 +14,6 @@ mod rules;
 mod servers;
 #[path = "../suite/mod.rs"]
 mod suite;
+#[path = "../support/mod.rs"]
+mod support;
 mod training;

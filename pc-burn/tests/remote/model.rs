@@ -1,4 +1,4 @@
-//! A small marked network, its data, and the same weights on every device.
+//! A small marked network in training, and its data.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,23 +7,16 @@ use burn::{
         dataloader::{DataLoader, DataLoaderBuilder, batcher::Batcher},
         dataset::InMemDataset,
     },
-    module::{Module, ModuleMapper, ModuleVisitor, Param},
-    nn::{
-        LayerNorm, LayerNormConfig, Linear, LinearConfig, PaddingConfig2d,
-        conv::{Conv2d, Conv2dConfig},
-        loss::CrossEntropyLossConfig,
-        pool::{MaxPool2d, MaxPool2dConfig},
-    },
-    tensor::{Device, ExecutionError, Int, Tensor, TensorData, activation::tanh},
+    module::Module,
+    tensor::{Device, ExecutionError, Int, Tensor, TensorData},
     train::{InferenceStep, ItemLazy, TrainOutput, TrainStep},
 };
-use pc_burn::{HasLoss, vertex};
-use pc_core::Agreement;
+use pc_burn::HasLoss;
 
-use crate::servers::Server;
-
-const SIDE: usize = 6;
-const CLASSES: usize = 4;
+use crate::{
+    servers::Server,
+    support::net::{CLASSES, Net, SIDE},
+};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
@@ -108,57 +101,22 @@ impl Log {
     }
 }
 
-/// A convolution, a pool, layer norm, and two dense layers.
+/// The small network, and where its losses are noted.
 #[derive(Module, Debug)]
-pub(crate) struct Net {
-    conv: Conv2d,
-    pool: MaxPool2d,
-    norm: LayerNorm,
-    dense: Linear,
-    head: Linear,
+pub(crate) struct Logged {
+    net: Net,
     #[module(skip)]
     log: Log,
 }
 
-impl Net {
+impl Logged {
     /// The same weights on every device.
     pub(crate) fn new(device: &Device, log: Log) -> Self {
-        struct Fixed(f32);
-        impl ModuleMapper for Fixed {
-            fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-                let (id, tensor, mapper) = param.consume();
-                let (shape, device) = (tensor.shape(), tensor.device());
-                let values: Vec<f32> = (0..shape.num_elements())
-                    .map(|_| {
-                        self.0 += 1.0;
-                        (self.0 * 2.399).sin() * 0.4
-                    })
-                    .collect();
-                let fixed =
-                    Tensor::<D>::from_data(TensorData::new(values, shape), &device).require_grad();
-                Param::from_mapped_value(id, fixed, mapper)
-            }
-        }
-        let side = SIDE / 2;
-        Self {
-            conv: Conv2dConfig::new([1, 4], [3, 3])
-                .with_padding(PaddingConfig2d::Same)
-                .init(device),
-            pool: MaxPool2dConfig::new([2, 2]).with_strides([2, 2]).init(),
-            norm: LayerNormConfig::new(4 * side * side).init(device),
-            dense: LinearConfig::new(4 * side * side, 12).init(device),
-            head: LinearConfig::new(12, CLASSES).init(device),
-            log,
-        }
-        .map(&mut Fixed(0.0))
+        Self { net: Net::new(device), log }
     }
 
     pub(crate) fn loss(&self, batch: Batch) -> Tensor<1> {
-        let x = vertex(self.pool.forward(tanh(self.conv.forward(batch.x))));
-        let x = vertex(self.norm.forward(x.flatten::<2>(1, 3)));
-        let x = vertex(tanh(self.dense.forward(x)));
-        let x = vertex(self.head.forward(x));
-        CrossEntropyLossConfig::new().init(&x.device()).forward(x, batch.y)
+        self.net.loss(batch.x, batch.y)
     }
 }
 
@@ -185,7 +143,7 @@ impl ItemLazy for Loss {
     }
 }
 
-impl TrainStep for Net {
+impl TrainStep for Logged {
     type Input = Batch;
     type Output = Loss;
 
@@ -196,33 +154,11 @@ impl TrainStep for Net {
     }
 }
 
-impl InferenceStep for Net {
+impl InferenceStep for Logged {
     type Input = Batch;
     type Output = Loss;
 
     fn step(&self, batch: Batch) -> Loss {
         Loss { loss: self.loss(batch), log: None }
     }
-}
-
-pub(crate) fn parameters<M: Module>(model: &M) -> Vec<Vec<f64>> {
-    struct Read(Vec<Vec<f64>>);
-    impl ModuleVisitor for Read {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.0.push(param.val().into_data().iter::<f64>().collect());
-        }
-    }
-    let mut read = Read(Vec::new());
-    model.visit(&mut read);
-    read.0
-}
-
-/// The largest relative difference of two lists; a NaN where there is one.
-pub(crate) fn apart(ours: &[Vec<f64>], theirs: &[Vec<f64>]) -> f64 {
-    assert_eq!(ours.len(), theirs.len());
-    let all = ours
-        .iter()
-        .zip(theirs)
-        .map(|(ours, theirs)| Agreement::of_slices(ours, theirs).relative_norm);
-    all.fold(0.0, |most: f64, x| if !(x <= most) { x } else { most })
 }

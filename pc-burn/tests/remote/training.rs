@@ -18,8 +18,9 @@ use pc_burn::{LossReduction, PcModel, PredictiveCoding};
 use pc_core::Schedule;
 
 use crate::{
-    model::{Batch, Item, Log, Net, apart, items, joined, loader, parameters},
+    model::{Batch, Item, Log, Logged, items, joined, loader},
     servers::{Over, Server, TOKEN},
+    support::{apart, parameters},
 };
 
 /// Of each worker.
@@ -69,9 +70,9 @@ pub(crate) fn standard() -> Schedule {
     Schedule::standard(0.1, 20).unwrap()
 }
 
-pub(crate) fn pc_model(device: &Device, schedule: Schedule, log: &Log) -> PcModel<Net> {
+pub(crate) fn pc_model(device: &Device, schedule: Schedule, log: &Log) -> PcModel<Logged> {
     let pc = PredictiveCoding::new(schedule, LossReduction::Mean);
-    PcModel::new(Net::new(device, log.clone()), pc)
+    PcModel::new(Logged::new(device, log.clone()), pc)
 }
 
 /// The losses of 20 steps in one process, and the weights after them: by the rule, or by plain
@@ -95,7 +96,7 @@ fn in_one_process(
         Some(schedule) => {
             parameters(&training.of(pc_model(&device, schedule, &log), all, 2 * BATCH).model)
         }
-        None => parameters(&training.of(Net::new(&device, log.clone()), all, 2 * BATCH).model),
+        None => parameters(&training.of(Logged::new(&device, log.clone()), all, 2 * BATCH).model),
     };
     let losses = log.0.lock().unwrap().losses.clone();
     (losses, weights)
@@ -190,7 +191,7 @@ fn data_parallel_between_servers() {
     let devices: Vec<Device> =
         servers.split(' ').map(|name| crate::devices::open(name, Some(TOKEN)).unwrap()).collect();
     let config = DistributedConfig { all_reduce_op: ReduceOperation::Mean };
-    let model = Net::new(&devices[0], Log::default());
+    let model = Logged::new(&devices[0], Log::default());
     let training = Training {
         directory: directory.path(),
         strategy: ExecutionStrategy::ddp(devices, config),
