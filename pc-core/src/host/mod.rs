@@ -6,6 +6,7 @@
 
 mod activation;
 mod attention;
+mod average_pool;
 mod conv;
 mod conv_layer;
 mod convolve;
@@ -44,6 +45,7 @@ pub use crate::{
     },
 };
 pub use activation::Activate;
+pub use average_pool::AvgPool2d;
 pub use conv::Conv2d;
 pub use conv_layer::{ConvLayer, Pool};
 pub use dense::Dense;
@@ -61,7 +63,7 @@ pub use mupc::MuPc;
 pub use norm::LayerNorm;
 pub use optimiser::{Adam, Sgd};
 pub use parameterisation::{Fan, Parameterisation, Planned, merges};
-pub use pool::{AvgPool2d, MaxPool2d};
+pub use pool::MaxPool2d;
 pub use probe::Probe;
 pub use recurrent::{GateParameters, LstmParameters};
 pub use softmax::Softmax;
