@@ -9,6 +9,7 @@ pub mod data;
 pub mod error;
 pub mod experiments;
 mod interrupt;
+pub mod kept;
 pub mod models;
 pub mod output;
 pub mod places;

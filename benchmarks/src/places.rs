@@ -136,6 +136,16 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), CommandError> {
     replace(path, bytes).map_err(|error| CommandError::io("write", path, &error))
 }
 
+/// Whether two names are of one file, through links too; of files that are not there yet, whether
+/// they are the same words.
+pub(crate) fn same(one: &Path, other: &Path) -> bool {
+    match (fs::canonicalize(one), fs::canonicalize(other)) {
+        (Ok(one), Ok(other)) => one == other,
+        (Err(_), Err(_)) => one == other,
+        _ => false,
+    }
+}
+
 /// As [`write_whole`], with the system's own error.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let path = target(path)?;

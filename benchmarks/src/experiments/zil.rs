@@ -12,6 +12,7 @@ use super::{
     nets::{T64, largest, normal, settled},
 };
 use crate::{
+    contract::speed::Median,
     error::CommandError,
     models::{InputShape, Model, ModelKind, Size, build},
 };
@@ -195,12 +196,7 @@ fn time(model: Model<f64>, steps: usize) -> Result<f64, CommandError> {
         exact.run(&mut plain, &clamps)?;
         theirs.push(start.elapsed().as_secs_f64());
     }
-    Ok(median(ours) / median(theirs))
-}
-
-fn median(mut all: Vec<f64>) -> f64 {
-    all.sort_by(f64::total_cmp);
-    all.get(all.len() / 2).copied().unwrap_or(f64::NAN)
+    Ok(Median::of(ours).median / Median::of(theirs).median)
 }
 
 /// Eight tanh layers, each from the one before and from one or two that are drawn.

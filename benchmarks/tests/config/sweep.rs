@@ -7,7 +7,11 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use pc_bench::kept;
 use serde_json::Value;
+
+/// Where a sweep keeps what is done.
+const SAVED: [&str; 2] = ["--save", "sweep"];
 
 const SWEEP: &str = "model = \"mlp\"\nepochs = 2\nbatch = 16\nthreads = 1\n[data]\nsamples = 200\n\
     [schedule]\nrule = \"standard\"\nsteps = 4\n[sweep]\nmethod = \"halving\"\ntrials = 4\n\
@@ -77,8 +81,7 @@ fn a_sweep_goes_on_after_a_kill_to_the_same_choice() {
         assert_eq!(said.lines().take(after).filter(Result::is_ok).count(), after);
         child.kill().unwrap();
         child.wait().unwrap();
-        let kept = fs::read(part.path().join("done.json")).unwrap();
-        let kept: Value = serde_json::from_slice(&kept).unwrap();
+        let kept: Value = kept::read(&part.path().join("done.json"), SAVED).unwrap();
         let count = kept["done"].as_object().unwrap().len();
         assert!((after..9).contains(&count), "{count} of 9 were done when it was killed");
         let again = lines(&sweep(part.path(), &["--save", "done.json"]).output().unwrap());
@@ -86,11 +89,18 @@ fn a_sweep_goes_on_after_a_kill_to_the_same_choice() {
     }
     // What is there is not computed again: a figure that is changed in the file is the one shown.
     let path = part.path().join("done.json");
-    let mut kept: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let mut kept: Value = kept::read(&path, SAVED).unwrap();
     kept["done"]["0/1"]["accuracy"] = 2.0.into();
-    fs::write(&path, kept.to_string()).unwrap();
+    kept::write(&path, &kept).unwrap();
     let shown = lines(&sweep(part.path(), &["--save", "done.json"]).output().unwrap());
     assert_eq!((&shown[0]["trial"], &shown[0]["found"]["accuracy"]), (&1.into(), &2.0.into()));
+    // One that is changed without its check sum is damage.
+    let whole = fs::read_to_string(&path).unwrap();
+    fs::write(&path, whole.replace("\"accuracy\":2.0", "\"accuracy\":1.0")).unwrap();
+    let damaged = sweep(part.path(), &["--save", "done.json"]).output().unwrap();
+    assert_eq!(damaged.status.code(), Some(2));
+    assert!(String::from_utf8(damaged.stderr).unwrap().contains("done.json: it is damaged"));
+    fs::write(&path, whole).unwrap();
     // Of another sweep nothing is taken.
     fs::write(part.path().join("sweep.toml"), text.replace("0.01", "0.02")).unwrap();
     let other = sweep(part.path(), &["--save", "done.json"]).output().unwrap();

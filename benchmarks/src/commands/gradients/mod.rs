@@ -5,8 +5,6 @@ mod args;
 mod file;
 mod ways;
 
-use std::fs;
-
 use pc_core::host::HostTensor;
 use safetensors::Dtype;
 use serde_json::json;
@@ -17,7 +15,7 @@ use crate::{
     contract::{OrAll, Precision, gradients::Number},
     error::CommandError,
     output::{Output, note, table},
-    places::write_whole,
+    places::{self, write_whole},
     progress::Line,
 };
 
@@ -50,9 +48,7 @@ A bias that is left out is none. Output file, of the type that was computed in:
 /// refused or diverges. No output file is left then.
 pub fn run(args: &GradientsArgs, json: bool) -> Result<(), CommandError> {
     args.backend.ready()?;
-    let same =
-        fs::canonicalize(&args.net).and_then(|net| Ok(net == fs::canonicalize(&args.output)?));
-    if same.unwrap_or(false) {
+    if places::same(&args.net, &args.output) {
         return Err(CommandError::input(format!(
             "--output {} is the net itself; choose another name",
             args.output.display()

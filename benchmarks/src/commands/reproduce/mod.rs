@@ -17,7 +17,7 @@ use crate::{
     experiments::{Context, EXPERIMENTS, Experiment},
     interrupt,
     output::Output,
-    places::Place,
+    places::{self, Place},
     progress::Line,
     report, threads,
 };
@@ -97,15 +97,13 @@ fn plan(args: &ReproduceArgs) -> Result<Plan<'_>, CommandError> {
     if let Some(dir) = &report {
         report::try_experiment_place(dir)?;
     }
-    if let Some(path) = args.save.as_deref().filter(|path| path.exists()) {
-        let same = |other: &PathBuf| other.canonicalize().ok() == path.canonicalize().ok();
-        if !args.resume.as_ref().is_some_and(same) {
-            return Err(CommandError::input(format!(
-                "--save {}: there is a file already; go on from it by --resume, or give another \
-                 name",
-                path.display()
-            )));
-        }
+    if let Some(path) = args.save.as_deref().filter(|path| path.exists())
+        && !args.resume.as_ref().is_some_and(|other| places::same(other, path))
+    {
+        return Err(CommandError::input(format!(
+            "--save {}: there is a file already; go on from it by --resume, or give another name",
+            path.display()
+        )));
     }
     let save = args.save.as_deref().map(|path| Place::take("--save", path)).transpose()?;
     Ok(Plan { experiment, saved, data_dir: args.data_dir.as_deref(), report, save })

@@ -1,14 +1,13 @@
 //! What of a run is kept in a file.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
-use flate2::Crc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     error::CommandError,
     experiments::{Findings, Parts},
-    interrupt, places,
+    interrupt, kept,
 };
 
 /// The first word of such a file.
@@ -51,42 +50,17 @@ impl Saved {
     /// # Errors
     /// It cannot be read, is damaged, or is no such file.
     pub(super) fn read(path: &Path) -> Result<Self, CommandError> {
-        let text =
-            fs::read_to_string(path).map_err(|error| CommandError::io("read", path, &error))?;
-        let wrong = |why: String| {
-            CommandError::input(format!(
-                "--resume {}: it is damaged, or no file of `pc-bench reproduce --save`: {why}",
-                path.display()
-            ))
-        };
-        let (sum, body) = text.split_once('\n').unwrap_or_default();
-        if sum != check_sum(body) {
-            return Err(wrong("its check sum is of other contents".to_owned()));
-        }
-        let saved: Self = serde_json::from_str(body).map_err(|error| wrong(error.to_string()))?;
+        let place = ["--resume", "reproduce"];
+        let saved: Self = kept::read(path, place)?;
         if saved.format != FORMAT {
-            return Err(wrong(format!("it is `{}`, not `{FORMAT}`", saved.format)));
+            let why = format!("it is `{}`, not `{FORMAT}`", saved.format);
+            return Err(kept::wrong(path, place, &why));
         }
         if saved.seeds == 0 || saved.threads == 0 {
-            return Err(wrong("it has no seeds, or no threads".to_owned()));
+            return Err(kept::wrong(path, place, "it has no seeds, or no threads"));
         }
         Ok(saved)
     }
-
-    fn write(&self, path: &Path) -> Result<(), CommandError> {
-        let mut body = serde_json::to_string(self)
-            .map_err(|error| CommandError::input(format!("cannot save: {error}")))?;
-        body.push('\n');
-        let text = format!("{}\n{body}", check_sum(&body));
-        places::write_whole(path, text.as_bytes())
-    }
-}
-
-/// The first line of such a file: the check sum of all that follows.
-fn check_sum(body: &str) -> String {
-    let mut sum = Crc::new();
-    sum.update(body.as_bytes());
-    format!("{{\"crc32\":\"{:08x}\"}}", sum.sum())
 }
 
 /// The parts of one seed.
@@ -111,7 +85,7 @@ impl Parts for OfSeed<'_> {
         let key = self.key(name);
         self.saved.done.insert(key, findings.clone());
         match self.path {
-            Some(path) => self.saved.write(path),
+            Some(path) => kept::write(path, self.saved),
             None => Ok(()),
         }
     }
@@ -132,6 +106,8 @@ impl Parts for OfSeed<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -153,7 +129,7 @@ mod tests {
         assert!(parts.read("digits", 8).unwrap_err().to_string().contains("digits"));
         let text = fs::read_to_string(&path).unwrap();
         let (_, body) = text.split_once('\n').unwrap();
-        let again = |body: String| format!("{}\n{body}", check_sum(&body));
+        let again = |body: String| format!("{}\n{body}", kept::check_sum(&body));
         let broken = [
             text[..text.len() / 2].to_owned(),
             text.replace("\"seed\":3", "\"seed\":4"),

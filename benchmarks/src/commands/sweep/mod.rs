@@ -4,7 +4,7 @@ mod args;
 mod saved;
 mod trial;
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use pc_core::host::Element;
 use serde_json::json;
@@ -108,9 +108,8 @@ fn files(args: &SweepArgs) -> Result<(), CommandError> {
     for (flag, path) in named.iter().skip(1) {
         let Some(path) = path else { continue };
         places::check(flag, path)?;
-        let end = |path: &Path| fs::canonicalize(path).unwrap_or(path.to_owned());
         let mut before = named.iter().take_while(|(other, _)| other != flag);
-        let same = before.find(|(_, other)| other.is_some_and(|other| end(other) == end(path)));
+        let same = before.find(|(_, other)| other.is_some_and(|other| places::same(other, path)));
         if let Some((other, _)) = same {
             return Err(CommandError::input(format!(
                 "{flag} {}: that is the place of {other}; give another",

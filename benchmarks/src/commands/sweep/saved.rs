@@ -3,13 +3,12 @@
 use std::{
     cmp::Ordering,
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
-use crate::{error::CommandError, places};
+use crate::{error::CommandError, kept};
 
 const FORMAT: &str = "pc-bench sweep, 1";
 
@@ -65,12 +64,7 @@ impl Saved {
         }
         let wrong =
             |what: String| Err(CommandError::input(format!("--save {}: {what}", path.display())));
-        let text =
-            fs::read_to_string(path).map_err(|error| CommandError::io("read", path, &error))?;
-        let saved: Self = match serde_json::from_str(&text) {
-            Ok(saved) => saved,
-            Err(error) => return wrong(format!("it is no file of a sweep, or damaged: {error}")),
-        };
+        let saved: Self = kept::read(path, ["--save", "sweep"])?;
         if (&saved.format, &saved.text) != (&self.format, &self.text) {
             return wrong("it is of another sweep, or of another version of this one".to_owned());
         }
@@ -96,10 +90,7 @@ impl Saved {
         path: Option<&Path>,
     ) -> Result<(), CommandError> {
         self.done.insert(format!("{trial}/{epochs}"), found);
-        let Some(path) = path else { return Ok(()) };
-        let text = serde_json::to_string(self)
-            .map_err(|error| CommandError::input(format!("cannot save: {error}")))?;
-        places::write_whole(path, text.as_bytes())
+        path.map_or(Ok(()), |path| kept::write(path, self))
     }
 }
 

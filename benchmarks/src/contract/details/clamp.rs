@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{only_with, wrong};
+use super::{Bound, only_with, wrong};
 use crate::{error::CommandError, models::OutputLoss};
 
 /// `[loss]`: what is learned.
@@ -77,12 +77,7 @@ impl ClampEntry {
     const MOST: f64 = 1.0;
 
     pub(super) fn check(&self, loss: &LossEntry) -> Result<(), CommandError> {
-        if !(loss.strength > 0.0 && loss.strength.is_finite()) {
-            return Err(wrong(
-                "loss.strength",
-                format!("loss.strength must be a positive number, not {}", loss.strength),
-            ));
-        }
+        Bound::Positive.check("loss.strength", Some(loss.strength))?;
         let nudged = self.output == OutputClamp::Nudged;
         let driven = self.output == OutputClamp::Driven;
         for (entry, given) in [

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{only_with, wrong};
+use super::{Bound, only_with, wrong};
 use crate::{data::Kind, error::CommandError};
 
 /// Parts of `[data]`: what is done to the data before it is learned.
@@ -49,10 +49,7 @@ impl Preparation {
         if let Some(mean) = self.mean.filter(|mean| !mean.is_finite()) {
             return Err(wrong("data.mean", format!("data.mean: {mean} is no number")));
         }
-        if let Some(by) = self.deviation.filter(|by| !(*by > 0.0 && by.is_finite())) {
-            let message = format!("data.deviation must be a positive number, not {by}");
-            return Err(wrong("data.deviation", message));
-        }
+        Bound::Positive.check("data.deviation", self.deviation)?;
         only_with("data.window", self.window.is_some(), symbols, "names and shakespeare")?;
         only_with("data.stride", self.stride.is_some(), text, "shakespeare")?;
         for (entry, number) in

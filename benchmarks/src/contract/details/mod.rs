@@ -59,6 +59,30 @@ pub(crate) fn wrong(entry: &str, message: impl Into<String>) -> CommandError {
     CommandError::Entry { entry: entry.to_owned(), message: message.into() }
 }
 
+/// What a number of an entry must be.
+#[derive(Clone, Copy, Debug)]
+enum Bound {
+    Positive,
+    NotNegative,
+    /// At least 0 and below 1.
+    Share,
+}
+
+impl Bound {
+    /// Refuses a number that is not within.
+    fn check(self, entry: &str, number: Option<f64>) -> Result<(), CommandError> {
+        let (fits, what): (fn(f64) -> bool, _) = match self {
+            Self::Positive => (|x| x > 0.0 && x.is_finite(), "a positive number"),
+            Self::NotNegative => (|x| x >= 0.0 && x.is_finite(), "a number that is not negative"),
+            Self::Share => (|x| (0.0..1.0).contains(&x), "at least 0 and below 1"),
+        };
+        match number.filter(|number| !fits(*number)) {
+            Some(number) => Err(wrong(entry, format!("{entry} must be {what}, not {number}"))),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Refuses an entry that only another choice would honour.
 fn only_with(entry: &str, given: bool, holds: bool, with: &str) -> Result<(), CommandError> {
     if given && !holds {

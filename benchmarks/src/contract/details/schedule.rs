@@ -3,7 +3,7 @@
 use pc_core::{ErrorStart, Evaluation, Reduction, Result, Schedule, Start};
 use serde::{Deserialize, Serialize};
 
-use super::{only_with, wrong};
+use super::{Bound, only_with, wrong};
 use crate::error::CommandError;
 
 /// Where free values start ([`Start`]).
@@ -121,19 +121,16 @@ impl Relaxing {
                 return Err(wrong("schedule", format!("{entry} is missing")));
             }
         }
-        if let Some(deviation) = self.deviation.filter(|d| !(*d > 0.0 && d.is_finite())) {
-            let message = format!("schedule.deviation must be a positive number, not {deviation}");
-            return Err(wrong("schedule.deviation", message));
-        }
         for (entry, number) in [
+            ("schedule.deviation", self.deviation),
             ("schedule.until", self.until),
             ("schedule.temperature", self.temperature),
-            ("schedule.beyond", self.beyond.map(|beyond| beyond - 1.0)),
         ] {
-            if number.is_some_and(|number| !(number > 0.0 && number.is_finite())) {
-                let least = if entry.ends_with("beyond") { "above 1" } else { "positive" };
-                return Err(wrong(entry, format!("{entry} must be a number, {least}")));
-            }
+            Bound::Positive.check(entry, number)?;
+        }
+        if let Some(beyond) = self.beyond.filter(|beyond| !(*beyond > 1.0 && beyond.is_finite())) {
+            let message = format!("schedule.beyond must be a number above 1, not {beyond}");
+            return Err(wrong("schedule.beyond", message));
         }
         if self.unbounded && self.beyond.is_some() {
             let message = "schedule.unbounded contradicts schedule.beyond";

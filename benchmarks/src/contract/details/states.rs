@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pc_core::{Pace, Result, Schedule, rule};
 use serde::{Deserialize, Serialize};
 
-use super::{only_with, wrong};
+use super::{Bound, only_with, wrong};
 use crate::error::CommandError;
 
 /// How states step ([`rule`]).
@@ -126,19 +126,13 @@ impl States {
                 return Err(wrong("states", format!("{entry} is missing")));
             }
         }
-        let share = |x: f64| (0.0..1.0).contains(&x);
-        let some = |x: f64| x >= 0.0 && x.is_finite();
-        for (entry, number, fits) in [
-            ("states.momentum", self.momentum, share as fn(f64) -> bool),
-            ("states.first", self.first, share),
-            ("states.second", self.second, share),
-            ("states.decay", self.decay, some),
+        for (entry, number, bound) in [
+            ("states.momentum", self.momentum, Bound::Share),
+            ("states.first", self.first, Bound::Share),
+            ("states.second", self.second, Bound::Share),
+            ("states.decay", self.decay, Bound::NotNegative),
         ] {
-            if let Some(number) = number.filter(|number| !fits(*number)) {
-                let below = if entry == "states.decay" { "" } else { " and below 1" };
-                let message = format!("{entry} must be at least 0{below}, not {number}");
-                return Err(wrong(entry, message));
-            }
+            bound.check(entry, number)?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use pc_core::{Clipping, Result, WeightRate};
 use serde::{Deserialize, Serialize};
 
-use super::{only_with, wrong};
+use super::{Bound, only_with, wrong};
 use crate::{contract::choices::OptimiserKind, error::CommandError};
 
 /// How the weights' rate goes on.
@@ -130,25 +130,19 @@ impl Weights {
             let message = "optimiser.clip-value contradicts optimiser.clip-norm: give one";
             return Err(wrong("optimiser.clip-value", message));
         }
-        let positive = |x: f64| x > 0.0 && x.is_finite();
-        let share = |x: f64| (0.0..1.0).contains(&x);
-        let some = |x: f64| x >= 0.0 && x.is_finite();
-        for (entry, number, fits, what) in [
-            ("momentum", self.momentum, share as fn(f64) -> bool, "at least 0 and below 1"),
-            ("first", self.first, share, "at least 0 and below 1"),
-            ("second", self.second, share, "at least 0 and below 1"),
-            ("weight-decay", self.weight_decay, some, "a number that is not negative"),
-            ("clip-norm", self.clip_norm, positive, "a positive number"),
-            ("clip-value", self.clip_value, positive, "a positive number"),
-            ("warm-up", self.warm_up, positive, "a positive number"),
-            ("warm-up-from", self.warm_up_from, some, "a number that is not negative"),
-            ("last", self.last, positive, "a positive number"),
-            ("anneal-epochs", self.anneal_epochs, positive, "a positive number"),
+        for (entry, number, bound) in [
+            ("optimiser.momentum", self.momentum, Bound::Share),
+            ("optimiser.first", self.first, Bound::Share),
+            ("optimiser.second", self.second, Bound::Share),
+            ("optimiser.weight-decay", self.weight_decay, Bound::NotNegative),
+            ("optimiser.clip-norm", self.clip_norm, Bound::Positive),
+            ("optimiser.clip-value", self.clip_value, Bound::Positive),
+            ("optimiser.warm-up", self.warm_up, Bound::Positive),
+            ("optimiser.warm-up-from", self.warm_up_from, Bound::NotNegative),
+            ("optimiser.last", self.last, Bound::Positive),
+            ("optimiser.anneal-epochs", self.anneal_epochs, Bound::Positive),
         ] {
-            if let Some(number) = number.filter(|number| !fits(*number)) {
-                let entry = format!("optimiser.{entry}");
-                return Err(wrong(&entry, format!("{entry} must be {what}, not {number}")));
-            }
+            bound.check(entry, number)?;
         }
         if let (Some(warm_up), Some(epochs)) = (self.warm_up, self.anneal_epochs)
             && warm_up >= epochs
