@@ -1,6 +1,6 @@
 //! A net as data: its layers, one after another.
 
-use pc_core::host::{Activation, Starting};
+use pc_core::host::{self, Activation, Fan, Starting};
 use serde::{Deserialize, Serialize};
 
 use super::{activation::ActivationKind, kind::ModelKind};
@@ -372,7 +372,7 @@ impl LayerEntry {
     /// The constant factor of a map with so many inputs.
     pub(super) fn factor(&self, inputs: usize) -> f64 {
         match self.parameterisation {
-            Some(Parameterisation::Ntk) => 1.0 / (inputs as f64).sqrt(),
+            Some(Parameterisation::Ntk) => host::Parameterisation::Ntk.factor(Fan::hidden(inputs)),
             _ => self.scale.unwrap_or(1.0),
         }
     }
