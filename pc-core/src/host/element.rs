@@ -2,7 +2,10 @@
 
 use std::{cell::RefCell, fmt};
 
-use crate::host::exponential::Exponential;
+use crate::host::{
+    exponential::Exponential,
+    kernels::{self, Kernels},
+};
 
 /// A scalar that host tensors hold: `f32` or `f64`.
 pub trait Element:
@@ -29,6 +32,10 @@ pub trait Element:
     /// The product `gemm` that suits this machine.
     #[doc(hidden)]
     fn gemm_function() -> GemmFunction<Self>;
+
+    /// Its innermost loops, where they are known for this machine.
+    #[doc(hidden)]
+    fn kernels() -> Option<Kernels<Self>>;
 
     /// Lends this thread's working memory, at least `length` elements of unspecified contents.
     #[doc(hidden)]
@@ -67,7 +74,7 @@ mod sealed {
 }
 
 macro_rules! element {
-    ($scalar:ty, $scratch:ident, $gemm:path) => {
+    ($scalar:ty, $scratch:ident, $gemm:path, $kernels:path) => {
         thread_local! {
             static $scratch: RefCell<Vec<$scalar>> = const { RefCell::new(Vec::new()) };
         }
@@ -90,6 +97,10 @@ macro_rules! element {
                 $gemm()
             }
 
+            fn kernels() -> Option<Kernels<Self>> {
+                $kernels().into_iter().flatten().next()
+            }
+
             fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [Self]) -> R) -> R {
                 // Taken out while in use, so that a job stolen by this thread meanwhile finds an
                 // empty one rather than a locked one.
@@ -105,5 +116,5 @@ macro_rules! element {
     };
 }
 
-element!(f32, SCRATCH_F32, gemm_f32::gemm::f32::get_gemm_fn);
-element!(f64, SCRATCH_F64, gemm_f64::gemm::f64::get_gemm_fn);
+element!(f32, SCRATCH_F32, gemm_f32::gemm::f32::get_gemm_fn, kernels::of_f32);
+element!(f64, SCRATCH_F64, gemm_f64::gemm::f64::get_gemm_fn, kernels::of_f64);

@@ -30,6 +30,22 @@ impl<'a, F> Matrix<'a, F> {
             ..self
         }
     }
+
+    /// So many of its rows from this one on.
+    pub(crate) fn rows_from(self, first: usize, rows: usize) -> Self {
+        let start = (first * self.row_stride).min(self.data.len());
+        Self { data: &self.data[start..], rows, ..self }
+    }
+
+    /// Whether all of it lies in its slice.
+    pub(crate) fn fits(&self) -> bool {
+        match (self.rows.checked_sub(1), self.columns.checked_sub(1)) {
+            (Some(row), Some(column)) => {
+                row * self.row_stride + column * self.column_stride < self.data.len()
+            }
+            _ => true,
+        }
+    }
 }
 
 /// How many threads a product may use.
@@ -37,6 +53,15 @@ impl<'a, F> Matrix<'a, F> {
 pub(crate) enum Threads {
     One,
     All,
+}
+
+/// On how many threads a product of so many multiplications runs: below a number of these, threads
+/// cost more than they save.
+pub(crate) fn threads_for(threads: Threads, multiplications: usize) -> usize {
+    match threads {
+        Threads::All if multiplications >= 1 << 18 => rayon::current_num_threads(),
+        _ => 1,
+    }
 }
 
 /// `c <- alpha a b + beta c`, with `c` in rows of `b.columns`. With `beta = 0` the contents of `c`
@@ -62,19 +87,15 @@ pub(crate) fn gemm<F: Element>(
         c.iter_mut().for_each(|x| *x = if beta == F::zero() { F::zero() } else { *x * beta });
         return;
     }
-    let last = |x: &Matrix<'_, F>| (x.rows - 1) * x.row_stride + (x.columns - 1) * x.column_stride;
-    assert!(last(&a) < a.data.len() && last(&b) < b.data.len(), "a matrix reaches past its slice");
-    let threads = match threads {
-        // Below this many multiplications threads cost more than they save.
-        Threads::All if m * n * k >= 1 << 18 && rayon::current_num_threads() > 1 => {
-            gemm_common::Parallelism::Rayon(0)
-        }
-        _ => gemm_common::Parallelism::None,
+    assert!(a.fits() && b.fits(), "a matrix reaches past its slice");
+    let threads = match threads_for(threads, m * n * k) {
+        1 => gemm_common::Parallelism::None,
+        _ => gemm_common::Parallelism::Rayon(0),
     };
     let _guard = InProduct::enter();
     let stride = |x: usize| isize::try_from(x).unwrap_or(isize::MAX);
     // The kernels want columns of the result in one piece, and ours are rows: so c^T = b^T a^T.
-    // SAFETY: `last` bounds every element of `a` and `b` that is read, `c` holds exactly m * n
+    // SAFETY: `fits` bounds every element of `a` and `b` that is read, `c` holds exactly m * n
     // elements in rows of n, and `c` is borrowed mutably, so it overlaps neither.
     #[allow(unsafe_code)]
     unsafe {
@@ -161,19 +182,5 @@ impl InProduct {
 impl Drop for InProduct {
     fn drop(&mut self) {
         IN_PRODUCT.set(false);
-    }
-}
-
-/// `b <- a^T`, with `a` in `rows` rows of `columns`, by blocks that stay in cache.
-pub(crate) fn transpose<F: Element>(a: &[F], rows: usize, columns: usize, b: &mut [F]) {
-    const BLOCK: usize = 16;
-    for i0 in (0..rows).step_by(BLOCK) {
-        for j0 in (0..columns).step_by(BLOCK) {
-            for i in i0..(i0 + BLOCK).min(rows) {
-                for j in j0..(j0 + BLOCK).min(columns) {
-                    b[j * rows + i] = a[i * columns + j];
-                }
-            }
-        }
     }
 }

@@ -4,7 +4,8 @@ use crate::{
     Error, Result,
     host::{
         Element, HostTensor,
-        gemm::{Matrix, Threads, gemm, transpose},
+        gemm::{Matrix, Threads, gemm},
+        packed::{forget, is_packed, pack, packed},
     },
     tensor::Tensor,
     vertex::{Cache, Inputs, Pulled, Structure, Vertex},
@@ -17,13 +18,16 @@ pub struct Linear {
     bias: bool,
 }
 
-// Slots of the cache: the transposed weight, and for moving weights the old ones and their change.
-const TRANSPOSED: usize = 0;
-const OLD_WEIGHT: usize = 1;
-const OLD_BIAS: usize = 2;
-const MOVED: usize = 3;
-/// In the list of indices 0: whether TRANSPOSED is of the current weight.
-const VALID: usize = 0;
+// Slots of the cache: the weight packed for predictions and for pullbacks, and for moving weights
+// the old ones and their change.
+const FORWARD: usize = 0;
+const BACKWARD: usize = 1;
+const OLD_WEIGHT: usize = 2;
+const OLD_BIAS: usize = 3;
+const MOVED: usize = 4;
+/// The list of indices that tells a first pullback since the prediction from those that follow;
+/// those before it belong to what is packed.
+const PULLED: usize = 2;
 
 impl Linear {
     /// With a bias.
@@ -101,7 +105,9 @@ impl<F: Element> Vertex<HostTensor<F>> for Linear {
     ) -> Result<()> {
         let (weight, x) = (at.parameter(0), at.value(0));
         let (out, inputs) = (weight.dims()[0], weight.dims()[1]);
-        cache.indices(VALID).clear();
+        forget(cache, FORWARD);
+        forget(cache, BACKWARD);
+        cache.indices(PULLED).clear();
         if at.plastic() {
             cache.slot(OLD_WEIGHT, weight.dims(), weight).copy_from(weight);
             if self.bias {
@@ -118,14 +124,9 @@ impl<F: Element> Vertex<HostTensor<F>> for Linear {
             F::zero()
         };
         let x = Matrix::new(x.data(), rows(x, inputs), inputs);
-        gemm(
-            F::one(),
-            x,
-            Matrix::new(weight.data(), out, inputs).t(),
-            beta,
-            output.data_mut(),
-            Threads::All,
-        );
+        let transposed = Matrix::new(weight.data(), out, inputs).t();
+        // Never packed, so that predictions are the same bits whoever asks for them.
+        gemm(F::one(), x, transposed, beta, output.data_mut(), Threads::All);
         Ok(())
     }
 
@@ -186,32 +187,19 @@ impl<F: Element> Vertex<HostTensor<F>> for Linear {
             );
             return Ok(());
         }
-        // The weight stays while states relax, and products with its transpose are quicker: one
-        // transposition for all steps.
-        if cache.indices(VALID).is_empty() {
-            transpose(
-                weight.data(),
-                out,
-                inputs,
-                cache.slot(TRANSPOSED, &[inputs, out], weight).data_mut(),
-            );
-            cache.indices(VALID).push(1);
+        // The weight stays while states relax: it is packed once for all steps.
+        if !is_packed(cache, FORWARD) {
+            pack(Matrix::new(weight.data(), out, inputs).t(), cache, FORWARD, weight);
         }
-        gemm(
-            F::one(),
-            displacement,
-            Matrix::new(cache.get(TRANSPOSED)?.data(), inputs, out),
-            beta,
-            output.data_mut(),
-            Threads::All,
-        );
+        let weight = packed(cache, FORWARD, [inputs, out])?;
+        weight.product(displacement, beta, output.data_mut(), Threads::All);
         Ok(())
     }
 
     fn pull(
         &self,
         at: &Inputs<'_, HostTensor<F>>,
-        _cache: &mut Cache<HostTensor<F>>,
+        cache: &mut Cache<HostTensor<F>>,
         cotangent: &HostTensor<F>,
         pulled: &mut Pulled<'_, HostTensor<F>>,
     ) -> Result<()> {
@@ -219,14 +207,21 @@ impl<F: Element> Vertex<HostTensor<F>> for Linear {
         let (out, inputs) = (weight.dims()[0], weight.dims()[1]);
         let cotangents = Matrix::new(cotangent.data(), rows(cotangent, out), out);
         if let Some(force) = pulled.force(0) {
-            gemm(
-                F::one(),
-                cotangents,
-                Matrix::new(weight.data(), out, inputs),
-                F::zero(),
-                force.data_mut(),
-                Threads::All,
-            );
+            let own = Matrix::new(weight.data(), out, inputs);
+            // As in `change`; but one pullback alone would not repay the packing.
+            let again = !cache.indices(PULLED).is_empty();
+            if at.live() && !at.plastic() && again {
+                if !is_packed(cache, BACKWARD) {
+                    pack(own, cache, BACKWARD, weight);
+                }
+                let weight = packed(cache, BACKWARD, [out, inputs])?;
+                weight.product(cotangents, F::zero(), force.data_mut(), Threads::All);
+            } else {
+                gemm(F::one(), cotangents, own, F::zero(), force.data_mut(), Threads::All);
+                if !again {
+                    cache.indices(PULLED).push(1);
+                }
+            }
         }
         let scale = F::of(pulled.scale());
         if let Some((gradient, fresh)) = pulled.gradient_or_fresh(0) {
