@@ -6,7 +6,7 @@ use crate::{
     host::{
         Element, HostTensor,
         gemm::{Matrix, Threads, gemm},
-        im2col::{Patches, add, copy},
+        im2col::{Patches, add, put_beside},
         parts::threads_pay,
     },
     tensor::Tensor,
@@ -18,6 +18,10 @@ const PARTIAL: usize = 0;
 
 /// Columns from which a product is quick: samples with fewer share one.
 const COLUMNS: usize = 256;
+
+/// Samples share a product by this many, where there are as many: what is copied is then longer,
+/// and the product has whole vectors of columns.
+const TOGETHER: usize = 4;
 
 /// Elements of the matrix of patches that is made at once: half a second-level cache in f32.
 const BLOCK: usize = 1 << 17;
@@ -53,7 +57,11 @@ impl Cut {
         let parallel = threads_pay(batch, work.saturating_mul(columns));
         let threads = if parallel { rayon::current_num_threads() } else { 1 };
         // Every thread gets some.
-        let samples = COLUMNS.div_ceil(columns).min(batch.div_ceil(threads)).max(1);
+        let wanted = match COLUMNS.div_ceil(columns) {
+            1 => 1,
+            several => several.next_multiple_of(TOGETHER),
+        };
+        let samples = wanted.min(batch.div_ceil(threads)).max(1);
         let whole = patches.pointwise() && samples == 1;
         let fitting = BLOCK / (patches.window() * columns * samples);
         let blocks =
@@ -101,8 +109,8 @@ impl Cut {
         Matrix { data, rows: self.out, columns: rows, row_stride: all, column_stride: 1 }
     }
 
-    /// The results of samples as a matrix `[out, columns of all]`, made in `room` where they are
-    /// several.
+    /// The results of samples as a matrix `[out, columns of all]`, with the columns as
+    /// [`Patches::spread`] has them, made in `room` where the samples are several.
     fn side_by_side<'a, F: Element>(&self, results: &'a [F], room: &'a mut [F]) -> Matrix<'a, F> {
         let (columns, samples) = (self.patches.columns(), results.len() / self.result());
         if samples == 1 {
@@ -111,7 +119,7 @@ impl Cut {
         for (sample, result) in results.chunks_exact(self.result()).enumerate() {
             let to = room.chunks_exact_mut(samples * columns);
             for (from, to) in result.chunks_exact(columns).zip(to) {
-                copy(from, &mut to[sample * columns..][..columns]);
+                put_beside(from, (sample, samples), to);
             }
         }
         Matrix::new(room, self.out, samples * columns)
@@ -167,13 +175,12 @@ impl Cut {
             for (sample, output) in output.chunks_exact_mut(result).enumerate() {
                 let own = results.chunks_exact(samples * columns);
                 for (channel, (to, from)) in output.chunks_exact_mut(columns).zip(own).enumerate() {
-                    let from = &from[sample * columns..][..columns];
+                    let from = from.iter().skip(sample).step_by(samples);
+                    let both = to.iter_mut().zip(from);
                     match onto {
-                        Onto::Zero => copy(from, to),
-                        Onto::Bias(bias) => {
-                            to.iter_mut().zip(from).for_each(|(to, x)| *to = *x + bias[channel]);
-                        }
-                        Onto::Output => add(from, to),
+                        Onto::Zero => both.for_each(|(to, x)| *to = *x),
+                        Onto::Bias(bias) => both.for_each(|(to, x)| *to = *x + bias[channel]),
+                        Onto::Output => both.for_each(|(to, x)| *to += *x),
                     }
                 }
             }

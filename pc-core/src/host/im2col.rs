@@ -75,10 +75,16 @@ impl Patches {
         self.window() == 1 && self.stride == 1 && self.padding == 0
     }
 
-    /// The elements of one channel of so many samples with their padding: the working memory of
-    /// [`Patches::spread`] and [`Patches::gather`].
+    /// The elements of one channel of so many samples with their padding, where they are not read
+    /// from the images themselves: the working memory of [`Patches::spread`] and
+    /// [`Patches::gather`].
     pub(crate) fn padded_len(&self, samples: usize) -> usize {
-        if self.padding == 0 { 0 } else { samples * self.padded_plane() }
+        if self.as_it_is(samples) { 0 } else { samples * self.padded_plane() }
+    }
+
+    /// Whether patches are read from the planes of the images and added to them.
+    fn as_it_is(&self, samples: usize) -> bool {
+        self.padding == 0 && samples == 1
     }
 
     fn padded_plane(&self) -> usize {
@@ -106,8 +112,8 @@ impl Patches {
     }
 
     /// Writes to `matrix`, in rows of as many columns as all the samples have, the patches that
-    /// these samples have in these channels. The columns go by sample, row and column of the
-    /// result. `padded` is working memory.
+    /// these samples have in these channels. The columns go by row and column of the result, and
+    /// then by sample, so that what is copied lies in long pieces. `padded` is working memory.
     pub(crate) fn spread<F: Element>(
         &self,
         images: &[F],
@@ -120,44 +126,39 @@ impl Patches {
         padded.fill(F::zero());
         let rows = matrix.chunks_exact_mut(self.window() * samples * self.columns());
         for (channel, rows) in channels.zip(rows) {
-            if self.padding == 0 {
-                let planes = images.chunks_exact(image);
-                let planes = planes.map(|image| &image[channel * plane..][..plane]);
-                self.spread_planes(planes, self.width, rows);
+            if self.as_it_is(samples) {
+                self.spread_plane(&images[channel * plane..][..plane], self.width, rows);
                 continue;
             }
-            let own = padded.chunks_exact_mut(self.padded_plane());
-            for (image, padded) in images.chunks_exact(image).zip(own) {
+            for (sample, image) in images.chunks_exact(image).enumerate() {
                 let from = image[channel * plane..][..plane].chunks_exact(self.width);
                 for (to, from) in self.rows_in_padded().zip(from) {
-                    copy(from, &mut padded[to]);
+                    let to = &mut padded[to.start * samples..to.end * samples];
+                    put_beside(from, (sample, samples), to);
                 }
             }
-            let planes = padded.chunks_exact(self.padded_plane());
-            self.spread_planes(planes, self.width + 2 * self.padding, rows);
+            self.spread_plane(padded, self.width + 2 * self.padding, rows);
         }
     }
 
-    /// The rows of the matrix that belong to one channel, from its planes.
-    fn spread_planes<'a, F: Element>(
-        &self,
-        planes: impl Iterator<Item = &'a [F]> + Clone,
-        width: usize,
-        rows: &mut [F],
-    ) {
+    /// The rows of the matrix that belong to one channel, from its planes, which lie side by side,
+    /// in rows of this width.
+    fn spread_plane<F: Element>(&self, planes: &[F], width: usize, rows: &mut [F]) {
         let (runs, length, step) = self.runs(width);
         let row_len = rows.len() / self.window();
+        let samples = row_len / self.columns();
         for (place, row) in rows.chunks_exact_mut(row_len).enumerate() {
             let corner = place / self.kernel[1] * width + place % self.kernel[1];
-            for (plane, part) in planes.clone().zip(row.chunks_exact_mut(runs * length)) {
-                for (run, to) in part.chunks_exact_mut(length).enumerate() {
-                    let from = &plane[corner + run * step..];
-                    if self.stride == 1 {
-                        copy(&from[..length], to);
-                    } else {
-                        let from = from.iter().step_by(self.stride);
-                        to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
-                    }
+            for (run, to) in row.chunks_exact_mut(row_len / runs).enumerate() {
+                let from = &planes[(corner + run * step) * samples..];
+                if self.stride == 1 {
+                    copy(&from[..length * samples], to);
+                } else if samples == 1 {
+                    let from = from.iter().step_by(self.stride);
+                    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+                } else {
+                    let from = from.chunks_exact(samples).step_by(self.stride);
+                    to.chunks_exact_mut(samples).zip(from).for_each(|(to, from)| copy(from, to));
                 }
             }
         }
@@ -176,49 +177,65 @@ impl Patches {
         let samples = images.len() / image;
         let rows = matrix.chunks_exact(self.window() * samples * self.columns());
         for (channel, rows) in channels.zip(rows) {
-            if self.padding == 0 {
-                for (sample, image) in images.chunks_exact_mut(image).enumerate() {
-                    let plane = &mut image[channel * plane..][..plane];
-                    plane.fill(F::zero());
-                    self.gather_plane(rows, (sample, samples), self.width, plane);
-                }
+            if self.as_it_is(samples) {
+                let plane = &mut images[channel * plane..][..plane];
+                plane.fill(F::zero());
+                self.gather_plane(rows, self.width, plane);
                 continue;
             }
             padded.fill(F::zero());
-            let own = padded.chunks_exact_mut(self.padded_plane());
-            for (sample, (image, padded)) in images.chunks_exact_mut(image).zip(own).enumerate() {
-                self.gather_plane(rows, (sample, samples), self.width + 2 * self.padding, padded);
+            self.gather_plane(rows, self.width + 2 * self.padding, padded);
+            for (sample, image) in images.chunks_exact_mut(image).enumerate() {
                 let to = image[channel * plane..][..plane].chunks_exact_mut(self.width);
                 for (from, to) in self.rows_in_padded().zip(to) {
-                    copy(&padded[from], to);
+                    let from = &padded[from.start * samples..from.end * samples];
+                    take_from_beside(from, (sample, samples), to);
                 }
             }
         }
     }
 
-    /// Adds the rows of one channel to one sample's plane.
-    fn gather_plane<F: Element>(
-        &self,
-        rows: &[F],
-        (sample, samples): (usize, usize),
-        width: usize,
-        plane: &mut [F],
-    ) {
+    /// Adds the rows of one channel to its planes, which lie side by side, in rows of this width.
+    fn gather_plane<F: Element>(&self, rows: &[F], width: usize, planes: &mut [F]) {
         let (runs, length, step) = self.runs(width);
-        let columns = self.columns();
-        for (place, row) in rows.chunks_exact(samples * columns).enumerate() {
+        let row_len = rows.len() / self.window();
+        let samples = row_len / self.columns();
+        for (place, row) in rows.chunks_exact(row_len).enumerate() {
             let corner = place / self.kernel[1] * width + place % self.kernel[1];
-            let part = &row[sample * columns..][..runs * length];
-            for (run, from) in part.chunks_exact(length).enumerate() {
-                let to = &mut plane[corner + run * step..];
+            for (run, from) in row.chunks_exact(row_len / runs).enumerate() {
+                let to = &mut planes[(corner + run * step) * samples..];
                 if self.stride == 1 {
-                    add(from, &mut to[..length]);
-                } else {
+                    add(from, &mut to[..length * samples]);
+                } else if samples == 1 {
                     let to = to.iter_mut().step_by(self.stride);
                     to.zip(from).for_each(|(to, from)| *to += *from);
+                } else {
+                    let to = to.chunks_exact_mut(samples).step_by(self.stride);
+                    to.zip(from.chunks_exact(samples)).for_each(|(to, from)| add(from, to));
                 }
             }
         }
+    }
+}
+
+/// `to <- from` for one of several samples that lie side by side in `to`: the first elements of
+/// all, then the second ones, and so on.
+pub(crate) fn put_beside<F: Element>(from: &[F], (sample, samples): (usize, usize), to: &mut [F]) {
+    if samples == 1 {
+        copy(from, to);
+    } else {
+        let to = to.iter_mut().skip(sample).step_by(samples);
+        to.zip(from).for_each(|(to, from)| *to = *from);
+    }
+}
+
+/// The reverse of [`put_beside`].
+fn take_from_beside<F: Element>(from: &[F], (sample, samples): (usize, usize), to: &mut [F]) {
+    if samples == 1 {
+        copy(from, to);
+    } else {
+        let from = from.iter().skip(sample).step_by(samples);
+        to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
     }
 }
 
