@@ -202,8 +202,8 @@ impl<F: Element> Packed<'_, F> {
             let from = &x.data[(block + row) * x.row_stride + deep * x.column_stride..];
             let to = &mut c[row * self.columns + first..];
             // SAFETY: the machine has these kernels. They read `width` numbers, whole vectors, of
-            // each of `k` rows of `panel`, which holds k * width. They read `count` rows of `x`, `k`
-            // deep, from `from` on: the last of these elements is in `x`, whose bounds
+            // each of `k` rows of `panel`, which holds k * width. They read `count` rows of `x`,
+            // `k` deep, from `from` on: the last of these elements is in `x`, whose bounds
             // `Packed::product` has checked. They write `given` columns of `count` rows of `c`, in
             // which these rows lie whole; `c` is borrowed mutably, so it overlaps neither.
             #[allow(unsafe_code)]
