@@ -17,7 +17,7 @@ pub(super) const NAMES: Experiment = Experiment {
     about: "an RNN that tells languages by names, by predictive coding beside backprop: losses \
             and gradients, layer by layer, while it learns",
     paper: PAPER,
-    takes: "a time that is not known",
+    takes: "10 minutes",
     baseline: Some(BACKPROP),
     published: &[],
     run: names,
@@ -110,7 +110,7 @@ fn side_by_side(context: &mut Context<'_>, setting: &Setting) -> Result<Findings
         batch: setting.batch,
         batches: setting.batches,
         looks: 6,
-        probe: context.by_size([256, 32], [1024, 2000]),
+        probe: context.by_size([256, 32], [1024, 10_000]),
         // Weights and bias of a gate, or of the output, together.
         layer: |name| name.rsplit_once('.').map_or(name, |(layer, _)| layer).to_owned(),
     };
