@@ -79,6 +79,9 @@ experiments! {
     error_based: "error-based";
     beyond_gaussian: "beyond-gaussian";
     any_graph: "any-graph";
+    attention: "attention";
+    names_rnn: "names-rnn";
+    char_lstm: "char-lstm";
 }
 
 #[test]

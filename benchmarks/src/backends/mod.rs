@@ -19,7 +19,7 @@ mod cuda;
 #[cfg(feature = "dfdx")]
 mod dfdx;
 mod host;
-mod observe;
+pub(crate) mod observe;
 mod registry;
 #[cfg(feature = "tch")]
 mod tch;

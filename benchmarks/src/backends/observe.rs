@@ -1,6 +1,6 @@
 //! A relaxation of pc-core, looked at on its way: what `train` asks for by
 //! [`Trainee::energies`](crate::contract::train::Trainee::energies) and
-//! [`Trainee::gradients`](crate::contract::train::Trainee::gradients).
+//! [`Trainee::gradients`](crate::contract::train::Trainee::gradients), and experiments by themselves.
 
 use pc_core::{
     Clamps, Event, Graph, Network, Relaxation, Result, Schedule,
@@ -43,7 +43,7 @@ pub(super) fn energies<N: Network>(
 
 /// The gradients of every parameter, summed over the learning events, and the energies of every
 /// step where the schedule is traced. Weights stay where they are.
-pub(super) fn gradients<F: Element>(
+pub(crate) fn gradients<F: Element>(
     mut relaxation: Relaxation<Graph<HostTensor<F>>>,
     graph: &mut Graph<HostTensor<F>>,
     clamps: &Clamps<HostTensor<F>>,

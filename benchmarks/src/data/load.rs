@@ -41,6 +41,38 @@ impl Data {
             Self::Text(Split { train, .. }) => Self::Text(train.split_at(1.0 - share)?),
         })
     }
+
+    /// A check sum over all its numbers, training set first.
+    pub fn check_sum(&self) -> u32 {
+        let mut sum = flate2::Crc::new();
+        let mut ids = |list: &[usize]| {
+            list.iter().for_each(|id| sum.update(&id.to_le_bytes()));
+        };
+        match self {
+            Self::Images(Split { train, test }) => {
+                for own in [train, test] {
+                    own.pixels.iter().for_each(|pixel| sum.update(&pixel.to_le_bytes()));
+                    own.labels.iter().for_each(|label| sum.update(&label.to_le_bytes()));
+                }
+            }
+            Self::Sequences(Split { train, test }) => {
+                for own in [train, test] {
+                    // With its length, so that letters cannot move from name to name.
+                    for sample in &own.samples {
+                        ids(&[sample.len()]);
+                        ids(sample);
+                    }
+                    ids(&own.labels);
+                }
+            }
+            Self::Text(Split { train, test }) => {
+                ids(&[train.len()]);
+                ids(&train.ids);
+                ids(&test.ids);
+            }
+        }
+        sum.sum()
+    }
 }
 
 /// Loads a data set from under `data_dir`.

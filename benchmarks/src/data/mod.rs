@@ -14,6 +14,7 @@ mod error;
 mod file;
 pub mod idx;
 mod images;
+pub mod invented;
 mod kind;
 mod load;
 pub mod mnist;

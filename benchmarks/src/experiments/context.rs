@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Findings;
 use crate::{
-    data::{self, Data, Images, Kind, Split},
+    data::{self, Data, Images, Kind, Split, invented},
     error::CommandError,
     progress::Line,
 };
@@ -107,37 +107,46 @@ impl<'a> Context<'a> {
         self.progress.say(text.into());
     }
 
-    /// Pictures with labels, divided into training and test sets.
+    /// A data set, divided into training and test sets. Where no folder of data was given, a quick
+    /// run takes what is built in: the 8x8 digits for pictures, [`invented`] names and text.
     ///
     /// # Errors
     /// The files are missing or damaged, or others than a saved run has read; a full run without a
     /// folder of data.
-    pub fn pictures(&mut self, which: Pictures) -> Result<Split<Images>, CommandError> {
-        let kind = match (self.data_dir, self.full) {
-            (Some(_), _) => which.kind(),
-            (None, false) => Kind::Digits,
-            (None, true) => {
-                let kind = which.kind();
+    pub fn data(&mut self, kind: Kind) -> Result<Data, CommandError> {
+        let (name, data) = match (self.data_dir, self.full, kind) {
+            (Some(_), ..) => (kind.name(), data::load(kind, self.data_dir, self.seed)?),
+            (None, true, _) if kind.needs_data_dir() => {
                 return Err(CommandError::input(format!(
                     "--full: it learns {kind}, which needs a data folder, given with --data-dir \
                      DIR; {}",
                     kind.advice(None)
                 )));
             }
+            (None, _, Kind::Names) => {
+                ("invented names", Data::Sequences(invented::names(self.seed)?))
+            }
+            (None, _, Kind::Shakespeare) => {
+                ("invented text", Data::Text(invented::text(self.seed)?))
+            }
+            (None, ..) => (Kind::Digits.name(), data::load(Kind::Digits, None, self.seed)?),
         };
-        let Data::Images(images) = data::load(kind, self.data_dir, self.seed)? else {
+        self.parts.read(name, data.check_sum())?;
+        if !self.data.iter().any(|own| own == name) {
+            self.data.push(name.to_owned());
+        }
+        Ok(data)
+    }
+
+    /// Pictures with labels, divided into training and test sets.
+    ///
+    /// # Errors
+    /// As of [`Context::data`].
+    pub fn pictures(&mut self, which: Pictures) -> Result<Split<Images>, CommandError> {
+        let kind = which.kind();
+        let Data::Images(images) = self.data(kind)? else {
             return Err(CommandError::input(format!("{kind}: these are no pictures")));
         };
-        let mut sum = flate2::Crc::new();
-        for own in [&images.train, &images.test] {
-            own.pixels.iter().for_each(|pixel| sum.update(&pixel.to_le_bytes()));
-            own.labels.iter().for_each(|label| sum.update(&label.to_le_bytes()));
-        }
-        self.parts.read(kind.name(), sum.sum())?;
-        let name = kind.name().to_owned();
-        if !self.data.contains(&name) {
-            self.data.push(name);
-        }
         Ok(images)
     }
 

@@ -6,6 +6,7 @@
 
 mod any_graph;
 mod associative;
+mod attention;
 mod beyond;
 mod bidirectional;
 mod causal;
@@ -28,7 +29,9 @@ mod mupc;
 mod nets;
 mod pc_graph;
 mod prospective;
+mod recurrent;
 mod sample_efficiency;
+mod sequences;
 mod sources;
 mod statistics;
 mod stored;
@@ -71,6 +74,9 @@ pub const EXPERIMENTS: &[Experiment] = &[
     error_based::EXPERIMENT,
     beyond::EXPERIMENT,
     any_graph::EXPERIMENT,
+    attention::EXPERIMENT,
+    recurrent::NAMES,
+    recurrent::CHARACTERS,
 ];
 
 /// One experiment.

@@ -197,6 +197,35 @@ pub(super) fn wrong(layer: usize, entry: &str, message: String) -> CommandError 
 }
 
 impl LayerEntry {
+    /// A layer of this kind, of which nothing else is said.
+    pub fn of(kind: LayerKind) -> Self {
+        Self {
+            kind,
+            name: None,
+            width: None,
+            channels: None,
+            kernel: None,
+            stride: None,
+            padding: None,
+            activation: None,
+            slope: None,
+            activation_at: None,
+            pool: None,
+            size: None,
+            bias: None,
+            start: None,
+            spread: None,
+            parameterisation: None,
+            scale: None,
+            precision: None,
+            from: None,
+            heads: None,
+            causal: None,
+            depth: None,
+            skips: None,
+        }
+    }
+
     /// The entries that are given, and those of them that its kind takes.
     fn given(&self) -> [(&'static str, bool, &'static [LayerKind]); 18] {
         use LayerKind::{

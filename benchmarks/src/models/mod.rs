@@ -8,6 +8,8 @@ mod activation;
 mod attention;
 mod build;
 mod cnn;
+mod continuation;
+mod decoder;
 mod feed;
 mod kind;
 mod layer_entry;
@@ -22,6 +24,7 @@ mod rnn;
 
 pub use activation::ActivationKind;
 pub use build::{build, build_per_step};
+pub use decoder::decoder;
 pub use feed::{Features, OutputLoss, one_for_all};
 pub use kind::{InputShape, ModelKind, Size};
 pub use layer_entry::{
