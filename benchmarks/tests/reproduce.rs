@@ -79,6 +79,9 @@ experiments! {
     error_based: "error-based";
     beyond_gaussian: "beyond-gaussian";
     any_graph: "any-graph";
+    pcx: "pcx";
+    pcx_vgg5: "pcx-vgg5";
+    pcx_cifar100: "pcx-cifar100";
 }
 
 #[test]

@@ -27,10 +27,12 @@ mod monte_carlo_judge;
 mod mupc;
 mod nets;
 mod pc_graph;
+mod pcx;
+mod pcx_vgg;
 mod prospective;
+mod released;
 mod sample_efficiency;
 mod sources;
-mod statistics;
 mod stored;
 mod symmetric;
 mod temporal_capacity;
@@ -41,7 +43,6 @@ mod zil;
 
 pub use context::{Context, Parts, Pictures};
 pub use findings::{Cell, Claim, Curve, Findings, Gallery, Picture, PictureRow};
-pub use statistics::{Summary, difference, summary};
 
 use crate::error::CommandError;
 
@@ -71,6 +72,9 @@ pub const EXPERIMENTS: &[Experiment] = &[
     error_based::EXPERIMENT,
     beyond::EXPERIMENT,
     any_graph::EXPERIMENT,
+    pcx::EXPERIMENT,
+    pcx_vgg::CIFAR10,
+    pcx_vgg::CIFAR100,
 ];
 
 /// One experiment.
