@@ -15,4 +15,5 @@ pub mod output;
 pub mod places;
 mod progress;
 pub mod report;
+pub mod statistics;
 pub mod threads;

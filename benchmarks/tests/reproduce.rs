@@ -82,6 +82,9 @@ experiments! {
     attention: "attention";
     names_rnn: "names-rnn";
     char_lstm: "char-lstm";
+    pcx: "pcx";
+    pcx_vgg5: "pcx-vgg5";
+    pcx_cifar100: "pcx-cifar100";
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::Findings;
 use crate::{
     data::{self, Data, Images, Kind, Split, invented},
     error::CommandError,
+    output,
     progress::Line,
 };
 
@@ -19,6 +20,8 @@ pub enum Pictures {
     FashionMnist,
     /// CIFAR-10, 3x32x32; or the digits, as for MNIST.
     Cifar10,
+    /// CIFAR-100, 3x32x32; or the digits, as for MNIST.
+    Cifar100,
 }
 
 impl Pictures {
@@ -27,6 +30,7 @@ impl Pictures {
             Self::Mnist => Kind::Mnist,
             Self::FashionMnist => Kind::FashionMnist,
             Self::Cifar10 => Kind::Cifar10,
+            Self::Cifar100 => Kind::Cifar100,
         }
     }
 }
@@ -105,6 +109,21 @@ impl<'a> Context<'a> {
     /// Says on a terminal how far the work has come.
     pub fn say(&self, text: impl Into<String>) {
         self.progress.say(text.into());
+    }
+
+    /// Tells people something while the work goes on, such as what it will take.
+    pub fn tell(&self, text: &str) {
+        output::note(text);
+    }
+
+    /// Whether no pictures but the digits that are built in can be had.
+    pub fn has_digits_alone(&self) -> bool {
+        self.data_dir.is_none()
+    }
+
+    /// Whether this part of the work was done by an earlier run.
+    pub fn is_done(&self, name: &str) -> bool {
+        self.parts.done(name).is_some()
     }
 
     /// A data set, divided into training and test sets. Where no folder of data was given, a quick

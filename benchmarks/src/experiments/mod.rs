@@ -28,12 +28,14 @@ mod monte_carlo_judge;
 mod mupc;
 mod nets;
 mod pc_graph;
+mod pcx;
+mod pcx_vgg;
 mod prospective;
 mod recurrent;
+mod released;
 mod sample_efficiency;
 mod sequences;
 mod sources;
-mod statistics;
 mod stored;
 mod symmetric;
 mod temporal_capacity;
@@ -44,7 +46,6 @@ mod zil;
 
 pub use context::{Context, Parts, Pictures};
 pub use findings::{Cell, Claim, Curve, Findings, Gallery, Picture, PictureRow};
-pub use statistics::{Summary, difference, summary};
 
 use crate::error::CommandError;
 
@@ -77,6 +78,9 @@ pub const EXPERIMENTS: &[Experiment] = &[
     attention::EXPERIMENT,
     recurrent::NAMES,
     recurrent::CHARACTERS,
+    pcx::EXPERIMENT,
+    pcx_vgg::CIFAR10,
+    pcx_vgg::CIFAR100,
 ];
 
 /// One experiment.

@@ -1,6 +1,6 @@
 //! How figures, sentences and tables are laid out for a terminal.
 
-use crate::{experiments::Summary, report::figure_text};
+use crate::{report::figure_text, statistics::Summary};
 
 /// Tables are cut into several where they would be wider.
 const WIDTH: usize = 100;

@@ -9,9 +9,10 @@ use super::{
     saved::Saved,
 };
 use crate::{
-    experiments::{Claim, Experiment, Findings, Goal, Published, Summary, difference, summary},
+    experiments::{Claim, Experiment, Findings, Goal, Published},
     output::table,
     report::{ExperimentFigure, ExperimentReport, ExperimentSeries, figure_text},
+    statistics::{Summary, difference, summary},
 };
 
 /// All that a run has found.

@@ -13,7 +13,7 @@ use toml::Table;
 pub use args::SweepArgs;
 pub(crate) use args::TEACH;
 
-use super::train::{Configuration, Dataset, Learner, RunSettings, Source, Step, SweepEntry};
+use super::train::{Configuration, Dataset, Learner, RunSettings, Source, SweepEntry};
 use crate::{
     contract::{Precision, details::wrong},
     error::CommandError,
@@ -216,12 +216,8 @@ fn train<F: Element>(
     epochs: usize,
 ) -> Result<Found, CommandError> {
     let mut learner = Learner::<F>::new(run, data)?;
-    while learner.progress().epoch < epochs {
-        match learner.epoch(data, &mut |_| !interrupt::asked())? {
-            Step::Finished(_) => {}
-            Step::Stopped => return Err(CommandError::Interrupted),
-            Step::Diverged(_) => return Ok(Found { accuracy: None, loss: None }),
-        }
+    if learner.through(data, epochs, &mut |_| ())?.is_some() {
+        return Ok(Found { accuracy: None, loss: None });
     }
     // With data.validation they are called test, and are of the part that was held out.
     let figures = learner.progress().reported(run.details.report);

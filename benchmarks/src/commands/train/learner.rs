@@ -15,6 +15,7 @@ use crate::{
         train::{Batch, Trainee},
     },
     error::CommandError,
+    interrupt,
     models::Score,
     report::Epoch,
 };
@@ -223,6 +224,27 @@ impl<F: Element> Learner<F> {
         Ok(Step::Finished(epoch))
     }
 
+    /// Goes on until so many epochs are done; `each` is told the figures of each. Says why where
+    /// the run diverged.
+    ///
+    /// # Errors
+    /// Data that does not fit the model; [`CommandError::Interrupted`] after Ctrl-C.
+    pub(crate) fn through(
+        &mut self,
+        data: &Dataset,
+        epochs: usize,
+        each: &mut dyn FnMut(&Epoch),
+    ) -> Result<Option<String>, CommandError> {
+        while self.progress.epoch < epochs {
+            match self.epoch(data, &mut |_| !interrupt::asked())? {
+                Step::Finished(figures) => each(&figures),
+                Step::Stopped => return Err(CommandError::Interrupted),
+                Step::Diverged(why) => return Ok(Some(why)),
+            }
+        }
+        Ok(None)
+    }
+
     fn diverged(&self, place: &str, what: &str) -> String {
         let RunSettings { schedule, rate, learning_rate, .. } = &self.settings;
         let rates = if schedule.takes_rate() {
@@ -237,8 +259,11 @@ impl<F: Element> Learner<F> {
         )
     }
 
-    /// None where the watcher said to stop.
-    fn score(
+    /// How good the model is on these batches; nothing learns. None where the watcher said to stop.
+    ///
+    /// # Errors
+    /// A batch that does not fit the model.
+    pub(crate) fn score(
         &mut self,
         batches: impl Iterator<Item = Result<Batch, CommandError>>,
         watch: &mut dyn FnMut(usize) -> bool,

@@ -18,9 +18,9 @@ use crate::{
     checkpoint,
     contract::{ScheduleKind, details::Figures},
     error::CommandError,
-    experiments::{Summary, difference, summary},
     output::{Output, warn},
     places::Place,
+    statistics::{Summary, difference, summary},
 };
 
 /// The figures of one seed, run by run, and what is wrong with them.

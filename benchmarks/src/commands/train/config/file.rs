@@ -27,6 +27,17 @@ impl Source {
     pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<(Self, T), CommandError> {
         let text =
             fs::read_to_string(path).map_err(|error| CommandError::io("read", path, &error))?;
+        Self::of(path, text)
+    }
+
+    /// The same of a text that was read already, or is part of this program.
+    ///
+    /// # Errors
+    /// As [`Source::read`], but for the file.
+    pub(crate) fn of<T: DeserializeOwned>(
+        path: &Path,
+        text: String,
+    ) -> Result<(Self, T), CommandError> {
         let source = Self { path: path.to_owned(), text, elsewhere: Vec::new() };
         match toml::from_str(&source.text) {
             Ok(entries) => Ok((source, entries)),
