@@ -102,26 +102,78 @@ PC_DEV void pc_gemm_mma(float (&d)[4], const float (&a)[4], const float (&b)[2])
   else pc_mma(d, a, b);
 }
 
-// Two neighbours of a row of C, or the last of a row alone.
-struct PcPair {
+// Two neighbours of a row of C, or the last of a row alone; or none, and then `at` is the first.
+template <bool ALIGNED> struct PcPair {
   u64 at;
-  bool both, aligned;
+  bool in, both;
 };
-PC_DEV PcTwo pc_get(const float* p, PcPair w) {
+// What is read for them.
+struct PcHeld {
+  PcTwo a, b, c;
+};
+template <bool ALIGNED> PC_DEV PcTwo pc_get(const float* p, PcPair<ALIGNED> w) {
   if (!p) return {0.f, 0.f};
-  if (w.aligned) return pc_load2(p + w.at);
+  if (ALIGNED) return pc_load2(p + w.at);
   return {p[w.at], w.both ? p[w.at + 1] : 0.f};
 }
-PC_DEV void pc_put(float* p, PcPair w, PcTwo v) {
+template <bool ALIGNED> PC_DEV void pc_put(float* p, PcPair<ALIGNED> w, PcTwo v) {
   if (!p) return;
-  if (w.aligned) return pc_store2(p + w.at, v.x, v.y);
+  if (ALIGNED) return pc_store2(p + w.at, v.x, v.y);
   p[w.at] = v.x;
   if (w.both) p[w.at + 1] = v.y;
 }
 
-// This block's tile of its layer's product. `finish` gets every pair of sums and gives back the
-// next operand.
-template <int MODE, class Finish> PC_DEV void pc_gemm(const PcGemm& p, Finish finish) {
+// A thread's sums to the block's tile in shared memory. The distance between rows is 8 more than a
+// multiple of 32, so that four rows share no bank.
+#define PC_GEMM_STRIDE 72
+PC_DEV void pc_gemm_spread(const float (&sum)[4][4][4], float* tile, int up, int left) {
+  int lane = pc_tid() & 31;
+  float* to = tile + (up + (lane >> 2)) * PC_GEMM_STRIDE + left + 2 * (lane & 3);
+#pragma unroll
+  for (int i = 0; i < 4; i++)
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+      pc_store2(to + i * 16 * PC_GEMM_STRIDE + j * 8, sum[i][j][0], sum[i][j][1]);
+      pc_store2(to + (i * 16 + 8) * PC_GEMM_STRIDE + j * 8, sum[i][j][2], sum[i][j][3]);
+    }
+}
+
+// What is made of the tile, a row a warp. In a loop, since instructions that run once have to be
+// fetched, which takes longer than they do.
+template <int MODE, bool ALIGNED, class Read, class Finish>
+PC_DEV void pc_gemm_end(const PcGemm& p, const PcGemmLayer& y, const float* tile, int row0,
+                        int column0, Read read, Finish finish) {
+  const int size = MODE == PC_BF16 ? 2 : 4, warps = PC_GEMM_THREADS / 32, together = 4;
+  int warp = pc_tid() >> 5, lane = pc_tid() & 31, column = column0 + 2 * lane;
+#pragma unroll 1
+  for (int first = warp; first < PC_GEMM_ROWS; first += warps * together) {
+    PcPair<ALIGNED> pair[together];
+    PcHeld held[together];
+    // All loads come before the stores, or each would be waited for.
+#pragma unroll
+    for (int k = 0; k < together; k++) {
+      int row = row0 + first + k * warps;
+      bool in = row < y.rows && column < y.columns;
+      pair[k] = {in ? (u64)row * y.columns + column : 0, in, column + 1 < y.columns};
+      held[k] = read(y, pair[k]);
+    }
+#pragma unroll
+    for (int k = 0; k < together; k++) {
+      if (!pair[k].in) continue;
+      int own = first + k * warps;
+      PcTwo out = finish(y, pair[k], pc_load2(tile + own * PC_GEMM_STRIDE + 2 * lane), held[k]);
+      if (!y.out) continue;
+      unsigned char* to = (unsigned char*)y.out + (u64)(row0 + own) * y.out_row + column * size;
+      // Behind the end of a row stay zeros.
+      pc_gemm_put<MODE>(to, y.out_part, p.split != 0, false, out.x, pair[k].both ? out.y : 0.f);
+    }
+  }
+}
+
+// This block's tile of its layer's product. `read` gets what a pair of sums needs, `finish` makes of
+// it the next operand.
+template <int MODE, class Read, class Finish>
+PC_DEV void pc_gemm(const PcGemm& p, Read read, Finish finish) {
   PC_SHARED(shared);
   int l = 0, block = pc_bid();
   while (l + 1 < p.layers && p.layer[l + 1].first <= block) l++;
@@ -156,44 +208,52 @@ template <int MODE, class Finish> PC_DEV void pc_gemm(const PcGemm& p, Finish fi
     PcFour right[4];
 #pragma unroll
     for (int j = 0; j < 4; j++) right[j] = pc_load4(b + j * 8 * 16);
+    // Eight products that do not wait for each other come between two that do.
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
-      PcFour high = pc_load4(a + i * 16 * 16), low = pc_load4(a + (i * 16 + 8) * 16);
-      float first[4] = {high.x, low.x, high.y, low.y}, then[4] = {high.z, low.z, high.w, low.w};
+    for (int i = 0; i < 4; i += 2) {
+      PcFour high[2], low[2];
 #pragma unroll
-      for (int j = 0; j < 4; j++) {
-        float b0[2] = {right[j].x, right[j].y}, b1[2] = {right[j].z, right[j].w};
-        pc_gemm_mma<MODE>(sum[i][j], first, b0);
-        pc_gemm_mma<MODE>(sum[i][j], then, b1);
+      for (int k = 0; k < 2; k++) {
+        high[k] = pc_load4(a + (i + k) * 16 * 16);
+        low[k] = pc_load4(a + ((i + k) * 16 + 8) * 16);
+      }
+#pragma unroll
+      for (int k = 0; k < 2; k++) {
+        float first[4] = {high[k].x, low[k].x, high[k].y, low[k].y};
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+          float beside[2] = {right[j].x, right[j].y};
+          pc_gemm_mma<MODE>(sum[i + k][j], first, beside);
+        }
+      }
+#pragma unroll
+      for (int k = 0; k < 2; k++) {
+        float then[4] = {high[k].z, low[k].z, high[k].w, low[k].w};
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+          float beside[2] = {right[j].z, right[j].w};
+          pc_gemm_mma<MODE>(sum[i + k][j], then, beside);
+        }
       }
     }
   }
-  const int size = MODE == PC_BF16 ? 2 : 4;
-  bool even = (y.columns & 1) == 0;
-#pragma unroll
-  for (int i = 0; i < 4; i++)
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-      int row = row0 + up + i * 16 + half * 8 + g;
-      if (row >= y.rows) continue;
-#pragma unroll
-      for (int j = 0; j < 4; j++) {
-        int column = column0 + left + j * 8 + 2 * t;
-        if (column >= y.columns) continue;
-        PcPair pair = {(u64)row * y.columns + column, column + 1 < y.columns, even};
-        PcTwo out = finish(y, pair, PcTwo{sum[i][j][2 * half], sum[i][j][2 * half + 1]});
-        if (!y.out) continue;
-        unsigned char* to = (unsigned char*)y.out + (u64)row * y.out_row + column * size;
-        // Behind the end of a row stay zeros.
-        pc_gemm_put<MODE>(to, y.out_part, p.split != 0, false, out.x, pair.both ? out.y : 0.f);
-      }
-    }
+  // The stages' place is the tile's when all have read the last.
+  float* tile = (float*)shared;
+  pc_block_sync();
+  pc_gemm_spread(sum, tile, up, left);
+  pc_block_sync();
+  // Pairs of rows of even length are aligned to their width.
+  if ((y.columns & 1) == 0) pc_gemm_end<MODE, true>(p, y, tile, row0, column0, read, finish);
+  else pc_gemm_end<MODE, false>(p, y, tile, row0, column0, read, finish);
 }
 
 // Errors, and what is pulled of them.
 template <int MODE> PC_DEV void pc_gemm_errors(const PcGemm& p) {
-  pc_gemm<MODE>(p, [](const PcGemmLayer& y, PcPair w, PcTwo dz) {
-    PcTwo z = pc_get(y.z, w), d = pc_get(y.d, w), r = pc_get(y.r, w), slope;
+  auto read = [](const PcGemmLayer& y, auto w) {
+    return PcHeld{pc_get(y.z, w), pc_get(y.d, w), pc_get(y.r, w)};
+  };
+  pc_gemm<MODE>(p, read, [](const PcGemmLayer& y, auto w, PcTwo dz, const PcHeld& held) {
+    PcTwo z = held.a, d = held.b, r = held.c, slope;
     PcTwo change = {pc_change(y.act, z.x, dz.x, slope.x), pc_change(y.act, z.y, dz.y, slope.y)};
     PcTwo e = {r.x + (d.x - change.x), r.y + (d.y - change.y)};
     pc_put(y.e, w, e);
@@ -205,16 +265,16 @@ template <int MODE> PC_DEV void pc_gemm_errors(const PcGemm& p) {
 // Moves. The first layer's prediction stays where it is, so that its error is no array.
 template <int MODE> PC_DEV void pc_gemm_moves(const PcGemm& p) {
   float rate = p.rate;
-  pc_gemm<MODE>(p, [rate](const PcGemmLayer& y, PcPair w, PcTwo force) {
-    PcTwo d = pc_get(y.d, w), e = pc_get(y.e ? y.e : y.r, w);
+  auto read = [](const PcGemmLayer& y, auto w) {
+    return PcHeld{pc_get(y.d, w), pc_get(y.e ? y.e : y.r, w), pc_get(y.v ? y.ref : nullptr, w)};
+  };
+  pc_gemm<MODE>(p, read, [rate](const PcGemmLayer& y, auto w, PcTwo force, const PcHeld& held) {
+    PcTwo d = held.a, e = held.b, ref = held.c;
     if (!y.e) e = {e.x + d.x, e.y + d.y};
     d.x += rate * (force.x - y.precision * e.x);
     d.y += rate * (force.y - y.precision * e.y);
     pc_put(y.d, w, d);
-    if (y.v) {
-      PcTwo ref = pc_get(y.ref, w);
-      pc_put(y.v, w, {ref.x + d.x, ref.y + d.y});
-    }
+    pc_put(y.v, w, {ref.x + d.x, ref.y + d.y});
     return d;
   });
 }
@@ -222,8 +282,11 @@ template <int MODE> PC_DEV void pc_gemm_moves(const PcGemm& p) {
 // Moves of errors where predictions are frozen.
 template <int MODE> PC_DEV void pc_gemm_frozen(const PcGemm& p) {
   float rate = p.rate;
-  pc_gemm<MODE>(p, [rate](const PcGemmLayer& y, PcPair w, PcTwo force) {
-    PcTwo e = pc_get(y.e, w), slope = pc_get(y.slope, w);
+  auto read = [](const PcGemmLayer& y, auto w) {
+    return PcHeld{pc_get(y.e, w), pc_get(y.slope, w), {0.f, 0.f}};
+  };
+  pc_gemm<MODE>(p, read, [rate](const PcGemmLayer& y, auto w, PcTwo force, const PcHeld& held) {
+    PcTwo e = held.a, slope = held.b;
     e.x += rate * (force.x - y.precision * e.x);
     e.y += rate * (force.y - y.precision * e.y);
     pc_put(y.e, w, e);
@@ -231,11 +294,11 @@ template <int MODE> PC_DEV void pc_gemm_frozen(const PcGemm& p) {
   });
 }
 
-PC_KERNEL(pc_gemm_pack_bf16, 256, PcPack) { pc_gemm_pack<PC_BF16>(p); }
-PC_KERNEL(pc_gemm_pack_tf32, 256, PcPack) { pc_gemm_pack<PC_WIDE>(p); }
-PC_KERNEL_OF(pc_gemm_errors_bf16, PC_GEMM_THREADS, 4, PcGemm) { pc_gemm_errors<PC_BF16>(p); }
-PC_KERNEL_OF(pc_gemm_errors_tf32, PC_GEMM_THREADS, 4, PcGemm) { pc_gemm_errors<PC_WIDE>(p); }
-PC_KERNEL_OF(pc_gemm_moves_bf16, PC_GEMM_THREADS, 4, PcGemm) { pc_gemm_moves<PC_BF16>(p); }
-PC_KERNEL_OF(pc_gemm_moves_tf32, PC_GEMM_THREADS, 4, PcGemm) { pc_gemm_moves<PC_WIDE>(p); }
-PC_KERNEL_OF(pc_gemm_frozen_bf16, PC_GEMM_THREADS, 4, PcGemm) { pc_gemm_frozen<PC_BF16>(p); }
-PC_KERNEL_OF(pc_gemm_frozen_tf32, PC_GEMM_THREADS, 4, PcGemm) { pc_gemm_frozen<PC_WIDE>(p); }
+PC_KERNEL(pc_pack_bf16, 256, PcPack) { pc_gemm_pack<PC_BF16>(p); }
+PC_KERNEL(pc_pack_tf32, 256, PcPack) { pc_gemm_pack<PC_WIDE>(p); }
+PC_KERNEL_OF(pc_relax_gemm_errors_bf16, PC_GEMM_THREADS, 4, PcGemm) { pc_gemm_errors<PC_BF16>(p); }
+PC_KERNEL_OF(pc_relax_gemm_errors_tf32, PC_GEMM_THREADS, 4, PcGemm) { pc_gemm_errors<PC_WIDE>(p); }
+PC_KERNEL_OF(pc_relax_gemm_moves_bf16, PC_GEMM_THREADS, 4, PcGemm) { pc_gemm_moves<PC_BF16>(p); }
+PC_KERNEL_OF(pc_relax_gemm_moves_tf32, PC_GEMM_THREADS, 4, PcGemm) { pc_gemm_moves<PC_WIDE>(p); }
+PC_KERNEL_OF(pc_relax_gemm_frozen_bf16, PC_GEMM_THREADS, 4, PcGemm) { pc_gemm_frozen<PC_BF16>(p); }
+PC_KERNEL_OF(pc_relax_gemm_frozen_tf32, PC_GEMM_THREADS, 4, PcGemm) { pc_gemm_frozen<PC_WIDE>(p); }

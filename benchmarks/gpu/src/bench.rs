@@ -13,6 +13,7 @@ use crate::nets::Pair;
 
 /// A net to time.
 struct Case {
+    name: &'static str,
     widths: &'static [usize],
     batch: usize,
     precisions: &'static [Precision],
@@ -20,11 +21,17 @@ struct Case {
 
 const CASES: [Case; 2] = [
     Case {
+        name: "mlp",
         widths: &[784, 512, 512, 10],
         batch: 64,
         precisions: &[Precision::Tf32, Precision::F32],
     },
-    Case { widths: &[1024; 11], batch: 256, precisions: &[Precision::Bf16, Precision::Tf32] },
+    Case {
+        name: "wide",
+        widths: &[1024; 11],
+        batch: 256,
+        precisions: &[Precision::Bf16, Precision::Tf32],
+    },
 ];
 const STEPS: usize = 20;
 const WARM: usize = 20;
@@ -38,16 +45,27 @@ fn word(precision: Precision) -> &'static str {
     }
 }
 
-/// Times every kernel in every precision and mode; always true, for nothing is judged.
+/// Times every kernel in every precision and mode, of both nets; always true, for nothing is
+/// judged.
 pub(crate) fn bench(device: &Device) -> Result<bool> {
-    for case in &CASES {
-        time(device, case)?;
-    }
+    CASES.iter().try_for_each(|case| time(device, case))?;
+    Ok(true)
+}
+
+/// The same for the MLP alone.
+pub(crate) fn mlp(device: &Device) -> Result<bool> {
+    CASES.iter().filter(|case| case.name == "mlp").try_for_each(|case| time(device, case))?;
+    Ok(true)
+}
+
+/// The same for the wide net alone.
+pub(crate) fn wide(device: &Device) -> Result<bool> {
+    CASES.iter().filter(|case| case.name == "wide").try_for_each(|case| time(device, case))?;
     Ok(true)
 }
 
 fn time(device: &Device, case: &Case) -> Result<()> {
-    let Case { widths, batch, precisions } = case;
+    let Case { widths, batch, precisions, .. } = case;
     let mut pair = Pair::new(device, widths, Activation::Tanh, *batch, false, 0)?;
     let peers = [
         ("PyTorch, CUDA graph", include_str!("../relax_torch.py")),

@@ -257,12 +257,12 @@ impl FusedNet {
         layers: &[GemmLayer],
     ) -> Result<()> {
         let kernel = match (what, operands.operand.size()) {
-            ("errors", 2) => "pc_gemm_errors_bf16",
-            ("errors", _) => "pc_gemm_errors_tf32",
-            ("moves", 2) => "pc_gemm_moves_bf16",
-            ("moves", _) => "pc_gemm_moves_tf32",
-            (_, 2) => "pc_gemm_frozen_bf16",
-            _ => "pc_gemm_frozen_tf32",
+            ("errors", 2) => "pc_relax_gemm_errors_bf16",
+            ("errors", _) => "pc_relax_gemm_errors_tf32",
+            ("moves", 2) => "pc_relax_gemm_moves_bf16",
+            ("moves", _) => "pc_relax_gemm_moves_tf32",
+            (_, 2) => "pc_relax_gemm_frozen_bf16",
+            _ => "pc_relax_gemm_frozen_tf32",
         };
         let split = i32::from(operands.operand.parts() > 1);
         for group in layers.chunks(LAYERS) {
@@ -287,8 +287,8 @@ impl FusedNet {
 
     fn pack(&self, operands: &Operands, layers: &[PackLayer]) -> Result<()> {
         let kernel = match operands.operand.size() {
-            2 => "pc_gemm_pack_bf16",
-            _ => "pc_gemm_pack_tf32",
+            2 => "pc_pack_bf16",
+            _ => "pc_pack_tf32",
         };
         let split = i32::from(operands.operand.parts() > 1);
         for group in layers.chunks(LAYERS) {
