@@ -1,10 +1,12 @@
-"""Relaxation of an MLP 784-512-512-10, tanh, batch 64, T = 20, as one recorded CUDA graph. Prints lines `precision mode median_us`."""
+"""Relaxation of an MLP (tanh, T = 20) as one recorded CUDA graph. Words: widths, batch, precisions. Prints lines `precision mode median_us`."""
 
 import statistics
+import sys
 
 import torch
 
-WIDTHS, BATCH, STEPS, RATE, ROUNDS = [784, 512, 512, 10], 64, 20, 0.1, 200
+WIDTHS, BATCH = [int(n) for n in sys.argv[1].split(",")], int(sys.argv[2])
+PRECISIONS, STEPS, RATE, ROUNDS = sys.argv[3].split(","), 20, 0.1, 200
 
 
 def main():
@@ -14,9 +16,15 @@ def main():
     dev = "cuda"
     weights = [torch.randn(m, n, device=dev) / n**0.5 for n, m in zip(WIDTHS, WIDTHS[1:])]
     x, y = torch.randn(BATCH, WIDTHS[0], device=dev), torch.randn(BATCH, WIDTHS[-1], device=dev)
-    acts = [torch.tanh, torch.tanh, lambda z: z]
-    slopes = [lambda m: 1 - m * m, lambda m: 1 - m * m, torch.ones_like]
     last = len(weights) - 1
+    acts = [torch.tanh] * last + [lambda z: z]
+    slopes = [lambda m: 1 - m * m] * last + [torch.ones_like]
+    operands = list(weights)  # of the products in the loop
+
+    def product(a, b):
+        """In f32 or tf32 as it is; in bf16 with f32 sums and results."""
+        return torch.mm(a.to(torch.bfloat16), b, out_dtype=torch.float32) if b.dtype == torch.bfloat16 else a @ b
+
     mu = [x]
     for weight, act in zip(weights, acts):
         mu.append(act(mu[-1] @ weight.T))
@@ -29,10 +37,10 @@ def main():
         for s, state in zip(start, v):
             state.copy_(s)
         for _ in range(STEPS):
-            predicted = [held] + [acts[l](v[l - 1] @ weights[l].T) for l in range(1, last + 1)]
+            predicted = [held] + [acts[l](product(v[l - 1], operands[l].T)) for l in range(1, last + 1)]
             errors = [v[l] - predicted[l] for l in range(last + 1)]
             for l in range(last):
-                pulled = (slopes[l + 1](predicted[l + 1]) * errors[l + 1]) @ weights[l + 1]
+                pulled = product(slopes[l + 1](predicted[l + 1]) * errors[l + 1], operands[l + 1])
                 v[l].add_(pulled - errors[l], alpha=RATE)
 
     fixed = [slope(m) for slope, m in zip(slopes, mu[1:])]
@@ -43,12 +51,13 @@ def main():
             e[l].zero_()
         e[last].copy_(y - mu[-1])
         for _ in range(STEPS):
-            pulled = [(fixed[l + 1] * e[l + 1]) @ weights[l + 1] for l in range(last)]
+            pulled = [product(fixed[l + 1] * e[l + 1], operands[l + 1]) for l in range(last)]
             for l in range(last):
                 e[l].add_(pulled[l] - e[l], alpha=RATE)
 
-    for precision in ["f32", "tf32"]:
+    for precision in PRECISIONS:
         torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+        operands[:] = [w.to(torch.bfloat16) for w in weights] if precision == "bf16" else weights
         for mode, body in [("live", live), ("frozen", frozen)]:
             side = torch.cuda.Stream()
             side.wait_stream(torch.cuda.current_stream())

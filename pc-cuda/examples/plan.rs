@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Err(error) => println!("no GPU here: {error}\n"),
     }
     for device in &devices {
-        for precision in [Precision::F32, Precision::Tf32] {
+        for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
             for live in [true, false] {
                 let net = NetShape {
                     widths: widths.clone(),

@@ -7,8 +7,11 @@
 typedef unsigned int u32;
 typedef unsigned long long u64;
 #define PC_DEV __device__ __forceinline__
-// A kernel of `threads` threads a block that takes one struct. At least one block a multiprocessor, so that registers are not scarce.
-#define PC_KERNEL(name, threads, Params) extern "C" __global__ void __launch_bounds__(threads, 1) name(const __grid_constant__ Params p)
+// A kernel of `threads` threads a block that takes one struct, of which so many blocks share a multiprocessor's registers: one, so that they are not
+// scarce, where nothing else is said.
+#define PC_KERNEL_OF(name, threads, blocks, Params) \
+  extern "C" __global__ void __launch_bounds__(threads, blocks) name(const __grid_constant__ Params p)
+#define PC_KERNEL(name, threads, Params) PC_KERNEL_OF(name, threads, 1, Params)
 #define PC_SHARED(name) extern __shared__ __align__(128) unsigned char name[]
 
 PC_DEV int pc_tid() { return threadIdx.x; }
@@ -114,6 +117,9 @@ PC_DEV void pc_copy16(void* shared, const void* global) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(a), "l"(global) : "memory");
 }
 PC_DEV void pc_copy_wait() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+// Copies in groups: what this thread has asked for since the last commit, and a wait for all groups but the last so many.
+PC_DEV void pc_copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int LEFT> PC_DEV void pc_copy_wait_but() { asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory"); }
 
 // The nearest tf32 number, ties away from zero.
 PC_DEV float pc_tf32(float x) {
@@ -124,6 +130,19 @@ PC_DEV float pc_tf32(float x) {
 // d += a b, for a 16 x 8 by 8 x 8 product of tf32 numbers spread over a warp as PTX says of mma.m16n8k8.
 PC_DEV void pc_mma(float (&d)[4], const float (&a)[4], const float (&b)[2]) {
   asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+               : "r"(__float_as_uint(a[0])), "r"(__float_as_uint(a[1])), "r"(__float_as_uint(a[2])), "r"(__float_as_uint(a[3])),
+                 "r"(__float_as_uint(b[0])), "r"(__float_as_uint(b[1])));
+}
+// Two bf16 numbers, the nearest ones, ties to even: the first in the lower half.
+PC_DEV u32 pc_bf16_pair(float first, float second) {
+  u32 r;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(second), "f"(first));
+  return r;
+}
+// d += a b, for a 16 x 16 by 16 x 8 product of bf16 numbers, two a word, spread over a warp as PTX says of mma.m16n8k16.
+PC_DEV void pc_mma_bf16(float (&d)[4], const float (&a)[4], const float (&b)[2]) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
                : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                : "r"(__float_as_uint(a[0])), "r"(__float_as_uint(a[1])), "r"(__float_as_uint(a[2])), "r"(__float_as_uint(a[3])),
                  "r"(__float_as_uint(b[0])), "r"(__float_as_uint(b[1])));

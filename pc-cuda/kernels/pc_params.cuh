@@ -27,6 +27,46 @@ struct PcClusterLayer {
   int weight_at, gather_at, partial_at, state_at, gate_at, scratch_at;
   int residual_at; // -1 where there is no r
 };
+
+// One layer of a grouped product C = A B^T (relax_gemm.cu). `first` is the number of its first tile.
+struct PcGemmLayer {
+  const void* a;
+  const void* b;
+  const float* z;
+  const float* r; // none for zero
+  const float* ref;
+  float* d;
+  float* v;       // none where it is not wanted yet
+  float* e;
+  float* slope;
+  void* out;      // C's rows as the next operand; none for none
+  float precision;
+  int act, rows, columns; // C's
+  int chunks;             // of 64 bytes, in a row of A and B
+  int first, across;      // tiles in a row of tiles
+  int out_row, out_part;  // bytes from row to row of `out`, and from part to part
+  int unused;
+};
+struct PcGemm {
+  PcGemmLayer layer[PC_LAYERS];
+  int layers, split;
+  float rate;
+  int unused;
+};
+// One matrix to be made an operand, by its rows, and by its columns where there is a place.
+struct PcPackLayer {
+  const float* from;
+  void* rows_to;    // none for none
+  void* columns_to; // none for none
+  int rows, columns, first, across;
+  int row, part, column_row, column_part; // bytes
+  int second, unused;                     // whether it is B's
+};
+struct PcPack {
+  PcPackLayer layer[PC_LAYERS];
+  int layers, split;
+};
+
 // What drives a live output: nothing, it is held; or a loss.
 enum { PC_NO_LOSS = 0, PC_SQUARED_ERROR = 1, PC_CROSS_ENTROPY = 2 };
 struct PcCluster {

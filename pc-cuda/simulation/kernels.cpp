@@ -2,6 +2,7 @@
 #include "learn.cu"
 #include "primitives.cu"
 #include "relax_cluster.cu"
+#include "relax_gemm.cu"
 #include "relax_graph.cu"
 #include "tensor.cu"
 

@@ -42,6 +42,7 @@ struct Fiber {
   u32 parity = 0;
   u32 round = 0, exchanges = 0;
   std::vector<Copy> copies;
+  std::vector<size_t> groups; // where each group of copies ends
   const char* where = "its start";
 };
 struct Block {
@@ -80,6 +81,8 @@ struct Kernel {
   static void name(const Params& p);                                                                                                       \
   static pcsim::Kernel name##_entry(#name, [](const void* p) { name(*(const Params*)p); }, threads, sizeof(Params));                     \
   static void name(const Params& p)
+// How many blocks share registers is nothing here.
+#define PC_KERNEL_OF(name, threads, blocks, Params) PC_KERNEL(name, threads, Params)
 #define PC_SHARED(name) unsigned char* name = pcsim::current->block->shared
 
 inline int pc_tid() { return pcsim::current->tid; }
@@ -173,10 +176,24 @@ inline void pc_copy16(void* shared, const void* global) {
   pcsim::current->copies.push_back({shared, global});
 }
 // The copies of a thread come as late as they may.
+inline void pc_copy_first(size_t count) {
+  pcsim::Fiber& f = *pcsim::current;
+  if (count) pcsim::pause();
+  for (size_t i = 0; i < count; i++) memcpy(f.copies[i].to, f.copies[i].from, 16);
+  f.copies.erase(f.copies.begin(), f.copies.begin() + (long)count);
+}
 inline void pc_copy_wait() {
-  if (!pcsim::current->copies.empty()) pcsim::pause();
-  for (pcsim::Copy& c : pcsim::current->copies) memcpy(c.to, c.from, 16);
-  pcsim::current->copies.clear();
+  pc_copy_first(pcsim::current->copies.size());
+  pcsim::current->groups.clear();
+}
+inline void pc_copy_commit() { pcsim::current->groups.push_back(pcsim::current->copies.size()); }
+template <int LEFT> inline void pc_copy_wait_but() {
+  std::vector<size_t>& groups = pcsim::current->groups;
+  if (groups.size() <= LEFT) return;
+  size_t closed = groups.size() - LEFT, count = groups[closed - 1];
+  groups.erase(groups.begin(), groups.begin() + (long)closed);
+  for (size_t& end : groups) end -= count;
+  pc_copy_first(count);
 }
 
 inline float pc_float(u32 bits) {
@@ -211,6 +228,33 @@ inline void pc_mma(float (&d)[4], const float (&a)[4], const float (&b)[2]) {
     float sum = d[i];
     for (int k = 0; k < 8; k++)
       sum += w.a[place][(row & 7) * 4 + (k & 3)][(row >> 3) + 2 * (k >> 2)] * w.b[place][column * 4 + (k & 3)][k >> 2];
+    d[i] = sum;
+  }
+}
+
+inline u32 pc_bf16(float x) {
+  u32 bits = pc_bits(x);
+  return pc_finite(x) ? (bits + 0x7fffu + (bits >> 16 & 1)) >> 16 : bits >> 16 | (x != x);
+}
+inline u32 pc_bf16_pair(float first, float second) { return pc_bf16(first) | pc_bf16(second) << 16; }
+
+// Words of two bf16 numbers each, of which a product of two is exact.
+inline void pc_mma_bf16(float (&d)[4], const float (&a)[4], const float (&b)[2]) {
+  pcsim::Fiber& f = *pcsim::current;
+  pcsim::Warp& w = *f.warp;
+  int place = f.exchanges++ & 1, g = f.lane >> 2, t = f.lane & 3;
+  memcpy(w.a[place][f.lane], a, sizeof a);
+  memcpy(w.b[place][f.lane], b, sizeof b);
+  pcsim::meet(&w.barrier, "a matrix product");
+  for (int i = 0; i < 4; i++) {
+    int row = g + 8 * (i >> 1), column = 2 * t + (i & 1);
+    float sum = d[i];
+    for (int k = 0; k < 16; k++) {
+      int lane = (k & 7) >> 1, up = 16 * (k & 1);
+      u32 x = pc_bits(w.a[place][(row & 7) * 4 + lane][(row >> 3) + 2 * (k >> 3)]) >> up;
+      u32 y = pc_bits(w.b[place][column * 4 + lane][k >> 3]) >> up;
+      sum += pc_float(x << 16) * pc_float(y << 16);
+    }
     d[i] = sum;
   }
 }

@@ -37,6 +37,21 @@ params! {
         target: u64, layers: i32, batch: i32, steps: i32, loss: i32, rate: f32, lambda: f32,
         signal_at: i32, unused: i32,
     }
+    /// One layer of a grouped product.
+    GemmLayer {
+        a: u64, b: u64, z: u64, r: u64, reference: u64, d: u64, v: u64, e: u64, slope: u64,
+        out: u64,
+        precision: f32, act: i32, rows: i32, columns: i32, chunks: i32, first: i32, across: i32,
+        out_row: i32, out_part: i32, unused: i32,
+    }
+    Gemms { layer: [GemmLayer; LAYERS], layers: i32, split: i32, rate: f32, unused: i32, }
+    /// A matrix to be made an operand.
+    PackLayer {
+        from: u64, rows_to: u64, columns_to: u64,
+        rows: i32, columns: i32, first: i32, across: i32,
+        row: i32, part: i32, column_row: i32, column_part: i32, second: i32, unused: i32,
+    }
+    Pack { layer: [PackLayer; LAYERS], layers: i32, split: i32, }
     /// One prediction, for kernels over the elements of several.
     FusedLayer {
         z: u64, dz: u64, shift: u64, r: u64, reference: u64, force: u64, d: u64, v: u64, e: u64,

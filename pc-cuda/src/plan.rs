@@ -45,8 +45,18 @@ impl NetShape {
     pub(crate) fn products(&self) -> Products {
         match self.precision {
             Precision::F32 => Products::Full,
-            Precision::Tf32 if self.live && self.relu => Products::Split,
-            Precision::Tf32 => Products::Rounded,
+            _ if self.live && self.relu => Products::Split,
+            Precision::Tf32 | Precision::Bf16 => Products::Rounded,
+        }
+    }
+
+    /// What grouped products are made of; none where they would have to be full.
+    pub(crate) fn operand(&self) -> Option<Operand> {
+        let split = self.products() == Products::Split;
+        match self.precision {
+            Precision::F32 => None,
+            Precision::Tf32 => Some(Operand::Tf32 { split }),
+            Precision::Bf16 => Some(Operand::Bf16 { split }),
         }
     }
 }
@@ -62,6 +72,36 @@ pub(crate) enum Products {
     Split,
 }
 
+/// The numbers that grouped products are made of; split ones are two numbers each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operand {
+    Tf32 { split: bool },
+    Bf16 { split: bool },
+}
+
+impl Operand {
+    /// The bytes of a number.
+    pub(crate) fn size(self) -> usize {
+        match self {
+            Operand::Tf32 { .. } => 4,
+            Operand::Bf16 { .. } => 2,
+        }
+    }
+
+    /// The products that one takes.
+    pub(crate) fn parts(self) -> usize {
+        match self {
+            Operand::Tf32 { split } | Operand::Bf16 { split } => {
+                if split {
+                    3
+                } else {
+                    1
+                }
+            }
+        }
+    }
+}
+
 /// Which kernels to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Strategy {
@@ -73,6 +113,8 @@ pub enum Strategy {
         /// 1, 2, 4, 8 or 16.
         usize,
     ),
+    /// `relax_gemm`.
+    Gemm,
     /// `relax_graph`.
     Graph,
 }
@@ -89,6 +131,14 @@ pub enum Kernel {
         clusters: usize,
         /// Bytes of shared memory a block.
         shared: usize,
+    },
+    /// Grouped products: those of all layers in one launch, with errors and moves made of their
+    /// sums; recorded once and replayed.
+    Gemm {
+        /// The most tiles of one launch.
+        tiles: usize,
+        /// Launches a step.
+        launches: usize,
     },
     /// Library products with fused kernels between them, recorded once and replayed.
     Graph {
@@ -126,6 +176,9 @@ impl fmt::Display for Plan {
                     shared.div_ceil(1 << 10)
                 )
             }
+            Kernel::Gemm { tiles, launches } => {
+                write!(f, "relax_gemm: {launches} launches a step, of up to {tiles} tiles")
+            }
             Kernel::Graph { launches } => write!(f, "relax_graph: {launches} launches a step"),
         }
     }
@@ -144,6 +197,15 @@ mod cost {
     pub(super) const TF32: f64 = 300e3;
     /// The same with operands split in two.
     pub(super) const SPLIT: f64 = 110e3;
+    /// Multiply-adds that a multiprocessor does in a microsecond in a library's products, in full
+    /// and in tf32.
+    pub(super) const LIBRARY_EXACT: f64 = 180e3;
+    pub(super) const LIBRARY_TF32: f64 = 600e3;
+    /// The same in grouped products, with operands of two bytes and of four.
+    pub(super) const GROUPED_BF16: f64 = 1000e3;
+    pub(super) const GROUPED_TF32: f64 = 400e3;
+    /// What a tile takes before its first product and after its last.
+    pub(super) const TILE: f64 = 2.0;
 }
 
 /// Chooses a kernel. A pure function of its arguments: what a device can hold at once is in its
@@ -170,21 +232,35 @@ mod cost {
 /// # Ok::<(), pc_core::Error>(())
 /// ```
 pub fn plan(net: &NetShape, device: &DeviceProps) -> Result<Plan> {
-    if net.widths.len() < 2 || net.batch == 0 || net.widths.contains(&0) {
-        return Err(Error::new(ErrorKind::Shape, format!("there is nothing to relax in {net:?}")));
-    }
-    let drive = usize::from(net.live && net.output != Output::Held);
-    let launches =
-        if net.live { 2 * (net.widths.len() - 2) + 2 + drive } else { net.widths.len() - 1 };
-    let mut best = (launches as f64 * cost::LAUNCH, Kernel::Graph { launches });
+    something(net)?;
+    let launches = graph_launches(net);
+    let mut best = (graph_time(net, device, launches), Kernel::Graph { launches });
     let mut reasons = vec![
         format!("{device}"),
         format!("relax_graph: {launches} launches a step, about {:.1} us", best.0),
     ];
     if net.products() == Products::Split {
         reasons.push(
-            "live relus in tf32: split products in a cluster, full ones elsewhere".to_owned(),
+            "live relus: split products in a cluster and in relax_gemm, full ones elsewhere"
+                .to_owned(),
         );
+    }
+    if net.precision == Precision::Bf16 {
+        reasons.push("bf16: operands of relax_gemm; tf32 elsewhere".to_owned());
+    }
+    match gemm(net, device) {
+        None => reasons.push("relax_gemm: not in f32".to_owned()),
+        Some((time, kernel)) => {
+            if let Kernel::Gemm { tiles, launches } = kernel {
+                reasons.push(format!(
+                    "relax_gemm: {launches} launches a step, of up to {tiles} tiles, about \
+                     {time:.1} us"
+                ));
+            }
+            if time < best.0 {
+                best = (time, kernel);
+            }
+        }
     }
     if net.widths.len() - 1 > LAYERS {
         reasons.push(format!("relax_cluster: not for more than {LAYERS} layers"));
@@ -225,12 +301,97 @@ pub fn plan(net: &NetShape, device: &DeviceProps) -> Result<Plan> {
     Ok(Plan { reasons: plan.reasons.into_iter().chain([chosen]).collect(), ..plan })
 }
 
+/// Whether there is something to relax.
+fn something(net: &NetShape) -> Result<()> {
+    if net.widths.len() < 2 || net.batch == 0 || net.widths.contains(&0) {
+        return Err(Error::new(ErrorKind::Shape, format!("there is nothing to relax in {net:?}")));
+    }
+    Ok(())
+}
+
+fn driven(net: &NetShape) -> bool {
+    net.live && net.output != Output::Held
+}
+
+/// The launches of a step of `relax_graph`.
+fn graph_launches(net: &NetShape) -> usize {
+    let layers = net.widths.len() - 1;
+    if net.live { 2 * (layers - 1) + 2 + usize::from(driven(net)) } else { layers }
+}
+
+/// The multiply-adds of one product of every layer but the first, whose input is held.
+fn work(net: &NetShape) -> f64 {
+    net.widths[1..].windows(2).map(|pair| (net.batch * pair[0] * pair[1]) as f64).sum()
+}
+
+fn graph_time(net: &NetShape, device: &DeviceProps, launches: usize) -> f64 {
+    let rate = match net.products() {
+        Products::Rounded => cost::LIBRARY_TF32,
+        _ => cost::LIBRARY_EXACT,
+    };
+    let products = if net.live { 2.0 } else { 1.0 };
+    let all = device.multiprocessors.max(1) as f64;
+    launches as f64 * cost::LAUNCH + products * work(net) / (rate * all)
+}
+
+/// The rows and columns of a tile of grouped products, as in `relax_gemm.cu`.
+pub(crate) const GEMM_ROWS: usize = 128;
+pub(crate) const GEMM_COLUMNS: usize = 64;
+
+/// `relax_gemm` and what a step of it takes; none in full precision.
+fn gemm(net: &NetShape, device: &DeviceProps) -> Option<(f64, Kernel)> {
+    let operand = net.operand()?;
+    let rate = match operand {
+        Operand::Bf16 { .. } => cost::GROUPED_BF16,
+        Operand::Tf32 { .. } => cost::GROUPED_TF32,
+    };
+    let all = device.multiprocessors.max(1);
+    let down = net.batch.div_ceil(GEMM_ROWS);
+    let (mut most, mut time, mut launches) = (0, 0.0, 0);
+    for forward in [true, false].into_iter().filter(|forward| net.live || !forward) {
+        // A launch of up to so many layers.
+        let pairs: Vec<(usize, usize)> = net.widths[1..]
+            .windows(2)
+            .map(|pair| if forward { (pair[1], pair[0]) } else { (pair[0], pair[1]) })
+            .collect();
+        for group in pairs.chunks(LAYERS) {
+            let tiles: usize =
+                group.iter().map(|(columns, _)| down * columns.div_ceil(GEMM_COLUMNS)).sum();
+            let longest = group.iter().map(|(_, depth)| *depth).max().unwrap_or(0);
+            let each = (GEMM_ROWS * GEMM_COLUMNS * longest * operand.parts()) as f64 / rate;
+            time += cost::LAUNCH + cost::TILE + tiles.div_ceil(all) as f64 * each;
+            most = most.max(tiles);
+            launches += 1;
+        }
+    }
+    if driven(net) {
+        // The drive, and what is pulled of it as an operand.
+        launches += 2;
+        time += 2.0 * cost::LAUNCH;
+    }
+    Some((time, Kernel::Gemm { tiles: most, launches }))
+}
+
 impl Strategy {
     /// The plan for this strategy.
     pub(crate) fn plan(self, net: &NetShape, device: &DeviceProps) -> Result<Plan> {
         match self {
             Strategy::Fastest => plan(net, device),
-            Strategy::Graph => plan(net, &DeviceProps { clusters: Vec::new(), ..device.clone() }),
+            Strategy::Gemm => {
+                something(net)?;
+                let Some((_, kernel)) = gemm(net, device) else {
+                    return Err(Error::new(
+                        ErrorKind::Unsupported,
+                        "relax_gemm: not in f32, for its products run on tensor cores",
+                    ));
+                };
+                Ok(Plan { kernel, reasons: vec!["relax_gemm was asked for".to_owned()] })
+            }
+            Strategy::Graph => {
+                something(net)?;
+                let kernel = Kernel::Graph { launches: graph_launches(net) };
+                Ok(Plan { kernel, reasons: vec!["relax_graph was asked for".to_owned()] })
+            }
             Strategy::Cluster(blocks) => {
                 let resident = device.resident_clusters(blocks);
                 let layout = ClusterLayout::new(net, blocks, false);

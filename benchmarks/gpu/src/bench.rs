@@ -11,38 +11,86 @@ use pc_cuda::{Device, FusedNet, Precision, Strategy};
 
 use crate::nets::Pair;
 
-const WIDTHS: [usize; 4] = [784, 512, 512, 10];
-const BATCH: usize = 64;
+/// A net to time.
+struct Case {
+    name: &'static str,
+    widths: &'static [usize],
+    batch: usize,
+    precisions: &'static [Precision],
+}
+
+const CASES: [Case; 2] = [
+    Case {
+        name: "mlp",
+        widths: &[784, 512, 512, 10],
+        batch: 64,
+        precisions: &[Precision::Tf32, Precision::F32],
+    },
+    Case {
+        name: "wide",
+        widths: &[1024; 11],
+        batch: 256,
+        precisions: &[Precision::Bf16, Precision::Tf32],
+    },
+];
 const STEPS: usize = 20;
 const WARM: usize = 20;
 const ROUNDS: usize = 200;
 
-/// Times every kernel in every precision and mode; always true, for nothing is judged.
+fn word(precision: Precision) -> &'static str {
+    match precision {
+        Precision::F32 => "f32",
+        Precision::Tf32 => "tf32",
+        Precision::Bf16 => "bf16",
+    }
+}
+
+/// Times every kernel in every precision and mode, of both nets; always true, for nothing is
+/// judged.
 pub(crate) fn bench(device: &Device) -> Result<bool> {
-    let mut pair = Pair::new(device, &WIDTHS, Activation::Tanh, BATCH, false, 0)?;
+    CASES.iter().try_for_each(|case| time(device, case))?;
+    Ok(true)
+}
+
+/// The same for the MLP alone.
+pub(crate) fn mlp(device: &Device) -> Result<bool> {
+    CASES.iter().filter(|case| case.name == "mlp").try_for_each(|case| time(device, case))?;
+    Ok(true)
+}
+
+/// The same for the wide net alone.
+pub(crate) fn wide(device: &Device) -> Result<bool> {
+    CASES.iter().filter(|case| case.name == "wide").try_for_each(|case| time(device, case))?;
+    Ok(true)
+}
+
+fn time(device: &Device, case: &Case) -> Result<()> {
+    let Case { widths, batch, precisions, .. } = case;
+    let mut pair = Pair::new(device, widths, Activation::Tanh, *batch, false, 0)?;
     let peers = [
         ("PyTorch, CUDA graph", include_str!("../relax_torch.py")),
         ("JAX, jit", include_str!("../relax_jax.py")),
     ];
-    let peers = peers.map(|(name, program)| (name, python(program)));
+    let peers = peers.map(|(name, program)| (name, python(program, case)));
     println!(
-        "MLP 784-512-512-10, tanh, batch {BATCH}, T = {STEPS}: medians of {ROUNDS} in \
+        "widths {widths:?}, tanh, batch {batch}, T = {STEPS}: medians of {ROUNDS} in \
          microseconds, by device events (JAX: by the clock)"
     );
     println!("{:6} {:7} {:44} {:>9}", "", "", "", "median");
-    for precision in [Precision::Tf32, Precision::F32] {
+    for &precision in *precisions {
         for live in [true, false] {
-            let (word, mode) = (
-                if precision == Precision::Tf32 { "tf32" } else { "f32" },
-                if live { "live" } else { "frozen" },
-            );
-            for strategy in
-                [Strategy::Fastest, Strategy::Cluster(8), Strategy::Cluster(16), Strategy::Graph]
-            {
+            let (word, mode) = (word(precision), if live { "live" } else { "frozen" });
+            for strategy in [
+                Strategy::Fastest,
+                Strategy::Cluster(8),
+                Strategy::Cluster(16),
+                Strategy::Gemm,
+                Strategy::Graph,
+            ] {
                 let net = FusedNet::from_graph(&pair.here, device, precision)?
                     .relaxed_by(strategy)
                     .timed();
-                match net.plan(BATCH, live) {
+                match net.plan(*batch, live) {
                     Ok(plan) => println!(
                         "{word:6} {mode:7} {:44} {:9.1}",
                         plan.to_string(),
@@ -66,7 +114,7 @@ pub(crate) fn bench(device: &Device) -> Result<bool> {
             }
         }
     }
-    Ok(true)
+    Ok(())
 }
 
 fn median(mut net: FusedNet, pair: &mut Pair, live: bool) -> Result<f64> {
@@ -91,9 +139,14 @@ fn median(mut net: FusedNet, pair: &mut Pair, live: bool) -> Result<f64> {
 type Times = BTreeMap<(String, String), f64>;
 
 /// Runs a program of another framework; why there is nothing of it, where there is not.
-fn python(program: &str) -> std::result::Result<Times, String> {
+fn python(program: &str, case: &Case) -> std::result::Result<Times, String> {
+    let numbers =
+        |numbers: &[usize]| numbers.iter().map(usize::to_string).collect::<Vec<String>>().join(",");
+    let precisions: Vec<&str> = case.precisions.iter().map(|p| word(*p)).collect();
+    let words = [numbers(case.widths), case.batch.to_string(), precisions.join(",")];
     let mut child = Command::new("python3")
         .arg("-")
+        .args(words)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -55,7 +55,7 @@ fn primitives_agree(device: &Device) -> Result<bool> {
 /// Every strategy that the device has, at least the library's products.
 fn strategies(device: &Device) -> Vec<Strategy> {
     let clusters = device.props().clusters.iter().map(|(blocks, _)| Strategy::Cluster(*blocks));
-    clusters.chain([Strategy::Graph, Strategy::Fastest]).collect()
+    clusters.chain([Strategy::Gemm, Strategy::Graph, Strategy::Fastest]).collect()
 }
 
 fn gradients_agree(device: &Device, shapes: &[Shape]) -> Result<bool> {
@@ -72,7 +72,8 @@ fn gradients_agree(device: &Device, shapes: &[Shape]) -> Result<bool> {
                 let schedule = schedule.evaluated_by(Evaluation::Simulate);
                 let wanted = gradients(&mut pair.there, &pair.off, &schedule)?;
                 for strategy in strategies(device) {
-                    for (precision, tolerance) in [(Precision::F32, 1e-5), (Precision::Tf32, 3e-3)]
+                    for (precision, tolerance) in
+                        [(Precision::F32, 1e-5), (Precision::Tf32, 3e-3), (Precision::Bf16, 2e-2)]
                     {
                         let mut net = FusedNet::from_graph(&pair.here, device, precision)?
                             .relaxed_by(strategy)

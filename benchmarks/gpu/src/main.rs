@@ -16,7 +16,8 @@ Usage: pc-gpu <command>
   check  compare every device primitive with the host layer, bit for bit, and
          whole relaxations with the f64 host backend; exit 1 where they differ;
          `check quick` takes the smallest net alone
-  bench  time relaxations of an MLP 784-512-512-10 beside PyTorch and JAX
+  bench  time relaxations of an MLP 784-512-512-10, and of ten layers of 1024,
+         beside PyTorch and JAX; `bench mlp` and `bench wide` take one of them
 
 Without a GPU both say so and exit 2.";
 
@@ -27,6 +28,8 @@ fn main() -> ExitCode {
             ["check"] => check::check,
             ["check", "quick"] => check::quick,
             ["bench"] => bench::bench,
+            ["bench", "mlp"] => bench::mlp,
+            ["bench", "wide"] => bench::wide,
             [] | ["help" | "-h" | "--help", ..] => {
                 println!("{HELP}\n\nMachine code that came along: {:?}", Device::embedded());
                 return ExitCode::SUCCESS;

@@ -270,6 +270,7 @@ mod tests {
         let cache = Cache { folder: Some(folder.path().to_owned()) };
         for family in [
             Family::RelaxCluster,
+            Family::RelaxGemm,
             Family::RelaxGraph,
             Family::Learn,
             Family::Tensor,
@@ -281,7 +282,7 @@ mod tests {
                 assert_eq!(&code[..4], b"\x7fELF", "{family:?} for {architecture}");
             }
         }
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 15);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 18);
 
         // What is there is taken, unless it is damaged, and then it is made again.
         let path =

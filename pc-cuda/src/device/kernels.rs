@@ -4,6 +4,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Family {
     RelaxCluster,
+    RelaxGemm,
     RelaxGraph,
     Learn,
     Tensor,
@@ -31,6 +32,7 @@ impl Family {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Family::RelaxCluster => "relax_cluster",
+            Family::RelaxGemm => "relax_gemm",
             Family::RelaxGraph => "relax_graph",
             Family::Learn => "learn",
             Family::Tensor => "tensor",
@@ -42,6 +44,7 @@ impl Family {
     pub(crate) fn source(self) -> String {
         let own = match self {
             Family::RelaxCluster => include_str!("../../kernels/relax_cluster.cu"),
+            Family::RelaxGemm => include_str!("../../kernels/relax_gemm.cu"),
             Family::RelaxGraph => include_str!("../../kernels/relax_graph.cu"),
             Family::Learn => include_str!("../../kernels/learn.cu"),
             Family::Tensor => include_str!("../../kernels/tensor.cu"),

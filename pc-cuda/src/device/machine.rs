@@ -77,7 +77,7 @@ macro_rules! arguments {
     };
 }
 arguments! {
-    Cluster {} Fused {} Drive {} Predict {} Weights {} Optimise {} Map {} Reduce {} Step {}
+    Cluster {} Gemms {} Pack {} Fused {} Drive {} Predict {} Weights {} Optimise {} Map {} Reduce {} Step {}
     CrossEntropy {} Primitives {}
 }
 

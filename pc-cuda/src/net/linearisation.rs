@@ -4,7 +4,7 @@ use pc_core::{Result, Tensor as _};
 
 use crate::{
     device::{Device, Gemm, Layout},
-    net::{FusedNet, Link},
+    net::{FusedNet, Link, gemm::Operands},
     tensor::DeviceTensor,
 };
 
@@ -29,6 +29,8 @@ pub struct FusedLinearisation {
     /// Whether it stands where [`pc_core::Network::take_steps`] left off, so that the next
     /// evaluation is done already.
     pub(super) fresh: bool,
+    /// What grouped products read and write, where they are used.
+    pub(super) operands: Option<Operands>,
     /// The recorded steps and what they were recorded for.
     pub(super) recorded: Option<Recorded>,
 }
@@ -74,6 +76,7 @@ impl FusedLinearisation {
             return Ok(());
         }
         self.recorded = None;
+        self.operands = None;
         self.change = None;
         self.layers.clear();
         for link in &net.links {

@@ -1,6 +1,7 @@
 //! A chain of linear vertices on a device, as a network.
 
 mod build;
+mod gemm;
 mod learn;
 mod linearisation;
 mod network;
@@ -17,8 +18,8 @@ use crate::{
 
 pub use linearisation::FusedLinearisation;
 
-/// The precision of the products inside a relaxation and its pulls. States, errors, feed-forward
-/// passes and weight gradients are `f32` always.
+/// The precision of the products inside a relaxation and its pulls: the least that their operands
+/// are rounded to. Sums, states, errors, feed-forward passes and weight gradients are `f32` always.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Precision {
     /// Every product in full `f32`.
@@ -29,8 +30,12 @@ pub enum Precision {
     /// slope jumps where its argument crosses zero, and rounding moves the crossing, whether it is
     /// the predictions' products or the pullbacks' that are rounded. So a net with a relu, relaxed
     /// live, has its products made of both parts of each number (three products for one) in a
-    /// cluster, and in full `f32` elsewhere.
+    /// cluster and in grouped products, and in full `f32` elsewhere.
     Tf32,
+    /// Operands rounded to 7 bits of mantissa where products are grouped (`relax_gemm`, for wide
+    /// nets); everywhere else they are as with [`Precision::Tf32`]. Live relus are an exception
+    /// here, too.
+    Bf16,
 }
 
 /// A chain `mu_l = f_l(W_l v_(l-1) + b_l)` on a device: a [`pc_core::Network`] that can do
@@ -168,7 +173,7 @@ impl FusedNet {
 
     /// Whether the library's products may round.
     fn tf32(&self, live: bool) -> bool {
-        self.precision == Precision::Tf32 && !(live && self.relu())
+        self.precision != Precision::F32 && !(live && self.relu())
     }
 }
 

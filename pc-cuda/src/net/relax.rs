@@ -23,7 +23,7 @@ const ROWS: usize = THREADS / 32;
 
 /// What the output does.
 #[derive(Clone, Copy, Debug)]
-struct Top {
+pub(super) struct Top {
     output: Output,
     target: Address,
     lambda: f32,
@@ -33,7 +33,7 @@ struct Top {
 
 impl Top {
     /// As the kernels number it.
-    fn loss(&self) -> i32 {
+    pub(super) fn loss(&self) -> i32 {
         match self.output {
             Output::Held => 0,
             Output::SquaredError => 1,
@@ -43,19 +43,21 @@ impl Top {
 }
 
 /// Steps by library products with fused kernels between them: all that a recording has built in.
-struct Recipe {
-    layers: Vec<FusedLayer>,
+pub(super) struct Recipe {
+    pub(super) layers: Vec<FusedLayer>,
     /// By link: the displacements of the parent.
-    below: Vec<Address>,
+    pub(super) below: Vec<Address>,
+    /// Whether products are grouped.
+    grouped: bool,
     /// By link, where weights have moved: the parent's reference.
     plastic: Option<Vec<Address>>,
     /// Where weights learn at every step.
     gradients: Vec<GradientLaunch>,
-    top: Top,
+    pub(super) top: Top,
     live: bool,
-    batch: usize,
-    rate: f32,
-    steps: usize,
+    pub(super) batch: usize,
+    pub(super) rate: f32,
+    pub(super) steps: usize,
 }
 
 impl FusedNet {
@@ -159,8 +161,15 @@ impl FusedNet {
                 return self.device.launch(&launch, &self.cluster(steps, top, at, &layout));
             }
         }
+        let grouped = match (plan.kernel(), shape.operand()) {
+            (Kernel::Gemm { .. }, Some(operand)) => {
+                self.make_operands(operand, shape.live, at)?;
+                true
+            }
+            _ => false,
+        };
         let layers = self.graph_layers(steps, top, at);
-        let recipe = self.recipe(steps, layers, top, at);
+        let recipe = Recipe { grouped, ..self.recipe(steps, layers, top, at) };
         self.replay(recipe, at)
     }
 
@@ -297,6 +306,7 @@ impl FusedNet {
         Recipe {
             layers,
             below: self.links.iter().map(|link| below(link.parent.index())).collect(),
+            grouped: false,
             plastic: None,
             gradients: Vec::new(),
             top,
@@ -310,17 +320,26 @@ impl FusedNet {
     /// Follows a recipe; recorded the first time, and replayed for as long as everything in it is
     /// the same.
     fn replay(&self, recipe: Recipe, at: &mut FusedLinearisation) -> Result<()> {
-        let key = self.key(&recipe);
+        let mut key = self.key(&recipe);
+        let operands = at.operands.as_ref().filter(|_| recipe.grouped);
+        key.push(u64::from(recipe.grouped));
+        key.extend(operands.iter().flat_map(|operands| operands.addresses()));
         if let Some(recorded) = at.recorded.as_ref().filter(|recorded| recorded.key == key) {
             return self.device.machine().replay(recorded.graph);
         }
         at.recorded = None;
         let held: &FusedLinearisation = at;
-        let graph = self.device.machine().record(&mut || match (&recipe.plastic, recipe.live) {
-            (Some(references), _) => self.plastic_step(&recipe, references, held),
-            (None, true) => self.live_steps(&recipe),
-            (None, false) => self.frozen_steps(&recipe),
-        })?;
+        let operands = held.operands.as_ref().filter(|_| recipe.grouped);
+        let graph =
+            self.device.machine().record(
+                &mut || match (&recipe.plastic, operands, recipe.live) {
+                    (Some(references), ..) => self.plastic_step(&recipe, references, held),
+                    (None, Some(operands), true) => self.gemm_live(&recipe, operands),
+                    (None, Some(operands), false) => self.gemm_frozen(&recipe, operands),
+                    (None, None, true) => self.live_steps(&recipe),
+                    (None, None, false) => self.frozen_steps(&recipe),
+                },
+            )?;
         at.recorded = Some(Recorded { key, graph, device: self.device.clone() });
         self.device.machine().replay(graph)
     }
@@ -426,7 +445,7 @@ impl FusedNet {
     }
 
     /// The drive of a live output, in the place of its prediction's change.
-    fn drive(&self, recipe: &Recipe) -> Result<()> {
+    pub(super) fn drive(&self, recipe: &Recipe) -> Result<()> {
         let (Some(link), Some(layer), top) = (self.links.last(), recipe.layers.last(), recipe.top)
         else {
             return Ok(());

@@ -8,6 +8,7 @@ use crate::common::{Case, Top};
 
 const F32: f64 = 1e-5;
 const TF32: f64 = 3e-3;
+const BF16: f64 = 2e-2;
 
 /// 3 to 10 layers, widths and batches that divide nothing, 1 to 50 steps.
 fn shapes() -> Vec<(Vec<usize>, usize, usize)> {
@@ -22,7 +23,11 @@ fn shapes() -> Vec<(Vec<usize>, usize, usize)> {
 }
 
 fn tolerance(precision: Precision) -> f64 {
-    if precision == Precision::F32 { F32 } else { TF32 }
+    match precision {
+        Precision::F32 => F32,
+        Precision::Tf32 => TF32,
+        Precision::Bf16 => BF16,
+    }
 }
 
 /// Runs one case, which has to be taken over and to hold.
@@ -87,6 +92,28 @@ fn graphs_in_f32() {
 fn graphs_in_tf32() {
     for seed in 0..4 {
         check(Strategy::Graph, Precision::Tf32, seed);
+    }
+}
+
+#[test]
+fn grouped_products_in_tf32() {
+    for seed in 0..4 {
+        check(Strategy::Gemm, Precision::Tf32, seed);
+    }
+}
+
+#[test]
+fn grouped_products_in_bf16() {
+    for seed in 0..4 {
+        check(Strategy::Gemm, Precision::Bf16, seed);
+    }
+}
+
+/// Where bf16 has no kernels, it is tf32.
+#[test]
+fn bf16_elsewhere_is_tf32() {
+    for (seed, strategy) in [(0, Strategy::Graph), (1, Strategy::Cluster(2))] {
+        check(strategy, Precision::Bf16, seed);
     }
 }
 

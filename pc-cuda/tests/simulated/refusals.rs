@@ -194,7 +194,7 @@ fn the_planner_chooses_by_device() {
                     assert!(*shared <= props.shared_memory);
                     Some((*blocks, *clusters))
                 }
-                Kernel::Graph { .. } => None,
+                Kernel::Gemm { .. } | Kernel::Graph { .. } => None,
             };
             println!("{}\n", chosen.explain());
             assert_eq!(found, expected, "{net:?} on {props}:\n{}", chosen.explain());

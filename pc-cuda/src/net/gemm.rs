@@ -1,0 +1,327 @@
+//! Relaxations of wide nets by grouped products (`relax_gemm`).
+
+use pc_core::Result;
+
+use crate::{
+    device::{Address, Family, Launch},
+    net::{FusedLinearisation, FusedNet, relax::Recipe},
+    params::{GemmLayer, Gemms, LAYERS, Pack, PackLayer},
+    plan::{GEMM_COLUMNS, GEMM_ROWS, Operand},
+    tensor::{DeviceTensor, int},
+};
+
+/// Threads of a block that multiplies.
+const THREADS: usize = 128;
+/// What it takes of shared memory: four stages of 64 bytes of every row of both operands.
+const SHARED: usize = 4 * (GEMM_ROWS + GEMM_COLUMNS) * CHUNK;
+/// The bytes of a row that a stage holds; every operand's rows are multiples of it.
+const CHUNK: usize = 64;
+/// The side of a tile that is packed.
+const SIDE: usize = 32;
+
+/// A matrix of operands: rows that begin `row` bytes apart, each of `part` bytes, or of three such
+/// parts. Everything behind a row's numbers, and all rows behind the last, are zeros always.
+#[derive(Debug)]
+struct Rows {
+    held: DeviceTensor,
+    row: usize,
+    part: usize,
+}
+
+impl Rows {
+    /// Zeros, for `rows` rows of `columns` numbers, in whole tiles of `tile` rows.
+    fn new(
+        net: &FusedNet,
+        operand: Operand,
+        rows: usize,
+        columns: usize,
+        tile: usize,
+    ) -> Result<Self> {
+        let part = (columns * operand.size()).next_multiple_of(CHUNK);
+        let row = operand.parts() * part;
+        let held = DeviceTensor::zeroed(&net.device, &[rows.next_multiple_of(tile), row / 4])?;
+        Ok(Self { held, row, part })
+    }
+
+    fn address(&self) -> Address {
+        self.held.address()
+    }
+}
+
+/// One link's operands.
+#[derive(Debug)]
+struct LinkOperands {
+    /// The weight by outputs, and by inputs.
+    weight: [Rows; 2],
+    /// The displacements of its parent; none where predictions are frozen.
+    moves: Option<Rows>,
+    /// What is pulled of its errors: in two places in turn where predictions are frozen, since
+    /// blocks read them while others write the next.
+    pulls: Vec<Rows>,
+}
+
+/// The operands of every link but the first, whose input is held.
+#[derive(Debug)]
+pub(super) struct Operands {
+    links: Vec<LinkOperands>,
+    operand: Operand,
+    live: bool,
+}
+
+impl Operands {
+    /// Every address, in a fixed order.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = Address> {
+        self.links.iter().flat_map(|link| {
+            let rows = link.weight.iter().chain(&link.moves).chain(&link.pulls);
+            rows.map(Rows::address)
+        })
+    }
+}
+
+impl FusedNet {
+    /// Makes room for operands, where there is none yet.
+    pub(super) fn make_operands(
+        &self,
+        operand: Operand,
+        live: bool,
+        at: &mut FusedLinearisation,
+    ) -> Result<()> {
+        if at.operands.as_ref().is_some_and(|held| held.operand == operand && held.live == live) {
+            return Ok(());
+        }
+        // A recording has the addresses of those that go.
+        at.recorded = None;
+        at.operands = None;
+        let links = self.links.iter().skip(1).map(|link| {
+            let rows = |rows, columns, tile| Rows::new(self, operand, rows, columns, tile);
+            let pulls = (0..if live { 1 } else { 2 })
+                .map(|_| rows(at.batch, link.outputs, GEMM_ROWS))
+                .collect::<Result<Vec<_>>>()?;
+            Ok(LinkOperands {
+                weight: [
+                    rows(link.outputs, link.inputs, GEMM_COLUMNS)?,
+                    rows(link.inputs, link.outputs, GEMM_COLUMNS)?,
+                ],
+                moves: live.then(|| rows(at.batch, link.inputs, GEMM_ROWS)).transpose()?,
+                pulls,
+            })
+        });
+        at.operands = Some(Operands { links: links.collect::<Result<Vec<_>>>()?, operand, live });
+        self.device.check()
+    }
+
+    /// Steps of live predictions, and the errors after the last.
+    pub(super) fn gemm_live(&self, recipe: &Recipe, operands: &Operands) -> Result<()> {
+        let last = self.links.len() - 1;
+        let driven = recipe.top.loss() != 0;
+        let mut packs = self.weights(operands, true);
+        for (index, own) in operands.links.iter().enumerate() {
+            let (from, columns) = (recipe.below[index + 1], self.links[index + 1].inputs);
+            packs.extend(own.moves.as_ref().map(|to| pack(from, recipe.batch, columns, to)));
+        }
+        self.pack(operands, &packs)?;
+        for step in 0..=recipe.steps {
+            let done = step == recipe.steps;
+            let errors: Vec<GemmLayer> =
+                (1..=last).map(|index| self.errors(recipe, operands, index, done)).collect();
+            self.multiply("errors", operands, recipe.rate, &errors)?;
+            if done {
+                break;
+            }
+            if driven {
+                self.drive(recipe)?;
+                let to = &operands.links[last - 1].pulls[0];
+                let columns = self.links[last].outputs;
+                self.pack(operands, &[pack(recipe.layers[last].g, recipe.batch, columns, to)])?;
+            }
+            let moves: Vec<GemmLayer> = (0..last)
+                .map(|index| GemmLayer {
+                    v: if step + 1 == recipe.steps { recipe.layers[index].v } else { 0 },
+                    ..self.moves(recipe, operands, index, 0)
+                })
+                .collect();
+            self.multiply("moves", operands, recipe.rate, &moves)?;
+        }
+        self.fused("pc_errors", recipe.rate, &recipe.layers[..1])
+    }
+
+    /// Steps of errors whose predictions are frozen.
+    pub(super) fn gemm_frozen(&self, recipe: &Recipe, operands: &Operands) -> Result<()> {
+        let last = self.links.len() - 1;
+        self.fused("pc_gate", recipe.rate, &recipe.layers)?;
+        let mut packs = self.weights(operands, false);
+        for (index, own) in operands.links.iter().enumerate() {
+            let (g, columns) = (recipe.layers[index + 1].g, self.links[index + 1].outputs);
+            // The output's stays as it is, in both places.
+            let places = if index + 1 == last { 2 } else { 1 };
+            packs
+                .extend(own.pulls.iter().take(places).map(|to| pack(g, recipe.batch, columns, to)));
+        }
+        self.pack(operands, &packs)?;
+        for step in 0..recipe.steps {
+            let layers: Vec<GemmLayer> = (0..last)
+                .map(|index| {
+                    let next = index.checked_sub(1).map(|own| &operands.links[own].pulls);
+                    let out = next.and_then(|places| places.get((step + 1) % 2));
+                    GemmLayer {
+                        r: 0,
+                        e: recipe.layers[index].e,
+                        slope: recipe.layers[index].slope,
+                        out: out.map_or(0, Rows::address),
+                        out_row: out.map_or(0, |rows| int(rows.row)),
+                        out_part: out.map_or(0, |rows| int(rows.part)),
+                        ..self.moves(recipe, operands, index, step % 2)
+                    }
+                })
+                .collect();
+            self.multiply("frozen", operands, recipe.rate, &layers)?;
+        }
+        Ok(())
+    }
+
+    /// The weights, to be packed: for pulls, and `both` ways.
+    fn weights(&self, operands: &Operands, both: bool) -> Vec<PackLayer> {
+        let layer = |(link, own): (&crate::net::Link, &LinkOperands)| {
+            let [by_output, by_input] = &own.weight;
+            PackLayer {
+                columns_to: by_input.address(),
+                column_row: int(by_input.row),
+                column_part: int(by_input.part),
+                second: 1,
+                rows_to: if both { by_output.address() } else { 0 },
+                ..pack(self.weight(link).address(), link.outputs, link.inputs, by_output)
+            }
+        };
+        self.links.iter().skip(1).zip(&operands.links).map(layer).collect()
+    }
+
+    /// The errors of link `index`, at least the second; `done` after the last step, when nothing
+    /// is pulled any more and the slopes are wanted.
+    fn errors(&self, recipe: &Recipe, operands: &Operands, index: usize, done: bool) -> GemmLayer {
+        let (link, own, layer) =
+            (&self.links[index], &operands.links[index - 1], &recipe.layers[index]);
+        // What drives an output is found after its prediction, with its slope.
+        let waits = index + 1 == self.links.len() && recipe.top.loss() != 0;
+        let out = own.pulls.first().filter(|_| !done && !waits);
+        GemmLayer {
+            a: own.moves.as_ref().map_or(0, Rows::address),
+            b: own.weight[0].address(),
+            z: layer.z,
+            r: layer.r,
+            d: layer.d,
+            e: layer.e,
+            slope: if done || waits { layer.slope } else { 0 },
+            out: out.map_or(0, Rows::address),
+            out_row: out.map_or(0, |rows| int(rows.row)),
+            out_part: out.map_or(0, |rows| int(rows.part)),
+            precision: layer.precision,
+            act: layer.act,
+            rows: int(recipe.batch),
+            columns: int(link.outputs),
+            chunks: int(own.weight[0].row / CHUNK),
+            across: int(link.outputs.div_ceil(GEMM_COLUMNS)),
+            ..GemmLayer::default()
+        }
+    }
+
+    /// The moves of the vertex of link `index`, by what the next link pulls.
+    fn moves(&self, recipe: &Recipe, operands: &Operands, index: usize, place: usize) -> GemmLayer {
+        let (link, above, layer) =
+            (&self.links[index], &operands.links[index], &recipe.layers[index]);
+        let out = above.moves.as_ref();
+        GemmLayer {
+            a: above.pulls.get(place).map_or(0, Rows::address),
+            b: above.weight[1].address(),
+            // The first link's error is its vertex's displacement and the residual.
+            r: if index == 0 { layer.r } else { 0 },
+            e: if index == 0 { 0 } else { layer.e },
+            reference: layer.reference,
+            d: layer.d,
+            out: out.map_or(0, Rows::address),
+            out_row: out.map_or(0, |rows| int(rows.row)),
+            out_part: out.map_or(0, |rows| int(rows.part)),
+            precision: layer.precision,
+            rows: int(recipe.batch),
+            columns: int(link.outputs),
+            chunks: int(above.weight[1].row / CHUNK),
+            across: int(link.outputs.div_ceil(GEMM_COLUMNS)),
+            ..GemmLayer::default()
+        }
+    }
+
+    fn multiply(
+        &self,
+        what: &str,
+        operands: &Operands,
+        rate: f32,
+        layers: &[GemmLayer],
+    ) -> Result<()> {
+        let kernel = match (what, operands.operand.size()) {
+            ("errors", 2) => "pc_relax_gemm_errors_bf16",
+            ("errors", _) => "pc_relax_gemm_errors_tf32",
+            ("moves", 2) => "pc_relax_gemm_moves_bf16",
+            ("moves", _) => "pc_relax_gemm_moves_tf32",
+            (_, 2) => "pc_relax_gemm_frozen_bf16",
+            _ => "pc_relax_gemm_frozen_tf32",
+        };
+        let split = i32::from(operands.operand.parts() > 1);
+        for group in layers.chunks(LAYERS) {
+            let mut params = Gemms { layers: int(group.len()), split, rate, ..Gemms::default() };
+            let mut tiles = 0;
+            for (slot, layer) in params.layer.iter_mut().zip(group) {
+                *slot = GemmLayer { first: int(tiles), ..*layer };
+                tiles += (layer.rows as usize).div_ceil(GEMM_ROWS) * layer.across as usize;
+            }
+            let launch = Launch {
+                family: Family::RelaxGemm,
+                kernel,
+                grid: tiles,
+                block: THREADS,
+                cluster: 1,
+                shared: SHARED,
+            };
+            self.device.launch(&launch, &params)?;
+        }
+        Ok(())
+    }
+
+    fn pack(&self, operands: &Operands, layers: &[PackLayer]) -> Result<()> {
+        let kernel = match operands.operand.size() {
+            2 => "pc_pack_bf16",
+            _ => "pc_pack_tf32",
+        };
+        let split = i32::from(operands.operand.parts() > 1);
+        for group in layers.chunks(LAYERS) {
+            let mut params = Pack { layers: int(group.len()), split, ..Pack::default() };
+            let mut tiles = 0;
+            for (slot, layer) in params.layer.iter_mut().zip(group) {
+                *slot = PackLayer { first: int(tiles), ..*layer };
+                tiles += (layer.rows as usize).div_ceil(SIDE) * layer.across as usize;
+            }
+            let launch = Launch {
+                family: Family::RelaxGemm,
+                kernel,
+                grid: tiles,
+                block: 256,
+                cluster: 1,
+                shared: 4 * SIDE * (SIDE + 1),
+            };
+            self.device.launch(&launch, &params)?;
+        }
+        Ok(())
+    }
+}
+
+/// A matrix to be packed by rows, as the first operand of a product.
+fn pack(from: Address, rows: usize, columns: usize, to: &Rows) -> PackLayer {
+    PackLayer {
+        from,
+        rows_to: to.address(),
+        rows: int(rows),
+        columns: int(columns),
+        across: int(columns.div_ceil(SIDE)),
+        row: int(to.row),
+        part: int(to.part),
+        ..PackLayer::default()
+    }
+}
