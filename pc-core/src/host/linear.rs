@@ -6,8 +6,9 @@ use crate::{
         Element, HostTensor,
         gemm::{Matrix, Threads, gemm, transpose},
     },
+    structure::Structure,
     tensor::Tensor,
-    vertex::{Cache, Inputs, Pulled, Structure, Vertex},
+    vertex::{Cache, Inputs, Pulled, Vertex},
 };
 
 /// `mu = W v + b` over the last axis, with parameters `W [out, in]` and, where there is a bias, `b
