@@ -6,7 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const FAMILIES: [&str; 5] = ["relax_cluster", "relax_graph", "learn", "tensor", "primitives"];
+const FAMILIES: [&str; 7] =
+    ["relax_cluster", "relax_graph", "learn", "tensor", "primitives", "layers", "functions"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=kernels");

@@ -274,6 +274,8 @@ mod tests {
             Family::Learn,
             Family::Tensor,
             Family::Primitives,
+            Family::Layers,
+            Family::Functions,
         ] {
             for architecture in ["sm_80", "sm_89", "sm_90a"] {
                 let code =
@@ -281,7 +283,7 @@ mod tests {
                 assert_eq!(&code[..4], b"\x7fELF", "{family:?} for {architecture}");
             }
         }
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 15);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 21);
 
         // What is there is taken, unless it is damaged, and then it is made again.
         let path =
