@@ -1,7 +1,7 @@
 //! Vertices that are linear in their one parent and have no parameters.
 
-/// Such a vertex: made of `$structure(self)`, its shape by `$shape(self, parent)`, its numbers by `$map(self, from, to)`, a
-/// force by the transpose `$back(self, from, to)`.
+/// Such a vertex: made of `$structure(self)`, its shape by `$shape(self, parent)`, its numbers by
+/// `$map(self, from, to)`, a force by the transpose `$back(self, from, to)`.
 macro_rules! linear_in_parent {
     ($vertex:ty, $kind:literal, $structure:expr, $shape:expr, $map:expr, $back:expr) => {
         impl<T: GraphTensor> Vertex<T> for $vertex {

@@ -41,9 +41,9 @@ fn all<F: Element>() -> Result<Vec<Layer<F>>> {
         add(Box::new(Activate(f)), &[&[17]], &[]);
         add(Box::new(Gated(f)), &[&[2, 3], &[2, 3]], &[]);
     }
-    add(Box::new(Linear::new()), &[&[5]], &[&[4, 5], &[4]]);
+    add(Box::<Linear>::default(), &[&[5]], &[&[4, 5], &[4]]);
     add(Box::new(Linear::without_bias()), &[&[2, 5]], &[&[1, 5]]);
-    add(Box::new(Linear::new()), &[&[3, 2, 4]], &[&[6, 4], &[6]]);
+    add(Box::<Linear>::default(), &[&[3, 2, 4]], &[&[6, 4], &[6]]);
     add(Box::new(LinearMany::new(2)), &[&[5], &[3]], &[&[4, 5], &[4, 3], &[4]]);
     add(Box::new(LinearMany::without_bias(3)), &[&[2], &[3], &[1]], &[&[4, 2], &[4, 3], &[4, 1]]);
     for (stride, padding, bias) in [(1, 0, true), (1, 1, false), (2, 2, true), (3, 1, true)] {
@@ -63,7 +63,7 @@ fn all<F: Element>() -> Result<Vec<Layer<F>>> {
     add(Box::new(Softmax::new()), &[&[2, 40]], &[]);
     add(Box::new(Softmax::causal()), &[&[4, 5]], &[]);
     add(Box::new(Softmax::causal()), &[&[2, 3, 3]], &[]);
-    add(Box::new(LayerNorm::default()), &[&[9]], &[&[9], &[9]]);
+    add(Box::<LayerNorm>::default(), &[&[9]], &[&[9], &[9]]);
     add(Box::new(LayerNorm { epsilon: 0.1 }), &[&[3, 37]], &[&[37], &[37]]);
     add(Box::new(Residual::new(Linear::new())), &[&[5]], &[&[5, 5], &[5]]);
     let parts: Vec<HostVertex<F>> = vec![Box::new(Sum::new()), Box::new(Linear::without_bias())];

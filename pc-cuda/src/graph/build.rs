@@ -111,8 +111,8 @@ pub fn graph_to_device<F: Element>(
     b.build()
 }
 
-/// Copies the parameters of a graph (or fused net) on a device back into the host graph that it was made from, or one
-/// like it.
+/// Copies the parameters of a graph (or fused net) on a device back into the host graph that it was
+/// made from, or one like it.
 ///
 /// # Errors
 /// A graph with other parameters; what the device reports.
