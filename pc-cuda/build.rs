@@ -6,8 +6,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const FAMILIES: [&str; 6] =
-    ["relax_cluster", "relax_gemm", "relax_graph", "learn", "tensor", "primitives"];
+const FAMILIES: [&str; 8] = [
+    "relax_cluster",
+    "relax_gemm",
+    "relax_graph",
+    "learn",
+    "tensor",
+    "primitives",
+    "layers",
+    "functions",
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=kernels");

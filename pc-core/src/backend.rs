@@ -24,7 +24,8 @@ pub use crate::{
     loss::{LossForm, loss_strength},
     network::{Abilities, Drives, Forward, FusedSteps, Residuals, Settings, State, Want},
     optimiser_state::{OptimiserState, ParameterState},
+    structure::Structure,
     tensor::{RowJob, StateStep},
     topology::Prediction,
-    vertex::{Cache, Inputs, Pulled, Structure, Vertex},
+    vertex::{Cache, Inputs, Pulled, Vertex},
 };

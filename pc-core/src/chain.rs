@@ -3,7 +3,8 @@
 use crate::{
     Error, Result,
     graph::GraphTensor,
-    vertex::{Cache, Inputs, Pulled, Structure, Vertex},
+    structure::Structure,
+    vertex::{Cache, Inputs, Pulled, Vertex},
 };
 
 /// One prediction made of links, each the only parent of the next: `mu = f_n(... f_1(parents))`,
@@ -63,6 +64,8 @@ impl<T: GraphTensor> Chain<T> {
         if fits {
             return Ok(());
         }
+        // What follows goes by shapes, which a tensor that could not be made does not have.
+        T::failure()?;
         let mut shapes: Vec<Vec<usize>> =
             (0..at.len()).map(|k| at.value(k).shape().into_iter().skip(1).collect()).collect();
         let parameters: Vec<Vec<usize>> =

@@ -2,6 +2,7 @@
 
 use crate::{
     Error, Result,
+    structure::Structure,
     tensor::Tensor,
     vertex::{Cache, Inputs, Pulled, Vertex},
 };
@@ -24,6 +25,10 @@ pub struct Identity;
 impl<T: Tensor> Vertex<T> for Identity {
     fn kind(&self) -> &str {
         "identity"
+    }
+
+    fn structure(&self) -> Structure {
+        Structure::Identity
     }
 
     fn shape(&self, parents: &[&[usize]], _parameters: &[&[usize]]) -> Result<Vec<usize>> {

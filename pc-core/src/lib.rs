@@ -40,6 +40,7 @@ mod rows;
 #[cfg(feature = "safetensors")]
 mod saved;
 mod schedule;
+mod structure;
 mod sum_of;
 mod tensor;
 mod topology;

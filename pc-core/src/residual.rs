@@ -4,6 +4,7 @@ use std::{fmt, sync::OnceLock};
 
 use crate::{
     Error, Result,
+    structure::Structure,
     tensor::Tensor,
     vertex::{Cache, Inputs, Pulled, Vertex},
 };
@@ -71,6 +72,10 @@ impl<T: Tensor, V: Vertex<T>> Vertex<T> for Residual<V> {
 
     fn parameters(&self) -> usize {
         self.inner.parameters()
+    }
+
+    fn structure(&self) -> Structure {
+        Structure::Residual(Box::new(self.inner.structure()))
     }
 
     fn reads_values(&self) -> bool {

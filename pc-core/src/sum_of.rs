@@ -5,6 +5,7 @@ use std::{fmt, sync::OnceLock};
 use crate::{
     Error, Result,
     host::parts::{part, part_pulled},
+    structure::Structure,
     tensor::Tensor,
     vertex::{Cache, Inputs, Pulled, Vertex},
 };
@@ -87,6 +88,10 @@ impl<T: Tensor, V: Vertex<T>> Vertex<T> for SumOf<V> {
 
     fn parameters(&self) -> usize {
         self.of.iter().map(|part| part.parameters()).sum()
+    }
+
+    fn structure(&self) -> Structure {
+        Structure::SumOf(self.of.iter().map(|part| part.structure()).collect())
     }
 
     fn reads_values(&self) -> bool {

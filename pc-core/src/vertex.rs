@@ -3,7 +3,7 @@
 
 use crate::{
     Error, Result,
-    activation::Activation,
+    structure::Structure,
     tensor::Tensor,
     topology::{ParamId, VertexId},
 };
@@ -84,24 +84,6 @@ pub trait Vertex<T: Tensor> {
     fn structure(&self) -> Structure {
         Structure::Opaque
     }
-}
-
-/// What a vertex is made of, as [`Vertex::structure`] says.
-#[non_exhaustive]
-#[derive(Clone, Debug, PartialEq)]
-pub enum Structure {
-    /// It does not say.
-    Opaque,
-    /// `W v + b` of one parent over its last axis, with parameters `W [out, in]` and, where there
-    /// is a bias, `b [out]`.
-    Linear {
-        /// Whether there is a bias.
-        bias: bool,
-    },
-    /// An activation of one parent.
-    Activation(Activation),
-    /// One after the other; parameters are shared out in order.
-    Chain(Vec<Structure>),
 }
 
 impl<T: Tensor, V: Vertex<T> + ?Sized> Vertex<T> for Box<V> {

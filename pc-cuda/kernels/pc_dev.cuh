@@ -155,5 +155,7 @@ PC_DEV float pc_fma(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 PC_DEV float pc_div(float a, float b) { return __fdiv_rn(a, b); }
 PC_DEV float pc_sqrt(float a) { return __fsqrt_rn(a); }
 PC_DEV double pc_log(double a) { return log(a); }
+PC_DEV double pc_exp(double a) { return exp(a); }
+PC_DEV double pc_erfc(double a) { return erfc(a); }
 PC_DEV float pc_float(u32 bits) { return __uint_as_float(bits); }
 #endif

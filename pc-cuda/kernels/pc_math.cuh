@@ -105,3 +105,16 @@ template <class Sum, class At> PC_DEV Sum pc_warp_sum(int n, At at) {
   for (int half = 16; half > 0; half >>= 1) sum += pc_shfl_xor(sum, half);
   return sum;
 }
+
+// Adds up what the threads of a block of so many warps have, in f64 and an order that is always the same. The first thread has the sum.
+template <int warps> PC_DEV double pc_block_sum(double* sums, double sum) {
+  int tid = pc_tid();
+#pragma unroll
+  for (int half = 16; half > 0; half >>= 1) sum += pc_shfl_xor(sum, half);
+  if ((tid & 31) == 0) sums[tid >> 5] = sum;
+  pc_block_sync();
+  double total = 0.0;
+  if (tid == 0)
+    for (int w = 0; w < warps; w++) total += sums[w];
+  return total;
+}

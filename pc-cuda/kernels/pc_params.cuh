@@ -185,3 +185,88 @@ struct PcPrimitives {
   float* out;
   int count, unused;
 };
+
+// What the layers of a graph take.
+struct PcLay {
+  const float* in; // none for zeros
+  float* out;
+  int outer, length, inner, out_whole, out_start, in_whole, in_start, unused;
+};
+struct PcSwap {
+  const float* in;
+  float* out;
+  float x;
+  int outer, a, b, inner, add;
+};
+struct PcTile {
+  const float* a;
+  float* out;
+  float x;
+  int length, inner, count;
+};
+struct PcSums {
+  const float* a;
+  const float* b; // none for ones
+  float* out;
+  float x;
+  int outer, columns, inner;
+};
+struct PcPatches {
+  const float* in;
+  float* out;
+  int batch, channels, height, width, rows, columns, window_h, window_w, stride, padding;
+};
+struct PcPool {
+  const float* a;
+  const float* d;   // none for no displacement
+  const float* old; // where in its window each largest element was
+  float* out;
+  float* index;
+  int planes, height, width, out_h, out_w, size, stride, unused;
+};
+struct PcProducts {
+  const float* a;
+  const float* b;
+  float* c;
+  float x;
+  int m, n, k, transpose_a, transpose_b, add, unused;
+};
+struct PcEmbed {
+  const float* index;
+  const float* in;
+  float* out;
+  float x;
+  int places, vocabulary, width;
+};
+struct PcActivate {
+  const float* a;
+  const float* d; // none for the value itself
+  float* out;
+  float* slope;
+  float leak;
+  int act, count, unused;
+};
+struct PcSoftmax {
+  const float* a;
+  const float* d;
+  const float* s;
+  float* out;
+  float* current;
+  float* normaliser; // one number a row
+  int rows, length, period, causal;
+};
+struct PcNorm {
+  const float* a;
+  const float* d;
+  const float* gain;
+  const float* bias;
+  const float* old_gain; // none where parameters stay
+  const float* old_bias;
+  float* out;
+  float* centred;
+  float* normal;
+  float* before;  // 1 / sigma at the reference, one number a row
+  float* inverse; // and now
+  float epsilon;
+  int rows, length, unused;
+};

@@ -5,9 +5,9 @@
 
 #define PC_TENSOR_THREADS 256
 
-enum { PC_FILL = 0, PC_AXPY = 1, PC_SCALE = 2, PC_MULTIPLY = 3, PC_SUM = 4, PC_ERROR = 5 };
+enum { PC_FILL = 0, PC_AXPY = 1, PC_SCALE = 2, PC_MULTIPLY = 3, PC_SUM = 4, PC_ERROR = 5, PC_PRODUCT = 6, PC_ADD_PRODUCT = 7 };
 
-// Element by element: x; out + x a; x out; out a; x a + y b; a + b - c with what is missing zero.
+// Element by element: x; out + x a; x out; out a; x a + y b; a + b - c with what is missing zero; a b; out + a b.
 PC_KERNEL(pc_map, PC_TENSOR_THREADS, PcMap) {
   int start = pc_bid() * PC_CHUNK, end = start + PC_CHUNK;
   if (end > p.count) end = p.count;
@@ -19,6 +19,8 @@ PC_KERNEL(pc_map, PC_TENSOR_THREADS, PcMap) {
     case PC_SCALE: *o *= p.x; break;
     case PC_MULTIPLY: *o *= p.a[i]; break;
     case PC_SUM: *o = p.x * p.a[i] + p.y * p.b[i]; break;
+    case PC_PRODUCT: *o = p.a[i] * p.b[i]; break;
+    case PC_ADD_PRODUCT: *o += p.a[i] * p.b[i]; break;
     default: *o = (p.a ? p.a[i] : 0.f) + ((p.b ? p.b[i] : 0.f) - (p.c ? p.c[i] : 0.f));
     }
   }
@@ -40,19 +42,6 @@ PC_KERNEL(pc_step, PC_TENSOR_THREADS, PcStep) {
   }
 }
 
-// Adds up what the threads of a block have, in f64 and an order that is always the same. The first thread has the sum.
-PC_DEV double pc_block_sum(double* sums, double sum) {
-  int tid = pc_tid();
-#pragma unroll
-  for (int half = 16; half > 0; half >>= 1) sum += pc_shfl_xor(sum, half);
-  if ((tid & 31) == 0) sums[tid >> 5] = sum;
-  pc_block_sync();
-  double total = 0.0;
-  if (tid == 0)
-    for (int w = 0; w < PC_TENSOR_THREADS / 32; w++) total += sums[w];
-  return total;
-}
-
 // a . b, a number a block.
 PC_KERNEL(pc_dot, PC_TENSOR_THREADS, PcReduce) {
   PC_SHARED(raw);
@@ -60,7 +49,7 @@ PC_KERNEL(pc_dot, PC_TENSOR_THREADS, PcReduce) {
   if (end > p.count) end = p.count;
   double sum = 0.0;
   for (int i = start + pc_tid(); i < end; i += PC_TENSOR_THREADS) sum += (double)p.a[i] * (double)p.b[i];
-  sum = pc_block_sum((double*)raw, sum);
+  sum = pc_block_sum<PC_TENSOR_THREADS / 32>((double*)raw, sum);
   if (pc_tid() == 0) p.out[pc_bid()] = sum;
 }
 
@@ -74,6 +63,6 @@ PC_KERNEL(pc_norms, PC_TENSOR_THREADS, PcOptimise) {
   if (end > y.count) end = y.count;
   double sum = 0.0;
   for (int i = start + pc_tid(); i < end; i += PC_TENSOR_THREADS) sum += (double)y.theta[i] * (double)y.theta[i];
-  sum = pc_block_sum((double*)raw, sum);
+  sum = pc_block_sum<PC_TENSOR_THREADS / 32>((double*)raw, sum);
   if (pc_tid() == 0) ((double*)y.v)[block - y.first] = sum;
 }

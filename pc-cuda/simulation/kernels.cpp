@@ -1,4 +1,6 @@
 // All kernels in one unit, and a symbol that the runner names, so that a linker takes their registrations in.
+#include "functions.cu"
+#include "layers.cu"
 #include "learn.cu"
 #include "primitives.cu"
 #include "relax_cluster.cu"

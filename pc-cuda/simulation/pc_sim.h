@@ -214,6 +214,8 @@ inline float pc_fma(float a, float b, float c) { return fmaf(a, b, c); }
 inline float pc_div(float a, float b) { return a / b; }
 inline float pc_sqrt(float a) { return sqrtf(a); }
 inline double pc_log(double a) { return log(a); }
+inline double pc_exp(double a) { return exp(a); }
+inline double pc_erfc(double a) { return erfc(a); }
 
 // Operands that were not rounded to tf32 lose their last bits, as the hardware's do.
 inline void pc_mma(float (&d)[4], const float (&a)[4], const float (&b)[2]) {

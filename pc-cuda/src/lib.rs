@@ -39,6 +39,7 @@
 //! ```
 
 mod device;
+mod graph;
 mod loss;
 mod net;
 mod optimiser;
@@ -46,12 +47,14 @@ mod params;
 mod plan;
 pub mod primitives;
 mod tensor;
+mod transfer;
 
 #[cfg(feature = "simulation")]
 pub use device::Simulation;
 pub use device::{Device, DeviceProps};
+pub use graph::{graph_to_device, graph_to_host};
 pub use loss::CrossEntropy;
 pub use net::{FusedLinearisation, FusedNet, Precision};
-pub use optimiser::{AdamW, Sgd};
+pub use optimiser::{AdamW, OnDevice, Sgd};
 pub use plan::{Kernel, NetShape, Output, Plan, Strategy, plan};
 pub use tensor::DeviceTensor;

@@ -1,6 +1,6 @@
 //! Optimisers whose state stays on the device.
 
-use pc_core::{Error, ErrorKind, Gradients, ParamId, Result};
+use pc_core::{Error, ErrorKind, Gradients, Graph, ParamId, Result};
 
 use crate::{
     device::{Device, Family, Launch},
@@ -17,23 +17,53 @@ fn setting(what: &str, value: f64, good: bool) -> Result<f64> {
     }
 }
 
+/// A network whose parameters lie on a device, where the optimisers here move them.
+pub trait OnDevice {
+    /// The parameters, in order of their [`ParamId`]s.
+    fn on_device(&self) -> &[DeviceTensor];
+
+    /// The same, to be moved.
+    fn on_device_mut(&mut self) -> &mut [DeviceTensor];
+}
+
+impl OnDevice for FusedNet {
+    fn on_device(&self) -> &[DeviceTensor] {
+        self.parameters()
+    }
+
+    fn on_device_mut(&mut self) -> &mut [DeviceTensor] {
+        self.parameters_mut()
+    }
+}
+
+impl OnDevice for Graph<DeviceTensor> {
+    fn on_device(&self) -> &[DeviceTensor] {
+        self.parameters()
+    }
+
+    fn on_device_mut(&mut self) -> &mut [DeviceTensor] {
+        self.parameters_mut()
+    }
+}
+
 /// Runs one kernel over the parameters that have a gradient.
 fn each(
-    net: &mut FusedNet,
+    parameters: &[DeviceTensor],
     gradients: &Gradients<DeviceTensor>,
     kernel: &'static str,
     settings: Optimise,
     mut part: impl FnMut(usize, &DeviceTensor) -> Result<Part>,
 ) -> Result<()> {
-    net.device().check()?;
-    if gradients.len() != net.parameters().len() {
+    let Some(device) = parameters.first().map(DeviceTensor::device) else { return Ok(()) };
+    device.check()?;
+    if gradients.len() != parameters.len() {
         return Err(Error::new(
             ErrorKind::Shape,
-            format!("{} parameters but {} gradients", net.parameters().len(), gradients.len()),
+            format!("{} parameters but {} gradients", parameters.len(), gradients.len()),
         ));
     }
     let mut parts = Vec::new();
-    for (index, theta) in net.parameters().iter().enumerate() {
+    for (index, theta) in parameters.iter().enumerate() {
         let Some(g) = gradients.get(ParamId::new(index)) else { continue };
         if g.dims() != theta.dims() {
             return Err(Error::new(
@@ -49,7 +79,7 @@ fn each(
             ..state
         });
     }
-    launch_parts(net.device(), Family::Learn, kernel, 0, settings, &parts)
+    launch_parts(device, Family::Learn, kernel, 0, settings, &parts)
 }
 
 /// Runs a kernel over tensors of any number, few launches as may be.
@@ -150,14 +180,18 @@ impl Sgd {
     ///
     /// # Errors
     /// Gradients of other shapes; what the device reports, of this or of earlier work.
-    pub fn step(&mut self, net: &mut FusedNet, gradients: &Gradients<DeviceTensor>) -> Result<()> {
+    pub fn step(
+        &mut self,
+        net: &mut impl OnDevice,
+        gradients: &Gradients<DeviceTensor>,
+    ) -> Result<()> {
         let settings = Optimise {
             momentum: self.momentum as f32,
             decay: self.decay as f32,
             ..Optimise::default()
         };
         let (rate, momentum, velocity) = (self.rate as f32, self.momentum, &mut self.velocity);
-        each(net, gradients, "pc_sgd", settings, |index, theta| {
+        each(net.on_device(), gradients, "pc_sgd", settings, |index, theta| {
             let m = if momentum == 0.0 { 0 } else { running(velocity, index, theta)? };
             Ok(Part { m, rate, ..Part::default() })
         })
@@ -227,7 +261,11 @@ impl AdamW {
     ///
     /// # Errors
     /// As [`Sgd::step`].
-    pub fn step(&mut self, net: &mut FusedNet, gradients: &Gradients<DeviceTensor>) -> Result<()> {
+    pub fn step(
+        &mut self,
+        net: &mut impl OnDevice,
+        gradients: &Gradients<DeviceTensor>,
+    ) -> Result<()> {
         let (b1, b2) = self.betas;
         let settings = Optimise {
             decay: (self.rate * self.decay) as f32,
@@ -237,7 +275,7 @@ impl AdamW {
             ..Optimise::default()
         };
         let Self { rate, first, second, counts, .. } = self;
-        each(net, gradients, "pc_adamw", settings, |index, theta| {
+        each(net.on_device(), gradients, "pc_adamw", settings, |index, theta| {
             if counts.len() <= index {
                 counts.resize(index + 1, 0);
             }

@@ -84,4 +84,36 @@ params! {
     }
     CrossEntropy { mu: u64, target: u64, drive: u64, loss: u64, rows: i32, classes: i32, }
     Primitives { input: u64, out: u64, count: i32, unused: i32, }
+    /// Blocks of numbers from one place to another.
+    Lay {
+        input: u64, out: u64, outer: i32, length: i32, inner: i32, out_whole: i32, out_start: i32,
+        in_whole: i32, in_start: i32, unused: i32,
+    }
+    Swap { input: u64, out: u64, x: f32, outer: i32, a: i32, b: i32, inner: i32, add: i32, }
+    Tile { a: u64, out: u64, x: f32, length: i32, inner: i32, count: i32, }
+    Sums { a: u64, b: u64, out: u64, x: f32, outer: i32, columns: i32, inner: i32, }
+    Patches {
+        input: u64, out: u64, batch: i32, channels: i32, height: i32, width: i32, rows: i32,
+        columns: i32, window_h: i32, window_w: i32, stride: i32, padding: i32,
+    }
+    Pool {
+        a: u64, d: u64, old: u64, out: u64, index: u64, planes: i32, height: i32, width: i32,
+        out_h: i32, out_w: i32, size: i32, stride: i32, unused: i32,
+    }
+    Products {
+        a: u64, b: u64, c: u64, x: f32, m: i32, n: i32, k: i32, transpose_a: i32,
+        transpose_b: i32, add: i32, unused: i32,
+    }
+    Embed { index: u64, input: u64, out: u64, x: f32, places: i32, vocabulary: i32, width: i32, }
+    Activate { a: u64, d: u64, out: u64, slope: u64, leak: f32, act: i32, count: i32,
+    unused: i32, }
+    Softmax {
+        a: u64, d: u64, s: u64, out: u64, current: u64, normaliser: u64, rows: i32, length: i32,
+        period: i32, causal: i32,
+    }
+    Norm {
+        a: u64, d: u64, gain: u64, bias: u64, old_gain: u64, old_bias: u64, out: u64,
+        centred: u64, normal: u64, before: u64, inverse: u64, epsilon: f32, rows: i32,
+        length: i32, unused: i32,
+    }
 }

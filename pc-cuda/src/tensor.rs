@@ -49,13 +49,15 @@ const SUMS: usize = 8 * THREADS / 32;
 
 /// What [`Map`] does, numbered as in `tensor.cu`.
 #[derive(Clone, Copy)]
-enum Operation {
+pub(crate) enum Operation {
     Fill,
     Axpy,
     Scale,
     Multiply,
     Sum,
     Error,
+    Product,
+    AddProduct,
 }
 
 pub(crate) fn elements(launch: &'static str, family: Family, count: usize) -> Launch {
@@ -160,7 +162,7 @@ impl DeviceTensor {
     }
 
     /// Runs an element-by-element operation, noting a failure.
-    fn map(
+    pub(crate) fn map(
         &mut self,
         operation: Operation,
         a: Option<&Self>,

@@ -20,8 +20,16 @@ const WHEELS: [&str; 5] = [
 ];
 const FOLDER: &str = ".cache/cuda";
 const ARCHITECTURES: [&str; 3] = ["80", "89", "90a"];
-const FAMILIES: [&str; 6] =
-    ["relax_cluster", "relax_gemm", "relax_graph", "learn", "tensor", "primitives"];
+const FAMILIES: [&str; 8] = [
+    "relax_cluster",
+    "relax_gemm",
+    "relax_graph",
+    "learn",
+    "tensor",
+    "primitives",
+    "layers",
+    "functions",
+];
 
 /// The most registers a thread of a kernel may take, by the start of its name: a block of 512
 /// threads fits a multiprocessor's 65536 at 128, three of 256 at 80.

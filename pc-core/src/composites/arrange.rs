@@ -4,6 +4,7 @@ use crate::{
     Error, Result,
     composites::{linear::linear_in_parent, single},
     graph::GraphTensor,
+    structure::Structure,
     tensor::elements,
     vertex::{Cache, Inputs, Pulled, Vertex},
 };
@@ -19,6 +20,10 @@ pub struct Concat {
 impl<T: GraphTensor> Vertex<T> for Concat {
     fn kind(&self) -> &str {
         "concat"
+    }
+
+    fn structure(&self) -> Structure {
+        Structure::Concat { axis: self.axis }
     }
 
     fn shape(&self, parents: &[&[usize]], _parameters: &[&[usize]]) -> Result<Vec<usize>> {
@@ -131,7 +136,17 @@ impl Split {
     }
 }
 
-linear_in_parent!(Split, "split", Self::shape_of, Self::map, Self::back);
+linear_in_parent!(
+    Split,
+    "split",
+    |split: &Self| {
+        let Self { axis, start, length } = *split;
+        Structure::Split { axis, start, length }
+    },
+    Self::shape_of,
+    Self::map,
+    Self::back
+);
 
 /// The parent's numbers, in the same order, as another shape. No parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,7 +182,14 @@ impl Reshape {
     }
 }
 
-linear_in_parent!(Reshape, "reshape", Self::shape_of, Self::map, Self::map);
+linear_in_parent!(
+    Reshape,
+    "reshape",
+    |reshape: &Self| Structure::Reshape { shape: reshape.shape.clone() },
+    Self::shape_of,
+    Self::map,
+    Self::map
+);
 
 /// Exchanges the first two axes (the batch not counted): `[a, b, ...]` becomes `[b, a, ...]`. No
 /// parameters.
@@ -189,4 +211,11 @@ impl SwapAxes {
     }
 }
 
-linear_in_parent!(SwapAxes, "swap_axes", Self::shape_of, Self::map, Self::map);
+linear_in_parent!(
+    SwapAxes,
+    "swap_axes",
+    |_: &Self| Structure::SwapAxes,
+    Self::shape_of,
+    Self::map,
+    Self::map
+);

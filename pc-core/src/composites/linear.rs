@@ -1,12 +1,16 @@
 //! Vertices that are linear in their one parent and have no parameters.
 
-/// Such a vertex: its shape by `$shape(self, parent)`, its numbers by `$map(self, from, to)`, a
-/// force by the transpose `$back(self, from, to)`.
+/// Such a vertex: made of `$structure(self)`, its shape by `$shape(self, parent)`, its numbers by
+/// `$map(self, from, to)`, a force by the transpose `$back(self, from, to)`.
 macro_rules! linear_in_parent {
-    ($vertex:ty, $kind:literal, $shape:expr, $map:expr, $back:expr) => {
+    ($vertex:ty, $kind:literal, $structure:expr, $shape:expr, $map:expr, $back:expr) => {
         impl<T: GraphTensor> Vertex<T> for $vertex {
             fn kind(&self) -> &str {
                 $kind
+            }
+
+            fn structure(&self) -> Structure {
+                $structure(self)
             }
 
             fn shape(&self, parents: &[&[usize]], _parameters: &[&[usize]]) -> Result<Vec<usize>> {

@@ -4,6 +4,7 @@ use crate::{
     Activation, Error, Result,
     composites::common,
     graph::GraphTensor,
+    structure::Structure,
     vertex::{Cache, Inputs, Pulled, Vertex},
 };
 
@@ -18,6 +19,10 @@ const SO_FAR: usize = 0;
 impl<T: GraphTensor> Vertex<T> for Product {
     fn kind(&self) -> &str {
         "product"
+    }
+
+    fn structure(&self) -> Structure {
+        Structure::Product
     }
 
     fn shape(&self, parents: &[&[usize]], _parameters: &[&[usize]]) -> Result<Vec<usize>> {
@@ -87,6 +92,10 @@ pub struct SumOfProducts;
 impl<T: GraphTensor> Vertex<T> for SumOfProducts {
     fn kind(&self) -> &str {
         "sum_of_products"
+    }
+
+    fn structure(&self) -> Structure {
+        Structure::SumOfProducts
     }
 
     fn shape(&self, parents: &[&[usize]], _parameters: &[&[usize]]) -> Result<Vec<usize>> {
@@ -161,6 +170,10 @@ const DERIVATIVE: usize = 2;
 impl<T: GraphTensor> Vertex<T> for Gated {
     fn kind(&self) -> &str {
         "gated"
+    }
+
+    fn structure(&self) -> Structure {
+        Structure::Gated(self.0)
     }
 
     fn shape(&self, parents: &[&[usize]], _parameters: &[&[usize]]) -> Result<Vec<usize>> {

@@ -4,6 +4,7 @@ use crate::{
     Error, Result,
     composites::{common, linear::linear_in_parent, single},
     graph::GraphTensor,
+    structure::Structure,
     tensor::Tensor,
     vertex::{Cache, Inputs, Pulled, Vertex},
 };
@@ -42,6 +43,10 @@ fn set_scaled<T: Tensor>(factor: f64, x: &T, to: &mut T) {
 impl<T: GraphTensor> Vertex<T> for Sum {
     fn kind(&self) -> &str {
         "sum"
+    }
+
+    fn structure(&self) -> Structure {
+        Structure::Sum { weights: self.weights.clone() }
     }
 
     fn shape(&self, parents: &[&[usize]], _parameters: &[&[usize]]) -> Result<Vec<usize>> {
@@ -126,7 +131,14 @@ impl Scale {
     }
 }
 
-linear_in_parent!(Scale, "scale", Self::shape_of, Self::map, Self::map);
+linear_in_parent!(
+    Scale,
+    "scale",
+    |scale: &Self| Structure::Scale(scale.0),
+    Self::shape_of,
+    Self::map,
+    Self::map
+);
 
 /// `mu = v + p`, the same `p` for every sample (positions of a sequence, for one). Parameter: `p`,
 /// of the parent's shape.
@@ -179,6 +191,10 @@ pub(crate) fn learn_parameter<T: GraphTensor>(cotangent: &T, pulled: &mut Pulled
 impl<T: GraphTensor> Vertex<T> for AddParameter {
     fn kind(&self) -> &str {
         "add_parameter"
+    }
+
+    fn structure(&self) -> Structure {
+        Structure::AddParameter
     }
 
     fn shape(&self, parents: &[&[usize]], parameters: &[&[usize]]) -> Result<Vec<usize>> {

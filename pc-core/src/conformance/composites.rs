@@ -17,7 +17,7 @@ const BATCH: usize = 3;
 
 /// How far parents and parameters move: a difference of two predictions in `f32` would keep three
 /// or four digits of so little.
-const STEP: f64 = 1e-4;
+pub(super) const STEP: f64 = 1e-4;
 
 /// So many numbers, the same in every precision.
 pub(super) fn numbers(count: usize, phase: f64, scale: f64) -> Vec<f64> {
@@ -40,23 +40,23 @@ fn parameter<T>(of: Make<'_, T>, shape: &[usize], phase: f64, scale: f64) -> Res
 }
 
 /// Numbers that a vertex comes to, by name.
-type Found = Vec<(String, Vec<f64>)>;
+pub(super) type Found = Vec<(String, Vec<f64>)>;
 
-/// One vertex at a reference and beside it, where those parents have moved whose bit is set, and
-/// the parameters too.
-fn evaluate<T: GraphTensor>(
+/// One vertex at a reference and so far beside it, where those parents have moved whose bit is set,
+/// and the parameters too.
+pub(super) fn evaluate<T: GraphTensor>(
     vertex: &impl Vertex<T>,
     of: Make<'_, T>,
     (parents, parameters): (&[&[usize]], &[&[usize]]),
-    moved: usize,
+    (moved, step): (usize, f64),
 ) -> Result<Found> {
     let moved: Vec<bool> = (0..parents.len()).map(|k| moved >> k & 1 == 1).collect();
     let (mut references, mut displacements, mut values) = (Vec::new(), Vec::new(), Vec::new());
     for (k, shape) in parents.iter().enumerate() {
         let phase = 0.4 + k as f64;
         references.push(batch(of, shape, phase, 1.0)?);
-        let step = if moved[k] { STEP } else { 0.0 };
-        displacements.push(batch(of, shape, 2.0 * phase, step)?);
+        let far = if moved[k] { step } else { 0.0 };
+        displacements.push(batch(of, shape, 2.0 * phase, far)?);
         let mut value = references[k].clone();
         value.set_sum(&references[k], &displacements[k]);
         values.push(value);
@@ -69,7 +69,7 @@ fn evaluate<T: GraphTensor>(
         old.push(own);
         // Rounded to what f32 holds, so that it has moved as far in every precision.
         let count = shape.iter().product();
-        let steps = numbers(count, 2.0 * phase, STEP).into_iter();
+        let steps = numbers(count, 2.0 * phase, step).into_iter();
         let moved = numbers(count, phase, 0.5).into_iter().zip(steps);
         let moved: Vec<f64> = moved.map(|(p, step)| f64::from((p + step) as f32)).collect();
         new.push(of(shape, &moved)?);
@@ -154,7 +154,7 @@ fn relax<T: GraphTensor>(of: Make<'_, T>, schedule: &Schedule) -> Result<(f64, F
     Ok((energy, gradients.collect()))
 }
 
-fn compare(worst: &mut Worst, found: &Found, wanted: &Found) {
+pub(super) fn compare(worst: &mut Worst, found: &Found, wanted: &Found) {
     if found.len() != wanted.len() {
         worst.note(f64::NAN, "the number of results");
     }
@@ -193,8 +193,8 @@ where
             for moved in 0..1 << parents.len() {
                 let own = |shape: &[usize], numbers: &[f64]| backend.tensor(shape, numbers);
                 let host = |shape: &[usize], numbers: &[f64]| oracle.tensor(shape, numbers);
-                let found = evaluate::<B::Tensor>(vertex, &own, shapes, moved)?;
-                let wanted = evaluate::<HostTensor<f64>>(vertex, &host, shapes, moved)?;
+                let found = evaluate::<B::Tensor>(vertex, &own, shapes, (moved, STEP))?;
+                let wanted = evaluate::<HostTensor<f64>>(vertex, &host, shapes, (moved, STEP))?;
                 compare(worst, &found, &wanted);
             }
             Ok(())

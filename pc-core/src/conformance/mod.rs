@@ -19,6 +19,7 @@ mod additions;
 mod batches;
 mod composites;
 mod host;
+mod layers;
 mod nets;
 mod tensors;
 
@@ -33,6 +34,7 @@ use crate::{
 pub use additions::additions;
 pub use composites::composites;
 pub use host::HostBackend;
+pub use layers::layers;
 pub use nets::{Net, NetVertex, Operation, nets};
 
 /// What an adapter brings to its conformance test.

@@ -24,11 +24,12 @@ use std::{
 
 use crate::{
     Error, Result,
+    structure::Structure,
     topology::{
         ParamId, PredictionId, Topology, VertexId, foreign_parameter, foreign_prediction,
         foreign_vertex, listed,
     },
-    vertex::{Structure, Vertex},
+    vertex::Vertex,
 };
 
 /// A computation graph whose vertices are objects. It is a [`crate::Network`] with all abilities.

@@ -4,8 +4,9 @@ use crate::{
     Error, Result,
     activation::Activation,
     host::{Element, HostTensor, normal},
+    structure::Structure,
     tensor::Tensor,
-    vertex::{Cache, Inputs, Pulled, Structure, Vertex},
+    vertex::{Cache, Inputs, Pulled, Vertex},
 };
 
 impl Activation {

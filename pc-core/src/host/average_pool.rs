@@ -7,6 +7,7 @@ use crate::{
         parts::image,
         pool::{Windows, pairs},
     },
+    structure::Structure,
     tensor::Tensor,
     vertex::{Cache, Inputs, Pulled, Vertex},
 };
@@ -55,6 +56,10 @@ impl AvgPool2d {
 impl<F: Element> Vertex<HostTensor<F>> for AvgPool2d {
     fn kind(&self) -> &str {
         "avg_pool2d"
+    }
+
+    fn structure(&self) -> Structure {
+        Structure::AvgPool2d { size: self.size, stride: self.stride }
     }
 
     fn shape(&self, parents: &[&[usize]], _parameters: &[&[usize]]) -> Result<Vec<usize>> {

@@ -8,6 +8,7 @@ use crate::{
         im2col::Patches,
         parts::{image, sum},
     },
+    structure::Structure,
     tensor::Tensor,
     vertex::{Cache, Inputs, Pulled, Vertex},
 };
@@ -80,6 +81,11 @@ impl Conv2d {
 impl<F: Element> Vertex<HostTensor<F>> for Conv2d {
     fn kind(&self) -> &str {
         "conv2d"
+    }
+
+    fn structure(&self) -> Structure {
+        let Self { stride, padding, bias } = *self;
+        Structure::Conv2d { stride, padding, bias }
     }
 
     fn shape(&self, parents: &[&[usize]], parameters: &[&[usize]]) -> Result<Vec<usize>> {

@@ -3,6 +3,7 @@
 use crate::{
     Error, Result,
     host::{Element, HostTensor, parts::single},
+    structure::Structure,
     tensor::Tensor,
     vertex::{Cache, Inputs, Pulled, Vertex},
 };
@@ -40,6 +41,10 @@ fn rows<F: Element>(x: &HostTensor<F>, vocabulary: usize, rows: &mut Vec<u32>) -
 impl<F: Element> Vertex<HostTensor<F>> for Embedding {
     fn kind(&self) -> &str {
         "embedding"
+    }
+
+    fn structure(&self) -> Structure {
+        Structure::Embedding
     }
 
     fn shape(&self, parents: &[&[usize]], parameters: &[&[usize]]) -> Result<Vec<usize>> {

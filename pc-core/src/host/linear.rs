@@ -7,8 +7,9 @@ use crate::{
         gemm::{Matrix, Threads, gemm},
         packed::{forget, is_packed, pack, packed},
     },
+    structure::Structure,
     tensor::Tensor,
-    vertex::{Cache, Inputs, Pulled, Structure, Vertex},
+    vertex::{Cache, Inputs, Pulled, Vertex},
 };
 
 /// `mu = W v + b` over the last axis, with parameters `W [out, in]` and, where there is a bias, `b

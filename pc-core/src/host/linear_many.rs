@@ -6,6 +6,7 @@ use crate::{
         Element, HostTensor, Linear,
         parts::{part, part_pulled},
     },
+    structure::Structure,
     tensor::Tensor,
     vertex::{Cache, Inputs, Pulled, Vertex},
 };
@@ -47,6 +48,11 @@ impl LinearMany {
 impl<F: Element> Vertex<HostTensor<F>> for LinearMany {
     fn kind(&self) -> &str {
         "linear_many"
+    }
+
+    fn structure(&self) -> Structure {
+        let map = |k| Structure::Linear { bias: self.bias && k + 1 == self.parents };
+        Structure::SumOf((0..self.parents).map(map).collect())
     }
 
     fn shape(&self, parents: &[&[usize]], parameters: &[&[usize]]) -> Result<Vec<usize>> {

@@ -9,6 +9,7 @@ use crate::{
         gemm::{Matrix, Threads, gemm},
         parts::threads_pay,
     },
+    structure::Structure,
     tensor::Tensor,
     vertex::{Cache, Inputs, Pulled, Vertex},
 };
@@ -98,6 +99,10 @@ fn each<F: Element>(
 impl<F: Element> Vertex<HostTensor<F>> for MatMul {
     fn kind(&self) -> &str {
         "matmul"
+    }
+
+    fn structure(&self) -> Structure {
+        Structure::MatMul { transpose_b: self.transpose_b, scale: self.scale }
     }
 
     fn shape(&self, parents: &[&[usize]], _parameters: &[&[usize]]) -> Result<Vec<usize>> {

@@ -6,6 +6,7 @@ use crate::{
         Element, HostTensor,
         parts::{accumulate, single, sum, sum_by, sum_pairs},
     },
+    structure::Structure,
     tensor::Tensor,
     vertex::{Cache, Inputs, Pulled, Vertex},
 };
@@ -57,6 +58,10 @@ impl LayerNorm {
 impl<F: Element> Vertex<HostTensor<F>> for LayerNorm {
     fn kind(&self) -> &str {
         "layer_norm"
+    }
+
+    fn structure(&self) -> Structure {
+        Structure::LayerNorm { epsilon: self.epsilon }
     }
 
     fn shape(&self, parents: &[&[usize]], parameters: &[&[usize]]) -> Result<Vec<usize>> {

@@ -8,6 +8,7 @@ use crate::{
         Element, HostTensor,
         parts::{image, positions, threads_pay},
     },
+    structure::Structure,
     tensor::{Tensor, elements},
     vertex::{Cache, Inputs, Pulled, Vertex},
 };
@@ -232,6 +233,10 @@ const REFERENCE: usize = 1;
 impl<F: Element> Vertex<HostTensor<F>> for MaxPool2d {
     fn kind(&self) -> &str {
         "max_pool2d"
+    }
+
+    fn structure(&self) -> Structure {
+        Structure::MaxPool2d { size: self.size, stride: self.stride }
     }
 
     fn shape(&self, parents: &[&[usize]], _parameters: &[&[usize]]) -> Result<Vec<usize>> {

@@ -6,6 +6,7 @@ use crate::{
         Element, HostTensor,
         parts::{single, sum_pairs},
     },
+    structure::Structure,
     tensor::Tensor,
     vertex::{Cache, Inputs, Pulled, Vertex},
 };
@@ -117,6 +118,10 @@ fn difference<F: Element>(
 impl<F: Element> Vertex<HostTensor<F>> for Softmax {
     fn kind(&self) -> &str {
         "softmax"
+    }
+
+    fn structure(&self) -> Structure {
+        Structure::Softmax { causal: self.causal }
     }
 
     fn shape(&self, parents: &[&[usize]], _parameters: &[&[usize]]) -> Result<Vec<usize>> {

@@ -275,6 +275,8 @@ mod tests {
             Family::Learn,
             Family::Tensor,
             Family::Primitives,
+            Family::Layers,
+            Family::Functions,
         ] {
             for architecture in ["sm_80", "sm_89", "sm_90a"] {
                 let code =
@@ -282,7 +284,7 @@ mod tests {
                 assert_eq!(&code[..4], b"\x7fELF", "{family:?} for {architecture}");
             }
         }
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 18);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 24);
 
         // What is there is taken, unless it is damaged, and then it is made again.
         let path =

@@ -9,6 +9,8 @@ pub(crate) enum Family {
     Learn,
     Tensor,
     Primitives,
+    Layers,
+    Functions,
 }
 
 include!(concat!(env!("OUT_DIR"), "/cubins.rs"));
@@ -37,6 +39,8 @@ impl Family {
             Family::Learn => "learn",
             Family::Tensor => "tensor",
             Family::Primitives => "primitives",
+            Family::Layers => "layers",
+            Family::Functions => "functions",
         }
     }
 
@@ -49,6 +53,8 @@ impl Family {
             Family::Learn => include_str!("../../kernels/learn.cu"),
             Family::Tensor => include_str!("../../kernels/tensor.cu"),
             Family::Primitives => include_str!("../../kernels/primitives.cu"),
+            Family::Layers => include_str!("../../kernels/layers.cu"),
+            Family::Functions => include_str!("../../kernels/functions.cu"),
         };
         let mut source = String::new();
         for line in HEADERS.into_iter().chain([own]).flat_map(str::lines) {

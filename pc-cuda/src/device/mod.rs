@@ -9,7 +9,11 @@ mod props;
 #[cfg(feature = "simulation")]
 mod simulation;
 
-use std::{cell::RefCell, fmt, rc::Rc};
+use std::{
+    cell::RefCell,
+    fmt,
+    rc::{Rc, Weak},
+};
 
 use pc_core::{Error, ErrorKind, Result};
 
@@ -42,6 +46,21 @@ struct Inner {
     props: DeviceProps,
     /// What failed in a call that could not say so; the next call that can, says it.
     failure: RefCell<Option<Error>>,
+}
+
+thread_local! {
+    /// The devices of this thread on which a call failed that could not say so.
+    static FAILED: RefCell<Vec<Weak<Inner>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Reports a failure of any device of this thread that nobody has been told of.
+pub(crate) fn failure() -> Result<()> {
+    while let Some(inner) = FAILED.with_borrow_mut(Vec::pop) {
+        if let Some(error) = inner.upgrade().and_then(|inner| inner.failure.borrow_mut().take()) {
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Device {
@@ -137,6 +156,12 @@ impl Device {
             Ok(value) => Some(value),
             Err(error) => {
                 self.inner.failure.borrow_mut().get_or_insert(error);
+                let own = Rc::downgrade(&self.inner);
+                FAILED.with_borrow_mut(|all| {
+                    if !all.iter().any(|known| known.ptr_eq(&own)) {
+                        all.push(own);
+                    }
+                });
                 None
             }
         }

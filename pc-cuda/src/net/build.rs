@@ -1,7 +1,7 @@
 //! From a host graph to the device.
 
 use pc_core::{
-    ErrorKind, Graph, Result, Tensor, VertexId,
+    ErrorKind, Graph, Result, VertexId,
     backend::Structure,
     host::{Activation, Element, HostTensor},
 };
@@ -10,7 +10,7 @@ use crate::{
     device::Device,
     net::{FusedNet, Link, Precision, error},
     plan::Strategy,
-    tensor::DeviceTensor,
+    transfer,
 };
 
 /// How the kernels number a relu.
@@ -140,8 +140,7 @@ impl FusedNet {
         }
         let mut parameters = Vec::with_capacity(graph.parameters().len());
         for parameter in graph.parameters() {
-            let numbers: Vec<f32> = parameter.data().iter().map(|x| x.value() as f32).collect();
-            parameters.push(DeviceTensor::new(device, parameter.dims(), &numbers)?);
+            parameters.push(transfer::upload(device, parameter)?);
         }
         let widths = topology
             .vertices()
@@ -166,20 +165,6 @@ impl FusedNet {
     /// # Errors
     /// A graph with other parameters; what the device reports.
     pub fn to_graph<F: Element>(&self, graph: &mut Graph<HostTensor<F>>) -> Result<()> {
-        let shapes = |tensors: Vec<Vec<usize>>| tensors;
-        let own = shapes(self.parameters.iter().map(Tensor::shape).collect());
-        let theirs = shapes(graph.parameters().iter().map(Tensor::shape).collect());
-        if own != theirs {
-            return Err(error(
-                ErrorKind::Shape,
-                format!("this net's parameters have shapes {own:?}, the graph's {theirs:?}"),
-            ));
-        }
-        for (parameter, held) in self.parameters.iter().zip(graph.parameters_mut()) {
-            for (x, number) in held.data_mut().iter_mut().zip(parameter.numbers()?) {
-                *x = F::of(f64::from(number));
-            }
-        }
-        Ok(())
+        transfer::copy_back(&self.parameters, graph)
     }
 }

@@ -148,7 +148,6 @@ const SWAPS: &[(&str, &str, &str, By, &str)] = &[
     ("tensor.cu", "", "(block - y.first)", By::Expression("block"), " * PC_CHUNK"),
     ("tensor.cu", "((double*)y.v)[", "block - y.first", By::Expression("block"), "]"),
     ("tensor.cu", "", "p.momentum * p.velocity[i]", By::Expression("p.velocity[i]"), ""),
-    ("tensor.cu", "sum += pc_shfl_xor(sum, ", "half", By::Expression("1"), ")"),
     // Activations and softmax.
     ("pc_math.cuh", "return ", "x <= 0.f ? below : both", By::Expression("both"), ";"),
     ("pc_math.cuh", "below = ", "a > 0.f ? -a : 0.f", By::Expression("0.f"), ";"),

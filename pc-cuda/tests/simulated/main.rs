@@ -3,6 +3,7 @@
 
 mod common;
 mod conformance;
+mod graphs;
 mod optimisers;
 mod parity;
 mod refusals;

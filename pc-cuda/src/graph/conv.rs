@@ -1,0 +1,287 @@
+//! Convolutions on a device: patches of the images, and products with them.
+
+use pc_core::{
+    Error, ErrorKind, Result, Tensor,
+    backend::{Cache, Inputs, Pulled, Structure, Vertex},
+    host::{self, HostTensor},
+};
+
+use crate::{
+    device::{Address, Device, Family, Layout},
+    graph::{
+        Rounds, as_the_host,
+        moves::{self, Product, after, place},
+    },
+    params::Patches,
+    tensor::{DeviceTensor, int},
+};
+
+/// As [`host::Conv2d`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Conv2d {
+    pub(super) host: host::Conv2d,
+    pub(super) rounds: Rounds,
+}
+
+// Slots of the cache: for moving parameters the old ones and their change; the patches of some
+// samples, and what a product makes of them or takes with them.
+const OLD_WEIGHT: usize = 0;
+const OLD_BIAS: usize = 1;
+const MOVED_WEIGHT: usize = 2;
+const MOVED_BIAS: usize = 3;
+const PATCHES: usize = 4;
+const PLACES: usize = 5;
+
+/// The numbers of patches that are made at a time: 64 MB.
+const AT_A_TIME: usize = 1 << 24;
+
+/// The sizes of one convolution.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    batch: usize,
+    /// Channels, height and width of the parent.
+    image: [usize; 3],
+    window: [usize; 2],
+    /// Channels, height and width of the result.
+    out: [usize; 3],
+    stride: usize,
+    padding: usize,
+}
+
+impl Sizes {
+    /// The numbers of a patch.
+    fn length(&self) -> usize {
+        self.image[0] * self.window[0] * self.window[1]
+    }
+
+    /// The patches of a sample.
+    fn places(&self) -> usize {
+        self.out[1] * self.out[2]
+    }
+
+    /// The numbers of a sample of the parent, and of the result.
+    fn samples(&self) -> [usize; 2] {
+        [self.image.iter().product(), self.out.iter().product()]
+    }
+
+    /// The samples whose patches are made at a time.
+    fn group(&self) -> usize {
+        (AT_A_TIME / (self.places() * self.length()).max(1)).clamp(1, self.batch.max(1))
+    }
+
+    /// The runs of samples, as (first, number).
+    fn groups(self) -> impl Iterator<Item = (usize, usize)> {
+        let group = self.group();
+        (0..self.batch).step_by(group).map(move |first| (first, group.min(self.batch - first)))
+    }
+
+    /// Images to patches, or, by the other kernel, back.
+    fn patches(
+        &self,
+        device: &Device,
+        kernel: &'static str,
+        [from, to]: [Address; 2],
+        samples: usize,
+        count: usize,
+    ) -> Result<()> {
+        let [channels, height, width] = self.image.map(int);
+        let params = Patches {
+            input: from,
+            out: to,
+            batch: int(samples),
+            channels,
+            height,
+            width,
+            rows: int(self.out[1]),
+            columns: int(self.out[2]),
+            window_h: int(self.window[0]),
+            window_w: int(self.window[1]),
+            stride: int(self.stride),
+            padding: int(self.padding),
+        };
+        moves::each(device, Family::Layers, kernel, count, &params)
+    }
+
+    /// Room for the patches of a group, and for what goes with them.
+    fn room(
+        &self,
+        cache: &mut Cache<DeviceTensor>,
+        like: &DeviceTensor,
+    ) -> (DeviceTensor, DeviceTensor) {
+        let places = self.group() * self.places();
+        let patches = cache.take(PATCHES, &[places * self.length()], like);
+        (patches, cache.take(PLACES, &[places * self.out[0]], like))
+    }
+}
+
+impl Conv2d {
+    fn sizes(
+        &self,
+        parent: &DeviceTensor,
+        weight: &DeviceTensor,
+        result: &DeviceTensor,
+    ) -> Result<Sizes> {
+        let (
+            &[batch, channels, height, width],
+            &[out, _, window_h, window_w],
+            &[_, _, rows, columns],
+        ) = (parent.dims(), weight.dims(), result.dims())
+        else {
+            return Err(Error::new(ErrorKind::Shape, "a convolution takes images and windows"));
+        };
+        Ok(Sizes {
+            batch,
+            image: [channels, height, width],
+            window: [window_h, window_w],
+            out: [out, rows, columns],
+            stride: self.host.stride,
+            padding: self.host.padding,
+        })
+    }
+
+    /// `output <- W * x`, added to what is there or in its place.
+    fn convolve(
+        &self,
+        weight: &DeviceTensor,
+        x: &DeviceTensor,
+        cache: &mut Cache<DeviceTensor>,
+        (output, add, tf32): (&DeviceTensor, bool, bool),
+    ) -> Result<()> {
+        let (sizes, device) = (self.sizes(x, weight, output)?, x.device());
+        let (patches, places) = sizes.room(cache, x);
+        let ([image, result], length) = (sizes.samples(), sizes.length());
+        for (first, samples) in sizes.groups() {
+            let rows = samples * sizes.places();
+            let from = [after(place(x)?, first * image), place(&patches)?];
+            sizes.patches(device, "pc_layer_patches", from, samples, rows * length)?;
+            let product = [rows, sizes.out[0], length];
+            Product { layout: Layout::Transposed, sizes: product, add: false, tf32 }.run(
+                device,
+                place(&patches)?,
+                place(weight)?,
+                place(&places)?,
+            )?;
+            let to = [place(&places)?, after(place(output)?, first * result)];
+            let swapped = [samples, sizes.places(), sizes.out[0], 1];
+            moves::swap(device, to, swapped, 1.0, add)?;
+        }
+        cache.put(PATCHES, patches);
+        cache.put(PLACES, places);
+        Ok(())
+    }
+}
+
+impl Vertex<DeviceTensor> for Conv2d {
+    as_the_host!();
+
+    fn predict(
+        &self,
+        at: &Inputs<'_, DeviceTensor>,
+        cache: &mut Cache<DeviceTensor>,
+        output: &mut DeviceTensor,
+    ) -> Result<()> {
+        at.agree()?;
+        Rounds::note(at.live(), cache);
+        let weight = at.parameter(0);
+        if at.plastic() {
+            cache.slot(OLD_WEIGHT, weight.dims(), weight).copy_from(weight);
+            if self.host.bias {
+                cache.slot(OLD_BIAS, at.parameter(1).dims(), weight).copy_from(at.parameter(1));
+            }
+        }
+        self.convolve(weight, at.value(0), cache, (output, false, false))?;
+        if self.host.bias {
+            let places = output.dims().iter().skip(2).product();
+            moves::tile(output, at.parameter(1), places, 1.0)?;
+        }
+        Ok(())
+    }
+
+    fn change(
+        &self,
+        at: &Inputs<'_, DeviceTensor>,
+        cache: &mut Cache<DeviceTensor>,
+        _predicted: &DeviceTensor,
+        output: &mut DeviceTensor,
+    ) -> Result<()> {
+        let weight = at.parameter(0);
+        let mut add = false;
+        if at.plastic() {
+            // (W - W_old) * v_ref + (b - b_old), without large numbers.
+            let mut moved = cache.take(MOVED_WEIGHT, weight.dims(), weight);
+            moved.set_difference(weight, cache.get(OLD_WEIGHT)?);
+            self.convolve(&moved, at.reference(0), cache, (output, false, false))?;
+            cache.put(MOVED_WEIGHT, moved);
+            if self.host.bias {
+                let bias = at.parameter(1);
+                let mut moved = cache.take(MOVED_BIAS, bias.dims(), bias);
+                moved.set_difference(bias, cache.get(OLD_BIAS)?);
+                moves::tile(output, &moved, output.dims().iter().skip(2).product(), 1.0)?;
+                cache.put(MOVED_BIAS, moved);
+            }
+            add = true;
+        }
+        match at.displacement(0) {
+            Some(d) => self.convolve(weight, d, cache, (output, add, self.rounds.forward()))?,
+            None if !add => output.fill(0.0),
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn pull(
+        &self,
+        at: &Inputs<'_, DeviceTensor>,
+        cache: &mut Cache<DeviceTensor>,
+        cotangent: &DeviceTensor,
+        pulled: &mut Pulled<'_, DeviceTensor>,
+    ) -> Result<()> {
+        let (weight, x, device) = (at.parameter(0), at.value(0), cotangent.device());
+        let sizes = self.sizes(x, weight, cotangent)?;
+        let (patches, places) = sizes.room(cache, x);
+        let ([image, result], length, layout) = (sizes.samples(), sizes.length(), Layout::Plain);
+        let (out, per_sample) = (sizes.out[0], sizes.places());
+        let tf32 = self.rounds.back(cache);
+        if let Some(force) = pulled.force(0) {
+            for (first, samples) in sizes.groups() {
+                let rows = samples * per_sample;
+                let from = [after(place(cotangent)?, first * result), place(&places)?];
+                moves::swap(device, from, [samples, out, per_sample, 1], 1.0, false)?;
+                let product = [rows, length, out];
+                Product { layout, sizes: product, add: false, tf32 }.run(
+                    device,
+                    place(&places)?,
+                    place(weight)?,
+                    place(&patches)?,
+                )?;
+                let to = [place(&patches)?, after(place(force)?, first * image)];
+                sizes.patches(device, "pc_layer_unpatch", to, samples, samples * image)?;
+            }
+        }
+        let scale = pulled.scale();
+        if let Some((gradient, fresh)) = pulled.gradient_or_fresh(0) {
+            for (first, samples) in sizes.groups() {
+                let rows = samples * per_sample;
+                let from = [after(place(x)?, first * image), place(&patches)?];
+                sizes.patches(device, "pc_layer_patches", from, samples, rows * length)?;
+                let from = [after(place(cotangent)?, first * result), place(&places)?];
+                moves::swap(device, from, [1, samples, out, per_sample], scale, false)?;
+                let (product, add) = ([out, length, rows], first > 0 || !fresh);
+                Product { layout, sizes: product, add, tf32: false }.run(
+                    device,
+                    place(&places)?,
+                    place(&patches)?,
+                    place(gradient)?,
+                )?;
+            }
+        }
+        if self.host.bias
+            && let Some(gradient) = pulled.gradient(1)
+        {
+            moves::sums(gradient, cotangent, None, per_sample, scale)?;
+        }
+        cache.put(PATCHES, patches);
+        cache.put(PLACES, places);
+        Ok(())
+    }
+}

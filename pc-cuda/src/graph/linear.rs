@@ -1,0 +1,161 @@
+//! Linear maps on a device, by products of the library's.
+
+use pc_core::{
+    Result, Tensor,
+    backend::{Cache, Inputs, Pulled, Structure, Vertex},
+    host::{self, HostTensor},
+};
+
+use crate::{
+    device::Layout,
+    graph::{
+        Rounds, as_the_host,
+        moves::{self, Product, place},
+    },
+    tensor::DeviceTensor,
+};
+
+/// `mu = W v + b` over the last axis.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Linear {
+    host: host::Linear,
+    bias: bool,
+    rounds: Rounds,
+}
+
+// Slots of the cache: for moving parameters the old ones and their change; and a cotangent with its
+// samples last.
+const OLD_WEIGHT: usize = 0;
+const OLD_BIAS: usize = 1;
+const MOVED_WEIGHT: usize = 2;
+const MOVED_BIAS: usize = 3;
+const FLIPPED: usize = 4;
+
+impl Linear {
+    pub(super) fn new(bias: bool, rounds: Rounds) -> Self {
+        let host = if bias { host::Linear::new() } else { host::Linear::without_bias() };
+        Self { host, bias, rounds }
+    }
+}
+
+/// `output <- x W^T`, added to what is there or in its place.
+fn map(
+    weight: &DeviceTensor,
+    x: &DeviceTensor,
+    output: &DeviceTensor,
+    add: bool,
+    tf32: bool,
+) -> Result<()> {
+    let (out, inputs) = sizes(weight);
+    let sizes = [x.count() / inputs, out, inputs];
+    Product { layout: Layout::Transposed, sizes, add, tf32 }.run(
+        x.device(),
+        place(x)?,
+        place(weight)?,
+        place(output)?,
+    )
+}
+
+/// A weight's outputs and inputs.
+fn sizes(weight: &DeviceTensor) -> (usize, usize) {
+    match weight.dims() {
+        &[out, inputs] => (out.max(1), inputs.max(1)),
+        _ => (1, 1),
+    }
+}
+
+impl Vertex<DeviceTensor> for Linear {
+    as_the_host!();
+
+    fn predict(
+        &self,
+        at: &Inputs<'_, DeviceTensor>,
+        cache: &mut Cache<DeviceTensor>,
+        output: &mut DeviceTensor,
+    ) -> Result<()> {
+        at.agree()?;
+        Rounds::note(at.live(), cache);
+        let weight = at.parameter(0);
+        if at.plastic() {
+            cache.slot(OLD_WEIGHT, weight.dims(), weight).copy_from(weight);
+            if self.bias {
+                cache.slot(OLD_BIAS, at.parameter(1).dims(), weight).copy_from(at.parameter(1));
+            }
+        }
+        map(weight, at.value(0), output, false, false)?;
+        if self.bias { moves::tile(output, at.parameter(1), 1, 1.0) } else { Ok(()) }
+    }
+
+    fn change(
+        &self,
+        at: &Inputs<'_, DeviceTensor>,
+        cache: &mut Cache<DeviceTensor>,
+        _predicted: &DeviceTensor,
+        output: &mut DeviceTensor,
+    ) -> Result<()> {
+        let weight = at.parameter(0);
+        let mut add = false;
+        if at.plastic() {
+            // (W - W_old) v_ref + (b - b_old), without large numbers.
+            let mut moved = cache.take(MOVED_WEIGHT, weight.dims(), weight);
+            moved.set_difference(weight, cache.get(OLD_WEIGHT)?);
+            map(&moved, at.reference(0), output, false, false)?;
+            cache.put(MOVED_WEIGHT, moved);
+            if self.bias {
+                let bias = at.parameter(1);
+                let mut moved = cache.take(MOVED_BIAS, bias.dims(), bias);
+                moved.set_difference(bias, cache.get(OLD_BIAS)?);
+                moves::tile(output, &moved, 1, 1.0)?;
+                cache.put(MOVED_BIAS, moved);
+            }
+            add = true;
+        }
+        match at.displacement(0) {
+            Some(d) => map(weight, d, output, add, self.rounds.forward())?,
+            None if !add => output.fill(0.0),
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn pull(
+        &self,
+        at: &Inputs<'_, DeviceTensor>,
+        cache: &mut Cache<DeviceTensor>,
+        cotangent: &DeviceTensor,
+        pulled: &mut Pulled<'_, DeviceTensor>,
+    ) -> Result<()> {
+        let weight = at.parameter(0);
+        let ((out, inputs), device) = (sizes(weight), weight.device());
+        let rows = cotangent.count() / out;
+        let layout = Layout::Plain;
+        if let Some(force) = pulled.force(0) {
+            let (sizes, tf32) = ([rows, inputs, out], self.rounds.back(cache));
+            Product { layout, sizes, add: false, tf32 }.run(
+                device,
+                place(cotangent)?,
+                place(weight)?,
+                place(force)?,
+            )?;
+        }
+        let scale = pulled.scale();
+        if let Some((gradient, fresh)) = pulled.gradient_or_fresh(0) {
+            let flipped = cache.slot(FLIPPED, &[out, rows], cotangent);
+            let places = [place(cotangent)?, place(flipped)?];
+            moves::swap(device, places, [1, rows, out, 1], scale, false)?;
+            let sizes = [out, inputs, rows];
+            Product { layout, sizes, add: !fresh, tf32: false }.run(
+                device,
+                place(flipped)?,
+                place(at.value(0))?,
+                place(gradient)?,
+            )?;
+        }
+        if self.bias
+            && let Some(gradient) = pulled.gradient(1)
+        {
+            moves::sums(gradient, cotangent, None, 1, scale)?;
+        }
+        Ok(())
+    }
+}

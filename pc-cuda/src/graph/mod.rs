@@ -1,0 +1,77 @@
+//! Any host graph on a device: an ordinary [`pc_core::Graph`] whose predictions run there, one step
+//! after the other in the engine's loop.
+
+mod activation;
+mod build;
+mod conv;
+mod embedding;
+mod linear;
+mod matmul;
+mod moves;
+mod norm;
+mod pool;
+mod softmax;
+mod tensor;
+
+use pc_core::backend::Cache;
+
+use crate::tensor::DeviceTensor;
+
+pub use build::{graph_to_device, graph_to_host};
+
+/// What a device's vertex says of itself is what the host's vertex in its field `host` says: kind,
+/// shape and the like do not depend on where numbers lie.
+macro_rules! as_the_host {
+    () => {
+        fn kind(&self) -> &str {
+            Vertex::<HostTensor<f32>>::kind(&self.host)
+        }
+
+        fn structure(&self) -> Structure {
+            Vertex::<HostTensor<f32>>::structure(&self.host)
+        }
+
+        fn shape(&self, parents: &[&[usize]], parameters: &[&[usize]]) -> Result<Vec<usize>> {
+            Vertex::<HostTensor<f32>>::shape(&self.host, parents, parameters)
+        }
+
+        fn parameters(&self) -> usize {
+            Vertex::<HostTensor<f32>>::parameters(&self.host)
+        }
+
+        fn reads_values(&self) -> bool {
+            Vertex::<HostTensor<f32>>::reads_values(&self.host)
+        }
+    };
+}
+use as_the_host;
+
+/// Whether a linear map's products may round to tf32.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rounds {
+    frozen: bool,
+    live: bool,
+}
+
+/// The list of indices of a cache that says whether the last prediction was a live one: a pullback
+/// is not told.
+const LIVE: usize = 0;
+
+impl Rounds {
+    /// Notes at a prediction whether it is live.
+    fn note(live: bool, cache: &mut Cache<DeviceTensor>) {
+        let kept = cache.indices(LIVE);
+        kept.clear();
+        kept.push(u32::from(live));
+    }
+
+    /// For products that carry displacements, which only live predictions have.
+    fn forward(self) -> bool {
+        self.live
+    }
+
+    /// For products that pull errors back.
+    fn back(self, cache: &mut Cache<DeviceTensor>) -> bool {
+        if cache.indices(LIVE).contains(&1) { self.live } else { self.frozen }
+    }
+}
