@@ -1,5 +1,9 @@
-//! An NVIDIA GPU through pc-cuda: chains of dense layers, in f32, by all schedules. Those whose
-//! input and output are held are relaxed in one launch.
+//! An NVIDIA GPU through pc-cuda, in f32, by all schedules. Chains of dense layers are fused nets,
+//! which relax in one launch where input and output are held; every other model is a graph whose
+//! predictions run on the device step by step.
+//!
+//! In a build with `cuda-simulation`, `PC_BENCH_HOST_LAYER=1` takes the host layer for the GPU: the
+//! same kernels on the CPU, for all but timing.
 
 mod relaxed;
 mod train;
@@ -8,8 +12,11 @@ mod transfer;
 #[cfg(all(test, feature = "cuda-simulation"))]
 mod tests;
 
-use pc_core::host::Element;
-use pc_cuda::Device;
+use pc_core::{
+    ErrorKind, Graph,
+    host::{Element, HostTensor},
+};
+use pc_cuda::{Device, DeviceTensor, FusedNet, Precision as Products, graph_to_device};
 
 use crate::{
     contract::{
@@ -27,19 +34,54 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cuda;
 
-/// The device; in tests the host layer, which runs the same kernels without one.
+/// The device; in tests, and where it is asked for, the host layer, which runs the same kernels
+/// without one.
 fn device() -> Result<Device, CommandError> {
-    #[cfg(all(test, feature = "cuda-simulation"))]
-    return Ok(Device::simulated(&pc_cuda::Simulation::new(1))?);
-    #[cfg(not(all(test, feature = "cuda-simulation")))]
+    #[cfg(feature = "cuda-simulation")]
+    if cfg!(test) || std::env::var_os("PC_BENCH_HOST_LAYER").is_some_and(|own| own == "1") {
+        return Ok(Device::simulated(&pc_cuda::Simulation::new(1))?);
+    }
+    gpu()
+}
+
+/// The device itself.
+fn gpu() -> Result<Device, CommandError> {
     Device::cuda(0)
         .map_err(|error| CommandError::input(format!("--backend cuda cannot run here: {error}")))
+}
+
+/// How a graph goes on the device.
+enum Way {
+    /// Whole relaxations in few launches.
+    Fused(FusedNet),
+    /// Every prediction by itself, and why it is not fused.
+    Stepped(Graph<DeviceTensor>, String),
+}
+
+impl Way {
+    /// Fused where it can be.
+    fn of<F: Element>(graph: &Graph<HostTensor<F>>, device: &Device) -> pc_core::Result<Self> {
+        match FusedNet::from_graph(graph, device, Products::F32) {
+            Ok(net) => Ok(Self::Fused(net)),
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                Ok(Self::Stepped(Self::stepped(graph, device)?, error.to_string()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn stepped<F: Element>(
+        graph: &Graph<HostTensor<F>>,
+        device: &Device,
+    ) -> pc_core::Result<Graph<DeviceTensor>> {
+        graph_to_device(graph, device, Products::F32)
+    }
 }
 
 impl Adapter for Cuda {
     fn support() -> Support {
         Support {
-            models: &[ModelKind::Mlp],
+            models: &ModelKind::ALL,
             timed: &[TimedKind::Model(ModelKind::Mlp)],
             varied: false,
             rules: ScheduleKind::ALL,
@@ -54,11 +96,15 @@ impl Adapter for Cuda {
     }
 
     fn trainee<F: Element>(task: &Task) -> Result<Box<dyn Trainee<F>>, CommandError> {
-        Ok(Box::new(train::Fused::new(task, device()?)?))
+        let (device, model) = (device()?, task.model::<F>()?);
+        Ok(match Way::of(&model.graph, &device)? {
+            Way::Fused(net) => Box::new(train::Learner::new(task, model, net, &device)?),
+            Way::Stepped(net, _) => Box::new(train::Learner::new(task, model, net, &device)?),
+        })
     }
 
     fn checked<F: Element>(subject: &Subject<F>) -> Result<Box<dyn Checked<F>>, CommandError> {
-        Ok(Box::new(relaxed::Subjected::new(subject, &device()?)?))
+        relaxed::checked(subject, &device()?)
     }
 
     fn gradients<F: Number>(net: LayerChain<F>, ways: &Ways) -> Result<Findings<F>, CommandError> {
@@ -70,6 +116,7 @@ impl Adapter for Cuda {
         rules: &[ScheduleKind],
     ) -> Result<Box<dyn Timed>, CommandError> {
         let kind = case.kind.model()?;
-        Ok(Box::new(relaxed::Clocked::<F>::new(kind, case.batch, rules, &device()?)?))
+        let device = if cfg!(test) { device()? } else { gpu()? };
+        Ok(Box::new(relaxed::Clocked::<F>::new(kind, case.batch, rules, &device)?))
     }
 }

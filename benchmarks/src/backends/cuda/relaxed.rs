@@ -2,10 +2,16 @@
 
 use std::{marker::PhantomData, time::Instant};
 
-use pc_core::{Clamps, Event, ParamId, Relaxation, Schedule, Status, Tensor, host::Element};
-use pc_cuda::{CrossEntropy, Device, DeviceTensor, FusedNet, Precision};
+use pc_core::{
+    Clamps, Event, Learning, Network, ParamId, Relaxation, Schedule, Status, Tensor, VertexId,
+    host::{Element, HostTensor},
+};
+use pc_cuda::{CrossEntropy, Device, DeviceTensor, FusedNet, OnDevice, Precision};
 
-use super::transfer::{hold, upload};
+use super::{
+    Way,
+    transfer::{hold, upload},
+};
 use crate::{
     backends::{
         chain::{self, Chain},
@@ -21,44 +27,72 @@ use crate::{
     models::ModelKind,
 };
 
-/// A subject on the device. A chain is levelled as it is.
-pub(super) struct Subjected<F: Element> {
-    net: FusedNet,
+/// A network on the device, and what it is held at.
+struct Held<N> {
+    net: N,
     clamps: Clamps<DeviceTensor>,
-    depth: usize,
-    structure: String,
-    numbers: PhantomData<F>,
 }
 
-impl<F: Element> Subjected<F> {
-    pub(super) fn new(subject: &Subject<F>, device: &Device) -> Result<Self, CommandError> {
-        let net = FusedNet::from_graph(&subject.model.graph, device, Precision::F32)?;
-        let mut clamps = Clamps::new();
-        for (vertex, value) in &subject.inputs {
-            clamps = clamps.hold(*vertex, upload(device, value)?);
-        }
-        for (vertex, target) in &subject.targets {
-            let target = upload(device, target)?;
-            clamps = match subject.loss {
-                LossKind::SquaredError => clamps.hold(*vertex, target),
-                LossKind::CrossEntropy => clamps.drive(*vertex, CrossEntropy::new(target)),
-            };
-        }
-        let graph = &subject.model.graph;
-        let structure = format!(
-            "{} vertices, {} parameters, {}",
-            graph.topology().len(),
-            graph.parameters().len(),
-            net.plan(3, true)?
-        );
-        Ok(Self { net, clamps, depth: subject.depth(), structure, numbers: PhantomData })
+/// A subject on the device, and its twin for Z-IL, with identity vertices where an edge spans more
+/// than one level. A chain is levelled as it is.
+pub(super) struct Subjected<N> {
+    plain: Held<N>,
+    levelled: Option<Held<N>>,
+    device: Device,
+    depth: usize,
+    structure: String,
+}
+
+/// What a subject's vertices are held at or driven to, on the device.
+fn clamps<F: Element>(
+    subject: &Subject<F>,
+    device: &Device,
+) -> pc_core::Result<Clamps<DeviceTensor>> {
+    let of = |(vertex, value): &(VertexId, HostTensor<F>)| Ok((*vertex, upload(device, value)?));
+    let mut clamps = Clamps::new();
+    for (vertex, value) in subject.inputs.iter().map(of).collect::<pc_core::Result<Vec<_>>>()? {
+        clamps = clamps.hold(vertex, value);
     }
+    for (vertex, target) in subject.targets.iter().map(of).collect::<pc_core::Result<Vec<_>>>()? {
+        clamps = match subject.loss {
+            LossKind::SquaredError => clamps.hold(vertex, target),
+            LossKind::CrossEntropy => clamps.drive(vertex, CrossEntropy::new(target)),
+        };
+    }
+    Ok(clamps)
+}
+
+/// A subject in the way that its graph allows.
+pub(super) fn checked<F: Element>(
+    subject: &Subject<F>,
+    device: &Device,
+) -> Result<Box<dyn Checked<F>>, CommandError> {
+    let graph = &subject.model.graph;
+    let counts =
+        format!("{} vertices, {} parameters", graph.topology().len(), graph.parameters().len());
+    let (device, depth) = (device.clone(), subject.depth());
+    let held = clamps(subject, &device)?;
+    Ok(match Way::of(graph, &device)? {
+        Way::Fused(net) => {
+            let structure = format!("{counts}, {}", net.plan(3, true)?);
+            let plain = Held { net, clamps: held };
+            Box::new(Subjected { plain, levelled: None, device, depth, structure })
+        }
+        Way::Stepped(net, why) => {
+            let structure = format!("{counts}, step by step: {why}");
+            let plain = Held { net, clamps: held };
+            let twin = subject.converted::<F>()?;
+            let twin = Subject { model: twin.model.levelled()?, ..twin };
+            let net = Way::stepped(&twin.model.graph, &device)?;
+            let levelled = Some(Held { net, clamps: clamps(&twin, &device)? });
+            Box::new(Subjected { plain, levelled, device, depth, structure })
+        }
+    })
 }
 
 /// Every parameter's gradient; zeros where no error has arrived, NaN where it diverged.
-fn gradients_of(
-    net: &mut FusedNet,
-    clamps: &Clamps<DeviceTensor>,
+fn gradients_of<N: Network<Tensor = DeviceTensor> + OnDevice>(
+    Held { net, clamps }: &mut Held<N>,
     schedule: Schedule,
 ) -> Result<Vec<Vec<f64>>, CommandError> {
     let mut relaxation = Relaxation::new(net, schedule)?;
@@ -71,12 +105,10 @@ fn gradients_of(
         _ if diverged => vec![f64::NAN; parameter.count()],
         gradient => gradient.map_or_else(|| vec![0.0; parameter.count()], Tensor::to_vec),
     };
-    let all = net.parameters().iter().enumerate().map(list).collect();
-    net.device().synchronize()?;
-    Ok(all)
+    Ok(net.on_device().iter().enumerate().map(list).collect())
 }
 
-impl<F: Element> Checked<F> for Subjected<F> {
+impl<F: Element, N: Network<Tensor = DeviceTensor> + OnDevice> Checked<F> for Subjected<N> {
     fn structure(&self) -> Result<String, CommandError> {
         Ok(self.structure.clone())
     }
@@ -86,7 +118,17 @@ impl<F: Element> Checked<F> for Subjected<F> {
     }
 
     fn gradients(&mut self, schedule: Schedule) -> Result<Vec<Vec<f64>>, CommandError> {
-        gradients_of(&mut self.net, &self.clamps, schedule)
+        let held = match &mut self.levelled {
+            Some(levelled) if schedule.learning() == Learning::AtLevel => levelled,
+            _ => &mut self.plain,
+        };
+        let gradients = gradients_of(held, schedule)?;
+        self.device.synchronize()?;
+        Ok(gradients)
+    }
+
+    fn has_the_hosts_vertices(&self) -> bool {
+        true
     }
 }
 

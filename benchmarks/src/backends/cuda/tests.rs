@@ -25,11 +25,14 @@ use crate::{
 
 #[test]
 fn gradients_are_the_hosts() {
-    for loss in LossKind::ALL {
-        let subject = Subject::<f32>::new(ModelKind::Mlp, loss, 3).unwrap();
+    let subjects = ModelKind::ALL.into_iter().flat_map(|model| LossKind::ALL.map(|l| (model, l)));
+    for (model, loss) in subjects {
+        let subject = Subject::<f32>::new(model, loss, 3).unwrap();
         let (mut here, mut there) =
             (Cuda::checked(&subject).unwrap(), Host::checked(&subject).unwrap());
         assert_eq!(here.depth(), there.depth());
+        let fused = !here.structure().unwrap().contains("step by step");
+        assert_eq!(fused, model == ModelKind::Mlp, "{model}");
         let schedules = [
             Schedule::backprop(),
             Schedule::fixed_prediction(1.0, 4).unwrap().evaluated_by(Evaluation::Simulate),
@@ -43,7 +46,7 @@ fn gradients_are_the_hosts() {
             );
             for (found, wanted) in found.iter().zip(&wanted) {
                 let off = Agreement::of_slices(found, wanted).max_difference;
-                assert!(off <= 1e-5, "{schedule}, {loss:?}: off by {off:.1e}");
+                assert!(off <= 1e-5, "{model}, {schedule}, {loss:?}: off by {off:.1e}");
             }
         }
     }
@@ -61,19 +64,22 @@ fn batches() -> Vec<Batch> {
     chosen.chunks(12).map(batch).collect()
 }
 
-/// Every rule in its own way: fixed prediction in closed form, standard PC in one launch with
+/// Every rule in its own way, on a fused net and on graphs: fixed prediction in closed form, standard PC in one launch with
 /// cross-entropy in it, iPC one recording a step, and what goes through the engine.
 #[test]
 fn training_goes_as_on_the_host() {
-    for schedule in [
-        ScheduleKind::Backprop,
-        ScheduleKind::FixedPrediction,
-        ScheduleKind::Standard,
-        ScheduleKind::Ipc,
-        ScheduleKind::Epc,
+    for (model, schedule) in [
+        (ModelKind::Mlp, ScheduleKind::Backprop),
+        (ModelKind::Mlp, ScheduleKind::FixedPrediction),
+        (ModelKind::Mlp, ScheduleKind::Standard),
+        (ModelKind::Mlp, ScheduleKind::Ipc),
+        (ModelKind::Mlp, ScheduleKind::Epc),
+        (ModelKind::Cnn, ScheduleKind::Standard),
+        (ModelKind::Rnn, ScheduleKind::Ipc),
+        (ModelKind::Attention, ScheduleKind::FixedPrediction),
     ] {
         let task = Task {
-            model: ModelKind::Mlp,
+            model,
             data: Kind::Digits,
             rule: schedule,
             schedule: schedule.schedule(0.1, 6).unwrap(),

@@ -1,10 +1,10 @@
 //! A model that learns on the device.
 
 use pc_core::{
-    Clamps, Relaxation, Schedule, Status, Tensor,
+    Clamps, Network, Relaxation, Schedule, Status, Tensor,
     host::{Element, HostTensor},
 };
-use pc_cuda::{AdamW, CrossEntropy, Device, DeviceTensor, FusedNet, Precision, Sgd};
+use pc_cuda::{AdamW, CrossEntropy, Device, DeviceTensor, OnDevice, Sgd, graph_to_host};
 
 use super::transfer::{download, hold, upload};
 use crate::{
@@ -24,23 +24,28 @@ enum Optimiser {
     Sgd(Sgd),
 }
 
-/// One model of one run.
-pub(super) struct Fused<F: Element> {
+/// One model of one run, as a fused net or a graph.
+pub(super) struct Learner<F: Element, N: Network<Tensor = DeviceTensor>> {
     /// The model on the host: names, layout, and weights for forward passes.
     model: Model<F>,
     predictor: Predictor<F>,
-    net: FusedNet,
-    relaxation: Relaxation<FusedNet>,
+    net: N,
+    device: Device,
+    relaxation: Relaxation<N>,
     optimiser: Optimiser,
     /// Whether the host's weights are those of the device.
     current: bool,
 }
 
-impl<F: Element> Fused<F> {
-    pub(super) fn new(task: &Task, device: Device) -> Result<Self, CommandError> {
+impl<F: Element, N: Network<Tensor = DeviceTensor> + OnDevice> Learner<F, N> {
+    /// With this model's graph on a device.
+    pub(super) fn new(
+        task: &Task,
+        model: Model<F>,
+        net: N,
+        device: &Device,
+    ) -> Result<Self, CommandError> {
         let Task { optimiser, learning_rate, .. } = *task;
-        let model = task.model::<F>()?;
-        let net = FusedNet::from_graph(&model.graph, &device, Precision::F32)?;
         let optimiser = match optimiser {
             OptimiserKind::Adam => Optimiser::Adam(AdamW::new(learning_rate)?),
             OptimiserKind::AdamW => Optimiser::Adam(AdamW::new(learning_rate)?.with_decay(0.01)?),
@@ -53,11 +58,12 @@ impl<F: Element> Fused<F> {
             current: true,
             model,
             net,
+            device: device.clone(),
         })
     }
 
     fn clamps(&self, batch: &Batch) -> Result<Clamps<DeviceTensor>, CommandError> {
-        let device = self.net.device();
+        let device = &self.device;
         let mut clamps = hold(device, &self.model.feed(batch.features())?)?;
         let samples = self.model.samples(batch.features())?;
         for (output, vertex) in self.model.outputs.iter().enumerate() {
@@ -68,7 +74,11 @@ impl<F: Element> Fused<F> {
     }
 }
 
-impl<F: Element> Trainee<F> for Fused<F> {
+impl<F, N> Trainee<F> for Learner<F, N>
+where
+    F: Element,
+    N: Network<Tensor = DeviceTensor> + OnDevice,
+{
     fn description(&self) -> String {
         self.model.description.clone()
     }
@@ -95,7 +105,7 @@ impl<F: Element> Trainee<F> for Fused<F> {
 
     fn score(&mut self, batch: &Batch) -> Result<Score, CommandError> {
         if !self.current {
-            self.net.to_graph(&mut self.model.graph)?;
+            graph_to_host(&self.net, &mut self.model.graph)?;
             self.current = true;
         }
         Ok(self.predictor.score(&mut self.model, batch.features(), &batch.labels)?)
@@ -104,7 +114,7 @@ impl<F: Element> Trainee<F> for Fused<F> {
     fn gradients(&mut self, batch: &Batch, schedule: Schedule) -> Result<Traced, CommandError> {
         let clamps = self.clamps(batch)?;
         let mut sums: Vec<Vec<f64>> =
-            self.net.parameters().iter().map(|parameter| vec![0.0; parameter.count()]).collect();
+            self.net.on_device().iter().map(|parameter| vec![0.0; parameter.count()]).collect();
         let mut relaxation = Relaxation::new(&self.net, schedule)?;
         let outcome = relaxation.train(&mut self.net, &clamps, |_, gradients| {
             for ((_, gradient), sum) in gradients.iter().zip(&mut sums) {
@@ -113,7 +123,7 @@ impl<F: Element> Trainee<F> for Fused<F> {
             }
             Ok(())
         })?;
-        self.net.device().synchronize()?;
+        self.device.synchronize()?;
         Ok(Traced { gradients: sums, energy: outcome.trace })
     }
 
@@ -124,14 +134,14 @@ impl<F: Element> Trainee<F> for Fused<F> {
     ) -> Result<Vec<VertexTrace>, CommandError> {
         let clamps = self.clamps(batch)?;
         let energies = observe::energies(&mut self.net, &clamps, schedule)?;
-        self.net.device().synchronize()?;
+        self.device.synchronize()?;
         Ok(energies)
     }
 
     fn parameters(&self) -> Result<Vec<(String, HostTensor<F>)>, CommandError> {
         let names = self.model.graph.topology().parameter_names().iter().cloned();
         names
-            .zip(self.net.parameters())
+            .zip(self.net.on_device())
             .map(|(name, parameter)| Ok((name, download(parameter)?)))
             .collect()
     }
@@ -141,7 +151,7 @@ impl<F: Element> Trainee<F> for Fused<F> {
         let numbers: Vec<f32> = value.data().iter().map(|x| x.value() as f32).collect();
         // The graph checks the shape and the numbers.
         self.model.graph.set_parameter(id, value)?;
-        Ok(self.net.parameters_mut()[id.index()].set_numbers(&numbers)?)
+        Ok(self.net.on_device_mut()[id.index()].set_numbers(&numbers)?)
     }
 
     fn optimiser(&self) -> Result<OptimiserState<F>, CommandError> {
