@@ -4,79 +4,22 @@ use pc_core::Result;
 
 use crate::{
     device::{Address, Family, Launch},
-    net::{FusedLinearisation, FusedNet, relax::Recipe},
+    net::{
+        FusedLinearisation, FusedNet, Link,
+        operands::{CHUNK, LinkOperands, Operands, Rows},
+        recipe::Recipe,
+    },
     params::{GemmLayer, Gemms, LAYERS, Pack, PackLayer},
     plan::{GEMM_COLUMNS, GEMM_ROWS, Operand},
-    tensor::{DeviceTensor, int},
+    tensor::int,
 };
 
 /// Threads of a block that multiplies.
 const THREADS: usize = 128;
 /// What it takes of shared memory: four stages of 64 bytes of every row of both operands.
 const SHARED: usize = 4 * (GEMM_ROWS + GEMM_COLUMNS) * CHUNK;
-/// The bytes of a row that a stage holds; every operand's rows are multiples of it.
-const CHUNK: usize = 64;
 /// The side of a tile that is packed.
 const SIDE: usize = 32;
-
-/// A matrix of operands: rows that begin `row` bytes apart, each of `part` bytes, or of three such
-/// parts. Everything behind a row's numbers, and all rows behind the last, are zeros always.
-#[derive(Debug)]
-struct Rows {
-    held: DeviceTensor,
-    row: usize,
-    part: usize,
-}
-
-impl Rows {
-    /// Zeros, for `rows` rows of `columns` numbers, in whole tiles of `tile` rows.
-    fn new(
-        net: &FusedNet,
-        operand: Operand,
-        rows: usize,
-        columns: usize,
-        tile: usize,
-    ) -> Result<Self> {
-        let part = (columns * operand.size()).next_multiple_of(CHUNK);
-        let row = operand.parts() * part;
-        let held = DeviceTensor::zeroed(&net.device, &[rows.next_multiple_of(tile), row / 4])?;
-        Ok(Self { held, row, part })
-    }
-
-    fn address(&self) -> Address {
-        self.held.address()
-    }
-}
-
-/// One link's operands.
-#[derive(Debug)]
-struct LinkOperands {
-    /// The weight by outputs, and by inputs.
-    weight: [Rows; 2],
-    /// The displacements of its parent; none where predictions are frozen.
-    moves: Option<Rows>,
-    /// What is pulled of its errors: in two places in turn where predictions are frozen, since
-    /// blocks read them while others write the next.
-    pulls: Vec<Rows>,
-}
-
-/// The operands of every link but the first, whose input is held.
-#[derive(Debug)]
-pub(super) struct Operands {
-    links: Vec<LinkOperands>,
-    operand: Operand,
-    live: bool,
-}
-
-impl Operands {
-    /// Every address, in a fixed order.
-    pub(super) fn addresses(&self) -> impl Iterator<Item = Address> {
-        self.links.iter().flat_map(|link| {
-            let rows = link.weight.iter().chain(&link.moves).chain(&link.pulls);
-            rows.map(Rows::address)
-        })
-    }
-}
 
 impl FusedNet {
     /// Makes room for operands, where there is none yet.
@@ -93,7 +36,7 @@ impl FusedNet {
         at.recorded = None;
         at.operands = None;
         let links = self.links.iter().skip(1).map(|link| {
-            let rows = |rows, columns, tile| Rows::new(self, operand, rows, columns, tile);
+            let rows = |rows, columns, tile| Rows::new(&self.device, operand, rows, columns, tile);
             let pulls = (0..if live { 1 } else { 2 })
                 .map(|_| rows(at.batch, link.outputs, GEMM_ROWS))
                 .collect::<Result<Vec<_>>>()?;
@@ -181,7 +124,7 @@ impl FusedNet {
 
     /// The weights, to be packed: for pulls, and `both` ways.
     fn weights(&self, operands: &Operands, both: bool) -> Vec<PackLayer> {
-        let layer = |(link, own): (&crate::net::Link, &LinkOperands)| {
+        let layer = |(link, own): (&Link, &LinkOperands)| {
             let [by_output, by_input] = &own.weight;
             PackLayer {
                 columns_to: by_input.address(),

@@ -4,7 +4,7 @@ use pc_core::{Result, Tensor as _};
 
 use crate::{
     device::{Device, Gemm, Layout},
-    net::{FusedNet, Link, gemm::Operands},
+    net::{FusedNet, Link, operands::Operands},
     tensor::DeviceTensor,
 };
 

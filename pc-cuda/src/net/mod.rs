@@ -5,6 +5,8 @@ mod gemm;
 mod learn;
 mod linearisation;
 mod network;
+mod operands;
+mod recipe;
 mod relax;
 mod weights;
 

@@ -202,6 +202,14 @@ fn the_planner_chooses_by_device() {
             assert!(chosen.explain().contains("chosen: relax_"), "{}", chosen.explain());
         }
     }
+    // Wide nets take grouped products where they may be rounded, a recorded graph where not.
+    for (precision, grouped) in [(Precision::Bf16, true), (Tf32, true), (F32, false)] {
+        for live in [true, false] {
+            let chosen = plan(&net(&[1024; 11], 256, live, precision), &DeviceProps::h100());
+            let found = matches!(chosen.unwrap().kernel(), Kernel::Gemm { .. });
+            assert_eq!(found, grouped, "{precision:?}, live {live}");
+        }
+    }
     assert!(plan(&net(&[4], 1, true, F32), &DeviceProps::h100()).is_err());
     assert!(plan(&net(&[4, 0, 1], 1, true, F32), &DeviceProps::h100()).is_err());
     assert!(plan(&net(&[4, 2], 0, true, F32), &DeviceProps::h100()).is_err());
