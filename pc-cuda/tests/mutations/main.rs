@@ -74,7 +74,7 @@ const EQUIVALENT: &[(&str, &str)] = &[
     ),
     (
         "relax_gemm.cu: `false` for `column >= y.columns` (2 of 2, pc_gemm_pack)",
-        "writes zeros to rows behind the last, which are there up to a whole tile, and zeros",
+        "writes zeros to rows behind the last, which are there up to a whole tile, and are zeros",
     ),
     (
         "relax_gemm.cu: `block` for `(block - y.first)` (2 of 4, pc_gemm_pack)",
@@ -191,8 +191,8 @@ fn sanitizer() -> PathBuf {
     path
 }
 
-/// Runs the battery with the kernels of this library and one switch on, of a mistake in this file,
-/// or none of either; what it had to object.
+/// Runs the battery with the kernels of this library and the mistake of this switch, which is in
+/// this file (0 and nothing for no mistake); what it had to object.
 fn objection(library: &Path, sanitizer: &Path, switch: usize, file: &str) -> Option<String> {
     let path = library.with_extension(format!("{switch}.log"));
     let mut child = Command::new(env::current_exe().unwrap())
