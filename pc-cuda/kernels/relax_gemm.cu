@@ -164,8 +164,8 @@ PC_DEV void pc_gemm_end(const PcGemm& p, const PcGemmLayer& y, const float* tile
       PcTwo out = finish(y, pair[k], pc_load2(tile + own * PC_GEMM_STRIDE + 2 * lane), held[k]);
       if (!y.out) continue;
       unsigned char* to = (unsigned char*)y.out + (u64)(row0 + own) * y.out_row + column * size;
-      // Behind the end of a row stay zeros.
-      pc_gemm_put<MODE>(to, y.out_part, p.split != 0, false, out.x, pair[k].both ? out.y : 0.f);
+      // Behind the end of a row stay zeros: of zeros, `finish` makes zeros.
+      pc_gemm_put<MODE>(to, y.out_part, p.split != 0, false, out.x, out.y);
     }
   }
 }

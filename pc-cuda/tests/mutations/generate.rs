@@ -3,176 +3,13 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-/// What a text is replaced by.
-#[derive(Clone, Copy)]
-enum By {
-    /// An expression, by another.
-    Expression(&'static str),
-    /// A statement, by one that runs where this holds.
-    Where(&'static str),
-}
-
-/// Mistakes that no rule makes: the file, what stands before, what is replaced and by what, and
-/// what stands behind. Each occurrence is a mutant.
-const SWAPS: &[(&str, &str, &str, By, &str)] = &[
-    ("relax_cluster.cu", "", "(step & 1)", By::Expression("0"), " *"),
-    ("pc_products.cuh", "", "pc_owner(below, k)", By::Expression("pc_owner(below, k + 16)"), ","),
-    ("pc_products.cuh", "own = ", "k - owner * below.rows", By::Expression("k"), ""),
-    ("pc_products.cuh", "left[4] = {a.x, ", "b.x", By::Expression("a.y"), ", a.y"),
-    ("pc_products.cuh", "low[2] = {f0[at], ", "f1[at]", By::Expression("f0[at]"), "}"),
-    ("pc_products.cuh", "chunks = ", "(K + 15) >> 4", By::Expression("K >> 4"), ";"),
-    ("pc_products.cuh", "if (", "k + g + 8 < K", By::Expression("k + g < K"), ")"),
-    ("pc_products.cuh", "if (", "k + g < K", By::Expression("true"), ") pc_send2(to, "),
-    ("pc_products.cuh", "b[2] = {x, ", "x4", By::Expression("x"), "}"),
-    ("pc_products.cuh", "return ", "y.n < y.rows ? y.n : y.rows", By::Expression("y.rows"), ";"),
-    ("pc_products.cuh", "a2[i] = pc_tf32(", "a[i] - a1[i]", By::Expression("a[i]"), ")"),
-    ("pc_products.cuh", "b2[i] = pc_tf32(", "b[i] - b1[i]", By::Expression("0.f"), ")"),
-    ("pc_products.cuh", "", "pc_mma(d, a2, b1);", By::Where("false"), ""),
-    ("pc_products.cuh", "", "pc_mma(d, a1, b2);", By::Where("false"), ""),
-    ("relax_cluster.cu", "", "pc_await(moved, moves, step, alone);", By::Where("false"), ""),
-    ("relax_cluster.cu", "", "pc_await(summed, sums, step, alone);", By::Where("false"), ""),
-    ("relax_cluster.cu", "", "pc_signal_wait(s, round);", By::Where("false"), ""),
-    ("relax_cluster.cu", "", "if (step > 0) pc_cluster_wait();", By::Where("false"), ""),
-    (
-        "relax_cluster.cu",
-        "float pi = ",
-        "q / PC_SLICE < count ? y.precision : 0.f",
-        By::Expression("y.precision"),
-        ";",
-    ),
-    ("relax_cluster.cu", "float x0 = ", "pi * slope.x * e.x", By::Expression("pi * e.x"), ","),
-    (
-        "relax_cluster.cu",
-        "return {",
-        "r.x + (d.x - change.x)",
-        By::Expression("r.x - (d.x - change.x)"),
-        ",",
-    ),
-    (
-        "relax_cluster.cu",
-        "pc_store2(D + q, ",
-        "d.x - p.rate * (y.precision * e.x)",
-        By::Expression("d.x + p.rate * (y.precision * e.x)"),
-        ",",
-    ),
-    (
-        "relax_cluster.cu",
-        "(force.x - ",
-        "y.precision * e.x",
-        By::Expression("-y.precision * e.x"),
-        ")",
-    ),
-    ("relax_cluster.cu", "l == last && ", "step > 1", By::Expression("step > 0"), ")"),
-    ("relax_cluster.cu", "y.v[at] = ", "y.ref[at] + move", By::Expression("move"), ";"),
-    ("relax_cluster.cu", "y.slope[at] = ", "i ? slope.y : slope.x", By::Expression("1.f"), ";"),
-    ("relax_cluster.cu", "in ? ", "y.slope[at] * y.precision", By::Expression("y.slope[at]"), ""),
-    ("relax_cluster.cu", "= ", "i < count && k < K", By::Expression("k < K"), " ? row[k]"),
-    ("relax_cluster.cu", "vectors = ", "(K & 3) == 0", By::Expression("true"), ";"),
-    (
-        "relax_cluster.cu",
-        "bool in = ",
-        "i < count && s < p.batch",
-        By::Expression("i < count"),
-        ";",
-    ),
-    ("relax_cluster.cu", "if (", "s >= p.batch", By::Expression("false"), ") continue;"),
-    ("relax_cluster.cu", "if (", "s < p.batch", By::Expression("true"), ") y.e"),
-    ("relax_cluster.cu", "", "pc_bid() / (int)blocks", By::Expression("pc_bid()"), " * PC_SLICE"),
-    // Outputs that losses drive.
-    ("relax_cluster.cu", "e = {", "-change.x", By::Expression("d.x - change.x"), ", -change.y}"),
-    (
-        "relax_cluster.cu",
-        "p.lambda * ((r.x - d.x) - ",
-        "change.x",
-        By::Expression("change.x - change.x"),
-        ")",
-    ),
-    ("relax_cluster.cu", "y.gate_at + q, ", "pi * slope.x", By::Expression("pi"), ", pi * slope.y"),
-    ("relax_cluster.cu", "in ? (driven ? ", "y.ref[at]", By::Expression("0.f"), ""),
-    ("relax_cluster.cu", "in ? (driven ? ", "p.target[at]", By::Expression("0.f"), ""),
-    ("relax_cluster.cu", "float drive = ", "p.lambda", By::Expression("1.f"), " * (target[q]"),
-    ("relax_cluster.cu", "pc_exp_both(", "E[q] - largest", By::Expression("E[q]"), ","),
-    (
-        "relax_graph.cu",
-        "= (y.r ? y.r[i] : 0.f) + ",
-        "((y.d ? y.d[i] : 0.f) - change)",
-        By::Expression("(change - (y.d ? y.d[i] : 0.f))"),
-        "",
-    ),
-    (
-        "relax_graph.cu",
-        "dz += ",
-        "y.shift[i % y.width]",
-        By::Expression("-y.shift[i % y.width]"),
-        "",
-    ),
-    ("relax_graph.cu", "end = ", "y.count", By::Expression("y.count + 1"), ";"),
-    ("relax_graph.cu", "end = ", "p.count", By::Expression("p.count + 1"), ";"),
-    ("relax_graph.cu", "y.v[i] = ", "y.ref[i] + d", By::Expression("d"), ";"),
-    ("relax_graph.cu", "", "(block - y.first)", By::Expression("block"), " * PC_CHUNK"),
-    (
-        "relax_graph.cu",
-        "",
-        "p.layer[l + 1].first <= block",
-        By::Expression("p.layer[l + 1].first < block"),
-        "",
-    ),
-    ("relax_graph.cu", "if (", "row >= p.rows", By::Expression("row > p.rows"), ") return"),
-    ("relax_graph.cu", "float drive = ", "p.lambda", By::Expression("1.f"), ""),
-    ("relax_graph.cu", "(target[k] - ref[k]) + ", "e[k]", By::Expression("(-e[k])"), ")"),
-    ("relax_graph.cu", "g[k] = ", "slope[k] * drive", By::Expression("drive"), ";"),
-    (
-        "learn.cu",
-        "G[s * PC_TILE_STRIDE + k] = ",
-        "in && i0 + k < y.outputs",
-        By::Expression("in"),
-        "",
-    ),
-    (
-        "learn.cu",
-        "V[s * PC_TILE_STRIDE + k] = ",
-        "in && j0 + k < y.inputs",
-        By::Expression("in"),
-        "",
-    ),
-    ("learn.cu", "if (", "i0 + i + r < y.outputs", By::Expression("true"), ")"),
-    ("learn.cu", "bool in = ", "s0 + s < p.batch", By::Expression("true"), ""),
-    ("learn.cu", "(", "y.add_w", By::Expression("!y.add_w"), " ?"),
-    ("learn.cu", "", "momentum * y.m[i]", By::Expression("momentum * y.g[i]"), ""),
-    ("learn.cu", "pc_sqrt(", "y.correction * v", By::Expression("v"), ")"),
-    ("learn.cu", "", "(1.f - b2) * g * g", By::Expression("(1.f - b2) * g"), ""),
-    ("learn.cu", "y.m[i] = ", "y.theta[i] - y.g[i]", By::Expression("y.g[i] - y.theta[i]"), ""),
-    ("learn.cu", "if (", "row >= p.rows", By::Expression("row > p.rows"), ") return"),
-    ("tensor.cu", "end = ", "p.count", By::Expression("p.count + 1"), ";"),
-    ("tensor.cu", "end = ", "y.count", By::Expression("y.count + 1"), ";"),
-    ("tensor.cu", "", "(block - y.first)", By::Expression("block"), " * PC_CHUNK"),
-    ("tensor.cu", "((double*)y.v)[", "block - y.first", By::Expression("block"), "]"),
-    ("tensor.cu", "", "p.momentum * p.velocity[i]", By::Expression("p.velocity[i]"), ""),
-    // Activations and softmax.
-    ("pc_math.cuh", "return ", "x <= 0.f ? below : both", By::Expression("both"), ";"),
-    ("pc_math.cuh", "below = ", "a > 0.f ? -a : 0.f", By::Expression("0.f"), ";"),
-    (
-        "pc_math.cuh",
-        "float top = ",
-        "(a < 0.f) == (x < 0.f) ? (ea > ex ? ea : ex) : 1.f",
-        By::Expression("1.f"),
-        ";",
-    ),
-    (
-        "pc_math.cuh",
-        "largest = ",
-        "other > largest ? other : largest",
-        By::Expression("other"),
-        ";",
-    ),
-    ("pc_math.cuh", "sum += pc_shfl_xor(sum, ", "half", By::Expression("1"), ")"),
-];
+use crate::swaps::{By, SWAPS};
 
 /// A mistake: the file and the place, what stands there, and what comes in its stead where the
 /// switch is on.
 pub(crate) struct Mutant {
     pub(crate) name: String,
-    file: &'static str,
+    pub(crate) file: &'static str,
     at: usize,
     length: usize,
     by: Text,
@@ -190,6 +27,7 @@ pub(crate) fn mutants(kernels: &Path) -> Vec<Mutant> {
     for file in [
         "relax_cluster.cu",
         "pc_products.cuh",
+        "relax_gemm.cu",
         "relax_graph.cu",
         "learn.cu",
         "tensor.cu",
@@ -231,9 +69,9 @@ fn function(source: &str, at: usize) -> &str {
     let heads = source[..at]
         .lines()
         .rev()
-        .find(|line| line.contains("PC_DEV ") || line.starts_with("PC_KERNEL("));
+        .find(|line| line.contains("PC_DEV ") || line.starts_with("PC_KERNEL"));
     let head = heads.unwrap_or("nothing");
-    match head.strip_prefix("PC_KERNEL(") {
+    match head.strip_prefix("PC_KERNEL(").or_else(|| head.strip_prefix("PC_KERNEL_OF(")) {
         Some(rest) => rest.split(',').next().unwrap_or(rest),
         None => {
             head.split('(').next().and_then(|words| words.split_whitespace().last()).unwrap_or(head)
@@ -254,12 +92,16 @@ fn place(source: &str, at: usize, what: &str) -> String {
 /// Each barrier and each wait taken out.
 fn barriers(file: &'static str, source: &str, made: &mut Vec<Mutant>) {
     let both = "pc_cluster_arrive();";
-    for what in ["pc_block_sync();", "pc_copy_wait();", both] {
+    let some = "pc_copy_wait_but<";
+    for what in ["pc_block_sync();", "pc_copy_wait();", some, "pc_copy_commit();", both] {
+        // The statement's end, where it is not what it begins with.
+        let end = match what {
+            _ if what == both => "pc_cluster_wait();",
+            _ if what == some => "();",
+            _ => what,
+        };
         for (at, _) in source.match_indices(what) {
-            let length = match source[at..].find("pc_cluster_wait();") {
-                Some(wait) if what == both => wait + "pc_cluster_wait();".len(),
-                _ => what.len(),
-            };
+            let length = source[at..].find(end).map_or(what.len(), |from| from + end.len());
             let name = format!("{file}: without {}", place(source, at, what));
             made.push(Mutant { name, file, at, length, by: Text::Where("false".to_owned()) });
         }

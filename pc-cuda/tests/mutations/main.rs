@@ -13,6 +13,7 @@ mod common;
 
 mod battery;
 mod generate;
+mod swaps;
 
 use std::{
     env, fs,
@@ -24,7 +25,7 @@ use std::{
 
 use generate::Mutant;
 
-/// Mutants that behave as the kernels do, and why.
+/// Mutants that behave as the kernels do, on a GPU or at least here, and why.
 const EQUIVALENT: &[(&str, &str)] = &[
     (
         "relax_cluster.cu: one further in for ( 2 of pc_await_weights, `q < size`",
@@ -63,12 +64,34 @@ const EQUIVALENT: &[(&str, &str)] = &[
         "sums column K, which is there, since the stride is at least K + 8, and sends none of it",
     ),
     (
+        "relax_gemm.cu: one further in for ( 4 of pc_gemm, `c < PC_GEMM_STAGES - 1`",
+        "fetches chunk 3 twice, to the same place, and waits for one group more",
+    ),
+    (
+        "relax_gemm.cu: one further in for ( 3 of pc_gemm_pack, `q < 32 * 16`",
+        "writes what a block of a higher number writes, and the simulation runs blocks in the \
+         order of their numbers; on a GPU either may be the last",
+    ),
+    (
+        "relax_gemm.cu: `false` for `column >= y.columns` (2 of 2, pc_gemm_pack)",
+        "writes zeros to rows behind the last, which are there up to a whole tile, and are zeros",
+    ),
+    (
+        "relax_gemm.cu: `block` for `(block - y.first)` (2 of 4, pc_gemm_pack)",
+        "begins elsewhere in a row of tiles; as many blocks as it has still take each tile once",
+    ),
+    (
+        "relax_gemm.cu: `block` for `(block - y.first)` (4 of 4, pc_gemm)",
+        "begins elsewhere in a row of tiles; as many blocks as it has still take each tile once",
+    ),
+    (
         "learn.cu: one further in for ( 1 of pc_weight_gradients, `s0 < p.batch`",
         "a further pass over no samples adds zeros",
     ),
 ];
 
-const FAMILIES: [&str; 5] = ["relax_cluster", "relax_graph", "learn", "tensor", "primitives"];
+const FAMILIES: [&str; 6] =
+    ["relax_cluster", "relax_gemm", "relax_graph", "learn", "tensor", "primitives"];
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -168,13 +191,15 @@ fn sanitizer() -> PathBuf {
     path
 }
 
-/// Runs the battery with the kernels of this library and one switch on; what it had to object.
-fn objection(library: &Path, sanitizer: &Path, switch: usize) -> Option<String> {
+/// Runs the battery with the kernels of this library and the mistake of this switch, which is in
+/// this file (0 and nothing for no mistake); what it had to object.
+fn objection(library: &Path, sanitizer: &Path, switch: usize, file: &str) -> Option<String> {
     let path = library.with_extension(format!("{switch}.log"));
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["--exact", "battery::battery", "--nocapture"])
         .env("PC_CUDA_BATTERY", library)
         .env("PC_CUDA_SWITCH", switch.to_string())
+        .env("PC_CUDA_MUTATED", file)
         .env("LD_PRELOAD", sanitizer)
         .env("RUST_BACKTRACE", "0")
         .env(
@@ -223,7 +248,7 @@ fn the_kernels_pass_and_every_mutant_fails() {
 
     let sanitizer = sanitizer();
     each(&libraries, |_, library| {
-        if let Some(objection) = objection(library, &sanitizer, 0) {
+        if let Some(objection) = objection(library, &sanitizer, 0, "") {
             let log = fs::read_to_string(library.with_extension("0.log")).unwrap_or_default();
             panic!("the kernels themselves do not pass: {objection}\n{log}");
         }
@@ -241,8 +266,8 @@ fn the_kernels_pass_and_every_mutant_fails() {
         .collect();
     let survivors = Mutex::new(Vec::new());
     each(&chosen, |_, &index| {
-        let (name, start) = (&mutants[index].name, Instant::now());
-        match objection(&libraries[groups[index]], &sanitizer, index + 1) {
+        let (Mutant { name, file, .. }, start) = (&mutants[index], Instant::now());
+        match objection(&libraries[groups[index]], &sanitizer, index + 1, file) {
             Some(objection) => {
                 let said: String = objection.chars().take(110).collect();
                 println!("caught    {name}: {said} ({:.1} s)", start.elapsed().as_secs_f64());
