@@ -1,6 +1,7 @@
 //! A relaxation of pc-core, looked at on its way: what `train` asks for by
 //! [`Trainee::energies`](crate::contract::train::Trainee::energies) and
-//! [`Trainee::gradients`](crate::contract::train::Trainee::gradients), and experiments by themselves.
+//! [`Trainee::gradients`](crate::contract::train::Trainee::gradients), and experiments by
+//! themselves.
 
 use pc_core::{
     Clamps, Event, Graph, Network, Relaxation, Result, Schedule,

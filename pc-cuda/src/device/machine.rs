@@ -77,8 +77,8 @@ macro_rules! arguments {
     };
 }
 arguments! {
-    Cluster {} Gemms {} Pack {} Fused {} Drive {} Predict {} Weights {} Optimise {} Map {} Reduce {} Step {}
-    CrossEntropy {} Primitives {}
+    Cluster {} Gemms {} Pack {} Fused {} Drive {} Predict {} Weights {} Optimise {} Map {} Reduce {}
+    Step {} CrossEntropy {} Primitives {}
     Lay {} Swap {} Tile {} Sums {} Patches {} Pool {} Products {} Embed {} Activate {} Softmax {}
     Norm {}
 }

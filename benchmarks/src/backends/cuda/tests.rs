@@ -64,8 +64,9 @@ fn batches() -> Vec<Batch> {
     chosen.chunks(12).map(batch).collect()
 }
 
-/// Every rule in its own way, on a fused net and on graphs: fixed prediction in closed form, standard PC in one launch with
-/// cross-entropy in it, iPC one recording a step, and what goes through the engine.
+/// Every rule in its own way, on a fused net and on graphs: fixed prediction in closed form,
+/// standard PC in one launch with cross-entropy in it, iPC one recording a step, and what goes
+/// through the engine.
 #[test]
 fn training_goes_as_on_the_host() {
     for (model, schedule) in [
