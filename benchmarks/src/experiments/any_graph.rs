@@ -71,9 +71,9 @@ fn run(context: &mut Context<'_>) -> Result<Findings, CommandError> {
     findings.part(context, "a CNN", |context| cnn(context, &data.train, &data.test))?;
     findings.note(
         "Steps to 0.1 % relative error of dL/dy0. The paper's name RNN and its character LSTM are \
-         names-rnn and char-lstm; SVHN is not run. Its quirks (a doubled rate, two updates a batch, \
-         gradients clamped at 50, sums over the batch with SGD) are not copied: Adam at 1e-3 \
-         here.",
+         names-rnn and char-lstm; SVHN is not run. Its quirks (a doubled rate, two updates a \
+         batch, gradients clamped at 50, sums over the batch with SGD) are not copied: Adam at \
+         1e-3 here.",
     );
     Ok(findings)
 }
