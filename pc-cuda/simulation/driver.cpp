@@ -165,7 +165,8 @@ int cuModuleLoadData(Module** module, const void* code) {
 }
 int cuModuleUnload(Module* module) { return delete module, 0; }
 int cuModuleGetFunction(Function** function, Module* module, const char* name) {
-  if (module->source.find(std::string("PC_KERNEL(") + name + ",") == std::string::npos) return NOT_FOUND;
+  auto has = [&](const char* macro) { return module->source.find(std::string(macro) + name + ",") != std::string::npos; };
+  if (!has("PC_KERNEL(") && !has("PC_KERNEL_OF(")) return NOT_FOUND;
   static std::map<std::string, Function> all;
   *function = &(all[name] = Function{name});
   return 0;

@@ -44,8 +44,16 @@ fn gradients_are_the_hosts() {
                 here.gradients(schedule.clone()).unwrap(),
                 there.gradients(schedule.clone()).unwrap(),
             );
+            let size = |g: &[f64]| g.iter().fold(0f64, |most, x| most.max(x.abs()));
+            let largest = wanted.iter().map(|g| size(g)).fold(0f64, f64::max);
             for (found, wanted) in found.iter().zip(&wanted) {
-                let off = Agreement::of_slices(found, wanted).max_difference;
+                // What is zero but for rounding (a bias that softmax ignores) is measured against
+                // the net's largest gradient, as `check` does.
+                let off = if size(wanted) <= 1e-6 * largest {
+                    size(found) / largest
+                } else {
+                    Agreement::of_slices(found, wanted).max_difference
+                };
                 assert!(off <= 1e-5, "{model}, {schedule}, {loss:?}: off by {off:.1e}");
             }
         }
@@ -121,7 +129,8 @@ fn training_goes_as_on_the_host() {
             here.parameters().unwrap().iter().zip(there.parameters().unwrap())
         {
             let off = Agreement::of_slices(&found.to_vec(), &wanted.to_vec()).max_difference;
-            assert!(off <= 1e-5, "{schedule}, {name}: off by {off:.1e}");
+            // Both are f32, each within 1e-5 of what is exact.
+            assert!(off <= 2e-5, "{schedule}, {name}: off by {off:.1e}");
         }
     }
 }
