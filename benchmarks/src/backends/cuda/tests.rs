@@ -54,7 +54,10 @@ fn gradients_are_the_hosts() {
                 } else {
                     Agreement::of_slices(found, wanted).max_difference
                 };
-                assert!(off <= 1e-5, "{model}, {schedule}, {loss:?}: off by {off:.1e}");
+                // As `check` has it.
+                let limit =
+                    if schedule == Schedule::standard(0.1, 8).unwrap() { 1e-4 } else { 1e-5 };
+                assert!(off <= limit, "{model}, {schedule}, {loss:?}: off by {off:.1e}");
             }
         }
     }
@@ -125,12 +128,16 @@ fn training_goes_as_on_the_host() {
                 assert!(off <= 1e-4, "{schedule}, {}: off by {off:.1e}", found.name);
             }
         }
-        for ((name, found), (_, wanted)) in
-            here.parameters().unwrap().iter().zip(there.parameters().unwrap())
-        {
-            let off = Agreement::of_slices(&found.to_vec(), &wanted.to_vec()).max_difference;
+        let size = |g: &[f64]| g.iter().fold(0f64, |most, x| most.max(x.abs()));
+        let wanted = there.parameters().unwrap();
+        let largest = wanted.iter().map(|(_, p)| size(&p.to_vec())).fold(0f64, f64::max);
+        for ((name, found), (_, wanted)) in here.parameters().unwrap().iter().zip(wanted) {
+            let (found, wanted) = (found.to_vec(), wanted.to_vec());
+            let apart: Vec<f64> = found.iter().zip(&wanted).map(|(a, b)| a - b).collect();
+            // A bias that began at 0 is hardly anything yet.
+            let off = size(&apart) / size(&wanted).max(0.01 * largest);
             // Both are f32, each within 1e-5 of what is exact.
-            assert!(off <= 2e-5, "{schedule}, {name}: off by {off:.1e}");
+            assert!(off <= 2e-5, "{model}, {schedule}, {name}: off by {off:.1e}");
         }
     }
 }
