@@ -184,7 +184,7 @@ impl<'a, T> Inputs<'a, T> {
     }
 
     /// Whether predictions are re-evaluated during relaxation, so that work spent once in
-    /// [`Vertex::predict`] is repaid.
+    /// [`Vertex::predict`] is repaid. Pullbacks are told what their prediction was told.
     pub fn live(&self) -> bool {
         self.live
     }

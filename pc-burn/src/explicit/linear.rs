@@ -27,11 +27,6 @@ pub struct Linear {
 // transposed weight.
 const OLD: usize = 0;
 
-/// The lists of indices, by parent: whether the weights may move, and how often a product with the
-/// transposed weight was asked for since the last prediction.
-const MOVING: usize = 0;
-const ASKED: usize = 1;
-
 impl Linear {
     /// One parent, with a bias.
     pub fn new() -> Self {
@@ -71,13 +66,14 @@ impl Linear {
         &self,
         x: &BurnTensor,
         weight: &BurnTensor,
-        k: usize,
+        (k, plastic): (usize, bool),
         cache: &mut Kept,
     ) -> BurnTensor {
-        let list = cache.indices(k);
-        let again = list.get(MOVING) == Some(&0) && list[ASKED] > 0;
-        if let Some(asked) = list.get_mut(ASKED) {
-            *asked = 1;
+        // The list of indices of a parent says whether this was asked for since the prediction.
+        let asked = cache.indices(k);
+        let again = !plastic && !asked.is_empty();
+        if asked.is_empty() {
+            asked.push(1);
         }
         if !again {
             return x.linear(&weight.transposed(), None);
@@ -174,7 +170,7 @@ impl Vertex<BurnTensor> for Linear {
         }
         let count = at.parameter_count();
         for k in 0..at.len() {
-            *cache.indices(k) = vec![u32::from(at.plastic()), 0];
+            cache.indices(k).clear();
             // The weight may be another than at the last prediction; what is kept of it goes, as a
             // tensor of rank 1.
             if cache.has(OLD + count + k) {
@@ -214,7 +210,7 @@ impl Vertex<BurnTensor> for Linear {
             if let Some(displacement) = at.displacement(k) {
                 let weight = at.parameter(p);
                 let term = if self.transposed {
-                    self.times_transposed(displacement, weight, k, cache)
+                    self.times_transposed(displacement, weight, (k, at.plastic()), cache)
                 } else {
                     displacement.linear(weight, None)
                 };
@@ -242,7 +238,7 @@ impl Vertex<BurnTensor> for Linear {
                 force.set(if self.transposed {
                     cotangent.linear(weight, None)
                 } else {
-                    self.times_transposed(cotangent, weight, k, cache)
+                    self.times_transposed(cotangent, weight, (k, at.plastic()), cache)
                 });
             }
             accumulate(pulled.gradient_or_fresh(p), || {

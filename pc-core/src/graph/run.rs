@@ -16,6 +16,8 @@ use crate::{
 #[derive(Debug)]
 pub struct GraphLinearisation<T> {
     nodes: Vec<NodeState<T>>,
+    /// What was asked for at the last evaluation, which pullbacks are told too.
+    settings: Settings,
     /// By vertex: the sum of several children's contributions.
     sums: Vec<Option<T>>,
     /// By vertex: the node and slot of its only contribution.
@@ -31,6 +33,7 @@ impl<T: GraphTensor> GraphLinearisation<T> {
         let vertices = graph.topology.len();
         Self {
             nodes: graph.vertices.iter().map(|_| NodeState::new()).collect(),
+            settings: Settings::default(),
             sums: (0..vertices).map(|_| None).collect(),
             only: vec![None; vertices],
             summed: vec![false; vertices],
@@ -196,6 +199,7 @@ impl<T: GraphTensor> Network for Graph<T> {
     }
 
     fn forward(&mut self, pass: Forward<'_, T>, into: &mut GraphLinearisation<T>) -> Result<()> {
+        into.settings = pass.settings;
         for node in &mut into.nodes {
             node.current = false;
         }
@@ -242,6 +246,7 @@ impl<T: GraphTensor> Network for Graph<T> {
         after_forward: bool,
         into: &mut GraphLinearisation<T>,
     ) -> Result<()> {
+        into.settings = settings;
         let mut frame = GraphFrame::new(self, state, settings);
         frame.after_forward = after_forward;
         frame.moved = &self.still;
@@ -275,6 +280,7 @@ impl<T: GraphTensor> Network for Graph<T> {
         errors: &mut [T],
         into: &mut GraphLinearisation<T>,
     ) -> Result<()> {
+        into.settings = settings;
         let mut frame = GraphFrame::new(self, state, settings);
         frame.residuals = Some(residuals);
         T::for_each_node(&mut into.nodes, errors, &frame, |id, node, error, frame| {
@@ -293,7 +299,7 @@ impl<T: GraphTensor> Network for Graph<T> {
         gradients: Option<&mut Gradients<T>>,
         at: &mut GraphLinearisation<T>,
     ) -> Result<()> {
-        let mut frame = GraphFrame::new(self, state, Settings::default());
+        let mut frame = GraphFrame::new(self, state, at.settings);
         frame.cotangents = cotangents;
         frame.want = want;
         match gradients {
@@ -351,7 +357,7 @@ impl<T: GraphTensor> Network for Graph<T> {
         at: &mut GraphLinearisation<T>,
     ) -> Result<()> {
         self.forget_pulls(at);
-        let mut frame = GraphFrame::new(self, state, Settings::default());
+        let mut frame = GraphFrame::new(self, state, at.settings);
         frame.want = Want { predictions: &[], forces: drives.forces };
         at.list(drives.order);
         let weight = |index: usize| drives.weights.get(index).copied().unwrap_or(1.0);

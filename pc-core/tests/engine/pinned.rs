@@ -2,7 +2,7 @@
 //! angles, and work that is left out.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicUsize, Ordering},
 };
 
@@ -134,5 +134,81 @@ fn a_chain_pulls_no_further_than_is_wanted() {
         // Nothing goes on to a held input, and the first link has no weights to learn.
         assert_eq!(count.load(Ordering::Relaxed), if held { 0 } else { 4 });
         assert!(relaxation.gradients().get(w).is_some());
+    }
+}
+
+/// What a vertex was told at its last prediction, and at every pullback since.
+type Told = Arc<Mutex<(Option<[bool; 2]>, Vec<[bool; 2]>)>>;
+
+/// A linear map that notes whether predictions are live and parameters move.
+struct Noting(Linear, Told);
+
+impl Vertex<T> for Noting {
+    fn kind(&self) -> &str {
+        "noting"
+    }
+    fn shape(&self, parents: &[&[usize]], parameters: &[&[usize]]) -> Result<Vec<usize>> {
+        Vertex::<T>::shape(&self.0, parents, parameters)
+    }
+    fn parameters(&self) -> usize {
+        Vertex::<T>::parameters(&self.0)
+    }
+    fn predict(&self, at: &Inputs<'_, T>, cache: &mut Cache<T>, output: &mut T) -> Result<()> {
+        self.1.lock().unwrap().0 = Some([at.live(), at.plastic()]);
+        self.0.predict(at, cache, output)
+    }
+    fn change(
+        &self,
+        at: &Inputs<'_, T>,
+        cache: &mut Cache<T>,
+        predicted: &T,
+        output: &mut T,
+    ) -> Result<()> {
+        self.0.change(at, cache, predicted, output)
+    }
+    fn pull(
+        &self,
+        at: &Inputs<'_, T>,
+        cache: &mut Cache<T>,
+        cotangent: &T,
+        pulled: &mut Pulled<'_, T>,
+    ) -> Result<()> {
+        let mut told = self.1.lock().unwrap();
+        told.1.push([at.live(), at.plastic()]);
+        self.0.pull(at, cache, cotangent, pulled)
+    }
+}
+
+#[test]
+fn pullbacks_are_told_what_their_predictions_were() {
+    let told = Told::default();
+    let mut init = Init::new(1);
+    let mut b = Graph::<T>::builder();
+    let mut last = b.input("x", &[3]).unwrap();
+    let x = last;
+    for name in ["h", "k", "y"] {
+        let w = b.parameter(name, init.uniform(&[3, 3], 1.0).unwrap()).unwrap();
+        let vertex = Noting(Linear::without_bias(), told.clone());
+        last = b.vertex(name, Box::new(vertex), &[last], &[w]).unwrap();
+    }
+    let mut graph = b.build().unwrap();
+    let (input, target) = (tensor(&[1, 3], &[0.5; 3]), tensor(&[1, 3], &[1.0, -1.0, 0.0]));
+    let clamps = Clamps::new().hold(x, input).hold(last, target);
+    let simulated = Evaluation::Simulate;
+    for (schedule, expected) in [
+        (Schedule::standard(0.1, 4), [true, false]),
+        (Schedule::fixed_prediction(0.1, 4).map(|s| s.evaluated_by(simulated)), [false, false]),
+        (Schedule::ipc(0.1, 4), [true, true]),
+        (Ok(Schedule::backprop()), [false, false]),
+        (Schedule::standard(0.1, 4), [true, false]),
+    ] {
+        let mut relaxation = Relaxation::new(&graph, schedule.unwrap()).unwrap();
+        for _ in 0..2 {
+            told.lock().unwrap().1.clear();
+            relaxation.train(&mut graph, &clamps, |_, _| Ok(())).unwrap();
+            let (predicted, pulls) = &*told.lock().unwrap();
+            assert_eq!(*predicted, Some(expected), "{}", relaxation.schedule());
+            assert!(!pulls.is_empty() && pulls.iter().all(|pull| *pull == expected));
+        }
     }
 }

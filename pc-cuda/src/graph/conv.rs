@@ -11,6 +11,7 @@ use crate::{
     graph::{
         Rounds, as_the_host,
         moves::{self, Product, after, place},
+        moving,
     },
     params::Patches,
     tensor::{DeviceTensor, int},
@@ -23,14 +24,10 @@ pub(super) struct Conv2d {
     pub(super) rounds: Rounds,
 }
 
-// Slots of the cache: for moving parameters the old ones and their change; the patches of some
-// samples, and what a product makes of them or takes with them.
-const OLD_WEIGHT: usize = 0;
-const OLD_BIAS: usize = 1;
-const MOVED_WEIGHT: usize = 2;
-const MOVED_BIAS: usize = 3;
-const PATCHES: usize = 4;
-const PLACES: usize = 5;
+// Slots of the cache: the patches of some samples, and what a product makes of them or takes with
+// them.
+const PATCHES: usize = moving::OWN;
+const PLACES: usize = moving::OWN + 1;
 
 /// The numbers of patches that are made at a time: 64 MB.
 const AT_A_TIME: usize = 1 << 24;
@@ -181,14 +178,8 @@ impl Vertex<DeviceTensor> for Conv2d {
         output: &mut DeviceTensor,
     ) -> Result<()> {
         at.agree()?;
-        Rounds::note(at.live(), cache);
         let weight = at.parameter(0);
-        if at.plastic() {
-            cache.slot(OLD_WEIGHT, weight.dims(), weight).copy_from(weight);
-            if self.host.bias {
-                cache.slot(OLD_BIAS, at.parameter(1).dims(), weight).copy_from(at.parameter(1));
-            }
-        }
+        moving::keep(at, cache);
         self.convolve(weight, at.value(0), cache, (output, false, false))?;
         if self.host.bias {
             let places = output.dims().iter().skip(2).product();
@@ -208,16 +199,13 @@ impl Vertex<DeviceTensor> for Conv2d {
         let mut add = false;
         if at.plastic() {
             // (W - W_old) * v_ref + (b - b_old), without large numbers.
-            let mut moved = cache.take(MOVED_WEIGHT, weight.dims(), weight);
-            moved.set_difference(weight, cache.get(OLD_WEIGHT)?);
+            let moved = moving::moved(at, 0, cache)?;
             self.convolve(&moved, at.reference(0), cache, (output, false, false))?;
-            cache.put(MOVED_WEIGHT, moved);
+            moving::done(0, moved, cache);
             if self.host.bias {
-                let bias = at.parameter(1);
-                let mut moved = cache.take(MOVED_BIAS, bias.dims(), bias);
-                moved.set_difference(bias, cache.get(OLD_BIAS)?);
+                let moved = moving::moved(at, 1, cache)?;
                 moves::tile(output, &moved, output.dims().iter().skip(2).product(), 1.0)?;
-                cache.put(MOVED_BIAS, moved);
+                moving::done(1, moved, cache);
             }
             add = true;
         }
@@ -241,7 +229,7 @@ impl Vertex<DeviceTensor> for Conv2d {
         let (patches, places) = sizes.room(cache, x);
         let ([image, result], length, layout) = (sizes.samples(), sizes.length(), Layout::Plain);
         let (out, per_sample) = (sizes.out[0], sizes.places());
-        let tf32 = self.rounds.back(cache);
+        let tf32 = self.rounds.back(at.live());
         if let Some(force) = pulled.force(0) {
             for (first, samples) in sizes.groups() {
                 let rows = samples * per_sample;

@@ -11,6 +11,7 @@ use crate::{
     graph::{
         Rounds, as_the_host,
         moves::{self, Product, place},
+        moving,
     },
     tensor::DeviceTensor,
 };
@@ -23,13 +24,8 @@ pub(super) struct Linear {
     rounds: Rounds,
 }
 
-// Slots of the cache: for moving parameters the old ones and their change; and a cotangent with its
-// samples last.
-const OLD_WEIGHT: usize = 0;
-const OLD_BIAS: usize = 1;
-const MOVED_WEIGHT: usize = 2;
-const MOVED_BIAS: usize = 3;
-const FLIPPED: usize = 4;
+/// The slot of a cotangent with its samples last.
+const FLIPPED: usize = moving::OWN;
 
 impl Linear {
     pub(super) fn new(bias: bool, rounds: Rounds) -> Self {
@@ -74,14 +70,8 @@ impl Vertex<DeviceTensor> for Linear {
         output: &mut DeviceTensor,
     ) -> Result<()> {
         at.agree()?;
-        Rounds::note(at.live(), cache);
         let weight = at.parameter(0);
-        if at.plastic() {
-            cache.slot(OLD_WEIGHT, weight.dims(), weight).copy_from(weight);
-            if self.bias {
-                cache.slot(OLD_BIAS, at.parameter(1).dims(), weight).copy_from(at.parameter(1));
-            }
-        }
+        moving::keep(at, cache);
         map(weight, at.value(0), output, false, false)?;
         if self.bias { moves::tile(output, at.parameter(1), 1, 1.0) } else { Ok(()) }
     }
@@ -97,16 +87,13 @@ impl Vertex<DeviceTensor> for Linear {
         let mut add = false;
         if at.plastic() {
             // (W - W_old) v_ref + (b - b_old), without large numbers.
-            let mut moved = cache.take(MOVED_WEIGHT, weight.dims(), weight);
-            moved.set_difference(weight, cache.get(OLD_WEIGHT)?);
+            let moved = moving::moved(at, 0, cache)?;
             map(&moved, at.reference(0), output, false, false)?;
-            cache.put(MOVED_WEIGHT, moved);
+            moving::done(0, moved, cache);
             if self.bias {
-                let bias = at.parameter(1);
-                let mut moved = cache.take(MOVED_BIAS, bias.dims(), bias);
-                moved.set_difference(bias, cache.get(OLD_BIAS)?);
+                let moved = moving::moved(at, 1, cache)?;
                 moves::tile(output, &moved, 1, 1.0)?;
-                cache.put(MOVED_BIAS, moved);
+                moving::done(1, moved, cache);
             }
             add = true;
         }
@@ -130,7 +117,7 @@ impl Vertex<DeviceTensor> for Linear {
         let rows = cotangent.count() / out;
         let layout = Layout::Plain;
         if let Some(force) = pulled.force(0) {
-            let (sizes, tf32) = ([rows, inputs, out], self.rounds.back(cache));
+            let (sizes, tf32) = ([rows, inputs, out], self.rounds.back(at.live()));
             Product { layout, sizes, add: false, tf32 }.run(
                 device,
                 place(cotangent)?,

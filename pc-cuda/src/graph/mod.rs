@@ -8,14 +8,11 @@ mod embedding;
 mod linear;
 mod matmul;
 mod moves;
+mod moving;
 mod norm;
 mod pool;
 mod softmax;
 mod tensor;
-
-use pc_core::backend::Cache;
-
-use crate::tensor::DeviceTensor;
 
 pub use build::{graph_to_device, graph_to_host};
 
@@ -53,25 +50,14 @@ struct Rounds {
     live: bool,
 }
 
-/// The list of indices of a cache that says whether the last prediction was a live one: a pullback
-/// is not told.
-const LIVE: usize = 0;
-
 impl Rounds {
-    /// Notes at a prediction whether it is live.
-    fn note(live: bool, cache: &mut Cache<DeviceTensor>) {
-        let kept = cache.indices(LIVE);
-        kept.clear();
-        kept.push(u32::from(live));
-    }
-
     /// For products that carry displacements, which only live predictions have.
     fn forward(self) -> bool {
         self.live
     }
 
     /// For products that pull errors back.
-    fn back(self, cache: &mut Cache<DeviceTensor>) -> bool {
-        if cache.indices(LIVE).contains(&1) { self.live } else { self.frozen }
+    fn back(self, live: bool) -> bool {
+        if live { self.live } else { self.frozen }
     }
 }

@@ -38,6 +38,13 @@ fn windows(
     })
 }
 
+/// What every element of the parent gets of the windows that it lies in: its share of them all, or,
+/// where `windows` say which was the largest of each, all of those.
+fn unpool(cotangent: &DeviceTensor, force: &DeviceTensor, windows: Pool) -> Result<()> {
+    let params = Pool { a: place(cotangent)?, out: place(force)?, ..windows };
+    moves::each(force.device(), Family::Layers, "pc_layer_unpool", force.count(), &params)
+}
+
 /// As [`host::MaxPool2d`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MaxPool2d {
@@ -126,13 +133,8 @@ impl Vertex<DeviceTensor> for MaxPool2d {
         pulled: &mut Pulled<'_, DeviceTensor>,
     ) -> Result<()> {
         let Some(force) = pulled.force(0) else { return Ok(()) };
-        let params = Pool {
-            a: place(cotangent)?,
-            old: place(cache.get(CURRENT)?)?,
-            out: place(force)?,
-            ..self.windows(force, cotangent)?
-        };
-        moves::each(force.device(), Family::Layers, "pc_layer_unpool", force.count(), &params)
+        let old = place(cache.get(CURRENT)?)?;
+        unpool(cotangent, force, Pool { old, ..self.windows(force, cotangent)? })
     }
 }
 
@@ -190,11 +192,6 @@ impl Vertex<DeviceTensor> for AvgPool2d {
         pulled: &mut Pulled<'_, DeviceTensor>,
     ) -> Result<()> {
         let Some(force) = pulled.force(0) else { return Ok(()) };
-        let params = Pool {
-            a: place(cotangent)?,
-            out: place(force)?,
-            ..windows(force, cotangent, (self.host.size, self.host.stride))?
-        };
-        moves::each(force.device(), Family::Layers, "pc_layer_unpool", force.count(), &params)
+        unpool(cotangent, force, windows(force, cotangent, (self.host.size, self.host.stride))?)
     }
 }
