@@ -6,17 +6,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const FAMILIES: [&str; 8] = [
-    "relax_cluster",
-    "relax_gemm",
-    "relax_graph",
-    "learn",
-    "tensor",
-    "primitives",
-    "layers",
-    "functions",
-];
-
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=kernels");
     println!("cargo::rerun-if-changed=simulation");
@@ -39,11 +28,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// `family.sm_90a.cubin`
+/// `family.sm_90a.cubin`, of a family that there is: each is a file of `kernels`.
 fn parts(path: &Path) -> Option<(String, String)> {
     let name = path.file_name()?.to_str()?.strip_suffix(".cubin")?;
     let (family, architecture) = name.split_once('.')?;
-    FAMILIES.contains(&family).then(|| (family.to_owned(), architecture.to_owned()))
+    Path::new("kernels")
+        .join(format!("{family}.cu"))
+        .is_file()
+        .then(|| (family.to_owned(), architecture.to_owned()))
 }
 
 #[cfg(not(feature = "simulation"))]

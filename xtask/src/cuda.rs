@@ -19,17 +19,8 @@ const WHEELS: [&str; 5] = [
     "nvidia-cuda-nvrtc==13.0.88",
 ];
 const FOLDER: &str = ".cache/cuda";
+const KERNELS: &str = "pc-cuda/kernels";
 const ARCHITECTURES: [&str; 3] = ["80", "89", "90a"];
-const FAMILIES: [&str; 8] = [
-    "relax_cluster",
-    "relax_gemm",
-    "relax_graph",
-    "learn",
-    "tensor",
-    "primitives",
-    "layers",
-    "functions",
-];
 
 /// The most registers a thread of a kernel may take, by the start of its name: a block of 512
 /// threads fits a multiprocessor's 65536 at 128, three of 256 at 80.
@@ -123,10 +114,10 @@ fn compile_all() -> Result<Vec<Failure>, Failure> {
         "    {:22} {:>7} {:>9} {:>7} {:>6} {:>6}",
         "kernel", "", "registers", "static", "stack", "spills"
     );
-    for family in FAMILIES {
+    for family in families()? {
         for architecture in ARCHITECTURES {
             let cubin = out.join(format!("{family}.sm_{architecture}.cubin"));
-            let source = format!("pc-cuda/kernels/{family}.cu");
+            let source = format!("{KERNELS}/{family}.cu");
             let step = Step::new(
                 &home.join("bin").join("nvcc").to_string_lossy(),
                 &["-std=c++17", "-cubin", "-Xptxas", "-v", "-o"],
@@ -163,6 +154,18 @@ fn compile_all() -> Result<Vec<Failure>, Failure> {
         out.display()
     );
     Ok(failures)
+}
+
+/// The families of kernels, each a file.
+fn families() -> Result<Vec<String>, Failure> {
+    let fail = |error| Failure::new(KERNELS, error);
+    let mut all = Vec::new();
+    for entry in fs::read_dir(KERNELS).map_err(fail)? {
+        let name = entry.map_err(fail)?.file_name().to_string_lossy().into_owned();
+        all.extend(name.strip_suffix(".cu").map(str::to_owned));
+    }
+    all.sort_unstable();
+    if all.is_empty() { Err(Failure::new(KERNELS, "there are no kernels")) } else { Ok(all) }
 }
 
 /// Why a kernel is refused.

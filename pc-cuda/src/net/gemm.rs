@@ -21,6 +21,30 @@ const SHARED: usize = 4 * (GEMM_ROWS + GEMM_COLUMNS) * CHUNK;
 /// The side of a tile that is packed.
 const SIDE: usize = 32;
 
+/// A kernel for either kind of operand.
+#[derive(Clone, Copy)]
+struct Kernels {
+    bf16: &'static str,
+    tf32: &'static str,
+}
+
+const ERRORS: Kernels =
+    Kernels { bf16: "pc_relax_gemm_errors_bf16", tf32: "pc_relax_gemm_errors_tf32" };
+const MOVES: Kernels =
+    Kernels { bf16: "pc_relax_gemm_moves_bf16", tf32: "pc_relax_gemm_moves_tf32" };
+const FROZEN: Kernels =
+    Kernels { bf16: "pc_relax_gemm_frozen_bf16", tf32: "pc_relax_gemm_frozen_tf32" };
+const PACK: Kernels = Kernels { bf16: "pc_pack_bf16", tf32: "pc_pack_tf32" };
+
+impl Kernels {
+    fn of(self, operand: Operand) -> &'static str {
+        match operand {
+            Operand::Bf16 { .. } => self.bf16,
+            Operand::Tf32 { .. } => self.tf32,
+        }
+    }
+}
+
 impl FusedNet {
     /// Makes room for operands, where there is none yet.
     pub(super) fn make_operands(
@@ -67,7 +91,7 @@ impl FusedNet {
             let done = step == recipe.steps;
             let errors: Vec<GemmLayer> =
                 (1..=last).map(|index| self.errors(recipe, operands, index, done)).collect();
-            self.multiply("errors", operands, recipe.rate, &errors)?;
+            self.multiply(ERRORS, operands, recipe.rate, &errors)?;
             if done {
                 break;
             }
@@ -83,7 +107,7 @@ impl FusedNet {
                     ..self.moves(recipe, operands, index, 0)
                 })
                 .collect();
-            self.multiply("moves", operands, recipe.rate, &moves)?;
+            self.multiply(MOVES, operands, recipe.rate, &moves)?;
         }
         self.fused("pc_errors", recipe.rate, &recipe.layers[..1])
     }
@@ -106,18 +130,16 @@ impl FusedNet {
                 .map(|index| {
                     let next = index.checked_sub(1).map(|own| &operands.links[own].pulls);
                     let out = next.and_then(|places| places.get((step + 1) % 2));
-                    GemmLayer {
+                    let layer = GemmLayer {
                         r: 0,
                         e: recipe.layers[index].e,
                         slope: recipe.layers[index].slope,
-                        out: out.map_or(0, Rows::address),
-                        out_row: out.map_or(0, |rows| int(rows.row)),
-                        out_part: out.map_or(0, |rows| int(rows.part)),
                         ..self.moves(recipe, operands, index, step % 2)
-                    }
+                    };
+                    into(out, layer)
                 })
                 .collect();
-            self.multiply("frozen", operands, recipe.rate, &layers)?;
+            self.multiply(FROZEN, operands, recipe.rate, &layers)?;
         }
         Ok(())
     }
@@ -146,7 +168,7 @@ impl FusedNet {
         // What drives an output is found after its prediction, with its slope.
         let waits = index + 1 == self.links.len() && recipe.top.loss() != 0;
         let out = own.pulls.first().filter(|_| !done && !waits);
-        GemmLayer {
+        let layer = GemmLayer {
             a: own.moves.as_ref().map_or(0, Rows::address),
             b: own.weight[0].address(),
             z: layer.z,
@@ -154,9 +176,6 @@ impl FusedNet {
             d: layer.d,
             e: layer.e,
             slope: if done || waits { layer.slope } else { 0 },
-            out: out.map_or(0, Rows::address),
-            out_row: out.map_or(0, |rows| int(rows.row)),
-            out_part: out.map_or(0, |rows| int(rows.part)),
             precision: layer.precision,
             act: layer.act,
             rows: int(recipe.batch),
@@ -164,15 +183,15 @@ impl FusedNet {
             chunks: int(own.weight[0].row / CHUNK),
             across: int(link.outputs.div_ceil(GEMM_COLUMNS)),
             ..GemmLayer::default()
-        }
+        };
+        into(out, layer)
     }
 
     /// The moves of the vertex of link `index`, by what the next link pulls.
     fn moves(&self, recipe: &Recipe, operands: &Operands, index: usize, place: usize) -> GemmLayer {
         let (link, above, layer) =
             (&self.links[index], &operands.links[index], &recipe.layers[index]);
-        let out = above.moves.as_ref();
-        GemmLayer {
+        let layer = GemmLayer {
             a: above.pulls.get(place).map_or(0, Rows::address),
             b: above.weight[1].address(),
             // The first link's error is its vertex's displacement and the residual.
@@ -180,33 +199,24 @@ impl FusedNet {
             e: if index == 0 { 0 } else { layer.e },
             reference: layer.reference,
             d: layer.d,
-            out: out.map_or(0, Rows::address),
-            out_row: out.map_or(0, |rows| int(rows.row)),
-            out_part: out.map_or(0, |rows| int(rows.part)),
             precision: layer.precision,
             rows: int(recipe.batch),
             columns: int(link.outputs),
             chunks: int(above.weight[1].row / CHUNK),
             across: int(link.outputs.div_ceil(GEMM_COLUMNS)),
             ..GemmLayer::default()
-        }
+        };
+        into(above.moves.as_ref(), layer)
     }
 
     fn multiply(
         &self,
-        what: &str,
+        kernels: Kernels,
         operands: &Operands,
         rate: f32,
         layers: &[GemmLayer],
     ) -> Result<()> {
-        let kernel = match (what, operands.operand.size()) {
-            ("errors", 2) => "pc_relax_gemm_errors_bf16",
-            ("errors", _) => "pc_relax_gemm_errors_tf32",
-            ("moves", 2) => "pc_relax_gemm_moves_bf16",
-            ("moves", _) => "pc_relax_gemm_moves_tf32",
-            (_, 2) => "pc_relax_gemm_frozen_bf16",
-            _ => "pc_relax_gemm_frozen_tf32",
-        };
+        let kernel = kernels.of(operands.operand);
         let split = i32::from(operands.operand.parts() > 1);
         for group in layers.chunks(LAYERS) {
             let mut params = Gemms { layers: int(group.len()), split, rate, ..Gemms::default() };
@@ -229,10 +239,7 @@ impl FusedNet {
     }
 
     fn pack(&self, operands: &Operands, layers: &[PackLayer]) -> Result<()> {
-        let kernel = match operands.operand.size() {
-            2 => "pc_pack_bf16",
-            _ => "pc_pack_tf32",
-        };
+        let kernel = PACK.of(operands.operand);
         let split = i32::from(operands.operand.parts() > 1);
         for group in layers.chunks(LAYERS) {
             let mut params = Pack { layers: int(group.len()), split, ..Pack::default() };
@@ -253,6 +260,12 @@ impl FusedNet {
         }
         Ok(())
     }
+}
+
+/// A layer whose result goes to these rows; nowhere where there are none.
+fn into(out: Option<&Rows>, layer: GemmLayer) -> GemmLayer {
+    let Some(rows) = out else { return layer };
+    GemmLayer { out: rows.address(), out_row: int(rows.row), out_part: int(rows.part), ..layer }
 }
 
 /// A matrix to be packed by rows, as the first operand of a product.
