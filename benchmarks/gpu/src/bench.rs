@@ -45,22 +45,11 @@ fn word(precision: Precision) -> &'static str {
     }
 }
 
-/// Times every kernel in every precision and mode, of both nets; always true, for nothing is
-/// judged.
-pub(crate) fn bench(device: &Device) -> Result<bool> {
-    CASES.iter().try_for_each(|case| time(device, case))?;
-    Ok(true)
-}
-
-/// The same for the MLP alone.
-pub(crate) fn mlp(device: &Device) -> Result<bool> {
-    CASES.iter().filter(|case| case.name == "mlp").try_for_each(|case| time(device, case))?;
-    Ok(true)
-}
-
-/// The same for the wide net alone.
-pub(crate) fn wide(device: &Device) -> Result<bool> {
-    CASES.iter().filter(|case| case.name == "wide").try_for_each(|case| time(device, case))?;
+/// Times every kernel in every precision and mode, on every net or on the one of this name; always
+/// true, for nothing is judged.
+pub(crate) fn bench(device: &Device, only: Option<&str>) -> Result<bool> {
+    let mut chosen = CASES.iter().filter(|case| only.is_none_or(|name| name == case.name));
+    chosen.try_for_each(|case| time(device, case))?;
     Ok(true)
 }
 

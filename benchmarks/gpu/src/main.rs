@@ -27,9 +27,9 @@ fn main() -> ExitCode {
         match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
             ["check"] => check::check,
             ["check", "quick"] => check::quick,
-            ["bench"] => bench::bench,
-            ["bench", "mlp"] => bench::mlp,
-            ["bench", "wide"] => bench::wide,
+            ["bench"] => |device| bench::bench(device, None),
+            ["bench", "mlp"] => |device| bench::bench(device, Some("mlp")),
+            ["bench", "wide"] => |device| bench::bench(device, Some("wide")),
             [] | ["help" | "-h" | "--help", ..] => {
                 println!("{HELP}\n\nMachine code that came along: {:?}", Device::embedded());
                 return ExitCode::SUCCESS;
