@@ -40,6 +40,16 @@ pub fn difference(of: &[Option<f64>], from: &[Option<f64>]) -> Option<Summary> {
     summary(&both.collect::<Vec<_>>())
 }
 
+/// The lesser of two figures; not a number where either is not, which `f64::min` would drop.
+pub fn lesser(a: f64, b: f64) -> f64 {
+    if a.is_nan() || a < b { a } else { b }
+}
+
+/// The greater of two figures, likewise.
+pub fn greater(a: f64, b: f64) -> f64 {
+    if a.is_nan() || a > b { a } else { b }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,6 +63,15 @@ mod tests {
         assert!((two.half.unwrap() - 12.706).abs() < 1e-3);
         let three = summary(&[1.0, 2.0, 3.0]).unwrap();
         assert!((three.half.unwrap() - 4.303 / 3.0f64.sqrt()).abs() < 1e-3);
+    }
+
+    #[test]
+    fn what_is_not_a_number_stays() {
+        assert_eq!((lesser(1.0, 2.0), lesser(2.0, 1.0)), (1.0, 1.0));
+        assert_eq!((greater(1.0, 2.0), greater(2.0, 1.0)), (2.0, 2.0));
+        for of in [lesser, greater] {
+            assert!(of(f64::NAN, 1.0).is_nan() && of(1.0, f64::NAN).is_nan());
+        }
     }
 
     #[test]

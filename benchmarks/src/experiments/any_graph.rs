@@ -10,7 +10,7 @@ use super::{
     labelled::{T, accuracy, epoch},
     nets::T64,
 };
-use crate::{data::Images, error::CommandError};
+use crate::{data::Images, error::CommandError, statistics::lesser};
 
 const GRAPH: &str = "toy graph";
 const OURS: &str = "computed by us in numpy";
@@ -188,7 +188,7 @@ fn cnn(context: &mut Context<'_>, train: &Images, test: &Images) -> Result<Findi
                             least = cosines;
                         } else {
                             let pairs = least.iter_mut().zip(cosines);
-                            pairs.for_each(|(m, x)| *m = if x < *m || x.is_nan() { x } else { *m });
+                            pairs.for_each(|(m, x)| *m = lesser(*m, x));
                         }
                     }
                     adam.step(graph.parameters_mut(), gradients)

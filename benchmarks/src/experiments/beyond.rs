@@ -14,7 +14,7 @@ use super::{
     labelled::{T, accuracy, epoch},
     nets::{Net, T64, flat, normal, settled},
 };
-use crate::{data::Images, error::CommandError};
+use crate::{data::Images, error::CommandError, statistics::greater};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "beyond-gaussian",
@@ -145,7 +145,7 @@ fn precisions(context: &Context<'_>) -> Result<Findings, CommandError> {
         findings.cell(&row, "learned variance", variance);
         findings.cell(&row, "of the errors", left);
         let apart = (variance / left - 1.0).abs();
-        worst = if apart > worst || apart.is_nan() { apart } else { worst };
+        worst = greater(worst, apart);
     }
     findings
         .claim("learned precisions are the inverse variances of the errors in 1%", worst <= 0.01);

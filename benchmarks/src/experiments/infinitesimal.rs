@@ -15,7 +15,7 @@ use super::{
     labelled::epoch,
     nets::{T64, flat, settled},
 };
-use crate::{data::Images, error::CommandError};
+use crate::{data::Images, error::CommandError, statistics::lesser};
 
 const WEAK: &str = "PC, weak squared error";
 const ENTROPY: &str = "PC, weak cross-entropy";
@@ -225,7 +225,7 @@ fn training(context: &mut Context<'_>, train: &Images) -> Result<Findings, Comma
             })?;
             if done % (batches / 20) == 0 {
                 let cosine = seen.into_inner();
-                least = if cosine < least || cosine.is_nan() { cosine } else { least };
+                least = lesser(least, cosine);
                 curve.push((done as f64, cosine));
             }
             done += 1;

@@ -9,7 +9,7 @@ use pc_models::{
     theory::{LinearTheory, output_change, target_alignment},
 };
 
-use crate::error::CommandError;
+use crate::{error::CommandError, statistics::greater};
 
 pub(super) type T64 = HostTensor<f64>;
 
@@ -151,5 +151,5 @@ pub(super) fn residual(y: &T64, out: &T64) -> Vec<f64> {
 /// The largest difference; not a number where one is not.
 pub(super) fn largest(a: &[f64], b: &[f64]) -> f64 {
     let apart = a.iter().zip(b).map(|(a, b)| (a - b).abs());
-    apart.fold(0.0, |m: f64, x| if x > m || x.is_nan() { x } else { m })
+    apart.fold(0.0, greater)
 }

@@ -4,7 +4,7 @@ use super::{
     Context, Experiment, Findings, Goal, Pictures, Published,
     released::{BESIDE, BEST, COSINE, LAST, LEAST, Method, READ, Released, THERE, config, words},
 };
-use crate::{data::Kind, error::CommandError};
+use crate::{data::Kind, error::CommandError, statistics::lesser};
 
 const SOURCE: &str = "the paper's table from memory, ten of whose cells agree with what others \
                       quote of it; there it is the best test epoch of each of 7 seeds, the two \
@@ -136,7 +136,7 @@ fn claims(findings: &mut Findings, set: &str, floor: f64) {
     };
     let of = |methods: &[&str], column| -> f64 {
         let values = methods.iter().map(|method| value(method, column));
-        values.fold(f64::INFINITY, |a, b| if b < a || b.is_nan() { b } else { a })
+        values.fold(f64::INFINITY, lesser)
     };
     let all = ["PC-CE", "PC-SE", "PN", "NN", "CN", "iPC", "BP-CE", "BP-SE"];
     let learned = of(&all, LAST);

@@ -10,6 +10,7 @@ use crate::{
     contract::{ScheduleKind, details::Figures},
     data::{Data, Images, Kind, Split},
     error::CommandError,
+    statistics::{greater, lesser},
 };
 
 /// Accuracy by PCX's rule of reporting.
@@ -199,22 +200,14 @@ pub(super) fn beside(
     let Some(batch) = batches.first() else { return Ok(()) };
     let layers = learner.measure(batch)?.layers;
     let row = format!("{set} {method}");
-    // What is not a number stays so.
-    let of = |better: fn(&f64, &f64) -> bool, values: Vec<f64>| {
-        let kept = values.into_iter().reduce(|a, b| match a.is_nan() || better(&a, &b) {
-            true => a,
-            false => b,
-        });
-        kept.unwrap_or(f64::NAN)
-    };
-    let ratios = || layers.iter().map(|layer| layer.norm_ratio).collect::<Vec<_>>();
-    let cosines = layers.iter().map(|layer| layer.cosine).collect();
-    findings.cell(&row, COSINE, of(|a, b| a < b, cosines));
-    findings.cell(&row, LEAST, of(|a, b| a < b, ratios()));
-    findings.cell(&row, MOST, of(|a, b| a > b, ratios()));
+    let cosines = || layers.iter().map(|layer| layer.cosine);
+    let ratios = || layers.iter().map(|layer| layer.norm_ratio);
+    findings.cell(&row, COSINE, cosines().reduce(lesser).unwrap_or(f64::NAN));
+    findings.cell(&row, LEAST, ratios().reduce(lesser).unwrap_or(f64::NAN));
+    findings.cell(&row, MOST, ratios().reduce(greater).unwrap_or(f64::NAN));
     let axes = |y| ("layer", y);
     let places = || (1..).map(|layer: i32| f64::from(layer));
-    let points = places().zip(layers.iter().map(|layer| layer.cosine)).collect();
+    let points = places().zip(cosines()).collect();
     findings.curve(
         format!("cosine with backprop's gradient, {set}"),
         method,

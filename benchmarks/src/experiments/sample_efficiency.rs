@@ -6,7 +6,7 @@ use super::{
     Context, Experiment, Findings, Goal, Published,
     nets::{Net, equilibrium, largest, normal, residual, steepest},
 };
-use crate::error::CommandError;
+use crate::{error::CommandError, statistics::greater};
 
 const BACKPROP: &str = "backprop";
 const PC: &str = "PC";
@@ -147,12 +147,12 @@ fn linear(
                 let found = net.change(schedule, &x, &y, &[])?;
                 let size = expected.iter().map(|x| x.abs()).fold(0.0, f64::max);
                 let apart = largest(found.data(), expected) / size;
-                worst = if apart > worst || apart.is_nan() { apart } else { worst };
+                worst = greater(worst, apart);
             }
             let least = rates.iter().fold(f64::INFINITY, |m: f64, rate| m.min(rate.abs()));
             let rates: Vec<f64> = rates.iter().map(|rate| rate / least).collect();
             let off = 1.0 - net.alignment(schedule()?, &x, &y, &rates)?;
-            unaligned = if off.abs() > unaligned || off.is_nan() { off.abs() } else { unaligned };
+            unaligned = greater(unaligned, off.abs());
         }
     }
     let column = format!("alignment, {name}");

@@ -14,6 +14,7 @@ use crate::{
     data::Kind,
     error::CommandError,
     models::{LayerEntry, Model, OutputLoss, Predictor, Score, build_layers, likeness},
+    statistics::{greater, lesser},
 };
 
 pub(super) type T = HostTensor<f32>;
@@ -176,7 +177,7 @@ impl Lesson<'_> {
         if let Some(simulated) = &way.simulated {
             let simulated = gradients(simulated)?;
             let apart = Agreement::of_slices(&ours.concat(), &simulated.concat()).max_difference;
-            let apart = seen.apart.map_or(apart, |before| worse(apart, before, f64::gt));
+            let apart = seen.apart.map_or(apart, |before| greater(before, apart));
             seen.apart = Some(apart);
         }
         let mut layers: Vec<(String, [Vec<f64>; 2])> = Vec::new();
@@ -215,8 +216,8 @@ impl Seen {
         let mut least = f64::INFINITY;
         let mut own = Vec::new();
         for (layer, points) in &self.cosines {
-            let lowest = points.iter().fold(f64::INFINITY, |m, (_, x)| worse(*x, m, f64::lt));
-            least = worse(lowest, least, f64::lt);
+            let lowest = points.iter().map(|(_, x)| *x).fold(f64::INFINITY, lesser);
+            least = lesser(least, lowest);
             own.push((cosine_of(layer), lowest));
         }
         found.cell(name, COSINE, least);
@@ -232,11 +233,6 @@ impl Seen {
             found.curve(figure, layer, ("batches", "cosine"), points);
         }
     }
-}
-
-/// The one of two that is beyond the other; not a number where one is not.
-fn worse(x: f64, than: f64, beyond: fn(&f64, &f64) -> bool) -> f64 {
-    if x.is_nan() || beyond(&x, &than) { x } else { than }
 }
 
 /// How good a model is on these batches.

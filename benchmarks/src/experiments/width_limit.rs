@@ -11,7 +11,7 @@ use super::{
     Context, Experiment, Findings,
     nets::{Net, T64, equilibrium, flat, normal, residual, settled, steepest},
 };
-use crate::error::CommandError;
+use crate::{error::CommandError, statistics::greater};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "width-limit",
@@ -101,7 +101,7 @@ fn chains(
         let schedule = equilibrium(steepest(&theory), 1e-10)?;
         let (outcome, relaxed) = settled(&mut net.graph, schedule, &clamps)?;
         let apart = (outcome.energy.total() - energy).abs() / energy;
-        worst = if apart > worst || apart.is_nan() { apart } else { worst };
+        worst = greater(worst, apart);
         let (ours, theirs) = (flat(relaxed.gradients()), flat(exact.gradients()));
         let cosine = Agreement::of_slices(&ours, &theirs).cosine;
         cosines.push((*width as f64, cosine));

@@ -15,6 +15,7 @@ use crate::{
     contract::speed::Median,
     error::CommandError,
     models::{InputShape, Model, ModelKind, Size, build},
+    statistics::greater,
 };
 
 const LEVELLED: &str = "levelled, largest difference";
@@ -76,7 +77,7 @@ fn run(context: &mut Context<'_>) -> Result<Findings, CommandError> {
         for k in 0..graphs {
             let drawn = random(1_000 * context.seed() + k)?;
             let (with, without) = (drawn.apart(true)?, drawn.apart(false)?);
-            levelled = if with > levelled || with.is_nan() { with } else { levelled };
+            levelled = greater(levelled, with);
             unlevelled = unlevelled.max(without);
         }
         found.cell("random graphs with skips", LEVELLED, levelled);
@@ -123,7 +124,7 @@ impl Task {
             let ours = if ours.is_empty() { zeros(theirs) } else { ours.clone() };
             largest(&ours, theirs)
         });
-        Ok(apart.fold(0.0, |m: f64, x| if x > m || x.is_nan() { x } else { m }) / size)
+        Ok(apart.fold(0.0, greater) / size)
     }
 }
 

@@ -5,6 +5,8 @@ use std::cmp::Ordering;
 use pc_core::Agreement;
 use serde_json::{Value, json};
 
+use crate::statistics::{greater, lesser};
+
 /// What gradients are compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Oracle {
@@ -79,7 +81,7 @@ pub(super) fn by_size(a: f64, b: f64) -> Ordering {
 
 /// The largest magnitude; NaN where there is one.
 fn largest(list: &[f64]) -> f64 {
-    list.iter().fold(0.0, |m, x| if x.abs() > m || x.is_nan() { x.abs() } else { m })
+    list.iter().map(|x| x.abs()).fold(0.0, greater)
 }
 
 fn norm(list: &[f64]) -> f64 {
@@ -146,10 +148,7 @@ impl Comparison {
 
     /// The least cosine of any parameter that has one.
     pub(super) fn min_cosine(&self) -> Option<f64> {
-        self.rows
-            .iter()
-            .filter_map(|row| row.cosine)
-            .reduce(|a, b| if b < a || b.is_nan() { b } else { a })
+        self.rows.iter().filter_map(|row| row.cosine).reduce(lesser)
     }
 
     /// The largest relative norm of any parameter.

@@ -10,6 +10,7 @@ use crate::{
     },
     error::CommandError,
     report::{Layer, VertexEnergy},
+    statistics::lesser,
 };
 
 /// The steps of relaxation whose energies are traced; those of more steps begin as these do.
@@ -30,10 +31,7 @@ pub struct Measured {
 impl Measured {
     /// The lowest cosine.
     pub fn min_cosine(&self) -> Option<f64> {
-        self.layers
-            .iter()
-            .map(|layer| layer.cosine)
-            .reduce(|a, b| if b < a || b.is_nan() { b } else { a })
+        self.layers.iter().map(|layer| layer.cosine).reduce(lesser)
     }
 }
 
