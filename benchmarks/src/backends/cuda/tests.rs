@@ -49,14 +49,14 @@ fn gradients_are_the_hosts() {
             for (found, wanted) in found.iter().zip(&wanted) {
                 // What is zero but for rounding (a bias that softmax ignores) is measured against
                 // the net's largest gradient, as `check` does.
-                let off = if size(wanted) <= 1e-6 * largest {
+                let off = if !fused && size(wanted) <= 1e-6 * largest {
                     size(found) / largest
                 } else {
                     Agreement::of_slices(found, wanted).max_difference
                 };
-                // As `check` has it.
-                let limit =
-                    if schedule == Schedule::standard(0.1, 8).unwrap() { 1e-4 } else { 1e-5 };
+                // As `check` has it, on graphs.
+                let standard = schedule == Schedule::standard(0.1, 8).unwrap();
+                let limit = if standard && !fused { 1e-4 } else { 1e-5 };
                 assert!(off <= limit, "{model}, {schedule}, {loss:?}: off by {off:.1e}");
             }
         }
@@ -134,10 +134,12 @@ fn training_goes_as_on_the_host() {
         for ((name, found), (_, wanted)) in here.parameters().unwrap().iter().zip(wanted) {
             let (found, wanted) = (found.to_vec(), wanted.to_vec());
             let apart: Vec<f64> = found.iter().zip(&wanted).map(|(a, b)| a - b).collect();
-            // A bias that began at 0 is hardly anything yet.
-            let off = size(&apart) / size(&wanted).max(0.01 * largest);
-            // Both are f32, each within 1e-5 of what is exact.
-            assert!(off <= 2e-5, "{model}, {schedule}, {name}: off by {off:.1e}");
+            // On graphs a bias that began at 0 is hardly anything yet, and both are f32, each
+            // within 1e-5 of what is exact.
+            let (floor, limit) =
+                if model == ModelKind::Mlp { (0.0, 1e-5) } else { (0.01 * largest, 2e-5) };
+            let off = size(&apart) / size(&wanted).max(floor);
+            assert!(off <= limit, "{model}, {schedule}, {name}: off by {off:.1e}");
         }
     }
 }
