@@ -1,8 +1,8 @@
 //! The usual models against the host in f64, by every kind of rule.
 
 use pc_core::{
-    Agreement, Clamps, Evaluation, Gradients, Graph, Learning, ParamId, Relaxation, Result,
-    Schedule, Tensor, VertexId,
+    Agreement, Clamps, Evaluation, Gradients, Graph, Identity, Learning, ParamId, Relaxation,
+    Result, Schedule, Tensor, VertexId,
     host::{self, Activation, ConvLayer, Dense, Element, HostLayers, HostTensor, Init},
 };
 use pc_cuda::{Device, DeviceTensor, Precision, Sgd, Simulation, graph_to_device, graph_to_host};
@@ -241,6 +241,27 @@ fn a_levelled_model_learns_by_zil() {
     for (found, wanted) in found.iter().zip(&wanted) {
         let off = distance(found, wanted);
         assert!(off <= 1e-5, "off by {off:.1e}");
+    }
+}
+
+/// Two instruments report one position, the second three times as precise: it settles at the mean
+/// of both, weighted by their precisions.
+#[test]
+fn a_vertex_settles_between_its_two_predictions() {
+    let mut b = Graph::<HostTensor<f32>>::builder();
+    let [rough, fine] = ["rough", "fine"].map(|name| b.input(name, &[1]).unwrap());
+    let position = b.vertex("position", Box::new(Identity), &[rough], &[]).unwrap();
+    b.predict(position, Box::new(Identity), &[fine], &[], 3.0).unwrap();
+    let device = Device::simulated(&Simulation::new(3)).unwrap();
+    let mut graph = graph_to_device(&b.build().unwrap(), &device, Precision::F32).unwrap();
+    let mut rule = Relaxation::new(&graph, Schedule::standard(0.1, 100).unwrap()).unwrap();
+    for [one, other] in [[1.0, 4.0], [-2.0, 6.0]] {
+        let at = |x: f32| device.tensor(&[1, 1], &[x]).unwrap();
+        let clamps = Clamps::new().hold(rough, at(one)).hold(fine, at(other));
+        rule.infer(&mut graph, &clamps).unwrap();
+        let found = rule.value(&graph, position).unwrap().numbers().unwrap()[0];
+        let wanted = (one + 3.0 * other) / 4.0;
+        assert!((found - wanted).abs() <= 1e-5, "{found}, not {wanted}");
     }
 }
 
