@@ -140,9 +140,9 @@ PC_DEV void pc_gemm_spread(const float (&sum)[4][4][4], float* tile, int up, int
 
 // What is made of the tile, a row a warp. In a loop, since instructions that run once have to be
 // fetched, which takes longer than they do.
-template <int MODE, bool ALIGNED, class Read, class Finish>
+template <int MODE, bool ALIGNED, class Rule>
 PC_DEV void pc_gemm_end(const PcGemm& p, const PcGemmLayer& y, const float* tile, int row0,
-                        int column0, Read read, Finish finish) {
+                        int column0, Rule rule) {
   const int size = MODE == PC_BF16 ? 2 : 4, warps = PC_GEMM_THREADS / 32, together = 4;
   int warp = pc_tid() >> 5, lane = pc_tid() & 31, column = column0 + 2 * lane;
 #pragma unroll 1
@@ -155,13 +155,14 @@ PC_DEV void pc_gemm_end(const PcGemm& p, const PcGemmLayer& y, const float* tile
       int row = row0 + first + k * warps;
       bool in = row < y.rows && column < y.columns;
       pair[k] = {in ? (u64)row * y.columns + column : 0, in, column + 1 < y.columns};
-      held[k] = read(y, pair[k]);
+      held[k] = rule.read(y, pair[k]);
     }
 #pragma unroll
     for (int k = 0; k < together; k++) {
       if (!pair[k].in) continue;
       int own = first + k * warps;
-      PcTwo out = finish(y, pair[k], pc_load2(tile + own * PC_GEMM_STRIDE + 2 * lane), held[k]);
+      PcTwo sums = pc_load2(tile + own * PC_GEMM_STRIDE + 2 * lane);
+      PcTwo out = rule.finish(y, pair[k], sums, held[k]);
       if (!y.out) continue;
       unsigned char* to = (unsigned char*)y.out + (u64)(row0 + own) * y.out_row + column * size;
       // Behind the end of a row stay zeros: of zeros, `finish` makes zeros.
@@ -170,10 +171,9 @@ PC_DEV void pc_gemm_end(const PcGemm& p, const PcGemmLayer& y, const float* tile
   }
 }
 
-// This block's tile of its layer's product. `read` gets what a pair of sums needs, `finish` makes of
-// it the next operand.
-template <int MODE, class Read, class Finish>
-PC_DEV void pc_gemm(const PcGemm& p, Read read, Finish finish) {
+// This block's tile of its layer's product. A rule's `read` gets what a pair of sums needs, its
+// `finish` makes of it the next operand.
+template <int MODE, class Rule> PC_DEV void pc_gemm(const PcGemm& p, Rule rule) {
   PC_SHARED(shared);
   int l = 0, block = pc_bid();
   while (l + 1 < p.layers && p.layer[l + 1].first <= block) l++;
@@ -243,32 +243,35 @@ PC_DEV void pc_gemm(const PcGemm& p, Read read, Finish finish) {
   pc_gemm_spread(sum, tile, up, left);
   pc_block_sync();
   // Pairs of rows of even length are aligned to their width.
-  if ((y.columns & 1) == 0) pc_gemm_end<MODE, true>(p, y, tile, row0, column0, read, finish);
-  else pc_gemm_end<MODE, false>(p, y, tile, row0, column0, read, finish);
+  if ((y.columns & 1) == 0) pc_gemm_end<MODE, true>(p, y, tile, row0, column0, rule);
+  else pc_gemm_end<MODE, false>(p, y, tile, row0, column0, rule);
 }
 
-// Errors, and what is pulled of them.
-template <int MODE> PC_DEV void pc_gemm_errors(const PcGemm& p) {
-  auto read = [](const PcGemmLayer& y, auto w) {
-    return PcHeld{pc_get(y.z, w), pc_get(y.d, w), pc_get(y.r, w)};
-  };
-  pc_gemm<MODE>(p, read, [](const PcGemmLayer& y, auto w, PcTwo dz, const PcHeld& held) {
+// Errors, and what is pulled of them. (No lambdas: a compiler at run time takes generic ones for
+// the host's.)
+struct PcErrorsRule {
+  template <class Pair> PC_DEV PcHeld read(const PcGemmLayer& y, Pair w) const {
+    return {pc_get(y.z, w), pc_get(y.d, w), pc_get(y.r, w)};
+  }
+  template <class Pair>
+  PC_DEV PcTwo finish(const PcGemmLayer& y, Pair w, PcTwo dz, const PcHeld& held) const {
     PcTwo z = held.a, d = held.b, r = held.c, slope;
     PcTwo change = {pc_change(y.act, z.x, dz.x, slope.x), pc_change(y.act, z.y, dz.y, slope.y)};
     PcTwo e = {r.x + (d.x - change.x), r.y + (d.y - change.y)};
     pc_put(y.e, w, e);
     pc_put(y.slope, w, slope);
     return PcTwo{y.precision * slope.x * e.x, y.precision * slope.y * e.y};
-  });
-}
+  }
+};
 
 // Moves. The first layer's prediction stays where it is, so that its error is no array.
-template <int MODE> PC_DEV void pc_gemm_moves(const PcGemm& p) {
-  float rate = p.rate;
-  auto read = [](const PcGemmLayer& y, auto w) {
-    return PcHeld{pc_get(y.d, w), pc_get(y.e ? y.e : y.r, w), pc_get(y.v ? y.ref : nullptr, w)};
-  };
-  pc_gemm<MODE>(p, read, [rate](const PcGemmLayer& y, auto w, PcTwo force, const PcHeld& held) {
+struct PcMovesRule {
+  float rate;
+  template <class Pair> PC_DEV PcHeld read(const PcGemmLayer& y, Pair w) const {
+    return {pc_get(y.d, w), pc_get(y.e ? y.e : y.r, w), pc_get(y.v ? y.ref : nullptr, w)};
+  }
+  template <class Pair>
+  PC_DEV PcTwo finish(const PcGemmLayer& y, Pair w, PcTwo force, const PcHeld& held) const {
     PcTwo d = held.a, e = held.b, ref = held.c;
     if (!y.e) e = {e.x + d.x, e.y + d.y};
     d.x += rate * (force.x - y.precision * e.x);
@@ -276,22 +279,31 @@ template <int MODE> PC_DEV void pc_gemm_moves(const PcGemm& p) {
     pc_put(y.d, w, d);
     pc_put(y.v, w, {ref.x + d.x, ref.y + d.y});
     return d;
-  });
-}
+  }
+};
 
 // Moves of errors where predictions are frozen.
-template <int MODE> PC_DEV void pc_gemm_frozen(const PcGemm& p) {
-  float rate = p.rate;
-  auto read = [](const PcGemmLayer& y, auto w) {
-    return PcHeld{pc_get(y.e, w), pc_get(y.slope, w), {0.f, 0.f}};
-  };
-  pc_gemm<MODE>(p, read, [rate](const PcGemmLayer& y, auto w, PcTwo force, const PcHeld& held) {
+struct PcFrozenRule {
+  float rate;
+  template <class Pair> PC_DEV PcHeld read(const PcGemmLayer& y, Pair w) const {
+    return {pc_get(y.e, w), pc_get(y.slope, w), {0.f, 0.f}};
+  }
+  template <class Pair>
+  PC_DEV PcTwo finish(const PcGemmLayer& y, Pair w, PcTwo force, const PcHeld& held) const {
     PcTwo e = held.a, slope = held.b;
     e.x += rate * (force.x - y.precision * e.x);
     e.y += rate * (force.y - y.precision * e.y);
     pc_put(y.e, w, e);
     return PcTwo{y.precision * slope.x * e.x, y.precision * slope.y * e.y};
-  });
+  }
+};
+
+template <int MODE> PC_DEV void pc_gemm_errors(const PcGemm& p) { pc_gemm<MODE>(p, PcErrorsRule{}); }
+template <int MODE> PC_DEV void pc_gemm_moves(const PcGemm& p) {
+  pc_gemm<MODE>(p, PcMovesRule{p.rate});
+}
+template <int MODE> PC_DEV void pc_gemm_frozen(const PcGemm& p) {
+  pc_gemm<MODE>(p, PcFrozenRule{p.rate});
 }
 
 PC_KERNEL(pc_pack_bf16, 256, PcPack) { pc_gemm_pack<PC_BF16>(p); }
