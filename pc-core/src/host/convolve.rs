@@ -346,4 +346,4 @@ fn add_transposed<F: Element>(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

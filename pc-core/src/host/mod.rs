@@ -38,6 +38,7 @@ mod recurrent;
 mod softmax;
 mod starting;
 mod tensor;
+mod winograd;
 
 pub use crate::{
     activation::Activation,

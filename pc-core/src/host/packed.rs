@@ -44,6 +44,57 @@ fn widths<F>(columns: usize, kernels: Option<Kernels<F>>) -> (usize, usize) {
     })
 }
 
+/// Where the elements of a packed matrix lie, for who writes it panel by panel.
+#[derive(Clone, Copy)]
+pub(super) struct Panels {
+    columns: usize,
+    padded: usize,
+    width: usize,
+}
+
+impl Panels {
+    /// Those of a matrix with so many columns.
+    pub(super) fn new<F: Element>(columns: usize) -> Self {
+        let (padded, width) = widths(columns, F::kernels());
+        Self { columns, padded, width: width.max(1) }
+    }
+
+    /// The elements of a matrix of this depth.
+    pub(super) fn len(&self, depth: usize) -> usize {
+        self.padded * depth
+    }
+
+    /// For a column of a matrix of this depth: its place in the first row, and how far the next row
+    /// is.
+    pub(super) fn place(&self, column: usize, depth: usize) -> (usize, usize) {
+        let first = column - column % self.width;
+        (first * depth + column - first, self.width.min(self.padded - first))
+    }
+
+    /// The matrix whose elements were written to `panels`, which begins at a multiple of [`LINE`]
+    /// bytes if it is to be read quickly.
+    pub(super) fn packed<'a, F: Element>(&self, panels: &'a [F], depth: usize) -> Packed<'a, F> {
+        Packed { panels, depth, columns: self.columns, kernels: F::kernels() }
+    }
+}
+
+/// Vectors of columns begin at multiples of this many columns, so that columns which begin there
+/// lie side by side in one panel.
+pub(super) fn lanes<F: Element>() -> usize {
+    F::kernels().map_or(LINE / size_of::<F>(), |own| own.lanes)
+}
+
+/// How many elements to leave out so that what follows begins at a multiple of [`LINE`] bytes, and
+/// the room to have for that.
+pub(super) fn aligned<F>(room: &[F]) -> usize {
+    room.as_ptr().align_offset(LINE).min(spare::<F>())
+}
+
+/// The elements that [`aligned`] leaves out at most.
+pub(super) const fn spare<F>() -> usize {
+    LINE / size_of::<F>()
+}
+
 /// Packs `b` into a slot of the cache, whose list of indices then says where in it the panels
 /// begin.
 pub(super) fn pack<F: Element>(
@@ -54,8 +105,8 @@ pub(super) fn pack<F: Element>(
 ) {
     let kernels = F::kernels();
     let all = b.rows * widths(b.columns, kernels).0;
-    let room = cache.slot(slot, &[all + LINE / size_of::<F>()], like).data_mut();
-    let start = room.as_ptr().align_offset(LINE).min(LINE / size_of::<F>());
+    let room = cache.slot(slot, &[all + spare::<F>()], like).data_mut();
+    let start = aligned(room);
     fill(b, kernels, &mut room[start..start + all]);
     let list = cache.indices(slot);
     list.clear();

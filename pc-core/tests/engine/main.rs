@@ -40,3 +40,4 @@ mod seams;
 mod shapes;
 mod starting;
 mod walk;
+mod wide_convolutions;

@@ -178,6 +178,18 @@ proptest! {
         check_conv(&shapes, seed);
     }
 
+    // 3x3 windows between as many channels as are made of tiles, and between fewer.
+    #[test]
+    fn wide_convolutions_follow_the_definition(
+        (batch, channels, out) in (1..20_usize, 14..20_usize, 14..20_usize),
+        (height, width, padding) in (1..7_usize, 1..7_usize, 0..4_usize),
+        (bias, seed) in (any::<bool>(), any::<u64>()),
+    ) {
+        prop_assume!(height.min(width) + 2 * padding >= 3);
+        let (image, kernel) = ([batch, channels, height, width], [3, 3]);
+        check_conv(&Shapes { image, out, kernel, stride: 1, padding, bias }, seed);
+    }
+
     #[test]
     fn pools_follow_the_definition(
         image in [1..3_usize, 1..3, 1..9, 1..9],

@@ -8,7 +8,12 @@ type Numbers = HostTensor<f64>;
 
 /// `visit(weight, image, result)` for every multiplication, as indices, straight from the
 /// definition.
-fn naive(p: &Patches, out: usize, batch: usize, mut visit: impl FnMut(usize, usize, usize)) {
+pub(in crate::host) fn naive(
+    p: &Patches,
+    out: usize,
+    batch: usize,
+    mut visit: impl FnMut(usize, usize, usize),
+) {
     let [oh, ow] = p.out;
     for sample in 0..batch {
         for (o, c) in (0..out).flat_map(|o| (0..p.channels).map(move |c| (o, c))) {
