@@ -99,9 +99,9 @@ impl Vertex<T> for Windows {
 fn net(tiles: bool) -> Result<(Graph<T>, Vec<pc_core::VertexId>)> {
     let mut b = Graph::builder();
     let mut init = Init::new(7);
-    let x = b.input("x", &[16, 5, 6])?;
+    let x = b.input("x", &[24, 5, 6])?;
     let mut all = vec![x];
-    let layers = [("first", 18, 16, 1), ("second", 16, 18, 0)];
+    let layers = [("first", 26, 24, 1), ("second", 24, 26, 0)];
     for (name, out, channels, padding) in layers {
         let last = all[all.len() - 1];
         let layer = ConvLayer::new(out, 3).padding(padding).activation(Activation::Tanh);
@@ -133,8 +133,8 @@ fn twice(tiles: bool, schedule: &Schedule, frozen: bool) -> Result<Vec<Vec<f64>>
     let mut sgd = Sgd::new(0.05)?;
     let mut found = Vec::new();
     for batch in [2, 3] {
-        let x = numbers.tensor(&[batch, 16, 5, 6], 1.0);
-        let y = numbers.tensor(&[batch, 16, 3, 4], 1.0);
+        let x = numbers.tensor(&[batch, 24, 5, 6], 1.0);
+        let y = numbers.tensor(&[batch, 24, 3, 4], 1.0);
         let clamps = Clamps::new().hold(vertices[0], x).drive(vertices[2], SquaredError::new(y));
         let learns =
             |graph: &mut Graph<T>, gradients: &_| sgd.step(graph.parameters_mut(), gradients);

@@ -2,10 +2,15 @@
 
 use crate::{
     Error, Result,
-    host::{Init, convolve::tests::naive},
+    host::{
+        Element, HostTensor, Init,
+        convolve::{Onto, tests::naive},
+        im2col::Patches,
+    },
+    vertex::Cache,
 };
 
-use super::*;
+use super::{tile::fits, *};
 
 fn near<F: Element>(found: &[F], wanted: &[f64], within: f64, what: &str) {
     assert_eq!(found.len(), wanted.len());
