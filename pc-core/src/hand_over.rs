@@ -122,7 +122,10 @@ pub trait HandOver {
         Self: Sized,
     {
         let mut found = sent(from)?;
-        let (parameters, statistics) = received(self, from, &mut found, theirs)?;
+        let received = received(self, from, &mut found, theirs);
+        // What fails on a device reads as numbers that are not finite.
+        HandOver::failure(self)?;
+        let (parameters, statistics) = received?;
         origin().nothing_left(&found)?;
         self.take_over(parameters, statistics)?;
         HandOver::failure(self)
@@ -166,7 +169,9 @@ pub trait HandOver {
             return Err(origin.error(format!("it has {found}'s state, and {wanted}'s is wanted")));
         }
         let mut found = sent(from)?;
-        let (parameters, statistics) = received(self, from, &mut found, str::to_owned)?;
+        let received = received(self, from, &mut found, str::to_owned);
+        HandOver::failure(self)?;
+        let (parameters, statistics) = received?;
         origin.nothing_left(&found)?;
         for (parameter, name, numbers) in kept(from.named().0, theirs)? {
             let numbers = if from.inputs_first(parameter) { numbers.turned() } else { numbers };
@@ -185,9 +190,10 @@ pub trait HandOver {
                 }
             }
         }
-        let states = origin.states(names, held, optimiser, &mut found)?;
-        origin.nothing_left(&found)?;
+        let states = origin.states(names, held, optimiser, &mut found);
         HandOver::failure(self)?;
+        let states = states?;
+        origin.nothing_left(&found)?;
         optimiser.set_parameter_states(states)?;
         self.take_over(parameters, statistics)?;
         HandOver::failure(self)
@@ -273,6 +279,5 @@ fn received<H: HandOver>(
         }
         running.push(origin.tensor_of(name, held, &own)?);
     }
-    HandOver::failure(to)?;
     Ok((parameters, running))
 }
