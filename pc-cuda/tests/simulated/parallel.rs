@@ -44,7 +44,7 @@ impl Feed {
             let last = k + 1 == self.held.len();
             let number = |i: usize| match (self.tokens && k == 0, self.entropy && last) {
                 (true, _) => ((i * 5 + batch) % 7) as f32,
-                (_, true) => f32::from((i + i / each + batch) % each == 0),
+                (_, true) => f32::from((i + i / each + batch).is_multiple_of(each)),
                 _ => ((i * (3 + k) + 11 * batch + k) as f32 * 0.37).sin(),
             };
             let numbers: Vec<f32> = (own.start * each..own.end * each).map(number).collect();
