@@ -14,7 +14,7 @@
 //! - **A network** is one `impl` of [`Network`](crate::Network). It is made of [`Prediction`]s, and
 //!   says what it can do with [`Abilities`]. The other types here are what its calls take.
 //! - **An optimiser** that is saved with a graph is one `impl` of [`OptimiserState`], which lists a
-//!   [`ParameterState`] for each parameter.
+//!   [`ParameterState`] for each parameter, and checks with [`check_states`] what it is given.
 //! - **A set of layers** that adds several vertices at once can take them back to a [`Mark`].
 
 pub use crate::{
@@ -23,7 +23,7 @@ pub use crate::{
     graph::{GraphFrame, GraphLinearisation, GraphTensor, Mark, NodeJob, NodeState},
     loss::{LossForm, loss_strength},
     network::{Abilities, Drives, Forward, FusedSteps, Residuals, Settings, State, Want},
-    optimiser_state::{OptimiserState, ParameterState},
+    optimiser_state::{OptimiserState, ParameterState, check_states},
     structure::Structure,
     tensor::{RowJob, StateStep},
     topology::Prediction,

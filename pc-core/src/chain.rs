@@ -3,6 +3,7 @@
 use crate::{
     Error, Result,
     graph::GraphTensor,
+    parts,
     structure::Structure,
     vertex::{Cache, Inputs, Pulled, Vertex},
 };
@@ -117,6 +118,18 @@ impl<T: GraphTensor> Vertex<T> for Chain<T> {
 
     fn structure(&self) -> Structure {
         Structure::Chain(self.links.iter().map(|link| link.structure()).collect())
+    }
+
+    fn inputs_first(&self, k: usize) -> bool {
+        parts::inputs_first(&self.links, k)
+    }
+
+    fn statistics(&self) -> Vec<(String, T)> {
+        parts::statistics(&self.links)
+    }
+
+    fn set_statistics(&self, statistics: Vec<T>) -> Result<()> {
+        parts::set_statistics(&self.links, statistics)
     }
 
     fn parameters(&self) -> usize {

@@ -78,6 +78,18 @@ impl<T: Tensor, V: Vertex<T>> Vertex<T> for Residual<V> {
         Structure::Residual(Box::new(self.inner.structure()))
     }
 
+    fn inputs_first(&self, k: usize) -> bool {
+        self.inner.inputs_first(k)
+    }
+
+    fn statistics(&self) -> Vec<(String, T)> {
+        self.inner.statistics()
+    }
+
+    fn set_statistics(&self, statistics: Vec<T>) -> Result<()> {
+        self.inner.set_statistics(statistics)
+    }
+
     fn reads_values(&self) -> bool {
         self.inner.reads_values()
     }

@@ -5,6 +5,7 @@ use std::{fmt, sync::OnceLock};
 use crate::{
     Error, Result,
     host::parts::{part, part_pulled},
+    parts,
     structure::Structure,
     tensor::Tensor,
     vertex::{Cache, Inputs, Pulled, Vertex},
@@ -92,6 +93,18 @@ impl<T: Tensor, V: Vertex<T>> Vertex<T> for SumOf<V> {
 
     fn structure(&self) -> Structure {
         Structure::SumOf(self.of.iter().map(|part| part.structure()).collect())
+    }
+
+    fn inputs_first(&self, k: usize) -> bool {
+        parts::inputs_first(&self.of, k)
+    }
+
+    fn statistics(&self) -> Vec<(String, T)> {
+        parts::statistics(&self.of)
+    }
+
+    fn set_statistics(&self, statistics: Vec<T>) -> Result<()> {
+        parts::set_statistics(&self.of, statistics)
     }
 
     fn reads_values(&self) -> bool {

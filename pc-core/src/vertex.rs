@@ -84,6 +84,27 @@ pub trait Vertex<T: Tensor> {
     fn structure(&self) -> Structure {
         Structure::Opaque
     }
+
+    /// Whether parameter `k` is a matrix `[inputs, outputs]`, where the host's linear maps have
+    /// `[outputs, inputs]`. Such a matrix is turned when it is handed from one network to another.
+    fn inputs_first(&self, _k: usize) -> bool {
+        false
+    }
+
+    /// Copies of what it keeps beside parameters and changes by itself, by name, such as running
+    /// means. They are handed over with the parameters.
+    fn statistics(&self) -> Vec<(String, T)> {
+        Vec::new()
+    }
+
+    /// Puts these in the place of what [`Vertex::statistics`] gives, in order and of the same
+    /// shapes.
+    ///
+    /// # Errors
+    /// What the framework reports.
+    fn set_statistics(&self, _statistics: Vec<T>) -> Result<()> {
+        Ok(())
+    }
 }
 
 impl<T: Tensor, V: Vertex<T> + ?Sized> Vertex<T> for Box<V> {
@@ -122,6 +143,15 @@ impl<T: Tensor, V: Vertex<T> + ?Sized> Vertex<T> for Box<V> {
     }
     fn structure(&self) -> Structure {
         (**self).structure()
+    }
+    fn inputs_first(&self, k: usize) -> bool {
+        (**self).inputs_first(k)
+    }
+    fn statistics(&self) -> Vec<(String, T)> {
+        (**self).statistics()
+    }
+    fn set_statistics(&self, statistics: Vec<T>) -> Result<()> {
+        (**self).set_statistics(statistics)
     }
 }
 

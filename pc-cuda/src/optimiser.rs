@@ -1,5 +1,7 @@
 //! Optimisers whose state stays on the device.
 
+mod state;
+
 use pc_core::{Error, ErrorKind, Gradients, Graph, ParamId, Result};
 
 use crate::{

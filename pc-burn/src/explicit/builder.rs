@@ -3,12 +3,12 @@
 use std::ops::{Deref, DerefMut};
 
 use burn::{
-    module::{Module, ModuleVisitor, Param, ParamId as BurnId},
+    module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId as BurnId},
     optim::GradientsParams,
     tensor::Tensor as BurnTensorOf,
 };
 use pc_core::{
-    Gradients, Graph, GraphBuilder, ParamId, Result, Tensor, VertexId,
+    Error, ErrorKind, Gradients, Graph, GraphBuilder, ParamId, Result, Tensor, VertexId,
     backend::{Mark, Vertex},
 };
 
@@ -234,11 +234,120 @@ impl Parameters {
         module.visit(&mut load);
         load.outcome?;
         if load.loaded == 0 && !self.known.is_empty() {
-            return Err(graph(
-                "none of the module's parameters is one of the graph's: was the graph built from \
-                 another module?",
-            ));
+            return Err(graph(NOT_ITS));
         }
         Ok(())
     }
+
+    /// Puts the numbers of a graph, which another graph has handed over or an optimiser of its own
+    /// has moved, into a module: the way back of [`Parameters::load`]. Parameters that the graph
+    /// does not use stay as they are. Running statistics are shared with the module, and there
+    /// already.
+    ///
+    /// # Errors
+    /// A module that has none of the graph's parameters; other shapes, precisions or devices; a
+    /// number that is not finite.
+    ///
+    /// # Example
+    /// ```
+    /// use burn::nn::LinearConfig;
+    /// use burn::tensor::Device;
+    /// use pc_burn::explicit::ModuleGraph;
+    /// use pc_core::{Graph, HandOver, host::{Activation, HostLayers, HostTensor, Init}};
+    /// // Trained on the host, used in Burn.
+    /// let mut b = Graph::<HostTensor<f32>>::builder();
+    /// let x = b.input("x", &[2])?;
+    /// b.dense("y", x, 2, Activation::Tanh, &mut Init::new(1))?;
+    /// let host = b.build()?;
+    ///
+    /// let module = LinearConfig::new(2, 2).init(&Device::flex());
+    /// let mut b = ModuleGraph::new();
+    /// let x = b.input("x", &[2])?;
+    /// b.linear("y", x, &module, Activation::Tanh)?;
+    /// let (mut graph, parameters) = b.build()?;
+    /// graph.copy_parameters_from(&host)?;
+    /// let module = parameters.store(&graph, module)?;
+    /// // Burn's weights are `[inputs, outputs]`.
+    /// let turned = module.weight.val().transpose().into_data().to_vec::<f32>().expect("floats");
+    /// assert_eq!(turned, host.parameters()[0].data());
+    /// # Ok::<(), pc_core::Error>(())
+    /// ```
+    pub fn store<M: Module>(&self, from: &Graph<BurnTensor>, module: M) -> Result<M> {
+        struct Check<'a> {
+            parameters: &'a Parameters,
+            graph: &'a Graph<BurnTensor>,
+            found: usize,
+            outcome: Result<()>,
+        }
+        impl ModuleVisitor for Check<'_> {
+            fn visit_float<const D: usize>(&mut self, parameter: &Param<BurnTensorOf<D>>) {
+                let Some(own) = self.parameters.of(parameter.id) else { return };
+                self.found += 1;
+                let names = self.graph.topology().parameter_names();
+                let held = self.graph.parameters().get(own.index()).zip(names.get(own.index()));
+                let Some((held, name)) = held else {
+                    self.outcome = Err(graph("the graph is another than this table's"));
+                    return;
+                };
+                let fits = BurnTensor::new(parameter.val()).and_then(|value| {
+                    value.check_like(held)?;
+                    if !held.is_like(&value) {
+                        let (own, theirs) = (held.shape(), value.shape());
+                        return Err(shape(format!(
+                            "its shape is {own:?}, the module's {theirs:?}"
+                        )));
+                    }
+                    if !held.is_finite() {
+                        let what = "a number of it is not finite";
+                        return Err(Error::new(ErrorKind::NotFinite, what));
+                    }
+                    Ok(())
+                });
+                if self.outcome.is_ok() {
+                    self.outcome = fits.map_err(|error| error.at(name));
+                }
+            }
+        }
+        struct Store<'a> {
+            parameters: &'a Parameters,
+            graph: &'a Graph<BurnTensor>,
+            outcome: Result<()>,
+        }
+        impl ModuleMapper for Store<'_> {
+            fn map_float<const D: usize>(
+                &mut self,
+                parameter: Param<BurnTensorOf<D>>,
+            ) -> Param<BurnTensorOf<D>> {
+                let Some(own) = self.parameters.of(parameter.id) else { return parameter };
+                let new = match self.graph.parameters()[own.index()].to_tensor::<D>() {
+                    Ok(new) => new,
+                    Err(error) => {
+                        self.outcome = Err(error);
+                        return parameter;
+                    }
+                };
+                let (id, old, mapper) = parameter.consume();
+                let learns = old.is_require_grad();
+                let new = if old.device().is_autodiff() {
+                    BurnTensorOf::from_inner(new).set_require_grad(learns)
+                } else {
+                    new
+                };
+                Param::from_mapped_value(id, new, mapper)
+            }
+        }
+        let mut check = Check { parameters: self, graph: from, found: 0, outcome: Ok(()) };
+        module.visit(&mut check);
+        check.outcome?;
+        if check.found == 0 && !self.known.is_empty() {
+            return Err(graph(NOT_ITS));
+        }
+        let mut store = Store { parameters: self, graph: from, outcome: Ok(()) };
+        let module = module.map(&mut store);
+        store.outcome.map(|()| module)
+    }
 }
+
+/// What is said where a module and a graph have nothing in common.
+const NOT_ITS: &str = "none of the module's parameters is one of the graph's: was the graph built \
+                       from another module?";

@@ -160,6 +160,10 @@ impl Vertex<BurnTensor> for Linear {
         self.first(self.biases.len())
     }
 
+    fn inputs_first(&self, k: usize) -> bool {
+        !self.transposed && (0..self.biases.len()).any(|parent| self.first(parent) == k)
+    }
+
     fn predict(&self, at: &At<'_>, cache: &mut Kept, output: &mut BurnTensor) -> Result<()> {
         at.agree()?;
         let mut first = true;

@@ -15,6 +15,9 @@
 //! 3. The optimiser moves the module; [`Parameters::load`] puts its numbers back into the graph.
 //!    Modules stay what they were: save them, validate with them, as ever.
 //!
+//! [`pc_core::HandOver`] hands weights from the graph of any backend to one of these, matrices
+//! turned and running statistics included; [`Parameters::store`] puts them into the module.
+//!
 //! # What to know
 //! - A weight that two vertices share is one parameter of the graph; its gradients are summed.
 //! - [`BatchNorm`] uses the statistics of the batch, and the running ones move at each feed-forward
@@ -39,6 +42,7 @@ mod norm;
 mod ops;
 mod parts;
 mod pool;
+mod running;
 mod softmax;
 
 use pc_core::backend::{Cache, Inputs, Pulled};

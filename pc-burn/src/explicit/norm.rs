@@ -1,12 +1,13 @@
 //! Normalisation: over the last axis of each sample, or over the batch.
 
-use burn::{nn::BatchNorm as Module, tensor::Tensor as BurnTensorOf};
+use burn::nn::BatchNorm as Module;
 use pc_core::{Result, Tensor, backend::Vertex};
 
 use super::{
     At, Kept, Pulls,
     ops::{accumulate, weighed},
     parts::{graph, shape, single},
+    running,
 };
 use crate::BurnTensor;
 
@@ -271,21 +272,6 @@ impl BatchNorm {
             module: module.clone(),
         }
     }
-
-    fn track(&self, mean: BurnTensor, variance: BurnTensor) -> Result<()> {
-        let momentum = self.module.momentum;
-        let moved = |running: BurnTensorOf<1>, new: BurnTensor| -> Result<BurnTensorOf<1>> {
-            let device = running.device();
-            let channels = new.shape().into_iter().product();
-            let new: BurnTensorOf<1> = new.shaped(&[channels]).into_tensor()?;
-            let old: BurnTensorOf<1> = BurnTensor::new(running)?.into_tensor()?;
-            let mixed = old.mul_scalar(1.0 - momentum).add(new.mul_scalar(momentum));
-            Ok(if device.is_autodiff() { BurnTensorOf::from_inner(mixed) } else { mixed })
-        };
-        self.module.running_mean.update(moved(self.module.running_mean.value_sync(), mean)?);
-        self.module.running_var.update(moved(self.module.running_var.value_sync(), variance)?);
-        Ok(())
-    }
 }
 
 impl Vertex<BurnTensor> for BatchNorm {
@@ -305,9 +291,17 @@ impl Vertex<BurnTensor> for BatchNorm {
         false
     }
 
+    fn statistics(&self) -> Vec<(String, BurnTensor)> {
+        running::statistics(&self.module)
+    }
+
+    fn set_statistics(&self, statistics: Vec<BurnTensor>) -> Result<()> {
+        running::set_statistics(&self.module, statistics)
+    }
+
     fn predict(&self, at: &At<'_>, cache: &mut Kept, output: &mut BurnTensor) -> Result<()> {
         let variance = self.norm.predict(at, cache, output)?;
-        self.track(self.norm.mean(at.value(0)), variance)
+        running::track(&self.module, self.norm.mean(at.value(0)), variance)
     }
 
     fn change(
@@ -364,6 +358,14 @@ impl Vertex<BurnTensor> for FrozenBatchNorm {
 
     fn reads_values(&self) -> bool {
         false
+    }
+
+    fn statistics(&self) -> Vec<(String, BurnTensor)> {
+        running::statistics(&self.0.module)
+    }
+
+    fn set_statistics(&self, statistics: Vec<BurnTensor>) -> Result<()> {
+        running::set_statistics(&self.0.module, statistics)
     }
 
     fn predict(&self, at: &At<'_>, cache: &mut Kept, output: &mut BurnTensor) -> Result<()> {

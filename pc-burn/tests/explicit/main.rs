@@ -5,6 +5,7 @@
 
 mod common;
 mod exact;
+mod hand_over;
 mod modules;
 mod refusals;
 #[path = "../support/mod.rs"]

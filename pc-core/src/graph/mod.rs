@@ -2,6 +2,7 @@
 
 mod additions;
 mod builder;
+mod hand_over;
 mod levelling;
 mod node;
 mod predict;
@@ -220,7 +221,6 @@ impl<T: GraphTensor> Graph<T> {
 
     /// Replaces all parameters by ones of the same shapes, each moved to where it keeps its
     /// constraints.
-    #[cfg(feature = "safetensors")]
     fn set_all(&mut self, mut parameters: Vec<T>) {
         for (index, parameter) in parameters.iter_mut().enumerate() {
             self.additions.hold(ParamId::new(index), parameter);

@@ -3,23 +3,12 @@
 use std::path::Path;
 
 use crate::{
-    Error, Result,
+    ErrorKind, Result,
     graph::{Graph, GraphTensor},
-    optimiser_state::{OptimiserState, ParameterState},
-    saved::{Numbers, Saved},
-    tensor::Tensor,
-    topology::{ParamId, listed},
+    numbers::{Named, Numbers, OPTIMISER, Origin, kept},
+    optimiser_state::OptimiserState,
+    saved::Saved,
 };
-
-/// What the names of an optimiser's tensors begin with.
-const OPTIMISER: &str = "optimiser.";
-
-/// What the count of steps is called.
-const STEPS: &str = "steps";
-
-fn entry(parameter: &str, part: &str) -> String {
-    format!("{OPTIMISER}{parameter}.{part}")
-}
 
 impl<T: GraphTensor> Graph<T> {
     /// Saves the parameters to a safetensors file, by their names: as F32 where that loses nothing,
@@ -65,27 +54,11 @@ impl<T: GraphTensor> Graph<T> {
         optimiser: &impl OptimiserState<T>,
     ) -> Result<()> {
         let mut saved = self.to_saved()?;
-        let names = self.topology.parameter_names();
-        if let Some(name) = names.iter().find(|name| name.starts_with(OPTIMISER)) {
-            return Err(Error::file(format!(
-                "parameter `{name}` cannot be saved beside an optimiser, whose entries begin with \
-                 `{OPTIMISER}`"
-            )));
-        }
         saved.optimiser = Some(optimiser.kind().to_owned());
-        for ParameterState { parameter, steps, tensors } in optimiser.parameter_states() {
-            let name = names.get(parameter.index()).ok_or_else(|| {
-                Error::misuse(format!(
-                    "the optimiser has a state of parameter {}, which is not in this graph",
-                    parameter.index()
-                ))
-            })?;
-            for (part, tensor) in optimiser.parts().iter().zip(&tensors) {
-                saved.put(&entry(name, part), tensor.shape(), tensor.to_vec())?;
-            }
-            if steps > 0 {
-                saved.put(&entry(name, STEPS), vec![1], vec![f64::from(steps)])?;
-            }
+        for (_, name, Numbers { shape, numbers }) in
+            kept(self.topology.parameter_names(), optimiser)?
+        {
+            saved.put(&name, shape, numbers)?;
         }
         saved.write(path.as_ref())
     }
@@ -103,8 +76,8 @@ impl<T: GraphTensor> Graph<T> {
         if saved.optimiser.is_some() {
             saved.tensors.retain(|name, _| !name.starts_with(OPTIMISER));
         }
-        let loaded = self.taken_from(path, &mut saved)?;
-        nothing_left(path, &saved)?;
+        let loaded = self.taken_from(path, &mut saved.tensors)?;
+        from(path).nothing_left(&saved.tensors)?;
         self.set_all(loaded);
         Ok(())
     }
@@ -142,31 +115,15 @@ impl<T: GraphTensor> Graph<T> {
             found => {
                 let found = found.map_or("no optimiser's".to_owned(), |kind| format!("{kind}'s"));
                 let wanted = optimiser.kind();
-                return Err(about(path, format!("it has {found} state, and {wanted}'s is wanted")));
+                return Err(
+                    from(path).error(format!("it has {found} state, and {wanted}'s is wanted"))
+                );
             }
         }
-        let loaded = self.taken_from(path, &mut saved)?;
-        let mut states = Vec::new();
-        for (index, held) in self.parameters.iter().enumerate() {
-            let name = &self.topology.parameter_names()[index];
-            let mut tensors = Vec::with_capacity(optimiser.parts().len());
-            for part in optimiser.parts() {
-                if let Some(found) = saved.tensors.remove(&entry(name, part)) {
-                    tensors.push(tensor_of(path, &entry(name, part), held, &found)?);
-                }
-            }
-            let steps = saved.tensors.remove(&entry(name, STEPS));
-            if tensors.is_empty() && steps.is_none() {
-                continue;
-            }
-            let steps = steps.map_or(Some(0), |steps| counted(&steps));
-            let (true, Some(steps)) = (tensors.len() == optimiser.parts().len(), steps) else {
-                let what = format!("the optimiser's state of parameter `{name}` is not complete");
-                return Err(about(path, what));
-            };
-            states.push(ParameterState { parameter: ParamId::new(index), steps, tensors });
-        }
-        nothing_left(path, &saved)?;
+        let loaded = self.taken_from(path, &mut saved.tensors)?;
+        let names = self.topology.parameter_names();
+        let states = from(path).states(names, &self.parameters, optimiser, &mut saved.tensors)?;
+        from(path).nothing_left(&saved.tensors)?;
         optimiser.set_parameter_states(states)?;
         self.set_all(loaded);
         Ok(())
@@ -181,64 +138,21 @@ impl<T: GraphTensor> Graph<T> {
     }
 
     /// The parameters of a file, which are taken out of it.
-    fn taken_from(&self, path: &Path, saved: &mut Saved) -> Result<Vec<T>> {
+    fn taken_from(&self, path: &Path, found: &mut Named) -> Result<Vec<T>> {
         let names = self.topology.parameter_names();
-        let missing: Vec<String> =
-            names.iter().filter(|name| !saved.tensors.contains_key(*name)).cloned().collect();
-        if !missing.is_empty() {
-            let there: Vec<String> = saved.tensors.keys().cloned().collect();
-            let what = format!("it lacks {}; it has {}", listed(&missing), listed(&there));
-            return Err(about(path, what));
-        }
+        let origin = from(path);
+        origin.has_all(names.iter().map(String::as_str), found)?;
         let mut loaded = Vec::with_capacity(names.len());
         for (name, held) in self.named_parameters() {
-            if let Some(found) = saved.tensors.remove(name) {
-                loaded.push(tensor_of(path, name, held, &found)?);
+            if let Some(own) = found.remove(name) {
+                loaded.push(origin.tensor_of(name, held, &own)?);
             }
         }
         Ok(loaded)
     }
 }
 
-fn about(path: &Path, what: impl std::fmt::Display) -> Error {
-    Error::file(format!("{}: {what}", path.display()))
-}
-
-/// Numbers as a tensor like the one that is held.
-fn tensor_of<T: Tensor>(path: &Path, name: &str, held: &T, found: &Numbers) -> Result<T> {
-    if !held.has_shape(&found.shape) {
-        return Err(Error::shape(format!(
-            "{}: `{name}` has shape {:?}, and the graph's has {:?}",
-            path.display(),
-            found.shape,
-            held.shape()
-        )));
-    }
-    let mut tensor = held.zeros(&held.shape());
-    tensor.assign(&found.numbers);
-    if !tensor.is_finite() {
-        return Err(Error::not_finite(format!(
-            "{}: a number of `{name}` is too large for the graph's tensors",
-            path.display()
-        )));
-    }
-    Ok(tensor)
-}
-
-/// A count of steps, if it is one.
-fn counted(found: &Numbers) -> Option<u32> {
-    match (found.shape.as_slice(), found.numbers.as_slice()) {
-        ([1], &[steps]) if steps >= 1.0 && steps <= f64::from(i32::MAX) && steps.fract() == 0.0 => {
-            Some(steps as u32)
-        }
-        _ => None,
-    }
-}
-
-fn nothing_left(path: &Path, saved: &Saved) -> Result<()> {
-    if saved.tensors.is_empty() {
-        return Ok(());
-    }
-    let left: Vec<String> = saved.tensors.keys().cloned().collect();
-    Err(about(path, format!("it has {} too, which nothing here takes", listed(&left))))
+/// A file, for messages.
+fn from(path: &Path) -> Origin {
+    Origin { name: path.display().to_string(), kind: ErrorKind::File }
 }

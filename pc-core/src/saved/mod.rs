@@ -2,16 +2,14 @@
 
 mod whole;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fs,
-    io::Write,
-    path::Path,
-};
+use std::{collections::HashMap, fs, io::Write, path::Path};
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    numbers::{Named, Numbers},
+};
 
 /// The one entry of a file's metadata. There is one alone, so that the same contents give the same
 /// bytes: further ones would be written in any order.
@@ -23,19 +21,12 @@ const VERSION: &str = "1";
 /// The name that the format keeps for itself.
 const RESERVED: &str = "__metadata__";
 
-/// The numbers of one tensor, with its shape.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Numbers {
-    pub(crate) shape: Vec<usize>,
-    pub(crate) numbers: Vec<f64>,
-}
-
 /// What a file holds.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Saved {
     /// The optimiser whose state is there too.
     pub(crate) optimiser: Option<String>,
-    pub(crate) tensors: BTreeMap<String, Numbers>,
+    pub(crate) tensors: Named,
 }
 
 fn about(path: &Path, what: impl std::fmt::Display) -> Error {

@@ -1,5 +1,6 @@
 //! Schedules: a rule of predictive coding as a value made of independent choices.
 
+mod apart;
 mod epc;
 mod errors_start;
 mod fixed_prediction;

@@ -18,6 +18,7 @@ mod errors_started;
 mod faults;
 mod forces;
 mod golden;
+mod hand_over;
 mod independent;
 mod infer;
 mod layers;

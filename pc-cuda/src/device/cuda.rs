@@ -448,6 +448,10 @@ impl Machine for Cuda {
         check("waiting for the device", unsafe { sys::cuStreamSynchronize(self.stream) })
     }
 
+    fn stream(&self) -> Option<(i32, *mut c_void)> {
+        Some((self.device, self.stream.cast()))
+    }
+
     fn time(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<f64> {
         let start = self.mark()?;
         let done = work();

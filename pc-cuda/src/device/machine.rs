@@ -2,6 +2,8 @@
 //! above it.
 #![allow(unsafe_code)]
 
+use std::ffi::c_void;
+
 use pc_core::Result;
 
 use crate::{device::Launch, params};
@@ -52,6 +54,10 @@ pub(crate) trait Machine {
     fn replay(&self, graph: u64) -> Result<()>;
     fn forget(&self, graph: u64) -> Result<()>;
     fn synchronize(&self) -> Result<()>;
+    /// The number of its GPU and the stream, for libraries; none where it is no GPU.
+    fn stream(&self) -> Option<(i32, *mut c_void)> {
+        None
+    }
     /// The seconds that work took on the device.
     fn time(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<f64>;
 }

@@ -1,4 +1,4 @@
-//! From a host graph to one on a device, and its weights back.
+//! From a host graph to one on a device.
 
 use pc_core::{
     Activation, Chain, Error, ErrorKind, Graph, Residual, Result, SumOf,
@@ -21,7 +21,6 @@ use crate::{
         softmax::Softmax,
     },
     net::Precision,
-    optimiser::OnDevice,
     tensor::DeviceTensor,
     transfer,
 };
@@ -30,9 +29,9 @@ use crate::{
 type DeviceVertex = Box<dyn Vertex<DeviceTensor>>;
 
 /// Moves a host graph to a device: an ordinary graph there, whose vertices, predictions and
-/// parameters keep their ids and names. Each prediction runs on the device by itself, in the
-/// engine's loop, so that every schedule works, on any wiring. For a chain of dense layers
-/// [`crate::FusedNet`] is faster by far.
+/// parameters keep their ids and names. [`pc_core::HandOver`] brings weights back. Each prediction
+/// runs on the device by itself, in the engine's loop, so that every schedule works, on any wiring.
+/// For a chain of dense layers [`crate::FusedNet`] is faster by far.
 ///
 /// In [`Precision::Tf32`] the products of linear maps and convolutions that carry displacements and
 /// pull errors back are rounded, unless predictions are live and the graph has an activation with a
@@ -110,36 +109,6 @@ pub fn graph_to_device<F: Element>(
         b.predict(prediction.of, vertex, parents, uses, prediction.precision)?;
     }
     b.build()
-}
-
-/// Copies the parameters of a graph (or fused net) on a device back into the host graph that it was
-/// made from, or one like it.
-///
-/// # Errors
-/// A graph with other parameters; what the device reports.
-///
-/// # Example
-/// ```
-/// # #[cfg(feature = "simulation")] {
-/// use pc_core::{Graph, host::{Activation, HostLayers, HostTensor, Init}};
-/// use pc_cuda::{Device, Precision, Simulation, graph_to_device, graph_to_host};
-/// let mut b = Graph::<HostTensor<f32>>::builder();
-/// let x = b.input("x", &[2])?;
-/// b.dense("y", x, 1, Activation::Tanh, &mut Init::new(1))?;
-/// let mut graph = b.build()?;
-/// let device = Device::simulated(&Simulation::new(0))?;
-/// let mut there = graph_to_device(&graph, &device, Precision::F32)?;
-/// there.parameters_mut()[0].set_numbers(&[3.0, 4.0])?;
-/// graph_to_host(&there, &mut graph)?;
-/// assert_eq!(graph.parameters()[0].data(), [3.0, 4.0]);
-/// # }
-/// # Ok::<(), pc_core::Error>(())
-/// ```
-pub fn graph_to_host<F: Element>(
-    from: &impl OnDevice,
-    to: &mut Graph<HostTensor<F>>,
-) -> Result<()> {
-    transfer::copy_back(from.on_device(), to)
 }
 
 /// Whether its slope jumps somewhere.

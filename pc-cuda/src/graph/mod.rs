@@ -14,7 +14,7 @@ mod pool;
 mod softmax;
 mod tensor;
 
-pub use build::{graph_to_device, graph_to_host};
+pub use build::graph_to_device;
 
 /// What a device's vertex says of itself is what the host's vertex in its field `host` says: kind,
 /// shape and the like do not depend on where numbers lie.

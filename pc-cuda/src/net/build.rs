@@ -159,12 +159,4 @@ impl FusedNet {
             last: std::cell::Cell::new(None),
         })
     }
-
-    /// Copies the parameters back into the graph that this net was made from, or one like it.
-    ///
-    /// # Errors
-    /// A graph with other parameters; what the device reports.
-    pub fn to_graph<F: Element>(&self, graph: &mut Graph<HostTensor<F>>) -> Result<()> {
-        transfer::copy_back(&self.parameters, graph)
-    }
 }

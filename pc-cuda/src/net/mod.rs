@@ -2,6 +2,7 @@
 
 mod build;
 mod gemm;
+mod hand_over;
 mod learn;
 mod linearisation;
 mod network;
@@ -46,7 +47,8 @@ pub enum Precision {
 /// held or driven by [`pc_core::SquaredError`] or [`crate::CrossEntropy`]. Other schedules run in
 /// the engine's loop, on the device too.
 ///
-/// See the crate's example.
+/// See the crate's example. [`pc_core::HandOver`] brings weights back to the host, and to and from
+/// any other network.
 pub struct FusedNet {
     topology: Topology,
     /// In order, from the input on.

@@ -4,6 +4,8 @@
 mod common;
 mod conformance;
 mod graphs;
+mod hand_over;
 mod optimisers;
+mod parallel;
 mod parity;
 mod refusals;

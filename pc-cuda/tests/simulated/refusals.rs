@@ -1,8 +1,8 @@
 //! What is refused, and how it is said; weights in and out.
 
 use pc_core::{
-    Clamps, ErrorKind, Event, Graph, GraphBuilder, Identity, Interval, Laplace, Network, ParamId,
-    Relaxation, Result, Schedule, SquaredError, Tensor, VertexId, ZeroDiagonal,
+    Clamps, ErrorKind, Event, Graph, GraphBuilder, HandOver, Identity, Interval, Laplace, Network,
+    ParamId, Relaxation, Result, Schedule, SquaredError, Tensor, VertexId, ZeroDiagonal,
     host::{Activation, Dense, HostLayers, HostTensor, Init, Linear},
 };
 use pc_cuda::{
@@ -141,7 +141,7 @@ fn weights_travel_as_safetensors_and_back_to_the_graph() {
     }
     let before: Vec<f32> = graph.parameters()[0].data().to_vec();
     graph.parameters_mut()[0].fill(0.0);
-    second.to_graph(&mut graph).unwrap();
+    graph.copy_parameters_from(&second).unwrap();
     assert_eq!(graph.parameters()[0].data(), before);
 
     assert!(second.load_safetensors(b"no file").is_err());
@@ -151,7 +151,7 @@ fn weights_travel_as_safetensors_and_back_to_the_graph() {
     assert!(error.to_string().contains("l1.weight"), "{error}");
     assert_eq!(second.parameters()[0].numbers().unwrap(), before);
     let (mut short, ..) = chain(&[3, 2], Activation::Tanh, Activation::Identity, 1).unwrap();
-    assert!(net.to_graph(&mut short).is_err());
+    assert!(short.copy_parameters_from(&net).is_err());
 }
 
 #[test]
@@ -303,7 +303,7 @@ fn failures_are_errors_wherever_they_happen() {
         for _ in 0..2 {
             energy = rule.train(&mut net, &clamps, |net, g| adam.step(net, g))?.energy.total();
         }
-        net.to_graph(&mut graph)?;
+        graph.copy_parameters_from(&net)?;
         device.synchronize()?;
         Ok(energy)
     };

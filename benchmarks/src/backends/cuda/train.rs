@@ -1,10 +1,10 @@
 //! A model that learns on the device.
 
 use pc_core::{
-    Clamps, Network, Relaxation, Schedule, Status, Tensor,
+    Clamps, HandOver, Network, Relaxation, Schedule, Status, Tensor,
     host::{Element, HostTensor},
 };
-use pc_cuda::{AdamW, CrossEntropy, Device, DeviceTensor, OnDevice, Sgd, graph_to_host};
+use pc_cuda::{AdamW, CrossEntropy, Device, DeviceTensor, OnDevice, Sgd};
 
 use super::transfer::{download, hold, upload};
 use crate::{
@@ -37,7 +37,9 @@ pub(super) struct Learner<F: Element, N: Network<Tensor = DeviceTensor>> {
     current: bool,
 }
 
-impl<F: Element, N: Network<Tensor = DeviceTensor> + OnDevice> Learner<F, N> {
+impl<F: Element, N: Network<Tensor = DeviceTensor> + HandOver<Tensor = DeviceTensor> + OnDevice>
+    Learner<F, N>
+{
     /// With this model's graph on a device.
     pub(super) fn new(
         task: &Task,
@@ -77,7 +79,7 @@ impl<F: Element, N: Network<Tensor = DeviceTensor> + OnDevice> Learner<F, N> {
 impl<F, N> Trainee<F> for Learner<F, N>
 where
     F: Element,
-    N: Network<Tensor = DeviceTensor> + OnDevice,
+    N: Network<Tensor = DeviceTensor> + HandOver<Tensor = DeviceTensor> + OnDevice,
 {
     fn description(&self) -> String {
         self.model.description.clone()
@@ -105,7 +107,7 @@ where
 
     fn score(&mut self, batch: &Batch) -> Result<Score, CommandError> {
         if !self.current {
-            graph_to_host(&self.net, &mut self.model.graph)?;
+            self.model.graph.copy_parameters_from(&self.net)?;
             self.current = true;
         }
         Ok(self.predictor.score(&mut self.model, batch.features(), &batch.labels)?)

@@ -1,11 +1,11 @@
 //! Adam and AdamW.
 
-use super::{Clipped, check_states, defined, fraction, not_negative, positive, running};
+use super::{Clipped, defined, fraction, not_negative, positive, running};
 use crate::{
     Clipping, Result,
     gradients::Gradients,
     host::{Element, HostTensor},
-    optimiser_state::{OptimiserState, ParameterState},
+    optimiser_state::{OptimiserState, ParameterState, check_states},
     topology::ParamId,
 };
 

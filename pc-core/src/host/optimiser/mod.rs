@@ -10,7 +10,6 @@ use crate::{
     Clipping, Error, Result,
     gradients::Gradients,
     host::{Element, HostTensor},
-    optimiser_state::ParameterState,
     tensor::Tensor,
     topology::ParamId,
 };
@@ -125,34 +124,4 @@ fn not_finite<F: Element>(gradients: &Gradients<HostTensor<F>>) -> Option<Error>
         "a number in the gradient of parameter {} is not finite, so no parameter was moved",
         id.index()
     )))
-}
-
-/// The states of an optimiser, as many tensors for each parameter as it keeps.
-///
-/// # Errors
-/// Another number of tensors; steps where none are counted, or none where they are.
-fn check_states<F: Element>(
-    kind: &str,
-    parts: usize,
-    counts: bool,
-    states: &[ParameterState<HostTensor<F>>],
-) -> Result<()> {
-    for ParameterState { parameter, steps, tensors } in states {
-        let wrong = |what: String| {
-            Err(Error::misuse(format!(
-                "the state of parameter {} is none of {kind}'s: {what}",
-                parameter.index()
-            )))
-        };
-        if tensors.len() != parts {
-            return wrong(format!("it has {} tensors, not {parts}", tensors.len()));
-        }
-        if (*steps > 0) != counts {
-            return wrong(format!("it is of {steps} steps"));
-        }
-        if tensors.iter().any(|tensor| tensor.dims() != tensors[0].dims() || !tensor.is_finite()) {
-            return wrong("its tensors differ in shape, or are not finite".to_owned());
-        }
-    }
-    Ok(())
 }

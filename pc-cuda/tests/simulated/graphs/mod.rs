@@ -1,6 +1,6 @@
 //! Graphs that run on the device step by step.
 
-mod models;
+pub(crate) mod models;
 mod refusals;
 mod suite;
 
@@ -11,7 +11,7 @@ use pc_core::{
 use pc_cuda::{Device, DeviceTensor};
 
 /// A host tensor's numbers on a device.
-fn upload<F: Element>(device: &Device, tensor: &HostTensor<F>) -> Result<DeviceTensor> {
+pub(crate) fn upload<F: Element>(device: &Device, tensor: &HostTensor<F>) -> Result<DeviceTensor> {
     let numbers: Vec<f32> = tensor.to_vec().into_iter().map(|x| x as f32).collect();
     device.tensor(tensor.dims(), &numbers)
 }

@@ -1,11 +1,11 @@
 //! The usual models against the host in f64, by every kind of rule.
 
 use pc_core::{
-    Agreement, Clamps, Evaluation, Gradients, Graph, Identity, Learning, ParamId, Relaxation,
-    Result, Schedule, Tensor, VertexId,
+    Agreement, Clamps, Evaluation, Gradients, Graph, HandOver, Identity, Learning, ParamId,
+    Relaxation, Result, Schedule, Tensor, VertexId,
     host::{self, Activation, ConvLayer, Dense, Element, HostLayers, HostTensor, Init},
 };
-use pc_cuda::{Device, DeviceTensor, Precision, Sgd, Simulation, graph_to_device, graph_to_host};
+use pc_cuda::{Device, DeviceTensor, Precision, Sgd, Simulation, graph_to_device};
 
 use super::upload;
 
@@ -13,14 +13,14 @@ const BATCH: usize = 3;
 const RATE: f64 = 0.01;
 
 /// A graph with what it is held at.
-struct Model<F: Element> {
-    graph: Graph<HostTensor<F>>,
-    held: Vec<(VertexId, HostTensor<f32>)>,
+pub(crate) struct Model<F: Element> {
+    pub(crate) graph: Graph<HostTensor<F>>,
+    pub(crate) held: Vec<(VertexId, HostTensor<f32>)>,
 }
 
-const MODELS: [&str; 5] = ["cnn", "rnn", "lstm", "residual", "attention"];
+pub(crate) const MODELS: [&str; 5] = ["cnn", "rnn", "lstm", "residual", "attention"];
 
-fn model<F: Element>(name: &str) -> Result<Model<F>> {
+pub(crate) fn model<F: Element>(name: &str) -> Result<Model<F>> {
     let mut init = Init::new(5);
     let mut b = Graph::<HostTensor<F>>::builder();
     let mut held = Vec::new();
@@ -97,7 +97,7 @@ fn model<F: Element>(name: &str) -> Result<Model<F>> {
 }
 
 /// The model in f64 with the very numbers of the one in f32.
-fn wide(name: &str) -> Result<Model<f64>> {
+pub(crate) fn wide(name: &str) -> Result<Model<f64>> {
     let (mut wide, narrow) = (model::<f64>(name)?, model::<f32>(name)?);
     for (to, from) in wide.graph.parameters_mut().iter_mut().zip(narrow.graph.parameters()) {
         to.assign(&from.to_vec());
@@ -188,7 +188,7 @@ fn worst(name: &str, schedule: &Schedule, device: &Device, precision: Precision)
         // A NaN stays.
         worst = if off <= worst { worst } else { off };
     }
-    graph_to_host(&there, &mut graph)?;
+    graph.copy_parameters_from(&there)?;
     let back = |(host, device): (&HostTensor<f32>, &DeviceTensor)| {
         host.data() == device.numbers().unwrap()
     };

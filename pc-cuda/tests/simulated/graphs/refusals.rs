@@ -1,11 +1,11 @@
 //! What a graph on a device refuses, and what becomes of a device that fails.
 
 use pc_core::{
-    Activation, Clamps, ErrorKind, Graph, Interval, Relaxation, Result, Schedule, Tensor,
+    Activation, Clamps, ErrorKind, Graph, HandOver, Interval, Relaxation, Result, Schedule, Tensor,
     backend::{Cache, Inputs, Pulled, Vertex},
     host::{ConvLayer, HostLayers, HostTensor, Init},
 };
-use pc_cuda::{Device, Precision, Simulation, graph_to_device, graph_to_host};
+use pc_cuda::{Device, Precision, Simulation, graph_to_device};
 
 /// A vertex that says nothing of itself.
 struct Secret;
@@ -67,7 +67,7 @@ fn weights_go_back_only_where_they_fit() {
         b.build().unwrap()
     };
     let there = graph_to_device(&dense(2), &device, Precision::F32).unwrap();
-    let error = graph_to_host(&there, &mut dense(4)).unwrap_err();
+    let error = dense(4).copy_parameters_from(&there).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Shape);
 }
 
