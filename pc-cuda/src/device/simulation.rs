@@ -61,8 +61,10 @@ pub struct Simulation {
 }
 
 impl Simulation {
-    /// Threads in order for seed 0; else in an order drawn from the seed, which starves some: all
-    /// but one block or warp for odd seeds, one warp for even ones.
+    /// Threads and blocks in order for seed 0; else in an order drawn from the seed, which starves
+    /// some threads: all but one block or warp for odd seeds, one warp for even ones. The blocks of
+    /// a launch (its clusters, where it has them) go from last to first for odd seeds, and are
+    /// shuffled for even ones.
     pub fn new(seed: u64) -> Self {
         Self {
             seed,
