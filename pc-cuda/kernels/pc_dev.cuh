@@ -140,6 +140,10 @@ PC_DEV u32 pc_bf16_pair(float first, float second) {
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(second), "f"(first));
   return r;
 }
+// The upper halves of two numbers in a word: two that are bf16 numbers already.
+PC_DEV u32 pc_upper_halves(float first, float second) {
+  return __byte_perm(__float_as_uint(first), __float_as_uint(second), 0x7632);
+}
 // d += a b, for a 16 x 16 by 16 x 8 product of bf16 numbers, two a word, spread over a warp as PTX says of mma.m16n8k16.
 PC_DEV void pc_mma_bf16(float (&d)[4], const float (&a)[4], const float (&b)[2]) {
   asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"

@@ -17,15 +17,25 @@ struct PcTeam {
   static PC_DEV bool takes(int layer) { return layer % 2 == pc_tid() / SIZE; }
 };
 
-// Products: of full numbers; of numbers rounded to tf32; or of a rounded part and the rest of both,
-// which is as good as full for three products of one. A relu's slope jumps where its argument
-// crosses zero, and an argument that is off by what tf32 rounds away crosses it at other places,
-// whichever of the two products has rounded: live relus need the last.
-enum { PC_FULL = 0, PC_ROUNDED = 1, PC_SPLIT = 2 };
+// Products: of full numbers; of numbers rounded to tf32, or to bf16; or of a rounded part and the
+// rest of both, which has the digits of two parts for three products of one. A relu's slope jumps
+// where its argument crosses zero, and an argument that is off by what one part rounds away crosses
+// it at other places, whichever of the two products has rounded: live relus need split numbers.
+enum { PC_FULL = 0, PC_ROUNDED = 1, PC_SPLIT = 2, PC_ROUNDED_BF16 = 3, PC_SPLIT_BF16 = 4 };
 
-template <int MODE> PC_DEV float pc_operand(float x) { return MODE == PC_ROUNDED ? pc_tf32(x) : x; }
+// The nearest bf16 number.
+PC_DEV float pc_near_bf16(float x) { return pc_float(pc_bf16_pair(0.f, x)); }
+// Operands are rounded where they are stored, unless both of their parts are wanted.
+template <int MODE> PC_DEV float pc_operand(float x) {
+  if (MODE == PC_ROUNDED_BF16) return pc_near_bf16(x);
+  return MODE == PC_ROUNDED ? pc_tf32(x) : x;
+}
+
+// Sixteen columns of A and rows of B, in two halves as pc_mma takes eight: in tf32 two products. A
+// half's two columns of a row lie side by side in a word of bf16 numbers: which column stands for
+// which is free.
 template <int MODE>
-PC_DEV void pc_product(float (&d)[4], const float (&a)[4], const float (&b)[2]) {
+PC_DEV void pc_product_tf32(float (&d)[4], const float (&a)[4], const float (&b)[2]) {
   if (MODE == PC_SPLIT) {
     float a1[4], a2[4], b1[2], b2[2];
 #pragma unroll
@@ -44,6 +54,39 @@ PC_DEV void pc_product(float (&d)[4], const float (&a)[4], const float (&b)[2]) 
   } else {
     pc_mma(d, a, b);
   }
+}
+// Two numbers as a word, and what rounding left of them as another; of rounded ones there is no
+// rest.
+template <int MODE> PC_DEV void pc_word(float x, float y, float& word, float& rest) {
+  if (MODE == PC_SPLIT_BF16) {
+    u32 both = pc_bf16_pair(x, y);
+    word = pc_float(both);
+    rest = pc_float(pc_bf16_pair(x - pc_float(both << 16), y - pc_float(both & 0xffff0000u)));
+  } else {
+    word = pc_float(pc_upper_halves(x, y));
+  }
+}
+template <int MODE>
+PC_DEV void pc_product(float (&d)[4], const float (&left)[4], const float (&right)[4],
+                       const float (&low)[2], const float (&high)[2]) {
+  if (MODE != PC_ROUNDED_BF16 && MODE != PC_SPLIT_BF16) {
+    pc_product_tf32<MODE>(d, left, low);
+    pc_product_tf32<MODE>(d, right, high);
+    return;
+  }
+  float a[4], b[2], a_rest[4], b_rest[2];
+#pragma unroll
+  for (int i = 0; i < 2; i++) {
+    pc_word<MODE>(left[i], left[i + 2], a[i], a_rest[i]);
+    pc_word<MODE>(right[i], right[i + 2], a[i + 2], a_rest[i + 2]);
+  }
+  pc_word<MODE>(low[0], low[1], b[0], b_rest[0]);
+  pc_word<MODE>(high[0], high[1], b[1], b_rest[1]);
+  if (MODE == PC_SPLIT_BF16) {
+    pc_mma_bf16(d, a_rest, b);
+    pc_mma_bf16(d, a, b_rest);
+  }
+  pc_mma_bf16(d, a, b);
 }
 
 // Where sample s of element k lies among gathered displacements: four elements that lie four apart,
@@ -98,8 +141,7 @@ PC_DEV void pc_forward_mma(const PcClusterLayer& y, int K, const float* W, const
       for (int i = 0; i < TILES; i++) {
         PcFour a = pc_load4(w[2 * i] + 16 * c), b = pc_load4(w[2 * i + 1] + 16 * c);
         float left[4] = {a.x, b.x, a.y, b.y}, right[4] = {a.z, b.z, a.w, b.w};
-        pc_product<MODE>(sum[i], left, low);
-        pc_product<MODE>(sum[i], right, high);
+        pc_product<MODE>(sum[i], left, right, low, high);
       }
     }
     float* out = scratch + (split * y.rows + first) * PC_SLICE + 2 * t;
@@ -164,15 +206,17 @@ PC_DEV void pc_forward_f32(const PcClusterLayer& y, int K, const float* W, const
   }
 }
 
-// One step of 8 rows down the columns of TILES tiles.
+// One step of 16 rows down the columns of TILES tiles; w and x are of every fourth of them.
 template <int MODE, int TILES>
-PC_DEV void pc_pull_rows(float (&sum)[TILES][4], const int (&column)[TILES], const float* w,
-                         const float* w4, float x, float x4) {
-  float b[2] = {x, x4};
+PC_DEV void pc_pull_rows(float (&sum)[TILES][4], const int (&column)[TILES],
+                         const float* const (&w)[4], const float* x) {
+  float low[2] = {x[0], x[4 * PC_SLICE]}, high[2] = {x[8 * PC_SLICE], x[12 * PC_SLICE]};
 #pragma unroll
   for (int j = 0; j < TILES; j++) {
-    float a[4] = {w[column[j]], w[column[j] + 8], w4[column[j]], w4[column[j] + 8]};
-    pc_product<MODE>(sum[j], a, b);
+    int k = column[j];
+    float left[4] = {w[0][k], w[0][k + 8], w[1][k], w[1][k + 8]};
+    float right[4] = {w[2][k], w[2][k + 8], w[3][k], w[3][k + 8]};
+    pc_product<MODE>(sum[j], left, right, low, high);
   }
 }
 
@@ -193,16 +237,19 @@ PC_DEV void pc_pull_mma(const PcClusterLayer& y, const PcClusterLayer& below, in
     }
     const float *w = W + t * ld, *x = G + t * PC_SLICE + g;
     int i = 0;
-#pragma unroll 4
-    for (; i + 8 <= stored; i += 8) {
+#pragma unroll 2
+    for (; i + 16 <= stored; i += 16) {
       const float* down = w + i * ld;
-      pc_pull_rows<MODE>(sum, column, down, down + 4 * ld, x[i * PC_SLICE],
-                         x[(i + 4) * PC_SLICE]);
+      const float* const rows[4] = {down, down + 4 * ld, down + 8 * ld, down + 12 * ld};
+      pc_pull_rows<MODE>(sum, column, rows, x + i * PC_SLICE);
     }
-    // Of the last rows some may not be stored.
-    if (i < count)
-      pc_pull_rows<MODE>(sum, column, W + pc_row(y, i + t) * ld, W + pc_row(y, i + t + 4) * ld,
-                         x[i * PC_SLICE], x[(i + 4) * PC_SLICE]);
+    // Of the last rows some may not be stored; there is nothing to be pulled of those.
+    if (i < count) {
+      int row = i + t;
+      const float* const rows[4] = {W + pc_row(y, row) * ld, W + pc_row(y, row + 4) * ld,
+                                    W + pc_row(y, row + 8) * ld, W + pc_row(y, row + 12) * ld};
+      pc_pull_rows<MODE>(sum, column, rows, x + i * PC_SLICE);
+    }
 #pragma unroll
     for (int j = 0; j < TILES; j++) {
       // An owner has whole tiles.

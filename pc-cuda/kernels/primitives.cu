@@ -19,7 +19,8 @@ PC_KERNEL(pc_check_math, PC_PRIMITIVE_THREADS, PcPrimitives) {
   }
 }
 
-// One block: copies through shared memory, shuffles, and a product. in: 64 floats; out: 64 copied, 64 shuffled, 2 x 128 products.
+// One block: copies through shared memory, shuffles, and products. in: 64 floats; out: 64 copied, 64 shuffled, 2 x 128 products in tf32, as many in
+// bf16 of rounded pairs and of halves that are rounded already.
 PC_KERNEL(pc_check_warp, PC_PRIMITIVE_THREADS, PcPrimitives) {
   PC_SHARED(raw);
   float* shared = (float*)raw;
@@ -34,6 +35,15 @@ PC_KERNEL(pc_check_warp, PC_PRIMITIVE_THREADS, PcPrimitives) {
   for (int k = 0; k < 2; k++) b[k] = (float)((t + 4 * k) * 5 - g);
   pc_mma(d, a, b);
   for (int k = 0; k < 4; k++) p.out[128 + warp * 128 + lane * 4 + k] = d[k];
+  for (int k = 0; k < 4; k++) {
+    // An eighth beside a power of two is rounded away, and a half to even.
+    float x = a[k] + (k & 1 ? 128.125f : 257.f), y = b[k & 1] - 256.5f;
+    a[k] = pc_float(pc_bf16_pair(x, y));
+    d[k] = (float)k;
+  }
+  for (int k = 0; k < 2; k++) b[k] = pc_float(pc_upper_halves(2.f * b[k], b[k] + 3.f));
+  pc_mma_bf16(d, a, b);
+  for (int k = 0; k < 4; k++) p.out[384 + warp * 128 + lane * 4 + k] = d[k];
 }
 
 #ifdef PC_CLUSTERS

@@ -55,7 +55,7 @@ PC_DEV void pc_fetch_weights(const PcCluster& p, float* shared, u32 me) {
 // Until they are there, as operands.
 template <int MODE> PC_DEV void pc_await_weights(const PcCluster& p, float* shared) {
   pc_copy_wait();
-  if (MODE == PC_ROUNDED) {
+  if (MODE == PC_ROUNDED || MODE == PC_ROUNDED_BF16) {
     pc_block_sync();
     for (int l = 1; l < p.layers; l++) {
       float* W = shared + p.layer[l].weight_at;
@@ -63,7 +63,8 @@ template <int MODE> PC_DEV void pc_await_weights(const PcCluster& p, float* shar
 #pragma unroll 4
       for (int q = 4 * pc_tid(); q < size; q += 4 * PC_THREADS) {
         PcFour w = pc_load4(W + q);
-        pc_store4(W + q, {pc_tf32(w.x), pc_tf32(w.y), pc_tf32(w.z), pc_tf32(w.w)});
+        pc_store4(W + q, {pc_operand<MODE>(w.x), pc_operand<MODE>(w.y), pc_operand<MODE>(w.z),
+                          pc_operand<MODE>(w.w)});
       }
     }
   }
@@ -408,6 +409,15 @@ template <int MODE, int LAYERS> PC_DEV void pc_relax_frozen(const PcCluster& p) 
 PC_KERNEL(pc_relax_live_f32, PC_THREADS, PcCluster) { PC_BY_DEPTH(pc_relax_live, PC_FULL); }
 PC_KERNEL(pc_relax_live_tf32, PC_THREADS, PcCluster) { PC_BY_DEPTH(pc_relax_live, PC_ROUNDED); }
 PC_KERNEL(pc_relax_live_split, PC_THREADS, PcCluster) { PC_BY_DEPTH(pc_relax_live, PC_SPLIT); }
+PC_KERNEL(pc_relax_live_bf16, PC_THREADS, PcCluster) {
+  PC_BY_DEPTH(pc_relax_live, PC_ROUNDED_BF16);
+}
+PC_KERNEL(pc_relax_live_bf16_split, PC_THREADS, PcCluster) {
+  PC_BY_DEPTH(pc_relax_live, PC_SPLIT_BF16);
+}
 PC_KERNEL(pc_relax_frozen_f32, PC_THREADS, PcCluster) { PC_BY_DEPTH(pc_relax_frozen, PC_FULL); }
 PC_KERNEL(pc_relax_frozen_tf32, PC_THREADS, PcCluster) { PC_BY_DEPTH(pc_relax_frozen, PC_ROUNDED); }
+PC_KERNEL(pc_relax_frozen_bf16, PC_THREADS, PcCluster) {
+  PC_BY_DEPTH(pc_relax_frozen, PC_ROUNDED_BF16);
+}
 #endif

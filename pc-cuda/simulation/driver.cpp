@@ -250,7 +250,9 @@ int cublasLtMatmul(void*, Product* product, const float* alpha, const float* a, 
     auto number = [=](float value) {
       u32 bits;
       memcpy(&bits, &value, 4);
-      if (p.compute == 77 && (bits & 0x7f800000u) != 0x7f800000u) bits = (bits + 0x1000u) & ~0x1fffu;
+      bool finite = (bits & 0x7f800000u) != 0x7f800000u;
+      if (p.compute == 77 && finite) bits = (bits + 0x1000u) & ~0x1fffu;
+      if (p.compute == 75 && finite) bits = (bits + 0x7fffu + (bits >> 16 & 1)) & ~0xffffu;
       memcpy(&value, &bits, 4);
       return value;
     };

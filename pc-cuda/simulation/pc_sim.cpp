@@ -273,7 +273,14 @@ extern "C" int pcsim_launch(const char* name, u32 grid, u32 block, u32 cluster, 
     char* memory = stacks.get(count);
     if (!memory) error = "no memory for stacks";
     Random random{seed * 0x9E3779B97F4A7C15ull + 1};
-    for (u32 base = 0; base < grid && error.empty(); base += cluster) {
+    // Clusters run one after the other, but nothing may rest on which comes first: in order for seed 0, from last to first for odd seeds, shuffled
+    // for the others.
+    std::vector<u32> order(grid / cluster);
+    for (u32 i = 0; i < order.size(); i++) order[i] = seed & 1 ? (u32)order.size() - 1 - i : i;
+    if (seed && !(seed & 1))
+      for (size_t i = order.size(); i > 1; i--) std::swap(order[i - 1], order[random.below((u32)i)]);
+    for (size_t turn = 0; turn < order.size() && error.empty(); turn++) {
+      u32 base = order[turn] * cluster;
       std::vector<std::unique_ptr<Block>> blocks;
       std::vector<Block*> members;
       Barrier cluster_barrier;

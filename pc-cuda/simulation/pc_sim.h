@@ -239,6 +239,7 @@ inline u32 pc_bf16(float x) {
   return pc_finite(x) ? (bits + 0x7fffu + (bits >> 16 & 1)) >> 16 : bits >> 16 | (x != x);
 }
 inline u32 pc_bf16_pair(float first, float second) { return pc_bf16(first) | pc_bf16(second) << 16; }
+inline u32 pc_upper_halves(float first, float second) { return pc_bits(first) >> 16 | (pc_bits(second) & 0xffff0000u); }
 
 // Words of two bf16 numbers each, of which a product of two is exact.
 inline void pc_mma_bf16(float (&d)[4], const float (&a)[4], const float (&b)[2]) {

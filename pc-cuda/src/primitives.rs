@@ -59,7 +59,7 @@ pub fn outputs(device: &Device) -> Result<Vec<Output>> {
         "pc_check_warp",
         "asynchronous copies, shuffles, products of fragments",
         &small,
-        384,
+        640,
         1,
         1,
     )?);

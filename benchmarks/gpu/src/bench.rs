@@ -24,7 +24,7 @@ const CASES: [Case; 2] = [
         name: "mlp",
         widths: &[784, 512, 512, 10],
         batch: 64,
-        precisions: &[Precision::Tf32, Precision::F32],
+        precisions: &[Precision::Tf32, Precision::Bf16, Precision::F32],
     },
     Case {
         name: "wide",

@@ -25,9 +25,9 @@ use crate::{
 /// [out]`. The result is `[out, (height + 2 padding - kernel height) / stride + 1, ...]`, rounded
 /// down.
 ///
-/// Samples run on all threads, a few at a time as one product. Windows of 3x3 at stride 1 between 24
-/// and more channels are products of tiles, which take 16 multiplications where the definition has
-/// 36 (Winograd's minimal filtering; Lavin and Gray 2016). Weight gradients of few channels are
+/// Samples run on all threads, a few at a time as one product. Windows of 3x3 at stride 1 between
+/// 24 and more channels are products of tiles, which take 16 multiplications where the definition
+/// has 36 (Winograd's minimal filtering; Lavin and Gray 2016). Weight gradients of few channels are
 /// summed over as many runs of samples as there are threads, and those sums in order, so that the
 /// same number of threads gives the same bits.
 ///

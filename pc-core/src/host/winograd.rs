@@ -15,9 +15,9 @@
 //! result in `f32` has about the digits of a direct sum.
 //!
 //! The pullback to the image is a convolution with windows turned half around, from results to
-//! channels. The weight gradient, `G^T [(A dY A^T) . (B^T d B)] G` summed over tiles, is left to the
-//! direct products: made like this it was hardly quicker, since sums as large as the weight are read
-//! and written for every few tiles.
+//! channels. The weight gradient, `G^T [(A dY A^T) . (B^T d B)] G` summed over tiles, is left to
+//! the direct products: made like this it was hardly quicker, since sums as large as the weight are
+//! read and written for every few tiles.
 
 mod tile;
 mod tiles;

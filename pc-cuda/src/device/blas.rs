@@ -1,5 +1,6 @@
 //! Products by cuBLASLt. Plans (layouts, descriptor, algorithm) are found once for every shape and
-//! kept, and the compute type is the caller's: full `f32` or tf32.
+//! kept, and the compute type is the caller's: full `f32`, or operands that the library may round to
+//! tf32 or bf16 on its way to tensor cores.
 #![allow(unsafe_code)]
 
 use std::{collections::HashMap, ffi::c_void, ptr};
@@ -7,7 +8,10 @@ use std::{collections::HashMap, ffi::c_void, ptr};
 use cudarc::{cublaslt::sys, driver};
 use pc_core::Result;
 
-use crate::device::{Address, Gemm, Layout, failed};
+use crate::{
+    device::{Address, Gemm, Layout, failed},
+    precision::Precision,
+};
 
 fn check(what: &str, status: sys::cublasStatus_t) -> Result<()> {
     if status == sys::cublasStatus_t::CUBLAS_STATUS_SUCCESS {
@@ -21,7 +25,7 @@ fn check(what: &str, status: sys::cublasStatus_t) -> Result<()> {
 pub(crate) struct Blas {
     handle: sys::cublasLtHandle_t,
     workspace: Address,
-    plans: HashMap<(Layout, usize, usize, usize, bool), GemmPlan>,
+    plans: HashMap<(Layout, usize, usize, usize, Precision), GemmPlan>,
 }
 
 /// One shape's plan. In column-major terms it is `C^T[n, m] = op(B) A^T`.
@@ -83,7 +87,7 @@ impl Blas {
 
     /// Finds the plan of a product.
     pub(crate) fn prepare(&mut self, gemm: &Gemm) -> Result<()> {
-        let key = (gemm.layout, gemm.m, gemm.n, gemm.k, gemm.tf32);
+        let key = (gemm.layout, gemm.m, gemm.n, gemm.k, gemm.precision);
         if !self.plans.contains_key(&key) {
             let plan = self.plan(gemm)?;
             self.plans.insert(key, plan);
@@ -94,7 +98,7 @@ impl Blas {
     /// Runs one product on a stream.
     pub(crate) fn product(&mut self, gemm: &Gemm, stream: driver::sys::CUstream) -> Result<()> {
         self.prepare(gemm)?;
-        let key = (gemm.layout, gemm.m, gemm.n, gemm.k, gemm.tf32);
+        let key = (gemm.layout, gemm.m, gemm.n, gemm.k, gemm.precision);
         let Some(plan) = self.plans.get(&key) else { return Err(failed("cuBLASLt: no plan")) };
         let (alpha, beta) = (1f32, if gemm.add { 1f32 } else { 0f32 });
         let (one, zero) =
@@ -124,10 +128,10 @@ impl Blas {
     }
 
     fn plan(&self, gemm: &Gemm) -> Result<GemmPlan> {
-        let compute = if gemm.tf32 {
-            sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32
-        } else {
-            sys::cublasComputeType_t::CUBLAS_COMPUTE_32F
+        let compute = match gemm.precision {
+            Precision::F32 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
+            Precision::Tf32 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
+            Precision::Bf16 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_16BF,
         };
         let real = sys::cudaDataType_t::CUDA_R_32F;
         let (m, n, k) = (gemm.m as u64, gemm.n as u64, gemm.k as u64);

@@ -6,7 +6,7 @@ use std::ffi::c_void;
 
 use pc_core::Result;
 
-use crate::{device::Launch, params};
+use crate::{device::Launch, params, precision::Precision};
 
 /// An address in device memory, 0 for none.
 pub(crate) type Address = u64;
@@ -32,8 +32,8 @@ pub(crate) struct Gemm {
     pub(crate) c: Address,
     /// Whether the product is added to `c`.
     pub(crate) add: bool,
-    /// Whether operands may be rounded to tf32.
-    pub(crate) tf32: bool,
+    /// How far operands may be rounded.
+    pub(crate) precision: Precision,
 }
 
 /// A stream of a device. Work runs in the order in which it is asked for.

@@ -10,7 +10,10 @@ use std::{
 
 use pc_core::Result;
 
-use crate::device::{Address, DeviceProps, Gemm, Launch, Layout, Machine, failed};
+use crate::{
+    device::{Address, DeviceProps, Gemm, Launch, Layout, Machine, failed},
+    precision::Precision,
+};
 
 /// Runs one kernel: name, grid, block, cluster, bytes of shared memory, seed, parameters and their
 /// size, room for a message.
@@ -61,8 +64,10 @@ pub struct Simulation {
 }
 
 impl Simulation {
-    /// Threads in order for seed 0; else in an order drawn from the seed, which starves some: all
-    /// but one block or warp for odd seeds, one warp for even ones.
+    /// Threads and blocks in order for seed 0; else in an order drawn from the seed, which starves
+    /// some threads: all but one block or warp for odd seeds, one warp for even ones. The blocks of
+    /// a launch (its clusters, where it has them) go from last to first for odd seeds, and are
+    /// shuffled for even ones.
     pub fn new(seed: u64) -> Self {
         Self {
             seed,
@@ -279,9 +284,15 @@ impl Machine for HostLayer {
         if self.records(|| Work::Gemm(*gemm)) {
             return Ok(());
         }
-        let Gemm { layout, m, n, k, a, b, c, add, tf32 } = *gemm;
-        let round = |x: f32| {
-            if tf32 && x.is_finite() { f32::from_bits((x.to_bits() + 0x1000) & !0x1fff) } else { x }
+        let Gemm { layout, m, n, k, a, b, c, add, precision } = *gemm;
+        // Ties away from zero for tf32, and to even for bf16.
+        let round = |x: f32| match precision {
+            Precision::Tf32 if x.is_finite() => f32::from_bits((x.to_bits() + 0x1000) & !0x1fff),
+            Precision::Bf16 if x.is_finite() => {
+                let bits = x.to_bits();
+                f32::from_bits((bits + 0x7fff + (bits >> 16 & 1)) & !0xffff)
+            }
+            _ => x,
         };
         let a: Vec<f32> = slice(a, m * k).iter().copied().map(round).collect();
         let b: Vec<f32> = slice(b, n * k).iter().copied().map(round).collect();

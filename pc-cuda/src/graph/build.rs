@@ -20,7 +20,7 @@ use crate::{
         pool::{AvgPool2d, MaxPool2d},
         softmax::Softmax,
     },
-    net::Precision,
+    precision::Precision,
     tensor::DeviceTensor,
     transfer,
 };
@@ -33,10 +33,10 @@ type DeviceVertex = Box<dyn Vertex<DeviceTensor>>;
 /// runs on the device by itself, in the engine's loop, so that every schedule works, on any wiring.
 /// For a chain of dense layers [`crate::FusedNet`] is faster by far.
 ///
-/// In [`Precision::Tf32`] the products of linear maps and convolutions that carry displacements and
-/// pull errors back are rounded, unless predictions are live and the graph has an activation with a
-/// kink or a maximum, for the reason given there; so they are in [`Precision::Bf16`], which has no
-/// kernels here. All else is `f32`.
+/// In [`Precision::Tf32`] and [`Precision::Bf16`] the operands of products of linear maps and
+/// convolutions that carry displacements and pull errors back may be rounded, by cuBLASLt, unless
+/// predictions are live and the graph has an activation with a kink or a maximum, for the reason
+/// given there. All else is `f32`.
 ///
 /// # Errors
 /// An energy, a projection or whatever else the graph has beside its predictions and scalar
@@ -83,13 +83,9 @@ pub fn graph_to_device<F: Element>(
         let (structure, kind) = graph.structure(pc_core::PredictionId::new(index))?;
         structures.push((structure, kind, prediction));
     }
-    let rounds = match precision {
-        Precision::F32 => Rounds::default(),
-        Precision::Tf32 | Precision::Bf16 => Rounds {
-            frozen: true,
-            live: !structures.iter().any(|(structure, ..)| has_kink(structure)),
-        },
-    };
+    let kinks = structures.iter().any(|(structure, ..)| has_kink(structure));
+    let live = if kinks { Precision::F32 } else { precision };
+    let rounds = Rounds { frozen: precision, live };
     let mut b = Graph::<DeviceTensor>::builder();
     for vertex in topology.vertices() {
         b.input(topology.name(vertex)?, graph.shape(vertex)?)?;

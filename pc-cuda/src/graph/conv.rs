@@ -14,6 +14,7 @@ use crate::{
         moving,
     },
     params::Patches,
+    precision::Precision,
     tensor::{DeviceTensor, int},
 };
 
@@ -142,7 +143,7 @@ impl Conv2d {
         weight: &DeviceTensor,
         x: &DeviceTensor,
         cache: &mut Cache<DeviceTensor>,
-        (output, add, tf32): (&DeviceTensor, bool, bool),
+        (output, add, precision): (&DeviceTensor, bool, Precision),
     ) -> Result<()> {
         let (sizes, device) = (self.sizes(x, weight, output)?, x.device());
         let (patches, places) = sizes.room(cache, x);
@@ -152,7 +153,7 @@ impl Conv2d {
             let from = [after(place(x)?, first * image), place(&patches)?];
             sizes.patches(device, "pc_layer_patches", from, samples, rows * length)?;
             let product = [rows, sizes.out[0], length];
-            Product { layout: Layout::Transposed, sizes: product, add: false, tf32 }.run(
+            Product { layout: Layout::Transposed, sizes: product, add: false, precision }.run(
                 device,
                 place(&patches)?,
                 place(weight)?,
@@ -180,7 +181,7 @@ impl Vertex<DeviceTensor> for Conv2d {
         at.agree()?;
         let weight = at.parameter(0);
         moving::keep(at, cache);
-        self.convolve(weight, at.value(0), cache, (output, false, false))?;
+        self.convolve(weight, at.value(0), cache, (output, false, Precision::F32))?;
         if self.host.bias {
             let places = output.dims().iter().skip(2).product();
             moves::tile(output, at.parameter(1), places, 1.0)?;
@@ -200,7 +201,7 @@ impl Vertex<DeviceTensor> for Conv2d {
         if at.plastic() {
             // (W - W_old) * v_ref + (b - b_old), without large numbers.
             let moved = moving::moved(at, 0, cache)?;
-            self.convolve(&moved, at.reference(0), cache, (output, false, false))?;
+            self.convolve(&moved, at.reference(0), cache, (output, false, Precision::F32))?;
             moving::done(0, moved, cache);
             if self.host.bias {
                 let moved = moving::moved(at, 1, cache)?;
@@ -229,14 +230,14 @@ impl Vertex<DeviceTensor> for Conv2d {
         let (patches, places) = sizes.room(cache, x);
         let ([image, result], length, layout) = (sizes.samples(), sizes.length(), Layout::Plain);
         let (out, per_sample) = (sizes.out[0], sizes.places());
-        let tf32 = self.rounds.back(at.live());
+        let precision = self.rounds.back(at.live());
         if let Some(force) = pulled.force(0) {
             for (first, samples) in sizes.groups() {
                 let rows = samples * per_sample;
                 let from = [after(place(cotangent)?, first * result), place(&places)?];
                 moves::swap(device, from, [samples, out, per_sample, 1], 1.0, false)?;
                 let product = [rows, length, out];
-                Product { layout, sizes: product, add: false, tf32 }.run(
+                Product { layout, sizes: product, add: false, precision }.run(
                     device,
                     place(&places)?,
                     place(weight)?,
@@ -255,7 +256,7 @@ impl Vertex<DeviceTensor> for Conv2d {
                 let from = [after(place(cotangent)?, first * result), place(&places)?];
                 moves::swap(device, from, [1, samples, out, per_sample], scale, false)?;
                 let (product, add) = ([out, length, rows], first > 0 || !fresh);
-                Product { layout, sizes: product, add, tf32: false }.run(
+                Product { layout, sizes: product, add, precision: Precision::F32 }.run(
                     device,
                     place(&places)?,
                     place(&patches)?,

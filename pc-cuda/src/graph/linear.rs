@@ -13,6 +13,7 @@ use crate::{
         moves::{self, Product, place},
         moving,
     },
+    precision::Precision,
     tensor::DeviceTensor,
 };
 
@@ -40,11 +41,11 @@ fn map(
     x: &DeviceTensor,
     output: &DeviceTensor,
     add: bool,
-    tf32: bool,
+    precision: Precision,
 ) -> Result<()> {
     let (out, inputs) = sizes(weight);
     let sizes = [x.count() / inputs, out, inputs];
-    Product { layout: Layout::Transposed, sizes, add, tf32 }.run(
+    Product { layout: Layout::Transposed, sizes, add, precision }.run(
         x.device(),
         place(x)?,
         place(weight)?,
@@ -72,7 +73,7 @@ impl Vertex<DeviceTensor> for Linear {
         at.agree()?;
         let weight = at.parameter(0);
         moving::keep(at, cache);
-        map(weight, at.value(0), output, false, false)?;
+        map(weight, at.value(0), output, false, Precision::F32)?;
         if self.bias { moves::tile(output, at.parameter(1), 1, 1.0) } else { Ok(()) }
     }
 
@@ -88,7 +89,7 @@ impl Vertex<DeviceTensor> for Linear {
         if at.plastic() {
             // (W - W_old) v_ref + (b - b_old), without large numbers.
             let moved = moving::moved(at, 0, cache)?;
-            map(&moved, at.reference(0), output, false, false)?;
+            map(&moved, at.reference(0), output, false, Precision::F32)?;
             moving::done(0, moved, cache);
             if self.bias {
                 let moved = moving::moved(at, 1, cache)?;
@@ -117,8 +118,8 @@ impl Vertex<DeviceTensor> for Linear {
         let rows = cotangent.count() / out;
         let layout = Layout::Plain;
         if let Some(force) = pulled.force(0) {
-            let (sizes, tf32) = ([rows, inputs, out], self.rounds.back(at.live()));
-            Product { layout, sizes, add: false, tf32 }.run(
+            let (sizes, precision) = ([rows, inputs, out], self.rounds.back(at.live()));
+            Product { layout, sizes, add: false, precision }.run(
                 device,
                 place(cotangent)?,
                 place(weight)?,
@@ -131,7 +132,7 @@ impl Vertex<DeviceTensor> for Linear {
             let places = [place(cotangent)?, place(flipped)?];
             moves::swap(device, places, [1, rows, out, 1], scale, false)?;
             let sizes = [out, inputs, rows];
-            Product { layout, sizes, add: !fresh, tf32: false }.run(
+            Product { layout, sizes, add: !fresh, precision: Precision::F32 }.run(
                 device,
                 place(flipped)?,
                 place(at.value(0))?,

@@ -43,21 +43,23 @@ macro_rules! as_the_host {
 }
 use as_the_host;
 
-/// Whether a linear map's products may round to tf32.
+use crate::precision::Precision;
+
+/// How far a linear map's products may round.
 #[derive(Clone, Copy, Debug, Default)]
 struct Rounds {
-    frozen: bool,
-    live: bool,
+    frozen: Precision,
+    live: Precision,
 }
 
 impl Rounds {
     /// For products that carry displacements, which only live predictions have.
-    fn forward(self) -> bool {
+    fn forward(self) -> Precision {
         self.live
     }
 
     /// For products that pull errors back.
-    fn back(self, live: bool) -> bool {
+    fn back(self, live: bool) -> Precision {
         if live { self.live } else { self.frozen }
     }
 }

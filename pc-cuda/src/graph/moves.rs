@@ -5,6 +5,7 @@ use pc_core::Result;
 use crate::{
     device::{Address, Arguments, Device, Family, Gemm, Launch, Layout, failed},
     params::{Sums, Swap, Tile},
+    precision::Precision,
     tensor::{DeviceTensor, elements, int},
 };
 
@@ -72,14 +73,14 @@ pub(super) struct Product {
     /// `m`, `n`, `k`.
     pub(super) sizes: [usize; 3],
     pub(super) add: bool,
-    pub(super) tf32: bool,
+    pub(super) precision: Precision,
 }
 
 impl Product {
     pub(super) fn run(self, device: &Device, a: Address, b: Address, c: Address) -> Result<()> {
-        let Self { layout, sizes: [m, n, k], add, tf32 } = self;
+        let Self { layout, sizes: [m, n, k], add, precision } = self;
         device.check()?;
-        device.machine().gemm(&Gemm { layout, m, n, k, a, b, c, add, tf32 })
+        device.machine().gemm(&Gemm { layout, m, n, k, a, b, c, add, precision })
     }
 }
 

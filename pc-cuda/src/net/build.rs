@@ -8,8 +8,9 @@ use pc_core::{
 
 use crate::{
     device::Device,
-    net::{FusedNet, Link, Precision, error},
+    net::{FusedNet, Link, error},
     plan::Strategy,
+    precision::Precision,
     transfer,
 };
 

@@ -5,6 +5,7 @@ use pc_core::{Result, Tensor as _};
 use crate::{
     device::{Device, Gemm, Layout},
     net::{FusedNet, Link, operands::Operands},
+    precision::Precision,
     tensor::DeviceTensor,
 };
 
@@ -145,7 +146,7 @@ impl FusedNet {
         v: u64,
         out: u64,
         add: bool,
-        tf32: bool,
+        precision: Precision,
     ) -> Result<()> {
         self.device.machine().gemm(&Gemm {
             layout: Layout::Transposed,
@@ -156,7 +157,7 @@ impl FusedNet {
             b: weight,
             c: out,
             add,
-            tf32,
+            precision,
         })
     }
 
@@ -167,7 +168,7 @@ impl FusedNet {
         batch: usize,
         g: u64,
         out: u64,
-        tf32: bool,
+        precision: Precision,
     ) -> Result<()> {
         self.device.machine().gemm(&Gemm {
             layout: Layout::Plain,
@@ -178,7 +179,7 @@ impl FusedNet {
             b: self.weight(link).address(),
             c: out,
             add: false,
-            tf32,
+            precision,
         })
     }
 }

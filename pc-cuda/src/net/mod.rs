@@ -16,30 +16,11 @@ use pc_core::{ErrorKind, ParamId, PredictionId, Result, Topology, VertexId};
 use crate::{
     device::Device,
     plan::{NetShape, Output, Plan, Strategy},
+    precision::Precision,
     tensor::DeviceTensor,
 };
 
 pub use linearisation::FusedLinearisation;
-
-/// The precision of the products inside a relaxation and its pulls: the least that their operands
-/// are rounded to. Sums, states, errors, feed-forward passes and weight gradients are `f32` always.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Precision {
-    /// Every product in full `f32`.
-    #[default]
-    F32,
-    /// Operands rounded to 10 bits of mantissa, for tensor cores. Errors are kept as displacements,
-    /// so that this costs digits of the result only in proportion. Live relus are the exception: a
-    /// slope jumps where its argument crosses zero, and rounding moves the crossing, whether it is
-    /// the predictions' products or the pullbacks' that are rounded. So a net with a relu, relaxed
-    /// live, has its products made of both parts of each number (three products for one) in a
-    /// cluster and in grouped products, and in full `f32` elsewhere.
-    Tf32,
-    /// Operands rounded to 7 bits of mantissa where products are grouped (`relax_gemm`, for wide
-    /// nets); everywhere else they are as with [`Precision::Tf32`]. Live relus are an exception
-    /// here, too.
-    Bf16,
-}
 
 /// A chain `mu_l = f_l(W_l v_(l-1) + b_l)` on a device: a [`pc_core::Network`] that can do
 /// everything a graph can, and takes over whole relaxations of fixed prediction and standard PC,
@@ -175,9 +156,9 @@ impl FusedNet {
         link.bias.map_or(0, |bias| self.parameters[bias.index()].address())
     }
 
-    /// Whether the library's products may round.
-    fn tf32(&self, live: bool) -> bool {
-        self.precision != Precision::F32 && !(live && self.relu())
+    /// How far the library's products may round.
+    fn rounds(&self, live: bool) -> Precision {
+        if live && self.relu() { Precision::F32 } else { self.precision }
     }
 }
 

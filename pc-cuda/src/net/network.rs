@@ -11,6 +11,7 @@ use crate::{
     device::{Family, Launch},
     net::{FusedLinearisation, FusedNet, error},
     params::{CHUNK, Fused, FusedLayer, LAYERS, Predict},
+    precision::Precision,
     tensor::{DeviceTensor, elements, int},
 };
 
@@ -88,7 +89,7 @@ impl FusedNet {
             v.address(),
             layer.product.address(),
             false,
-            false,
+            Precision::F32,
         )?;
         let params = Predict {
             product: layer.product.address(),
@@ -276,7 +277,7 @@ impl Network for FusedNet {
                     d,
                     product,
                     false,
-                    self.tf32(settings.live),
+                    self.rounds(settings.live),
                 )?;
                 dz = product;
             }
@@ -290,7 +291,7 @@ impl Network for FusedNet {
                     v,
                     product,
                     dz != 0,
-                    self.tf32(settings.live),
+                    self.rounds(settings.live),
                 )?;
                 dz = product;
             }
@@ -338,7 +339,7 @@ impl Network for FusedNet {
                     at.batch,
                     at.layers[index].g.address(),
                     at.layers[index].force.address(),
-                    self.tf32(at.live),
+                    self.rounds(at.live),
                 )?;
                 at.layers[index].contributes = true;
             }
@@ -383,7 +384,7 @@ impl Network for FusedNet {
                     at.batch,
                     at.layers[index].g.address(),
                     at.layers[index].force.address(),
-                    self.tf32(at.live),
+                    self.rounds(at.live),
                 )?;
                 at.layers[index].contributes = true;
             }

@@ -119,7 +119,7 @@ impl FusedNet {
                     below[index],
                     layers[index].dz,
                     false,
-                    self.tf32(true),
+                    self.rounds(true),
                 )?;
             }
             self.fused("pc_errors", recipe.rate, layers)?;
@@ -153,7 +153,7 @@ impl FusedNet {
         self.fused("pc_move", recipe.rate, &layers[..layers.len() - 1])?;
         self.note_moved(at)?;
         for (index, link) in self.links.iter().enumerate() {
-            let (dz, tf32) = (layers[index].dz, self.tf32(true));
+            let (dz, rounds) = (layers[index].dz, self.rounds(true));
             if index > 0 {
                 self.product(
                     link,
@@ -162,7 +162,7 @@ impl FusedNet {
                     below[index],
                     dz,
                     false,
-                    tf32,
+                    rounds,
                 )?;
             }
             self.product(
@@ -172,7 +172,7 @@ impl FusedNet {
                 references[index],
                 dz,
                 index > 0,
-                tf32,
+                rounds,
             )?;
         }
         self.fused("pc_errors", recipe.rate, layers)?;
@@ -216,7 +216,7 @@ impl FusedNet {
     fn pull_all(&self, recipe: &Recipe) -> Result<()> {
         for (index, link) in self.links.iter().enumerate().skip(1) {
             let (g, force) = (recipe.layers[index].g, recipe.layers[index - 1].force);
-            self.pullback(link, recipe.batch, g, force, self.tf32(recipe.live))?;
+            self.pullback(link, recipe.batch, g, force, self.rounds(recipe.live))?;
         }
         Ok(())
     }

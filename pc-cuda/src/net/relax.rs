@@ -12,7 +12,7 @@ use crate::{
         recipe::{Recipe, Top},
     },
     params::{Cluster, ClusterLayer, FusedLayer},
-    plan::{ClusterLayout, Kernel, NetShape, Output, Plan, Products},
+    plan::{ClusterLayout, Kernel, NetShape, Operand, Output, Plan},
     tensor::{DeviceTensor, int},
 };
 
@@ -104,12 +104,16 @@ impl FusedNet {
             // Plans are made for a start from a feed-forward pass; another one needs more room,
             // which may be too much.
             if layout.bytes() <= self.device.props().shared_memory {
-                let kernel = match (shape.live, shape.products()) {
-                    (true, Products::Full) => "pc_relax_live_f32",
-                    (true, Products::Rounded) => "pc_relax_live_tf32",
-                    (true, Products::Split) => "pc_relax_live_split",
-                    (false, Products::Full) => "pc_relax_frozen_f32",
-                    (false, _) => "pc_relax_frozen_tf32",
+                // Only live predictions have split products.
+                let kernel = match (shape.live, shape.operand()) {
+                    (true, None) => "pc_relax_live_f32",
+                    (true, Some(Operand::Tf32 { split: false })) => "pc_relax_live_tf32",
+                    (true, Some(Operand::Tf32 { split: true })) => "pc_relax_live_split",
+                    (true, Some(Operand::Bf16 { split: false })) => "pc_relax_live_bf16",
+                    (true, Some(Operand::Bf16 { split: true })) => "pc_relax_live_bf16_split",
+                    (false, None) => "pc_relax_frozen_f32",
+                    (false, Some(Operand::Tf32 { .. })) => "pc_relax_frozen_tf32",
+                    (false, Some(Operand::Bf16 { .. })) => "pc_relax_frozen_bf16",
                 };
                 let launch = Launch {
                     family: Family::RelaxCluster,

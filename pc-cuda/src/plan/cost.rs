@@ -4,7 +4,8 @@
 use crate::{
     device::DeviceProps,
     params::LAYERS,
-    plan::shape::{NetShape, Operand, Output, Products},
+    plan::shape::{NetShape, Operand, Output},
+    precision::Precision,
 };
 
 /// A cluster barrier, with the exchange before it.
@@ -13,14 +14,14 @@ pub(super) const BARRIER: f64 = 0.8;
 const LAUNCH: f64 = 2.2;
 /// Multiply-adds a multiprocessor does in a microsecond out of shared memory.
 pub(super) const EXACT: f64 = 80e3;
-/// The same in tf32 on tensor cores.
-pub(super) const TF32: f64 = 300e3;
+/// The same of rounded operands on tensor cores.
+pub(super) const ROUNDED: f64 = 300e3;
 /// The same with operands split in two.
 pub(super) const SPLIT: f64 = 110e3;
 /// Multiply-adds that a multiprocessor does in a microsecond in a library's products, in full
-/// and in tf32.
+/// and in tf32; what rounds further is taken to be no faster, for its operands are `f32` in memory.
 const LIBRARY_EXACT: f64 = 120e3;
-const LIBRARY_TF32: f64 = 220e3;
+const LIBRARY_ROUNDED: f64 = 220e3;
 /// The same in grouped products, with operands of two bytes and of four.
 const GROUPED_BF16: f64 = 650e3;
 const GROUPED_TF32: f64 = 400e3;
@@ -44,9 +45,9 @@ fn work(net: &NetShape) -> f64 {
 
 /// What a step of `relax_graph` takes.
 pub(super) fn graph_time(net: &NetShape, device: &DeviceProps, launches: usize) -> f64 {
-    let rate = match net.products() {
-        Products::Rounded => LIBRARY_TF32,
-        _ => LIBRARY_EXACT,
+    let rate = match net.library() {
+        Precision::F32 => LIBRARY_EXACT,
+        Precision::Tf32 | Precision::Bf16 => LIBRARY_ROUNDED,
     };
     let products = if net.live { 2.0 } else { 1.0 };
     let all = device.multiprocessors.max(1) as f64;

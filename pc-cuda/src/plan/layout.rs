@@ -4,7 +4,7 @@ use crate::{
     params::SLICE,
     plan::{
         cost,
-        shape::{NetShape, Output, Products},
+        shape::{NetShape, Operand, Output},
     },
 };
 
@@ -57,7 +57,7 @@ impl ClusterLayout {
     /// For a relaxation from a feed-forward pass, where only the output has an error at the
     /// reference; with `residuals` from anywhere.
     pub(crate) fn new(net: &NetShape, blocks: usize, residuals: bool) -> Self {
-        let tensor_cores = net.products() != Products::Full;
+        let tensor_cores = net.operand().is_some();
         let count = net.widths.len() - 1;
         let mut floats = 0;
         let mut take = |size: usize| {
@@ -115,10 +115,11 @@ impl ClusterLayout {
 
     /// Estimated microseconds a step.
     pub(super) fn time(&self, net: &NetShape) -> f64 {
-        let rate = match net.products() {
-            Products::Full => cost::EXACT,
-            Products::Rounded => cost::TF32,
-            Products::Split => cost::SPLIT,
+        // Products of bf16 numbers take half of the instructions, but read as much.
+        let rate = match net.operand().map(Operand::parts) {
+            None => cost::EXACT,
+            Some(1) => cost::ROUNDED,
+            Some(_) => cost::SPLIT,
         };
         let products = if net.live { 2.0 } else { 1.0 };
         let work: usize =

@@ -11,15 +11,15 @@ use pc_core::{Error, ErrorKind, Result};
 
 use crate::{
     device::DeviceProps,
-    net::Precision,
     params::{LAYERS, SLICE},
+    precision::Precision,
 };
 
 pub use shape::{NetShape, Output};
 
 pub(crate) use cost::{GEMM_COLUMNS, GEMM_ROWS};
 pub(crate) use layout::ClusterLayout;
-pub(crate) use shape::{Operand, Products};
+pub(crate) use shape::Operand;
 
 /// Which kernels to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -134,14 +134,17 @@ pub fn plan(net: &NetShape, device: &DeviceProps) -> Result<Plan> {
         format!("{device}"),
         format!("relax_graph: {launches} launches a step, about {:.1} us", best.0),
     ];
-    if net.products() == Products::Split {
+    if net.operand().is_some_and(|operand| operand.parts() > 1) {
         reasons.push(
             "live relus: split products in a cluster and in relax_gemm, full ones elsewhere"
                 .to_owned(),
         );
     }
     if net.precision == Precision::Bf16 {
-        reasons.push("bf16: operands of relax_gemm; tf32 elsewhere".to_owned());
+        reasons.push(
+            "bf16: estimated as tf32 but in relax_gemm, which alone keeps operands in two bytes"
+                .to_owned(),
+        );
     }
     match cost::grouped(net, device) {
         None => reasons.push("relax_gemm: not in f32".to_owned()),

@@ -1,6 +1,6 @@
 //! What a plan is made for, and what its products are made of.
 
-use crate::net::Precision;
+use crate::precision::Precision;
 
 /// What a plan is made for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,38 +33,29 @@ pub enum Output {
 }
 
 impl NetShape {
-    /// What its products are made of.
-    pub(crate) fn products(&self) -> Products {
-        match self.precision {
-            Precision::F32 => Products::Full,
-            _ if self.live && self.relu => Products::Split,
-            Precision::Tf32 | Precision::Bf16 => Products::Rounded,
-        }
-    }
-
-    /// What grouped products are made of; none where they would have to be full.
+    /// What the kernels' products are made of; none where they have to be full. Live relus have
+    /// split ones, whatever is asked for.
     pub(crate) fn operand(&self) -> Option<Operand> {
-        let split = self.products() == Products::Split;
+        let split = self.split();
         match self.precision {
             Precision::F32 => None,
             Precision::Tf32 => Some(Operand::Tf32 { split }),
             Precision::Bf16 => Some(Operand::Bf16 { split }),
         }
     }
+
+    /// What the library's products may round to: it has no split ones.
+    pub(crate) fn library(&self) -> Precision {
+        if self.split() { Precision::F32 } else { self.precision }
+    }
+
+    /// Whether products that round would move the places where slopes jump.
+    fn split(&self) -> bool {
+        self.live && self.relu
+    }
 }
 
-/// What products are made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Products {
-    /// Numbers as they are.
-    Full,
-    /// Numbers rounded to tf32.
-    Rounded,
-    /// A rounded part and the rest of every number: three products for one.
-    Split,
-}
-
-/// The numbers that grouped products are made of; split ones are two numbers each.
+/// Rounded numbers; split ones are two each, a rounded part and the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operand {
     Tf32 { split: bool },

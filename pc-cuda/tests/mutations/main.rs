@@ -68,11 +68,6 @@ const EQUIVALENT: &[(&str, &str)] = &[
         "fetches chunk 3 twice, to the same place, and waits for one group more",
     ),
     (
-        "relax_gemm.cu: one further in for ( 3 of pc_gemm_pack, `q < 32 * 16`",
-        "writes what a block of a higher number writes, and the simulation runs blocks in the \
-         order of their numbers; on a GPU either may be the last",
-    ),
-    (
         "relax_gemm.cu: `false` for `column >= y.columns` (2 of 2, pc_gemm_pack)",
         "writes zeros to rows behind the last, which are there up to a whole tile, and are zeros",
     ),

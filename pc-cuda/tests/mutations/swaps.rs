@@ -9,9 +9,12 @@ pub(crate) enum By {
     Where(&'static str),
 }
 
-/// Mistakes that no rule makes: the file, what stands before, what is replaced and by what, and
-/// what stands behind. Each occurrence is a mutant.
-pub(crate) const SWAPS: &[(&str, &str, &str, By, &str)] = &[
+/// The file, what stands before, what is replaced and by what, and what stands behind. Each
+/// occurrence is a mutant.
+pub(crate) type Swap = (&'static str, &'static str, &'static str, By, &'static str);
+
+/// Mistakes that no rule makes.
+pub(crate) const SWAPS: &[Swap] = &[
     ("relax_cluster.cu", "", "(step & 1)", By::Expression("0"), " *"),
     ("pc_products.cuh", "", "pc_owner(below, k)", By::Expression("pc_owner(below, k + 16)"), ","),
     ("pc_products.cuh", "own = ", "k - owner * below.rows", By::Expression("k"), ""),
@@ -20,12 +23,24 @@ pub(crate) const SWAPS: &[(&str, &str, &str, By, &str)] = &[
     ("pc_products.cuh", "chunks = ", "(K + 15) >> 4", By::Expression("K >> 4"), ";"),
     ("pc_products.cuh", "if (", "k + g + 8 < K", By::Expression("k + g < K"), ")"),
     ("pc_products.cuh", "if (", "k + g < K", By::Expression("true"), ") pc_send2(to, "),
-    ("pc_products.cuh", "b[2] = {x, ", "x4", By::Expression("x"), "}"),
+    ("pc_products.cuh", "low[2] = {x[0], x[", "4", By::Expression("0"), " *"),
     ("pc_products.cuh", "return ", "y.n < y.rows ? y.n : y.rows", By::Expression("y.rows"), ";"),
     ("pc_products.cuh", "a2[i] = pc_tf32(", "a[i] - a1[i]", By::Expression("a[i]"), ")"),
     ("pc_products.cuh", "b2[i] = pc_tf32(", "b[i] - b1[i]", By::Expression("0.f"), ")"),
     ("pc_products.cuh", "", "pc_mma(d, a2, b1);", By::Where("false"), ""),
     ("pc_products.cuh", "", "pc_mma(d, a1, b2);", By::Where("false"), ""),
+    ("pc_products.cuh", "", "pc_mma_bf16(d, a_rest, b);", By::Where("false"), ""),
+    ("pc_products.cuh", "", "pc_mma_bf16(d, a, b_rest);", By::Where("false"), ""),
+    ("pc_products.cuh", "(left[i], ", "left[i + 2]", By::Expression("left[i]"), ","),
+    ("pc_products.cuh", "right[i + 2], ", "a[i + 2]", By::Expression("a[i]"), ","),
+    ("pc_products.cuh", "(high[0], ", "high[1]", By::Expression("high[0]"), ","),
+    ("pc_products.cuh", "y - pc_float(", "both & 0xffff0000u", By::Expression("both << 16"), ")"),
+    ("pc_products.cuh", "pc_bf16_pair(", "x - pc_float(both << 16)", By::Expression("x"), ","),
+    ("pc_products.cuh", "pc_float(", "pc_upper_halves(x, y)", By::Expression("0u"), ")"),
+    ("pc_products.cuh", "high[2] = {x[", "8", By::Expression("0"), " *"),
+    ("pc_products.cuh", "w[2][k + 8], ", "w[3][k]", By::Expression("w[2][k]"), ","),
+    ("pc_products.cuh", "pc_row(y, ", "row + 12", By::Expression("row"), ")"),
+    ("pc_products.cuh", "down + 8 * ld, down + ", "12", By::Expression("8"), " * ld"),
     ("relax_cluster.cu", "", "pc_await(moved, moves, step, alone);", By::Where("false"), ""),
     ("relax_cluster.cu", "", "pc_await(summed, sums, step, alone);", By::Where("false"), ""),
     ("relax_cluster.cu", "", "pc_signal_wait(s, round);", By::Where("false"), ""),

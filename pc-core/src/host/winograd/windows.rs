@@ -8,8 +8,8 @@ use crate::{
 use super::tile::{PLACES, Way, minus, plus};
 
 /// Writes the transformed windows of a weight `[out, channels, 3, 3]` to a slot of the cache, as 16
-/// matrices `[out, channels]`, or `[channels, out]` of the windows turned around; the slot then says
-/// that they are there, as after [`crate::host::packed::pack`].
+/// matrices `[out, channels]`, or `[channels, out]` of the windows turned around. The slot then
+/// says that they are there, as after [`crate::host::packed::pack`].
 pub(in crate::host) fn transform<F: Element>(
     weight: &HostTensor<F>,
     patches: &Patches,

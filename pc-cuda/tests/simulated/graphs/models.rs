@@ -265,14 +265,18 @@ fn a_vertex_settles_between_its_two_predictions() {
     }
 }
 
-/// Rounded products are near the host's and are not its; a net that is all relus and live has none.
+/// Rounded products are near the host's and are not its, bf16's further off than tf32's; a net that
+/// is all relus and live has none.
 #[test]
-fn tf32_rounds_what_it_may() {
+fn precisions_round_what_they_may() {
     let device = Device::simulated(&Simulation::new(1)).unwrap();
     let live = Schedule::standard(0.05, 12).unwrap();
     for (name, rounds) in [("rnn", true), ("lstm", true), ("residual", true), ("cnn", false)] {
         let off = worst(name, &live, &device, Precision::Tf32).unwrap();
         assert!(off <= if rounds { 1e-2 } else { 1e-5 }, "{name} is off by {off:.1e}");
+        let further = worst(name, &live, &device, Precision::Bf16).unwrap();
+        assert!(further <= if rounds { 5e-2 } else { 1e-5 }, "{name} is off by {further:.1e}");
+        assert_eq!(further > off, rounds, "{name}: {further:.1e} in bf16, {off:.1e} in tf32");
         let full = worst(name, &live, &device, Precision::F32).unwrap();
         assert_eq!(off.to_bits() != full.to_bits(), rounds, "{name}: {off:.1e} and {full:.1e}");
     }
