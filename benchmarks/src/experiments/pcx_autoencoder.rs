@@ -34,7 +34,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "pcx-autoencoder",
     about: "PCX's autoencoders: latents by relaxation, beside an encoder by backprop",
     paper: "Pinchetti et al. 2024: Benchmarking predictive coding networks - made simple",
-    takes: "1 hour for a seed",
+    takes: "45 minutes for a seed",
     baseline: None,
     published: &[
         published("MNIST PC", 9.25),
