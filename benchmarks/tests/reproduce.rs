@@ -83,6 +83,7 @@ experiments! {
     names_rnn: "names-rnn";
     char_lstm: "char-lstm";
     pcx: "pcx";
+    pcx_autoencoder: "pcx-autoencoder";
     pcx_vgg5: "pcx-vgg5";
     pcx_cifar100: "pcx-cifar100";
 }

@@ -36,6 +36,18 @@ pub enum Structure {
         /// Whether there is a bias.
         bias: bool,
     },
+    /// The transpose of a convolution, with parameters `W [channels, out, kernel height, kernel
+    /// width]` and, where there is a bias, `b [out]`.
+    ConvTranspose2d {
+        /// How far apart the windows of neighbours are.
+        stride: usize,
+        /// The rows and columns that are cut off on each side.
+        padding: usize,
+        /// Rows and columns more, at the bottom and on the right.
+        output_padding: usize,
+        /// Whether there is a bias.
+        bias: bool,
+    },
     /// The maximum over square windows of an image, the first of equals.
     MaxPool2d {
         /// The side of the window.

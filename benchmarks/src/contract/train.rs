@@ -54,7 +54,9 @@ impl Task {
         let Self { model, data, seed, .. } = *self;
         if !self.details.layers.is_empty() {
             let layers = &self.details.layers;
-            return models::build_layers(layers, &self.shape, self.classes, seed, self.per_step);
+            let wanted = self.details.target;
+            let (shape, classes) = (&self.shape, self.classes);
+            return models::build_layers(layers, shape, classes, seed, self.per_step, wanted);
         }
         let build = if self.per_step { models::build_per_step::<F> } else { models::build::<F> };
         build(model, &self.shape, self.classes, seed, Size::Standard).map_err(|error| {

@@ -29,6 +29,7 @@ mod mupc;
 mod nets;
 mod pc_graph;
 mod pcx;
+mod pcx_autoencoder;
 mod pcx_vgg;
 mod prospective;
 mod recurrent;
@@ -79,6 +80,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
     recurrent::NAMES,
     recurrent::CHARACTERS,
     pcx::EXPERIMENT,
+    pcx_autoencoder::EXPERIMENT,
     pcx_vgg::CIFAR10,
     pcx_vgg::CIFAR100,
 ];

@@ -13,7 +13,7 @@ use crate::{
     contract::{details::Preparation, train::Batch},
     data::Kind,
     error::CommandError,
-    models::{LayerEntry, Model, OutputLoss, Predictor, Score, build_layers, likeness},
+    models::{LayerEntry, Model, OutputLoss, Predictor, Score, Wanted, build_layers, likeness},
     statistics::{greater, lesser},
 };
 
@@ -91,7 +91,7 @@ pub(super) fn cosine_of(layer: &str) -> String {
 impl Lesson<'_> {
     pub(super) fn model(&self, seed: u64) -> Result<Model<f32>, CommandError> {
         let Dataset { shape, classes, per_step, .. } = self.dataset;
-        build_layers(self.layers, shape, *classes, seed, *per_step)
+        build_layers(self.layers, shape, *classes, seed, *per_step, Wanted::Label)
     }
 
     /// The batches after which losses are taken.

@@ -47,9 +47,10 @@ impl<F: Element> Predictor<F> {
     ///
     /// # Example
     /// ```
-    /// use pc_bench::{data::seeded, models::{InputShape, Predictor, build_layers, decoder}};
+    /// use pc_bench::data::seeded;
+    /// use pc_bench::models::{InputShape, Predictor, Wanted, build_layers, decoder};
     /// let shape = InputShape::Sequence { length: 6, vocabulary: 5 };
-    /// let mut model = build_layers::<f32>(&decoder(1, 8, 2), &shape, 5, 0, true)?;
+    /// let mut model = build_layers::<f32>(&decoder(1, 8, 2), &shape, 5, 0, true, Wanted::Label)?;
     /// let mut predictor = Predictor::new(&model.graph);
     /// let drawn = predictor.continuation(&mut model, &[1, 2], 20, 0.8, &mut seeded(0, 0))?;
     /// assert!(drawn.len() == 20 && drawn.iter().all(|symbol| *symbol < 5));
@@ -95,7 +96,7 @@ mod tests {
     use super::*;
     use crate::{
         data::seeded,
-        models::{LayerEntry, LayerKind, ModelKind, Size, build, build_layers, decoder},
+        models::{LayerEntry, LayerKind, ModelKind, Size, Wanted, build, build_layers, decoder},
     };
 
     const SHAPE: InputShape = InputShape::Sequence { length: 6, vocabulary: 5 };
@@ -108,7 +109,7 @@ mod tests {
             ]
         };
         [recurrent(LayerKind::Rnn), recurrent(LayerKind::Lstm), decoder(2, 8, 2)]
-            .map(|layers| build_layers(&layers, &SHAPE, 5, 3, true).unwrap())
+            .map(|layers| build_layers(&layers, &SHAPE, 5, 3, true, Wanted::Label).unwrap())
             .into()
     }
 

@@ -13,9 +13,9 @@ use super::{
 ///
 /// # Example
 /// ```
-/// use pc_bench::models::{InputShape, build_layers, decoder};
+/// use pc_bench::models::{InputShape, Wanted, build_layers, decoder};
 /// let shape = InputShape::Sequence { length: 6, vocabulary: 5 };
-/// let model = build_layers::<f32>(&decoder(2, 8, 2), &shape, 5, 0, true)?;
+/// let model = build_layers::<f32>(&decoder(2, 8, 2), &shape, 5, 0, true, Wanted::Label)?;
 /// assert_eq!(model.graph.shape(model.outputs[0])?, [6, 5]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

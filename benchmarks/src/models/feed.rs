@@ -8,7 +8,7 @@ use pc_core::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    kind::InputShape,
+    kind::{InputShape, Wanted},
     model::{Layout, Model},
 };
 
@@ -102,6 +102,10 @@ impl<F: Element> Model<F> {
                 .collect();
             clamps = clamps.hold(*vertex, HostTensor::zeroed(&shape)?);
         }
+        if let Some(vertex) = self.latent {
+            let shape = [&[samples], self.graph.shape(vertex)?].concat();
+            clamps = clamps.free(vertex, HostTensor::zeroed(&shape)?);
+        }
         Ok(clamps)
     }
 
@@ -137,8 +141,8 @@ impl<F: Element> Model<F> {
         })
     }
 
-    /// The same, with outputs that are held in another way: `hold` is given each output with its
-    /// one-hot labels.
+    /// The same, with outputs that are held in another way: `hold` is given each output with what
+    /// it is to be: one-hot labels, or the picture.
     ///
     /// # Errors
     /// As [`Model::clamps`].
@@ -148,21 +152,36 @@ impl<F: Element> Model<F> {
         labels: &[usize],
         hold: impl Fn(Held<F>, VertexId, HostTensor<F>) -> Held<F>,
     ) -> Result<Held<F>> {
-        let samples = self.samples(features)?;
         let mut clamps = self.feed(features)?;
         for (output, vertex) in self.outputs.iter().enumerate() {
-            clamps = hold(clamps, *vertex, self.target(samples, output, labels)?);
+            clamps = hold(clamps, *vertex, self.target(features, output, labels)?);
         }
         Ok(clamps)
     }
 
-    /// The one-hot labels of output number `output`, shaped as it is.
+    /// What output number `output` is to be for a batch, shaped as it is.
     pub(crate) fn target(
         &self,
-        samples: usize,
+        features: Features<'_>,
         output: usize,
         labels: &[usize],
     ) -> Result<HostTensor<F>> {
+        let samples = self.samples(features)?;
+        let vertex = *self.outputs.get(output).ok_or_else(|| mismatch("no such output"))?;
+        match (self.wanted, features) {
+            (Wanted::Label, _) => self.one_hot(samples, output, labels),
+            (Wanted::Input, Features::Pixels(pixels)) => {
+                let shape = [&[samples], self.graph.shape(vertex)?].concat();
+                HostTensor::new(&shape, pixels.iter().map(|x| F::of(f64::from(*x))).collect())
+            }
+            (Wanted::Input, Features::Symbols(_)) => {
+                Err(mismatch("the model gives pictures again, not symbols"))
+            }
+        }
+    }
+
+    /// The one-hot labels of output number `output`, shaped as it is.
+    fn one_hot(&self, samples: usize, output: usize, labels: &[usize]) -> Result<HostTensor<F>> {
         let all = self.labels_per_sample();
         if labels.len() != samples * all {
             return Err(mismatch(format!(

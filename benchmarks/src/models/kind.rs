@@ -74,6 +74,17 @@ pub enum Size {
     Standard,
 }
 
+/// What the outputs are to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wanted {
+    /// The label.
+    #[default]
+    Label,
+    /// The picture itself, which an autoencoder gives again.
+    Input,
+}
+
 /// The shape of one sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum InputShape {

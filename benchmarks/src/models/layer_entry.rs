@@ -10,10 +10,15 @@ use crate::error::CommandError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LayerKind {
+    /// In place of the data, and first: a vertex that nothing predicts, found by relaxation on each
+    /// batch. It starts at zero.
+    Latent,
     /// `f(W v + b)`.
     Dense,
     /// A convolution, with pooling in the same vertex where it is asked for.
     Conv,
+    /// The transpose of a convolution, which makes pictures larger by its stride.
+    ConvTranspose,
     /// The maximum over windows, as a vertex of its own.
     MaxPool,
     /// The mean over windows, as a vertex of its own.
@@ -109,7 +114,7 @@ pub struct LayerEntry {
     /// Its outputs; of the last dense layer, where it is not said, the classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub width: Option<usize>,
-    /// Of a convolution.
+    /// Of a convolution, or of a latent that is a picture.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<usize>,
     /// The side of a kernel.
@@ -121,6 +126,9 @@ pub struct LayerEntry {
     /// Zeros around the picture.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub padding: Option<usize>,
+    /// Rows and columns more that a transposed convolution gives, at the bottom and on the right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_padding: Option<usize>,
     /// The activation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activation: Option<ActivationKind>,
@@ -133,7 +141,7 @@ pub struct LayerEntry {
     /// Pooling, after the activation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<PoolName>,
-    /// The side of a window.
+    /// The side of a window, or of a latent that is a picture.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<usize>,
     /// Whether there is a bias.
@@ -183,10 +191,17 @@ pub fn likeness(layers: &[LayerEntry]) -> ModelKind {
         ModelKind::Rnn
     } else if has(LayerKind::Residual) {
         ModelKind::Residual
-    } else if has(LayerKind::Conv) || has(LayerKind::MaxPool) || has(LayerKind::AveragePool) {
+    } else if layers.iter().any(|layer| layer.kind.reads_pictures()) {
         ModelKind::Cnn
     } else {
         ModelKind::Mlp
+    }
+}
+
+impl LayerKind {
+    /// Whether what is below it must be a picture.
+    pub(super) fn reads_pictures(self) -> bool {
+        matches!(self, Self::Conv | Self::ConvTranspose | Self::MaxPool | Self::AveragePool)
     }
 }
 
@@ -207,6 +222,7 @@ impl LayerEntry {
             kernel: None,
             stride: None,
             padding: None,
+            output_padding: None,
             activation: None,
             slope: None,
             activation_at: None,
@@ -227,28 +243,33 @@ impl LayerEntry {
     }
 
     /// The entries that are given, and those of them that its kind takes.
-    fn given(&self) -> [(&'static str, bool, &'static [LayerKind]); 18] {
+    fn given(&self) -> [(&'static str, bool, &'static [LayerKind]); 19] {
         use LayerKind::{
-            Activation, Attention, AveragePool, Conv, Dense, Lstm, MaxPool, Mupc, Positions,
-            Residual, Rnn,
+            Activation, Attention, AveragePool, Conv, ConvTranspose, Dense, Latent, Lstm, MaxPool,
+            Mupc, Positions, Residual, Rnn,
         };
         [
-            ("width", self.width.is_some(), &[Dense, Rnn, Lstm, Mupc]),
-            ("channels", self.channels.is_some(), &[Conv]),
-            ("kernel", self.kernel.is_some(), &[Conv]),
-            ("stride", self.stride.is_some(), &[Conv, MaxPool, AveragePool]),
-            ("padding", self.padding.is_some(), &[Conv]),
-            ("activation", self.activation.is_some(), &[Dense, Conv, Activation, Mupc]),
-            ("slope", self.slope.is_some(), &[Dense, Conv, Activation, Mupc]),
-            ("activation-at", self.activation_at.is_some(), &[Dense, Conv]),
+            ("width", self.width.is_some(), &[Latent, Dense, Rnn, Lstm, Mupc]),
+            ("channels", self.channels.is_some(), &[Latent, Conv, ConvTranspose]),
+            ("kernel", self.kernel.is_some(), &[Conv, ConvTranspose]),
+            ("stride", self.stride.is_some(), &[Conv, ConvTranspose, MaxPool, AveragePool]),
+            ("padding", self.padding.is_some(), &[Conv, ConvTranspose]),
+            ("output-padding", self.output_padding.is_some(), &[ConvTranspose]),
+            (
+                "activation",
+                self.activation.is_some(),
+                &[Dense, Conv, ConvTranspose, Activation, Mupc],
+            ),
+            ("slope", self.slope.is_some(), &[Dense, Conv, ConvTranspose, Activation, Mupc]),
+            ("activation-at", self.activation_at.is_some(), &[Dense, Conv, ConvTranspose]),
             ("pool", self.pool.is_some(), &[Conv]),
-            ("size", self.size.is_some(), &[Conv, MaxPool, AveragePool]),
-            ("bias", self.bias.is_some(), &[Dense, Conv]),
-            ("start", self.start.is_some(), &[Dense, Conv, Rnn, Lstm]),
-            ("spread", self.spread.is_some(), &[Dense, Conv, Rnn, Lstm, Positions]),
-            ("parameterisation", self.parameterisation.is_some(), &[Dense, Conv]),
-            ("scale", self.scale.is_some(), &[Dense, Conv]),
-            ("precision", self.precision.is_some(), &[Dense, Conv]),
+            ("size", self.size.is_some(), &[Latent, Conv, MaxPool, AveragePool]),
+            ("bias", self.bias.is_some(), &[Dense, Conv, ConvTranspose]),
+            ("start", self.start.is_some(), &[Dense, Conv, ConvTranspose, Rnn, Lstm]),
+            ("spread", self.spread.is_some(), &[Dense, Conv, ConvTranspose, Rnn, Lstm, Positions]),
+            ("parameterisation", self.parameterisation.is_some(), &[Dense, Conv, ConvTranspose]),
+            ("scale", self.scale.is_some(), &[Dense, Conv, ConvTranspose]),
+            ("precision", self.precision.is_some(), &[Dense, Conv, ConvTranspose]),
             ("from", self.from.is_some(), &[Residual]),
             ("heads", self.heads.is_some(), &[Attention]),
         ]
@@ -280,12 +301,13 @@ impl LayerEntry {
             }
         }
         use LayerKind::{
-            Activation, Attention, AveragePool, Conv, Lstm, MaxPool, Mupc, Residual, Rnn,
+            Activation, Attention, AveragePool, Conv, ConvTranspose, Lstm, MaxPool, Mupc, Residual,
+            Rnn,
         };
         for (entry, missing) in [
             ("width", self.width.is_none() && matches!(kind, Rnn | Lstm | Mupc)),
-            ("channels", self.channels.is_none() && kind == Conv),
-            ("kernel", self.kernel.is_none() && kind == Conv),
+            ("channels", self.channels.is_none() && matches!(kind, Conv | ConvTranspose)),
+            ("kernel", self.kernel.is_none() && matches!(kind, Conv | ConvTranspose)),
             ("size", self.size.is_none() && (matches!(kind, MaxPool | AveragePool))),
             ("size", self.size.is_none() && self.pool.is_some()),
             ("activation", self.activation.is_none() && kind == Activation),
@@ -325,7 +347,36 @@ impl LayerEntry {
                 return Err(wrong(at, entry, message));
             }
         }
+        if kind == LayerKind::Latent {
+            self.check_latent(at)?;
+        }
         self.contradictions(at)
+    }
+
+    /// Where a latent may be, and what it may be.
+    fn check_latent(&self, at: usize) -> Result<(), CommandError> {
+        if at > 0 {
+            let message = "a latent stands in place of the data: it can only be the first layer";
+            return Err(wrong(at, "kind", message.to_owned()));
+        }
+        match (self.width, self.channels, self.size) {
+            (Some(_), None, None) | (None, Some(_), Some(_)) => Ok(()),
+            _ => {
+                let message = "a latent has a width, or channels and a size";
+                Err(wrong(at, "", message.to_owned()))
+            }
+        }
+    }
+
+    /// The shape of a latent that was checked.
+    pub(super) fn latent(&self) -> Vec<usize> {
+        match (self.width, self.channels, self.size) {
+            (Some(width), ..) => vec![width],
+            (None, channels, size) => {
+                let side = size.unwrap_or(1);
+                vec![channels.unwrap_or(1), side, side]
+            }
+        }
     }
 
     fn contradictions(&self, at: usize) -> Result<(), CommandError> {

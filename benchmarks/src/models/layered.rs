@@ -8,14 +8,15 @@ use pc_core::{
 };
 
 use super::{
-    kind::{InputShape, ModelKind, Size},
+    kind::{InputShape, ModelKind, Size, Wanted},
     layer_entry::{LayerEntry, LayerKind, Place, PoolName, likeness, wrong},
     model::{Layout, Model},
     parts::Parts,
 };
 use crate::error::CommandError;
 
-/// Builds a net of layers, with one output for each sample, or with one for each step.
+/// Builds a net of layers, with one output for each sample, or with one for each step. Where the
+/// picture itself is wanted, the output has as many numbers as one, and the classes play no part.
 ///
 /// # Errors
 /// A layer that does not fit the one below, or the data; the message names it.
@@ -25,8 +26,13 @@ pub fn build_layers<F: Element>(
     classes: usize,
     seed: u64,
     per_step: bool,
+    wanted: Wanted,
 ) -> Result<Model<F>, CommandError> {
     let kind = likeness(layers);
+    let classes = match wanted {
+        Wanted::Label => classes,
+        Wanted::Input => shape.features(),
+    };
     let mut parts = Parts::new(kind, shape, classes, seed, Size::Standard, per_step)?;
     if per_step && !kind.goes_by_step() {
         return Err(wrong(
@@ -37,9 +43,14 @@ pub fn build_layers<F: Element>(
                 .to_owned(),
         ));
     }
+    parts.wanted = wanted;
     let mut net = Net { parts: &mut parts, layers, names: BTreeMap::new() };
-    let mut flow = net.input(kind)?;
-    for (at, layer) in layers.iter().enumerate() {
+    let latent = layers.first().filter(|layer| layer.kind == LayerKind::Latent);
+    let mut flow = match latent {
+        Some(layer) => net.latent(layer)?,
+        None => net.input(kind)?,
+    };
+    for (at, layer) in layers.iter().enumerate().skip(usize::from(latent.is_some())) {
         layer.check(at)?;
         flow = net.layer(at, layer, flow)?;
     }
@@ -62,9 +73,7 @@ struct Net<'a, F: Element> {
 
 impl<F: Element> Net<'_, F> {
     fn input(&mut self, kind: ModelKind) -> Result<Flow, CommandError> {
-        let conv = |layer: &LayerEntry| {
-            matches!(layer.kind, LayerKind::Conv | LayerKind::MaxPool | LayerKind::AveragePool)
-        };
+        let conv = |layer: &LayerEntry| layer.kind.reads_pictures();
         let layout = match kind {
             ModelKind::Rnn | ModelKind::Lstm => {
                 return Ok(Flow::Steps(self.parts.step_inputs()?));
@@ -82,6 +91,19 @@ impl<F: Element> Net<'_, F> {
         Ok(Flow::One(self.parts.input(layout)?))
     }
 
+    /// A vertex that nothing predicts, in place of the data.
+    fn latent(&mut self, layer: &LayerEntry) -> Result<Flow, CommandError> {
+        layer.check(0)?;
+        let name = layer.name.as_deref().unwrap_or("latent");
+        let vertex = self.parts.b.input(name, &layer.latent()).map_err(|error| {
+            let message = error.to_string();
+            wrong(0, "", message)
+        })?;
+        self.parts.latent = Some(vertex);
+        self.names.insert(name.to_owned(), vertex);
+        Ok(Flow::One(vertex))
+    }
+
     fn layer(&mut self, at: usize, layer: &LayerEntry, flow: Flow) -> Result<Flow, CommandError> {
         let usual = format!("{}{}", layer.word(), at + 1);
         let name = layer.name.clone().unwrap_or(usual);
@@ -94,10 +116,7 @@ impl<F: Element> Net<'_, F> {
             && layer.kind == LayerKind::Dense
             && layer.width.is_some_and(|width| width != self.parts.classes)
         {
-            let message = format!(
-                "the last width must be that of the {} classes: leave it out",
-                self.parts.classes
-            );
+            let message = format!("the last width must be {}: leave it out", self.outputs());
             return Err(wrong(at, "width", message));
         }
         let flow = match (layer.kind, flow) {
@@ -128,6 +147,15 @@ impl<F: Element> Net<'_, F> {
             self.names.insert(name, *vertex);
         }
         Ok(flow)
+    }
+
+    /// What the last layer has to give.
+    fn outputs(&self) -> String {
+        let count = self.parts.classes;
+        match self.parts.wanted {
+            Wanted::Label => format!("that of the {count} classes"),
+            Wanted::Input => format!("that of a picture's {count} numbers"),
+        }
     }
 
     /// A dense layer as it is, above a parent of so many inputs.
@@ -161,6 +189,9 @@ impl<F: Element> Net<'_, F> {
         };
         if layer.bias == Some(false) {
             conv = conv.without_bias();
+        }
+        if layer.kind == LayerKind::ConvTranspose {
+            conv = conv.transposed(layer.output_padding.unwrap_or(0));
         }
         let size = layer.size.unwrap_or(2);
         conv = match layer.pool {
@@ -199,7 +230,7 @@ impl<F: Element> Net<'_, F> {
                 let dense = if rows { dense } else { dense.flatten() };
                 self.parts.b.layer(name, &[below], &dense, &mut self.parts.init)
             }
-            LayerKind::Conv => {
+            LayerKind::Conv | LayerKind::ConvTranspose => {
                 let conv = self.convolution(layer, shape.first().copied().unwrap_or(1));
                 self.parts.b.conv(name, below, &conv, &mut self.parts.init)
             }
@@ -238,7 +269,11 @@ impl<F: Element> Net<'_, F> {
             }
             LayerKind::LayerNorm => self.parts.b.layer_norm(name, below),
             LayerKind::Mupc => self.mupc(layer, name, below, shape.iter().product()),
-            LayerKind::Rnn | LayerKind::Lstm | LayerKind::Dropout | LayerKind::BatchNorm => {
+            LayerKind::Latent
+            | LayerKind::Rnn
+            | LayerKind::Lstm
+            | LayerKind::Dropout
+            | LayerKind::BatchNorm => {
                 return Err(wrong(at, "kind", format!("a {} cannot be here", layer.word())));
             }
         };
@@ -332,7 +367,7 @@ impl<F: Element> Net<'_, F> {
         b.layer(&format!("{name}.{depth}"), &[last], &net.last(self.parts.classes), init)
     }
 
-    /// The outputs, which must have a number for each class.
+    /// The outputs, which must have a number for each class, or those of a picture.
     fn output(&mut self, flow: Flow) -> Result<(), CommandError> {
         let outputs = match flow {
             Flow::One(vertex) => vec![vertex],
@@ -344,12 +379,18 @@ impl<F: Element> Net<'_, F> {
         for output in &outputs {
             let shape = self.parts.b.shape(*output)?.to_vec();
             let rows: usize = shape.iter().rev().skip(1).product();
-            let fits = rows == if outputs.len() > 1 { 1 } else { length };
-            if !fits || shape.last() != Some(&self.parts.classes) {
+            let fits = match self.parts.wanted {
+                Wanted::Label => {
+                    rows == if outputs.len() > 1 { 1 } else { length }
+                        && shape.last() == Some(&self.parts.classes)
+                }
+                Wanted::Input => shape.iter().product::<usize>() == self.parts.classes,
+            };
+            if !fits {
                 let message = format!(
-                    "the last layer gives {shape:?}, and there are {} classes: end with a dense \
-                     layer without a width",
-                    self.parts.classes
+                    "the last layer gives {shape:?}, and it has to be {}: end with a dense layer \
+                     without a width",
+                    self.outputs()
                 );
                 return Err(wrong(at, "", message));
             }

@@ -26,7 +26,7 @@ pub use activation::ActivationKind;
 pub use build::{build, build_per_step};
 pub use decoder::decoder;
 pub use feed::{Features, OutputLoss, one_for_all};
-pub use kind::{InputShape, ModelKind, Size};
+pub use kind::{InputShape, ModelKind, Size, Wanted};
 pub use layer_entry::{
     LayerEntry, LayerKind, Parameterisation, Place, PoolName, StartName, likeness,
 };

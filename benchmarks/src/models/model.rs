@@ -5,7 +5,7 @@ use pc_core::{
     host::{Element, HostTensor},
 };
 
-use super::kind::{InputShape, ModelKind};
+use super::kind::{InputShape, ModelKind, Wanted};
 
 /// How a model wants a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +30,10 @@ pub struct Model<F: Element> {
     /// The vertices that give the logits: one, or one for each step of a sequence.
     pub outputs: Vec<VertexId>,
     /// The logits of each label. An output has as many in its last axis; where it has another axis,
-    /// it has a row for each step.
+    /// it has a row for each step. Where the picture is wanted, the numbers of one.
     pub classes: usize,
+    /// What the outputs are to be.
+    pub wanted: Wanted,
     /// What it was built as.
     pub kind: ModelKind,
     /// What it was built for.
@@ -40,6 +42,8 @@ pub struct Model<F: Element> {
     pub description: String,
     /// Roots that are held at zero: the state before the first step.
     pub zeros: Vec<VertexId>,
+    /// A root that is found by relaxation on each batch, in place of inputs: it starts at zero.
+    pub latent: Option<VertexId>,
     pub(super) layout: Layout,
 }
 

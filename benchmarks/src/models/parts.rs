@@ -6,7 +6,7 @@ use pc_core::{
 };
 
 use super::{
-    kind::{InputShape, ModelKind, Size},
+    kind::{InputShape, ModelKind, Size, Wanted},
     model::{Layout, Model},
 };
 
@@ -27,6 +27,8 @@ pub(super) struct Parts<F: Element> {
     pub(super) inputs: Vec<VertexId>,
     pub(super) outputs: Vec<VertexId>,
     pub(super) zeros: Vec<VertexId>,
+    pub(super) wanted: Wanted,
+    pub(super) latent: Option<VertexId>,
     pub(super) layout: Layout,
     pub(super) description: String,
 }
@@ -56,6 +58,8 @@ impl<F: Element> Parts<F> {
             inputs: Vec::new(),
             outputs: Vec::new(),
             zeros: Vec::new(),
+            wanted: Wanted::Label,
+            latent: None,
             layout: Layout::Flat,
             description: String::new(),
         })
@@ -72,6 +76,8 @@ impl<F: Element> Parts<F> {
             shape: self.shape,
             description: format!("{} {}", self.kind, self.description),
             zeros: self.zeros,
+            wanted: self.wanted,
+            latent: self.latent,
             layout: self.layout,
         })
     }

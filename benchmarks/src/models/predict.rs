@@ -1,11 +1,11 @@
 //! Forward passes, and how good their logits are.
 
 use pc_core::{
-    Clamp, Error, ErrorKind, Graph, Loss, Result,
+    Clamp, Error, ErrorKind, Graph, Loss, Result, VertexId,
     host::{CrossEntropy, Element, HostTensor},
 };
 
-use super::{feed::Features, model::Model};
+use super::{feed::Features, kind::Wanted, model::Model};
 
 /// Runs a model forward, in the same memory each time.
 #[derive(Debug)]
@@ -16,9 +16,10 @@ pub struct Predictor<F: Element> {
 /// What a set of predictions is worth.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Score {
-    /// The cross-entropy, summed.
+    /// The cross-entropy, or the mean squared error of each picture that was to be given again,
+    /// summed.
     pub loss: f64,
-    /// How many largest logits were at the label.
+    /// How many largest logits were at the label; none where there are no labels.
     pub correct: usize,
     /// How many predictions there were.
     pub count: usize,
@@ -83,8 +84,18 @@ impl<F: Element> Predictor<F> {
         model: &mut Model<F>,
         features: Features<'_>,
     ) -> Result<Vec<&HostTensor<F>>> {
+        self.outputs(model, features, None)
+    }
+
+    /// The same, below a latent of these values where there is one.
+    fn outputs(
+        &mut self,
+        model: &mut Model<F>,
+        features: Features<'_>,
+        latent: Option<(VertexId, &HostTensor<F>)>,
+    ) -> Result<Vec<&HostTensor<F>>> {
         let clamps = model.feed(features)?;
-        let mut given = Vec::new();
+        let mut given = Vec::from_iter(latent);
         for (vertex, clamp) in clamps.iter() {
             if let Clamp::Held(held) = clamp {
                 given.push((vertex, held));
@@ -105,10 +116,12 @@ impl<F: Element> Predictor<F> {
         features: Features<'_>,
         labels: &[usize],
     ) -> Result<Score> {
-        let samples = model.samples(features)?;
+        if model.wanted == Wanted::Input {
+            return self.score_again(model, features, None);
+        }
         let outputs = 0..model.outputs.len();
         let wanted = outputs.map(|output| {
-            Ok((model.target(samples, output, labels)?, model.labels_of(output, labels)))
+            Ok((model.target(features, output, labels)?, model.labels_of(output, labels)))
         });
         let wanted = wanted.collect::<Result<Vec<_>>>()?;
         let classes = model.classes;
@@ -128,6 +141,35 @@ impl<F: Element> Predictor<F> {
             }
         }
         Ok(score)
+    }
+
+    /// How well the model gives pictures again, below a latent of these values where it has one:
+    /// the mean of `(output - picture)^2` over the numbers of each picture, summed over pictures.
+    /// Where a number is not finite, it is NaN.
+    ///
+    /// # Errors
+    /// Pictures that do not fit.
+    pub fn score_again(
+        &mut self,
+        model: &mut Model<F>,
+        features: Features<'_>,
+        latent: Option<(VertexId, &HostTensor<F>)>,
+    ) -> Result<Score> {
+        let samples = model.samples(features)?;
+        let wanted = (0..model.outputs.len()).map(|output| model.target(features, output, &[]));
+        let wanted = wanted.collect::<Result<Vec<_>>>()?;
+        let nothing = Score { loss: f64::NAN, correct: 0, count: samples };
+        let found = match self.outputs(model, features, latent) {
+            Err(error) if error.kind() == ErrorKind::NotFinite => return Ok(nothing),
+            found => found?,
+        };
+        let squares = |(found, wanted): (&HostTensor<F>, &HostTensor<F>)| {
+            let pairs = found.data().iter().zip(wanted.data());
+            pairs.map(|(a, b)| (a.value() - b.value()).powi(2)).sum::<f64>()
+        };
+        let numbers: usize = wanted.iter().map(|wanted| wanted.data().len()).sum();
+        let all: f64 = found.into_iter().zip(&wanted).map(squares).sum();
+        Ok(Score { loss: all * samples as f64 / numbers as f64, ..nothing })
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::{
     Error, Result,
     host::{
-        Activation, AvgPool2d, Conv2d, Element, HostVertex, Layer, LayerParameter, MaxPool2d,
-        Reshape, StartingRule,
+        Activation, AvgPool2d, Conv2d, ConvTranspose2d, Element, HostVertex, Layer, LayerParameter,
+        MaxPool2d, Reshape, StartingRule,
         layer::{activate, joined, next_to, scale_and_activate},
     },
 };
@@ -28,7 +28,9 @@ pub enum Pool {
 
 /// A convolution of one parent with all that may be around it, as one prediction: an activation
 /// before, the convolution, a constant factor, an activation, pooling, and its numbers as one axis.
-/// Its parameters are `weight [channels, parent's channels, kernel, kernel]` and `bias [channels]`.
+/// Its parameters are `weight [channels, parent's channels, kernel, kernel]` and `bias [channels]`;
+/// of a [transposed](ConvLayer::transposed) convolution the weight is `[parent's channels,
+/// channels, kernel, kernel]`.
 ///
 /// # Example
 /// ```
@@ -46,6 +48,8 @@ pub struct ConvLayer {
     channels: usize,
     kernel: usize,
     conv: Conv2d,
+    /// The output padding of a transposed convolution.
+    transposed: Option<usize>,
     before: Activation,
     after: Activation,
     scale: f64,
@@ -63,6 +67,7 @@ impl ConvLayer {
             channels,
             kernel,
             conv: Conv2d { stride: 1, padding: 0, bias: true },
+            transposed: None,
             before: Activation::Identity,
             after: Activation::Identity,
             scale: 1.0,
@@ -84,6 +89,26 @@ impl ConvLayer {
     #[must_use]
     pub fn padding(mut self, padding: usize) -> Self {
         self.conv.padding = padding;
+        self
+    }
+
+    /// The transpose of a convolution ([`ConvTranspose2d`]) in its place, which makes images larger
+    /// by the stride, with so many rows and columns more at the bottom and on the right.
+    ///
+    /// # Example
+    /// ```
+    /// use pc_core::{Graph, host::{ConvLayer, HostLayers, HostTensor, Init}};
+    /// let mut init = Init::new(0);
+    /// let mut b = Graph::<HostTensor<f32>>::builder();
+    /// let latent = b.input("latent", &[8, 4, 4])?;
+    /// let layer = ConvLayer::new(3, 5).stride(2).padding(2).transposed(1);
+    /// let picture = b.conv("picture", latent, &layer, &mut init)?;
+    /// assert_eq!(b.shape(picture)?, [3, 8, 8]);
+    /// # Ok::<(), pc_core::Error>(())
+    /// ```
+    #[must_use]
+    pub fn transposed(mut self, output_padding: usize) -> Self {
+        self.transposed = Some(output_padding);
         self
     }
 
@@ -155,7 +180,13 @@ impl<F: Element> Layer<F> for ConvLayer {
     fn vertex(&self, _parents: usize) -> Result<HostVertex<F>> {
         let mut links: Vec<HostVertex<F>> = Vec::new();
         activate(&mut links, self.before);
-        links.push(Box::new(self.conv));
+        let Conv2d { stride, padding, bias } = self.conv;
+        match self.transposed {
+            None => links.push(Box::new(self.conv)),
+            Some(output_padding) => {
+                links.push(Box::new(ConvTranspose2d { stride, padding, output_padding, bias }));
+            }
+        }
         scale_and_activate(&mut links, self.scale, self.after);
         match self.pool {
             Some(Pool::Max(pool)) => links.push(Box::new(pool)),
@@ -180,8 +211,13 @@ impl<F: Element> Layer<F> for ConvLayer {
                 "a conv2d vertex takes a parent [channels, height, width], not a scalar",
             ));
         };
-        let shape = [self.channels, channels, self.kernel, self.kernel];
-        let fan_in = shape[1..].iter().fold(1, |all: usize, own| all.saturating_mul(*own));
+        let fan_in = [self.kernel, self.kernel]
+            .iter()
+            .fold(channels, |all: usize, own| all.saturating_mul(*own));
+        let shape = match self.transposed {
+            None => [self.channels, channels, self.kernel, self.kernel],
+            Some(_) => [channels, self.channels, self.kernel, self.kernel],
+        };
         let next = next_to(self.before, self.after);
         let weight = LayerParameter::weight("weight", &shape, fan_in, next);
         let bias = LayerParameter::bias("bias", &[self.channels], fan_in, next);

@@ -2,7 +2,7 @@
 
 use pc_core::{
     Tensor,
-    host::{AvgPool2d, Conv2d, HostTensor, HostVertex, Init, MaxPool2d, Probe},
+    host::{AvgPool2d, Conv2d, ConvTranspose2d, HostTensor, HostVertex, Init, MaxPool2d, Probe},
 };
 use proptest::prelude::*;
 
@@ -119,6 +119,58 @@ fn check_conv(shapes: &Shapes, seed: u64) {
     }
 }
 
+/// A transposed convolution gives back what a convolution of the same windows pulls: for
+/// sizes of all sorts, with a bias of its own.
+fn check_transpose(shapes: &Shapes, seed: u64) {
+    let Shapes { image, out, kernel, stride, padding, bias } = shapes.clone();
+    let mut init = Init::new(seed);
+    let weight_shape = [out, image[1], kernel[0], kernel[1]];
+    let result = terms(image, weight_shape, stride, padding, |_, _, _| {});
+    // The larger image is as large as the one that was convolved where the strides say so: else it
+    // ends where the last window does, or a little after it.
+    let more = |large: usize, small: usize, kernel: usize| {
+        (large + 2 * padding) - ((small - 1) * stride + kernel)
+    };
+    let rest = more(image[2], result[2], kernel[0]);
+    if rest != more(image[3], result[3], kernel[1]) {
+        return;
+    }
+    let (x, w, b): (Wide, Wide, Wide) = (
+        init.uniform(&result, 1.0).unwrap(),
+        init.uniform(&weight_shape, 1.0).unwrap(),
+        init.uniform(&[image[1]], 1.0).unwrap(),
+    );
+    let u: Wide = init.uniform(&image, 1.0).unwrap();
+    let plane = image[2] * image[3];
+    let mut expected: Vec<f64> = (0..u.data().len())
+        .map(|k| if bias { b.data()[k / plane % image[1]] } else { 0.0 })
+        .collect();
+    let (mut force, mut gradient) = (vec![0.0; x.data().len()], vec![0.0; w.data().len()]);
+    terms(image, weight_shape, stride, padding, |small, large, w_place| {
+        if let Some(large) = large {
+            expected[large] += w.data()[w_place] * x.data()[small];
+            force[small] += w.data()[w_place] * u.data()[large];
+            gradient[w_place] += x.data()[small] * u.data()[large];
+        }
+    });
+    let parameters = if bias { vec![w, b] } else { vec![w] };
+    let vertex = ConvTranspose2d { stride, padding, output_padding: rest, bias };
+    let mut probe = Probe::<Wide>::new(Box::new(vertex), vec![x], parameters).unwrap();
+    let near = |what: &str, found: &Wide, expected: &[f64]| {
+        let off = relative(found.data(), expected);
+        assert!(off <= 1e-12, "{what} of {shapes:?}: off by {off:e}");
+    };
+    near("prediction", probe.predict().unwrap(), &expected);
+    probe.pull(&u, 1.0).unwrap();
+    near("force", probe.force(0).unwrap(), &force);
+    near("weight gradient", probe.gradient(0).unwrap(), &gradient);
+    if bias {
+        let mut sums = vec![0.0; image[1]];
+        u.data().iter().enumerate().for_each(|(k, u)| sums[k / plane % image[1]] += u);
+        near("bias gradient", probe.gradient(1).unwrap(), &sums);
+    }
+}
+
 /// The windows of a pool as (place in the result, places in the image).
 fn windows(
     [batch, channels, height, width]: [usize; 4],
@@ -176,6 +228,7 @@ proptest! {
     #[test]
     fn convolutions_follow_the_definition(shapes in shapes(), seed in any::<u64>()) {
         check_conv(&shapes, seed);
+        check_transpose(&shapes, seed);
     }
 
     // 3x3 windows between as many channels as are made of tiles, and between fewer.
@@ -222,6 +275,7 @@ fn a_convolution_large_enough_for_threads() {
     for threads in [1, 2, 3, 16] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| check_conv(&shapes, 5));
+        pool.install(|| check_transpose(&shapes, 5));
         let bits = || {
             pool.install(|| {
                 let mut init = Init::new(3);

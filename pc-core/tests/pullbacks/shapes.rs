@@ -4,9 +4,9 @@ use pc_core::{
     ErrorKind, Graph, Map, Residual, SumOf, Tensor,
     backend::Vertex,
     host::{
-        Activation, AddParameter, AvgPool2d, Concat, Conv2d, ConvLayer, Embedding, Gated,
-        HostLayers, HostTensor, HostVertex, Init, LayerNorm, Linear, LinearMany, MatMul, MaxPool2d,
-        Probe, Product, Reshape, Scale, Softmax, Split, Sum, SumOfProducts, SwapAxes,
+        Activation, AddParameter, AvgPool2d, Concat, Conv2d, ConvLayer, ConvTranspose2d, Embedding,
+        Gated, HostLayers, HostTensor, HostVertex, Init, LayerNorm, Linear, LinearMany, MatMul,
+        MaxPool2d, Probe, Product, Reshape, Scale, Softmax, Split, Sum, SumOfProducts, SwapAxes,
     },
 };
 
@@ -67,6 +67,29 @@ fn convolutions_and_pools() {
         ),
         &["padded"],
     );
+    let spread = |stride, padding, output_padding| ConvTranspose2d {
+        stride,
+        padding,
+        output_padding,
+        bias: true,
+    };
+    let parameters: &[&[usize]] = &[&[2, 3, 3, 3], &[3]];
+    assert_eq!(shape(spread(2, 1, 1), &[&[2, 4, 5]], parameters), Ok(vec![3, 8, 10]));
+    assert_eq!(shape(spread(1, 0, 0), &[&[2, 4, 5]], parameters), Ok(vec![3, 6, 7]));
+    for (vertex, parent, parameters, words) in [
+        (spread(2, 1, 1), &[4, 5][..], parameters, &["[channels, height, width]", "[4, 5]"][..]),
+        (spread(2, 1, 1), &[3, 4, 5], parameters, &["takes 2 channels", "parent has 3"]),
+        (spread(2, 1, 2), &[2, 4, 5], parameters, &["output padding", "below its stride"]),
+        (spread(0, 1, 0), &[2, 4, 5], parameters, &["stride of at least 1"]),
+        (spread(1, 5, 0), &[2, 4, 5], parameters, &["nothing is left"]),
+        (spread(1, usize::MAX, 0), &[2, 4, 5], parameters, &["nothing is left"]),
+        (spread(usize::MAX, 0, 0), &[2, 4, 5], parameters, &["nothing is left"]),
+        (spread(2, 1, 1), &[2, 4, 5], &[&[2, 3, 3, 3], &[2]], &["bias", "[2]", "[3]"]),
+        (spread(2, 1, 1), &[2, 4, 5], &[&[2, 3, 9], &[3]], &["kernel height, kernel width"]),
+        (spread(2, 1, 1), &[2, 4, 5], &[&[2, 0, 3, 3], &[0]], &["at least one channel"]),
+    ] {
+        refuses(shape(vertex, &[parent], parameters), words);
+    }
     assert_eq!(shape(MaxPool2d { size: 2, stride: 2 }, &[&[3, 5, 4]], &[]), Ok(vec![3, 2, 2]));
     refuses(
         shape(MaxPool2d { size: 3, stride: 2 }, &[&[3, 2, 4]], &[]),

@@ -2,9 +2,9 @@
 
 use pc_core::Identity;
 use pc_core::host::{
-    Activate, Activation, AddParameter, AvgPool2d, Concat, Conv2d, Element, Embedding, Gated,
-    HostChain, HostTensor, HostVertex, LayerNorm, Linear, LinearMany, MatMul, MaxPool2d, Product,
-    Reshape, Scale, Softmax, Split, Sum, SumOfProducts, SwapAxes,
+    Activate, Activation, AddParameter, AvgPool2d, Concat, Conv2d, ConvTranspose2d, Element,
+    Embedding, Gated, HostChain, HostTensor, HostVertex, LayerNorm, Linear, LinearMany, MatMul,
+    MaxPool2d, Product, Reshape, Scale, Softmax, Split, Sum, SumOfProducts, SwapAxes,
 };
 use pc_core::{Map, Residual, SumOf};
 
@@ -34,6 +34,18 @@ fn linear_many() {
     case!(LinearMany::new(1)).parent(&[3, 5]).parameter(&[4, 5]).parameter(&[4]).check();
     let three = case!(LinearMany::without_bias(3)).parent(&[2, 5]).parent(&[2, 1]).parent(&[2, 4]);
     three.parameter(&[3, 5]).parameter(&[3, 1]).parameter(&[3, 4]).check();
+}
+
+#[test]
+fn conv_transpose2d() {
+    fn of(stride: usize, padding: usize, output_padding: usize, bias: bool) -> ConvTranspose2d {
+        ConvTranspose2d { stride, padding, output_padding, bias }
+    }
+    case!(of(1, 0, 0, true)).parent(&[3, 2, 3, 4]).parameter(&[2, 4, 3, 2]).parameter(&[4]).check();
+    case!(of(2, 1, 0, true)).parent(&[2, 3, 4, 4]).parameter(&[3, 2, 4, 4]).parameter(&[2]).check();
+    case!(of(2, 2, 1, false)).parent(&[2, 2, 3, 4]).parameter(&[2, 3, 5, 5]).check();
+    // Windows that do not touch.
+    case!(of(3, 0, 2, true)).parent(&[1, 2, 2, 3]).parameter(&[2, 1, 1, 2]).parameter(&[1]).check();
 }
 
 #[test]

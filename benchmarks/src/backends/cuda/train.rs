@@ -67,9 +67,8 @@ impl<F: Element, N: Network<Tensor = DeviceTensor> + HandOver<Tensor = DeviceTen
     fn clamps(&self, batch: &Batch) -> Result<Clamps<DeviceTensor>, CommandError> {
         let device = &self.device;
         let mut clamps = hold(device, &self.model.feed(batch.features())?)?;
-        let samples = self.model.samples(batch.features())?;
         for (output, vertex) in self.model.outputs.iter().enumerate() {
-            let target = self.model.target(samples, output, &batch.labels)?;
+            let target = self.model.target(batch.features(), output, &batch.labels)?;
             clamps = clamps.drive(*vertex, CrossEntropy::new(upload(device, &target)?));
         }
         Ok(clamps)

@@ -25,6 +25,8 @@ pub(super) struct Host<F: Element> {
     predictor: Predictor<F>,
     loss: LossEntry,
     clamp: ClampEntry,
+    /// How a latent is found of what is only judged.
+    asking: Schedule,
     /// What drives the output in this epoch.
     drive: Drive,
     /// Factors of the states' rate.
@@ -47,6 +49,7 @@ impl<F: Element> Host<F> {
         let weights = task.details.optimiser.filled(optimiser, 1);
         let whole = with_rates(task.schedule.clone(), &rates).map_err(at("states.rates"))?;
         Ok(Self {
+            asking: whole.clone(),
             relaxation: Relaxation::new(&model.graph, whole).map_err(at("schedule"))?,
             optimiser: Optimiser::new(optimiser, learning_rate, &weights)
                 .map_err(at("optimiser"))?,
@@ -124,7 +127,22 @@ impl<F: Element> Trainee<F> for Host<F> {
     }
 
     fn score(&mut self, batch: &Batch) -> Result<Score, CommandError> {
-        Ok(self.predictor.score(&mut self.model, batch.features(), &batch.labels)?)
+        let Some(latent) = self.model.latent else {
+            return Ok(self.predictor.score(&mut self.model, batch.features(), &batch.labels)?);
+        };
+        let clamps = self.clamps(batch)?;
+        let graph = &mut self.model.graph;
+        // Of its own, so that what it leaves and draws is nothing to what learns.
+        let mut relaxation = Relaxation::new(graph, self.asking.clone())?;
+        let outcome = relaxation.infer(graph, &clamps)?;
+        let found = relaxation.value(graph, latent);
+        match found.filter(|_| outcome.status != Status::Diverged) {
+            Some(found) => {
+                let latent = Some((latent, &found));
+                Ok(self.predictor.score_again(&mut self.model, batch.features(), latent)?)
+            }
+            None => Ok(Score { loss: f64::NAN, correct: 0, count: batch.samples }),
+        }
     }
 
     fn gradients(&mut self, batch: &Batch, schedule: Schedule) -> Result<Traced, CommandError> {

@@ -175,7 +175,7 @@ impl Search<'_> {
                 rung.push(Tried { trial, epochs, found: self.found(trial, epochs)? });
             }
             rung.sort_by(|one, other| one.found.order(&other.found));
-            let learned = rung.iter().filter(|tried| tried.found.accuracy.is_some());
+            let learned = rung.iter().filter(|tried| tried.found.loss.is_some());
             left = learned.map(|tried| tried.trial).collect();
             tried.extend(rung);
         }
@@ -237,7 +237,7 @@ fn choose(
 ) -> Result<(), CommandError> {
     output.text(&text(trials, tried))?;
     let last = tried.last().map_or(0, |tried| tried.epochs);
-    let best = tried.iter().find(|tried| tried.epochs == last && tried.found.accuracy.is_some());
+    let best = tried.iter().find(|tried| tried.epochs == last && tried.found.loss.is_some());
     let Some((best, trial)) = best.and_then(|best| Some((best, trials.get(best.trial)?))) else {
         output.event("summary", json!({"chosen": null}))?;
         let message = "every trial that was left diverged: lower the rates";
@@ -250,11 +250,14 @@ fn choose(
     }
     let words =
         toml::to_string(&entries).map_err(|error| CommandError::input(error.to_string()))?;
+    let figure = match (best.found.accuracy, best.found.loss) {
+        (None, Some(loss)) => format!("loss {loss:.5}"),
+        (accuracy, _) => format!("accuracy {}%", percent(accuracy)),
+    };
     let words = format!(
-        "# Chosen by `pc-bench sweep`: trial {} of {}, validation accuracy {}%.\n{words}",
+        "# Chosen by `pc-bench sweep`: trial {} of {}, validation {figure}.\n{words}",
         best.trial + 1,
-        trials.len(),
-        percent(best.found.accuracy)
+        trials.len()
     );
     output.text(&format!("\n{words}"))?;
     output.event(

@@ -12,11 +12,11 @@ use crate::{
     contract::{
         ScheduleKind,
         details::Figures,
-        train::{Batch, Trainee},
+        train::{Batch, Inputs, Trainee},
     },
     error::CommandError,
     interrupt,
-    models::Score,
+    models::{Score, Wanted},
     report::Epoch,
 };
 
@@ -72,12 +72,17 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// The epoch whose figures stand for the run; of equally good ones the first.
+    /// The epoch whose figures stand for the run; of equally good ones the first. The best is that
+    /// of the highest accuracy, or where there is none that of the lowest loss.
     pub(crate) fn reported(&self, which: Figures) -> Option<&Epoch> {
         match which {
             Figures::LastEpoch => self.history.last(),
             Figures::BestEpoch => self.history.iter().reduce(|best, next| {
-                if next.test_accuracy > best.test_accuracy { next } else { best }
+                let better = match (next.test_accuracy, best.test_accuracy) {
+                    (None, None) => next.test_loss < best.test_loss,
+                    (next, best) => next > best,
+                };
+                if better { next } else { best }
             }),
         }
     }
@@ -188,7 +193,8 @@ impl<F: Element> Learner<F> {
             return Ok(Step::Stopped);
         };
         // A run may also run away without ever leaving the finite numbers.
-        let most = RUN_AWAY * (self.classes.max(2) as f64).ln();
+        let [guess, guessed_energy] = self.guessing(data, seed)?;
+        let most = RUN_AWAY * guess;
         if !(train.mean_loss() <= most && test.mean_loss().is_finite()) {
             return Ok(Step::Diverged(self.diverged(
                 "its end",
@@ -200,7 +206,7 @@ impl<F: Element> Learner<F> {
         }
         let energy = self.progress.energy / self.progress.samples.max(1) as f64;
         let labels = train.count as f64 / data.train_len().clamp(1, PROBE) as f64;
-        let most = RUN_AWAY_ENERGY * labels.max(1.0) * (self.classes.max(2) as f64).ln();
+        let most = RUN_AWAY_ENERGY * labels.max(1.0) * guessed_energy;
         // Levels that have learned by Z-IL may go on moving without bound, which harms nothing.
         if !(energy <= most || self.settings.schedule == ScheduleKind::Zil) {
             return Ok(Step::Diverged(self.diverged(
@@ -209,12 +215,14 @@ impl<F: Element> Learner<F> {
             )));
         }
         let relaxes = self.settings.schedule != ScheduleKind::Backprop;
+        let labels = self.settings.details.target == Wanted::Label;
+        let accuracy = |score: Score| labels.then(|| score.accuracy());
         let epoch = Epoch {
             epoch: number + 1,
             train_loss: train.mean_loss(),
-            train_accuracy: Some(train.accuracy()),
+            train_accuracy: accuracy(train),
             test_loss: test.mean_loss(),
-            test_accuracy: Some(test.accuracy()),
+            test_accuracy: accuracy(test),
             energy: relaxes.then_some(energy),
             seconds: self.progress.seconds,
         };
@@ -243,6 +251,23 @@ impl<F: Element> Learner<F> {
             }
         }
         Ok(None)
+    }
+
+    /// The loss of guessing, and the energy of a sample that goes with it: each class as likely as
+    /// the others, or black pictures.
+    fn guessing(&self, data: &Dataset, seed: u64) -> Result<[f64; 2], CommandError> {
+        if self.settings.details.target == Wanted::Label {
+            return Ok([(self.classes.max(2) as f64).ln(); 2]);
+        }
+        let (mut squares, mut numbers, mut samples) = (0.0, 0, 0);
+        for batch in data.probe(FORWARD_BATCH, FORWARD_BATCH, seed)? {
+            if let Inputs::Pixels(pixels) = &batch.inputs {
+                squares += pixels.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
+                numbers += pixels.len();
+                samples += batch.samples;
+            }
+        }
+        Ok([squares / numbers.max(1) as f64, 0.5 * squares / samples.max(1) as f64])
     }
 
     fn diverged(&self, place: &str, what: &str) -> String {

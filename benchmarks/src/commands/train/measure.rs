@@ -38,7 +38,8 @@ impl Measured {
 impl<F: Element> Learner<F> {
     /// Compares the schedule's gradients on one batch with backprop's at the same weights, and
     /// traces its energy. Weights stay where they are; the gradients of a schedule that learns at
-    /// every step are summed over its steps. Backprop itself has nothing to compare.
+    /// every step are summed over its steps. Backprop itself has nothing to compare, and a net with
+    /// a latent nothing to compare with: backprop finds none.
     ///
     /// # Errors
     /// A batch that does not fit the model.
@@ -57,6 +58,10 @@ impl<F: Element> Learner<F> {
     ) -> Result<Measured, CommandError> {
         if self.settings.schedule == ScheduleKind::Backprop || stop() {
             return Ok(Measured::default());
+        }
+        if self.settings.details.has_latent() {
+            let trace = self.trainee.gradients(batch, self.watched()?.traced())?.energy;
+            return Ok(Measured { trace: a_sample(trace, batch), ..Measured::default() });
         }
         let ours = self.trainee.gradients(batch, self.settings.schedule()?)?.gradients;
         if stop() {

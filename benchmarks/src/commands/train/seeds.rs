@@ -92,6 +92,8 @@ fn begun(path: &Path, id: Option<&str>) -> Result<Option<PathBuf>, CommandError>
 /// The figures of each rule over the seeds.
 struct Statistics {
     rows: Vec<Row>,
+    /// Whether there are losses alone.
+    by_loss: bool,
     figures: Figures,
     validation: bool,
 }
@@ -101,7 +103,8 @@ struct Row {
     accuracy: Option<Summary>,
     loss: Option<Summary>,
     seconds: Option<Summary>,
-    /// Accuracy minus that of backprop with the same seed; none of backprop itself.
+    /// Accuracy, or where there is none the loss, minus that of backprop with the same seed; none
+    /// of backprop itself.
     beside: Option<Summary>,
     diverged: usize,
 }
@@ -114,25 +117,31 @@ impl Statistics {
         let some = |figures: Vec<Option<f64>>| {
             summary(&figures.into_iter().flatten().collect::<Vec<f64>>())
         };
+        // Where the picture itself is wanted, nothing is right or wrong.
+        let by_loss = found.iter().flatten().all(|run| run.accuracy.is_none())
+            && found.iter().flatten().any(|run| run.loss.is_some());
+        let figure: fn(&OfRun) -> Option<f64> =
+            if by_loss { |run| run.loss } else { |run| run.accuracy };
         let baseline = runs.iter().position(|run| run.schedule == ScheduleKind::Backprop);
         let rows = runs.iter().enumerate().map(|(at, run)| {
-            let accuracy = |at| column(at, |run| run.accuracy);
+            let figures = |at| column(at, figure);
             let base = baseline.filter(|base| *base != at);
             Row {
                 rule: run.schedule,
-                accuracy: some(accuracy(at)),
+                accuracy: some(column(at, |run| run.accuracy)),
                 loss: some(column(at, |run| run.loss)),
                 seconds: some(column(at, |run| Some(run.seconds))),
-                beside: base.and_then(|base| difference(&accuracy(at), &accuracy(base))),
+                beside: base.and_then(|base| difference(&figures(at), &figures(base))),
                 diverged: found
                     .iter()
-                    .filter(|seed| seed.get(at).is_some_and(|run| run.accuracy.is_none()))
+                    .filter(|seed| seed.get(at).is_some_and(|run| run.loss.is_none()))
                     .count(),
             }
         });
         let details = runs.first().map(|run| &run.details);
         Self {
             rows: rows.collect(),
+            by_loss,
             figures: details.map(|details| details.report).unwrap_or_default(),
             validation: details.is_some_and(|details| details.data.validation.is_some()),
         }
@@ -142,11 +151,12 @@ impl Statistics {
         if self.validation { "validation" } else { "test" }
     }
 
-    /// A table of at most 80 columns, in percent.
+    /// A table of at most 80 columns, in percent; of losses in thousandths.
     fn text(&self, seeds: &[u64]) -> String {
-        let percent = |figure: Option<f64>, plus: bool| match figure {
-            Some(x) if plus => format!("{:+.2}", 100.0 * x),
-            Some(x) => format!("{:.2}", 100.0 * x),
+        let (by, unit) = if self.by_loss { (1e3, "loss x 1e-3") } else { (1e2, "accuracy %") };
+        let shown = |figure: Option<f64>, plus: bool| match figure {
+            Some(x) if plus => format!("{:+.2}", by * x),
+            Some(x) => format!("{:.2}", by * x),
             None => "-".to_owned(),
         };
         let range = match seeds {
@@ -159,7 +169,7 @@ impl Statistics {
         };
         let rule = "─".repeat(72);
         let mut text = format!(
-            "\n{} accuracy %, {which}, over {range}\n{rule}\n{:<18}{:>8}{:>11}{:>9}{:>16}{:>10}\n\
+            "\n{} {unit}, {which}, over {range}\n{rule}\n{:<18}{:>8}{:>11}{:>9}{:>16}{:>10}\n\
              {rule}\n",
             self.judged(),
             "schedule",
@@ -170,17 +180,17 @@ impl Statistics {
             "95% +-"
         );
         for row in &self.rows {
-            let accuracy = row.accuracy;
+            let own = if self.by_loss { row.loss } else { row.accuracy };
             // Writing to a string does not fail.
             let _ = writeln!(
                 text,
                 "{:<18}{:>8}{:>11}{:>9}{:>16}{:>10}",
                 row.rule,
-                percent(accuracy.map(|own| own.mean), false),
-                percent(accuracy.and_then(|own| own.deviation), false),
-                percent(accuracy.and_then(|own| own.half), false),
-                percent(row.beside.map(|own| own.mean), true),
-                percent(row.beside.and_then(|own| own.half), false),
+                shown(own.map(|own| own.mean), false),
+                shown(own.and_then(|own| own.deviation), false),
+                shown(own.and_then(|own| own.half), false),
+                shown(row.beside.map(|own| own.mean), true),
+                shown(row.beside.and_then(|own| own.half), false),
             );
         }
         text += &rule;
@@ -223,7 +233,8 @@ mod tests {
         let rules = vec![ScheduleKind::Standard, ScheduleKind::Backprop];
         let args = TrainArgs { schedule: rules, no_report: true, ..TrainArgs::default() };
         let plan = TrainingPlan::new(&args).unwrap();
-        let run = |accuracy: Option<f64>| OfRun { accuracy, loss: Some(1.0), seconds: 2.0 };
+        let run =
+            |accuracy: Option<f64>| OfRun { accuracy, loss: accuracy.map(|_| 1.0), seconds: 2.0 };
         let found = [
             vec![run(Some(0.75)), run(Some(0.5))],
             vec![run(None), run(Some(0.25))],
@@ -240,5 +251,20 @@ mod tests {
         assert!(text.contains("seeds 4 to 6") && text.contains("+25.00"), "{text}");
         assert!(text.contains("standard: 1 of 3 seeds diverged"), "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    }
+
+    #[test]
+    fn where_nothing_is_right_or_wrong_losses_are_put_together() {
+        let rules = vec![ScheduleKind::Standard, ScheduleKind::Backprop];
+        let args = TrainArgs { schedule: rules, no_report: true, ..TrainArgs::default() };
+        let plan = TrainingPlan::new(&args).unwrap();
+        let run = |loss: Option<f64>| OfRun { accuracy: None, loss, seconds: 2.0 };
+        let found = [vec![run(Some(0.009)), run(Some(0.008))], vec![run(None), run(Some(0.008))]];
+        let statistics = Statistics::of(&plan.runs, &found);
+        let [standard, backprop] = statistics.rows.as_slice() else { panic!("two rows") };
+        assert_eq!((standard.diverged, backprop.diverged), (1, 0));
+        assert!((standard.beside.unwrap().mean - 0.001).abs() < 1e-12);
+        let text = statistics.text(&[4, 5]);
+        assert!(text.contains("test loss x 1e-3") && text.contains("+1.00"), "{text}");
     }
 }

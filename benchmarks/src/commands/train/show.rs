@@ -41,10 +41,10 @@ impl Show {
 
     /// An epoch is done.
     pub(super) fn epoch(&self, epoch: &Epoch) -> Result<(), CommandError> {
-        let percent = |share: Option<f64>| {
-            share.map_or("-".to_owned(), |share| format!("{:.2}%", 100.0 * share))
+        let test = match epoch.test_accuracy {
+            Some(share) => format!("{:.2}%", 100.0 * share),
+            None => format!("loss {:.5}", epoch.test_loss),
         };
-        let test = percent(epoch.test_accuracy);
         self.progress.say(format!(
             "epoch {}/{} loss {:.4} test {test}",
             epoch.epoch, self.epochs, epoch.train_loss

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     contract::{ScheduleKind, details::Figures},
+    models::Wanted,
     report::{Epoch, Report, Run},
 };
 
@@ -71,6 +72,9 @@ impl Ended {
                  vertices for it."
                     .to_owned()
             }
+            ScheduleKind::Ipc if self.settings.details.has_latent() => format!(
+                "Weights move at each of the {steps} steps, at learning rate {learning_rate}."
+            ),
             ScheduleKind::Ipc => format!(
                 "Weights move at each of the {steps} steps, at learning rate {learning_rate}; its \
                  gradients beside backprop's are summed over the \
@@ -136,11 +140,28 @@ pub(super) fn report(plan: &TrainingPlan, data: &Dataset, model: &str, ended: &[
         notes.push(format!("Energies by step are of the first {TRACED} steps."));
     }
     let details = &first.details;
+    if details.target == Wanted::Input {
+        notes.push(
+            "The loss is the mean squared error of a picture that is given again, a number; the \
+             pictures are those that it was found from."
+                .to_owned(),
+        );
+    }
+    if details.has_latent() {
+        notes.remove(1);
+        notes.push(
+            "Latents are found by the run's own steps, of training and of test pictures; what is \
+             judged is what they then predict. There is no backprop to compare with: it finds no \
+             latents."
+                .to_owned(),
+        );
+    }
     let validation = details.data.validation.is_some();
     let mut title = "Predictive coding beside backprop".to_owned();
     let held = if validation { "validation" } else { "test" };
     if details.report == Figures::BestEpoch {
-        title += &format!(": the best epoch by {held} accuracy");
+        let by = if details.target == Wanted::Label { "accuracy" } else { "loss" };
+        title += &format!(": the best epoch by {held} {by}");
         notes.push(format!(
             "{held} figures are those of each run's best epoch, chosen by the same figures: they \
              flatter every run."

@@ -19,7 +19,11 @@ pub use states::{PaceKind, StateRuleKind, States};
 pub use weights::{Anneal, Weights};
 
 use super::choices::{OptimiserKind, ScheduleKind};
-use crate::{data::Kind, error::CommandError, models::LayerEntry};
+use crate::{
+    data::Kind,
+    error::CommandError,
+    models::{LayerEntry, LayerKind, OutputLoss, Wanted},
+};
 
 /// Which epoch's figures stand for a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,7 +32,8 @@ pub enum Figures {
     /// The last one's.
     #[default]
     LastEpoch,
-    /// Those of the epoch with the highest accuracy, on the data that figures are taken on.
+    /// Those of the epoch with the highest accuracy, or where there is none with the lowest loss,
+    /// on the data that figures are taken on.
     BestEpoch,
 }
 
@@ -40,6 +45,8 @@ pub struct Details {
     pub report: Figures,
     /// What is done to the data.
     pub data: Preparation,
+    /// What the output is to be.
+    pub target: Wanted,
     /// The net, layer by layer; empty for one of the named models.
     pub layers: Vec<LayerEntry>,
     /// What is learned.
@@ -107,9 +114,58 @@ impl Details {
         self.schedule.check()?;
         self.states.check()?;
         self.optimiser.check(optimiser)?;
+        self.check_target(rule, data)?;
         let relaxes = rule.takes_rate();
+        let nudged = self.clamp.output == OutputClamp::Nudged;
+        if relaxes && nudged && self.schedule.start != StartAt::Forward {
+            let message = "schedule.start: a nudge counts from the feed-forward prediction, so \
+                values have to start there; leave it out";
+            return Err(wrong("schedule.start", message));
+        }
         let states = self.states != States::default();
         only_with("states", states, relaxes, "rules that relax; leave it out")
+    }
+
+    /// Whether the net begins with a latent, which is found by relaxation on each batch.
+    pub fn has_latent(&self) -> bool {
+        self.layers.first().is_some_and(|layer| layer.kind == LayerKind::Latent)
+    }
+
+    fn check_target(&self, rule: ScheduleKind, data: Kind) -> Result<(), CommandError> {
+        if self.target == Wanted::Label {
+            if self.has_latent() {
+                let message = "a latent reads no data, so what the output is to be must say which \
+                    sample it is of: say target = \"input\" too";
+                return Err(wrong("layers[0].kind", message));
+            }
+            return Ok(());
+        }
+        let refuse = |message: &str| Err(wrong("target", format!("target = \"input\" {message}")));
+        if matches!(data, Kind::Names | Kind::Shakespeare) {
+            return refuse("is for pictures");
+        }
+        if self.layers.is_empty() {
+            return refuse("is for a net of [[layers]]: the named models give classes");
+        }
+        if self.loss.kind != OutputLoss::SquaredError {
+            return refuse("is learned by squares: say loss.kind = \"squared-error\" too");
+        }
+        if !self.has_latent() {
+            return Ok(());
+        }
+        if !matches!(rule, ScheduleKind::Standard | ScheduleKind::Ipc) {
+            let message = format!(
+                "{rule} finds no latent: it takes a rule whose predictions follow values, standard \
+                 or ipc; for {rule} give the net an encoder in its place"
+            );
+            return Err(wrong("schedule.rule", message));
+        }
+        if !matches!(self.schedule.start, StartAt::Zero | StartAt::Forward) {
+            let message = "schedule.start: a latent starts at zero in every batch, and the others \
+                with it (\"zero\") or at their predictions from there (\"forward\")";
+            return Err(wrong("schedule.start", message));
+        }
+        Ok(())
     }
 
     /// Refuses, by name, what only the host backend honours.
@@ -120,6 +176,9 @@ impl Details {
         let refuse = |entry: &str| {
             Err(wrong(entry, format!("{entry}: the backend {backend} does not have it; host has")))
         };
+        if self.target != Wanted::default() {
+            return refuse("target");
+        }
         if !self.layers.is_empty() {
             return refuse("layers");
         }
@@ -161,6 +220,7 @@ mod tests {
             }
         };
         for (words, entry) in [
+            ("target = \"input\"", "target"),
             ("[[layers]]\nkind = \"dense\"", "layers"),
             ("[loss]\nkind = \"squared-error\"", "loss"),
             ("[loss]\nstrength = 0.5", "loss"),

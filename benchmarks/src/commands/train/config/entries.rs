@@ -18,7 +18,7 @@ use crate::{
         },
     },
     data,
-    models::{LayerEntry, ModelKind},
+    models::{LayerEntry, ModelKind, Wanted},
 };
 
 /// Makes a table of entries of its own and those of one of the details. An entry that the details
@@ -124,6 +124,7 @@ pub(crate) struct Configuration {
     pub(crate) epochs: Option<usize>,
     pub(crate) batch: Option<usize>,
     pub(crate) report: Figures,
+    pub(crate) target: Wanted,
     pub(crate) data: DataEntry,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) layers: Vec<LayerEntry>,

@@ -198,6 +198,7 @@ impl Configuration {
                     samples: self.data.samples,
                     details: Details {
                         report: self.report,
+                        target: self.target,
                         data: self.data.details(),
                         layers: self.layers.clone(),
                         loss: self.loss,
@@ -255,6 +256,7 @@ impl Configuration {
             epochs: Some(epochs),
             batch: Some(first.batch),
             report: details.report,
+            target: details.target,
             layers: details.layers.clone(),
             loss: details.loss,
             clamp: details.clamp,
