@@ -7,3 +7,4 @@ mod graphs;
 mod optimisers;
 mod parity;
 mod refusals;
+mod stepped;
