@@ -1,6 +1,6 @@
 //! Products by cuBLASLt. Plans (layouts, descriptor, algorithm) are found once for every shape and
-//! kept, and the compute type is the caller's: full `f32`, or operands that the library may round to
-//! tf32 or bf16 on its way to tensor cores.
+//! kept, and the compute type is the caller's: full `f32`, or operands that the library may round
+//! to tf32 or bf16 on its way to tensor cores.
 #![allow(unsafe_code)]
 
 use std::{collections::HashMap, ffi::c_void, ptr};

@@ -3,13 +3,18 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use crate::swaps::{By, SWAPS};
+use crate::{
+    layers,
+    swaps::{By, SWAPS},
+};
 
 /// A mistake: the file and the place, what stands there, and what comes in its stead where the
 /// switch is on.
 pub(crate) struct Mutant {
     pub(crate) name: String,
     pub(crate) file: &'static str,
+    /// The function that it lies in.
+    pub(crate) function: String,
     at: usize,
     length: usize,
     by: Text,
@@ -31,13 +36,15 @@ pub(crate) fn mutants(kernels: &Path) -> Vec<Mutant> {
         "relax_graph.cu",
         "learn.cu",
         "tensor.cu",
+        "layers.cu",
+        "functions.cu",
         "pc_math.cuh",
     ] {
         let source = read(file);
         barriers(file, &source, &mut made);
         bounds(file, &source, &mut made);
     }
-    for (file, before, from, by, behind) in SWAPS {
+    for (file, before, from, by, behind) in SWAPS.iter().chain(layers::SWAPS) {
         let source = read(file);
         let text = format!("{before}{from}{behind}");
         let places: Vec<usize> =
@@ -58,7 +65,8 @@ pub(crate) fn mutants(kernels: &Path) -> Vec<Mutant> {
                 places.len(),
                 function(&source, *at)
             );
-            made.push(Mutant { name, file, at: *at, length: from.len(), by });
+            let function = function(&source, *at).to_owned();
+            made.push(Mutant { name, file, function, at: *at, length: from.len(), by });
         }
     }
     made
@@ -66,10 +74,11 @@ pub(crate) fn mutants(kernels: &Path) -> Vec<Mutant> {
 
 /// The function that a place lies in.
 fn function(source: &str, at: usize) -> &str {
-    let heads = source[..at]
-        .lines()
-        .rev()
-        .find(|line| line.contains("PC_DEV ") || line.starts_with("PC_KERNEL"));
+    let heads = source[..at].lines().rev().find(|line| {
+        line.contains("PC_DEV ")
+            || line.starts_with("PC_KERNEL")
+            || line.starts_with("#define PC_EACH")
+    });
     let head = heads.unwrap_or("nothing");
     match head.strip_prefix("PC_KERNEL(").or_else(|| head.strip_prefix("PC_KERNEL_OF(")) {
         Some(rest) => rest.split(',').next().unwrap_or(rest),
@@ -103,7 +112,9 @@ fn barriers(file: &'static str, source: &str, made: &mut Vec<Mutant>) {
         for (at, _) in source.match_indices(what) {
             let length = source[at..].find(end).map_or(what.len(), |from| from + end.len());
             let name = format!("{file}: without {}", place(source, at, what));
-            made.push(Mutant { name, file, at, length, by: Text::Where("false".to_owned()) });
+            let function = function(source, at).to_owned();
+            let by = Text::Where("false".to_owned());
+            made.push(Mutant { name, file, function, at, length, by });
         }
     }
 }
@@ -125,7 +136,9 @@ fn bounds(file: &'static str, source: &str, made: &mut Vec<Mutant>) {
             condition.trim()
         );
         let by = Text::Expression(further);
-        made.push(Mutant { name, file, at: at + first.len() + 1, length: condition.len(), by });
+        let function = function(source, at).to_owned();
+        let (at, length) = (at + first.len() + 1, condition.len());
+        made.push(Mutant { name, file, function, at, length, by });
     }
 }
 

@@ -11,8 +11,13 @@
 #[allow(dead_code)]
 mod common;
 
+#[path = "../simulated/stepped.rs"]
+#[allow(dead_code)]
+mod stepped;
+
 mod battery;
 mod generate;
+mod layers;
 mod swaps;
 
 use std::{
@@ -83,10 +88,22 @@ const EQUIVALENT: &[(&str, &str)] = &[
         "learn.cu: one further in for ( 1 of pc_weight_gradients, `s0 < p.batch`",
         "a further pass over no samples adds zeros",
     ),
+    (
+        "layers.cu: one further in for ( 1 of pc_layer_products, `from < p.k`",
+        "a further pass over no columns adds zeros",
+    ),
 ];
 
-const FAMILIES: [&str; 6] =
-    ["relax_cluster", "relax_gemm", "relax_graph", "learn", "tensor", "primitives"];
+const FAMILIES: [&str; 8] = [
+    "relax_cluster",
+    "relax_gemm",
+    "relax_graph",
+    "learn",
+    "tensor",
+    "primitives",
+    "layers",
+    "functions",
+];
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -155,9 +172,18 @@ fn libraries(scratch: &Path, mutants: &[Mutant], groups: &[usize]) -> Vec<PathBu
             .map(|(i, (mutant, _))| (i + 1, mutant))
             .collect();
         generate::write(&folder("kernels"), &own, &members);
+        // What has no mutant of this group is compiled once, with the first group.
+        let header = members.iter().any(|(_, mutant)| mutant.file.ends_with(".cuh"));
         for family in FAMILIES {
-            sources.push((own.join(format!("{family}.cu")), own.join(format!("{family}.o"))));
-            objects.push(own.join(format!("{family}.o")));
+            let file = format!("{family}.cu");
+            let has = header || members.iter().any(|(_, mutant)| mutant.file == file);
+            let object = |folder: &Path| folder.join(format!("{family}.o"));
+            if group > 0 && !has {
+                objects.push(object(&scratch.join("group0")));
+                continue;
+            }
+            sources.push((own.join(file), object(&own)));
+            objects.push(object(&own));
         }
     }
     let switch = scratch.join("switch.h");
@@ -186,15 +212,26 @@ fn sanitizer() -> PathBuf {
     path
 }
 
+/// What such a run of the battery says.
+fn log(library: &Path, switch: usize, file: &str) -> PathBuf {
+    library.with_extension(format!("{switch}.{file}.log"))
+}
+
 /// Runs the battery with the kernels of this library and the mistake of this switch, which is in
-/// this file (0 and nothing for no mistake); what it had to object.
-fn objection(library: &Path, sanitizer: &Path, switch: usize, file: &str) -> Option<String> {
-    let path = library.with_extension(format!("{switch}.log"));
+/// this file and function (0 and nothing for no mistake); what it had to object.
+fn objection(
+    library: &Path,
+    sanitizer: &Path,
+    switch: usize,
+    (file, function): (&str, &str),
+) -> Option<String> {
+    let path = log(library, switch, file);
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["--exact", "battery::battery", "--nocapture"])
         .env("PC_CUDA_BATTERY", library)
         .env("PC_CUDA_SWITCH", switch.to_string())
         .env("PC_CUDA_MUTATED", file)
+        .env("PC_CUDA_MUTATED_IN", function)
         .env("LD_PRELOAD", sanitizer)
         .env("RUST_BACKTRACE", "0")
         .env(
@@ -242,9 +279,17 @@ fn the_kernels_pass_and_every_mutant_fails() {
     );
 
     let sanitizer = sanitizer();
-    each(&libraries, |_, library| {
-        if let Some(objection) = objection(library, &sanitizer, 0, "") {
-            let log = fs::read_to_string(library.with_extension("0.log")).unwrap_or_default();
+    // All of the battery with the first library, and with another what its own mutants are held to.
+    let mut clean = vec![(0, "")];
+    for (mutant, group) in mutants.iter().zip(&groups).filter(|(_, group)| **group > 0) {
+        if !clean.contains(&(*group, mutant.file)) {
+            clean.push((*group, mutant.file));
+        }
+    }
+    each(&clean, |_, (group, file)| {
+        let library = &libraries[*group];
+        if let Some(objection) = objection(library, &sanitizer, 0, (file, "")) {
+            let log = fs::read_to_string(log(library, 0, file)).unwrap_or_default();
             panic!("the kernels themselves do not pass: {objection}\n{log}");
         }
     });
@@ -261,8 +306,8 @@ fn the_kernels_pass_and_every_mutant_fails() {
         .collect();
     let survivors = Mutex::new(Vec::new());
     each(&chosen, |_, &index| {
-        let (Mutant { name, file, .. }, start) = (&mutants[index], Instant::now());
-        match objection(&libraries[groups[index]], &sanitizer, index + 1, file) {
+        let (Mutant { name, file, function, .. }, start) = (&mutants[index], Instant::now());
+        match objection(&libraries[groups[index]], &sanitizer, index + 1, (file, function)) {
             Some(objection) => {
                 let said: String = objection.chars().take(110).collect();
                 println!("caught    {name}: {said} ({:.1} s)", start.elapsed().as_secs_f64());

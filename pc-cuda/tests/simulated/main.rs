@@ -9,3 +9,4 @@ mod optimisers;
 mod parallel;
 mod parity;
 mod refusals;
+mod stepped;

@@ -1,48 +1,12 @@
 //! pc-core's conformance suite over graphs on the device, and backends that it has to fail.
 
-use pc_core::{
-    Graph, Result,
-    conformance::{Backend, Built, HostBackend, Net, Report, additions, composites, layers, run},
-};
-use pc_cuda::{Device, DeviceTensor, Precision, Simulation, graph_to_device};
+use pc_core::conformance::{Report, additions, composites, layers, run};
+use pc_cuda::{Device, Precision, Simulation, graph_to_device};
 
-struct Stepped {
-    device: Device,
-    /// What the first number of the first parameter is multiplied by: 1, or there is a mistake.
-    factor: f32,
-}
+use crate::stepped::{Stepped, added, edges, embedded, swallowed};
 
-impl Stepped {
-    fn new(seed: u64, factor: f32) -> Self {
-        Self { device: Device::simulated(&Simulation::new(seed)).unwrap(), factor }
-    }
-}
-
-impl Backend for Stepped {
-    type Tensor = DeviceTensor;
-    type Network = Graph<DeviceTensor>;
-
-    fn name(&self) -> String {
-        "pc-cuda's graphs on the host layer".to_owned()
-    }
-
-    fn tolerance(&self) -> f64 {
-        1e-5
-    }
-
-    fn tensor(&self, shape: &[usize], values: &[f64]) -> Result<DeviceTensor> {
-        self.device.tensor(shape, &values.iter().map(|x| *x as f32).collect::<Vec<_>>())
-    }
-
-    fn build(&self, net: &Net) -> Result<Option<Built<Graph<DeviceTensor>>>> {
-        let Some(built) = HostBackend::<f64>::new().build(net)? else { return Ok(None) };
-        let mut network = graph_to_device(&built.network, &self.device, Precision::F32)?;
-        let first = &mut network.parameters_mut()[0];
-        let mut numbers = first.numbers()?;
-        numbers[0] *= self.factor;
-        first.set_numbers(&numbers)?;
-        Ok(Some(Built { network, vertices: built.vertices, parameters: built.parameters }))
-    }
+fn stepped(seed: u64, factor: f32) -> Stepped {
+    Stepped { device: Device::simulated(&Simulation::new(seed)).unwrap(), factor }
 }
 
 fn passes(report: &Report, least: usize) {
@@ -57,7 +21,7 @@ fn passes(report: &Report, least: usize) {
 #[test]
 fn every_net_of_the_suite_passes() {
     for seed in [0, 5] {
-        let backend = Stepped::new(seed, 1.0);
+        let backend = stepped(seed, 1.0);
         passes(&run(&backend).unwrap(), 150);
         backend.device.synchronize().unwrap();
     }
@@ -65,22 +29,52 @@ fn every_net_of_the_suite_passes() {
 
 #[test]
 fn every_layer_of_the_host_passes() {
-    let backend = Stepped::new(3, 1.0);
+    let backend = stepped(3, 1.0);
     let remade = |graph| graph_to_device(&graph, &backend.device, Precision::F32);
     passes(&layers(&backend, remade).unwrap(), 40);
 }
 
 #[test]
 fn what_is_written_once_for_all_backends_passes() {
-    let backend = Stepped::new(4, 1.0);
+    let backend = stepped(4, 1.0);
     passes(&composites(&backend).unwrap(), 20);
     passes(&additions(&backend).unwrap(), 20);
+}
+
+/// Ties, and numbers that lie far apart.
+#[test]
+fn layers_hold_at_their_edges() {
+    for seed in 0..4 {
+        let (name, worst) = edges(&stepped(seed, 1.0).device).unwrap();
+        println!("seed {seed}: {worst:.1e} at {name}");
+        assert!(worst <= 1e-5, "{name} is off by {worst:.1e}");
+    }
+}
+
+#[test]
+fn tensors_add_up_over_samples() {
+    let off = added(&stepped(2, 1.0).device).unwrap();
+    assert!(off <= 1e-6, "off by {off:.1e}");
+}
+
+#[test]
+fn embeddings_learn_row_by_row() {
+    for seed in 0..2 {
+        let off = embedded(&stepped(seed, 1.0).device).unwrap();
+        assert!(off <= 1e-5, "seed {seed}: off by {off:.1e}");
+    }
+}
+
+#[test]
+fn no_layer_swallows_a_nan() {
+    let swallowed = swallowed(&stepped(1, 1.0).device).unwrap();
+    assert!(swallowed.is_empty(), "a NaN became a number in {swallowed:?}");
 }
 
 /// One wrong number in one weight fails cases of every net.
 #[test]
 fn a_wrong_weight_fails() {
-    let failures = run(&Stepped::new(0, 1.001)).unwrap().check().unwrap_err();
+    let failures = run(&stepped(0, 1.001)).unwrap().check().unwrap_err();
     for net in ["tanh chain", "skip", "recurrence", "gate", "convolution", "cycle"] {
         assert!(failures.contains(&format!("{net}, held, standard PC")), "{net}: {failures}");
     }
