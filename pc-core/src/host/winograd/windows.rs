@@ -28,23 +28,25 @@ pub(in crate::host) fn transform<F: Element>(
     let all = rows * columns;
     let mut one = |row: usize, first: usize| {
         let count = LANES.min(columns - first);
-        let mut g = [[F::zero(); LANES]; 9];
-        for k in 0..count {
+        // The last place of a window turned around is its first.
+        let mut windows = [[F::zero(); 9]; LANES];
+        for (lane, to) in windows.iter_mut().enumerate().take(count) {
             let window = match way {
-                Way::Forward => row * columns + first + k,
-                Way::Back => (first + k) * rows + row,
+                Way::Forward => row * columns + first + lane,
+                Way::Back => (first + lane) * rows + row,
             };
-            let window = &weight.data()[9 * window..][..9];
-            for (place, x) in window.iter().enumerate() {
-                // The last place of a window turned around is its first.
-                g[if way == Way::Forward { place } else { 8 - place }][k] = *x;
+            to.copy_from_slice(&weight.data()[9 * window..][..9]);
+            if way == Way::Back {
+                to.reverse();
             }
         }
+        let g: [[F; LANES]; 9] =
+            std::array::from_fn(|place| std::array::from_fn(|lane| windows[lane][place]));
         // G g, and that times G^T, row by row.
-        let columns_of_g: [_; 3] = std::array::from_fn(|j| by_g(&g[j], &g[3 + j], &g[6 + j]));
-        for i in 0..4 {
-            let row_of_g = by_g(&columns_of_g[0][i], &columns_of_g[1][i], &columns_of_g[2][i]);
-            for (j, numbers) in row_of_g.iter().enumerate() {
+        let [left, middle, right]: [_; 3] =
+            std::array::from_fn(|j| by_g(&g[j], &g[3 + j], &g[6 + j]));
+        for (i, (a, (b, c))) in left.iter().zip(middle.iter().zip(&right)).enumerate() {
+            for (j, numbers) in by_g(a, b, c).iter().enumerate() {
                 let at = (4 * i + j) * all + row * columns + first;
                 to[at..][..count].copy_from_slice(&numbers[..count]);
             }
