@@ -31,14 +31,14 @@ among them that shows what the machine \
 can do on as many threads. Shown are medians, with ratios found round by round and the 95% \
 interval of their median. Data are random.
 
-Counted is the arithmetic of products and convolutions only. Backprop: the pass forward, weight \
-gradients of all layers, input gradients of all \
-but the first. Standard PC: the pass forward, a pullback and a new prediction a step of all layers \
-but the first, whose input is held, and weight \
-gradients. GFLOP/s are that arithmetic over the whole step's time. Schedules that relax take \
---steps steps (20; vgg5: 8) at rate 0.1. forward is setting up and the pass \
-forward; learn, the weight gradients at the end, is timed in a twin whose loss notes when the net \
-is evaluated; relax is the rest. Where weights learn \
+Counted is the arithmetic of products and convolutions only, as their definitions have it; \
+tiles of convolutions take less. Backprop: the pass forward, weight gradients of all layers, \
+input gradients of all but the first. Standard PC: the pass forward, a pullback and a new \
+prediction a step of all layers but the first, whose input is held, and weight gradients. \
+GFLOP/s are that arithmetic over the whole step's time. Schedules that relax take --steps \
+steps (20; vgg5: 8) at rate 0.1. forward is setting up and the pass forward; learn, the \
+weight gradients at the end, is timed in a twin whose loss notes when the net is evaluated; \
+relax is the rest. Where weights learn \
 while states move the two are one figure, and backprop's learn is its pass backward.";
 
 const EXAMPLES: &str = "\
