@@ -1,4 +1,4 @@
-//! Pictures that are given again: `target = "input"`, with an encoder or with a latent in its place.
+//! Pictures that are given again: `target = "input"`, with an encoder or a latent in its place.
 
 use pc_bench::{
     commands::train::{Dataset, Learner, TrainingPlan},
@@ -13,7 +13,8 @@ const LATENTS: [&str; 2] =
 
 /// Layers that end with a picture of 1x8x8: dense, or transposed above a picture.
 const DECODERS: [&str; 2] = [
-    "[[layers]]\nkind = \"dense\"\nwidth = 12\nactivation = \"tanh\"\n[[layers]]\nkind = \"dense\"\n",
+    "[[layers]]\nkind = \"dense\"\nwidth = 12\nactivation = \"tanh\"\n\
+     [[layers]]\nkind = \"dense\"\n",
     "[[layers]]\nkind = \"conv-transpose\"\nchannels = 3\nkernel = 3\nactivation = \"hard-tanh\"\n\
      padding = 1\n[[layers]]\nkind = \"conv-transpose\"\nchannels = 1\nkernel = 5\nstride = 2\n\
      padding = 2\noutput-padding = 1\nstart = \"torch\"\n",

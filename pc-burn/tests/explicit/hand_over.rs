@@ -148,7 +148,7 @@ fn weights(of: &impl HandOver) -> Vec<f64> {
     of.named().1.iter().flat_map(Tensor::to_vec).collect()
 }
 
-/// Training that changes the backend twice comes to where it would have on the host, and the numbers
+/// Training that changes the backend twice comes to where it would have on the host; the numbers
 /// cross from f64 to f64 without a change.
 #[test]
 fn training_goes_on_in_burn_and_back() {

@@ -64,8 +64,8 @@ impl ConvTranspose2d {
         let side = whole.zip(cut).and_then(|(whole, cut)| whole.checked_sub(cut));
         side.filter(|side| *side > 0).ok_or_else(|| {
             Error::shape(format!(
-                "the windows of its {KIND} are {kernel} long, {stride} apart; from a parent {small} \
-                 long nothing is left where {padding} are cut off on each side"
+                "the windows of its {KIND} are {kernel} long, {stride} apart; from a parent \
+                 {small} long nothing is left where {padding} are cut off on each side"
             ))
         })
     }

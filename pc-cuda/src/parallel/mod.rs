@@ -29,8 +29,8 @@ pub use reduce::{AllReduce, ThroughHost};
 /// ([`Schedule::unmeasured`]) does not wait for its device, so the devices work at the same time;
 /// one that measures runs device after device.
 ///
-/// What is tested are two and three simulated devices, by [`ThroughHost`]. Sums by [`Nccl`] need two
-/// GPUs, and have not been run.
+/// What is tested are two and three simulated devices, by [`ThroughHost`]. Sums by [`Nccl`] need
+/// two GPUs, and have not been run.
 ///
 /// # Example
 /// ```
@@ -43,7 +43,8 @@ pub use reduce::{AllReduce, ThroughHost};
 /// let y = b.dense("y", x, 1, Activation::Tanh, &mut init)?;
 /// let graph = b.build()?;
 /// // Device::cuda(0)? and Device::cuda(1)? where there are two GPUs, and Nccl::new(&devices)?.
-/// let devices = [Device::simulated(&Simulation::new(0))?, Device::simulated(&Simulation::new(1))?];
+/// let one = |seed| Device::simulated(&Simulation::new(seed));
+/// let devices = [one(0)?, one(1)?];
 /// let nets = devices.iter().map(|device| FusedNet::from_graph(&graph, device, Precision::F32));
 /// let nets = nets.collect::<Result<Vec<_>, _>>()?;
 /// let mut both = DataParallel::new(nets, &Schedule::standard(0.1, 8)?, ThroughHost)?;

@@ -15,9 +15,9 @@ use crate::{
 /// Sums from GPU to GPU, by NVIDIA's library NCCL. It is loaded when this is made, so that machines
 /// without it build and run everything else.
 ///
-/// NCCL wants a GPU for each device: two streams of one GPU are for [`super::ThroughHost`]. **It has
-/// never run**: no machine that this was written on had two GPUs. What it asks of the library and
-/// what it refuses follow NCCL's own documentation.
+/// NCCL wants a GPU for each device: two streams of one GPU are for [`super::ThroughHost`]. **It
+/// has never run**: no machine that this was written on had two GPUs. What it asks of the library
+/// and what it refuses follow NCCL's own documentation.
 pub struct Nccl {
     /// In the order of the devices, which live as long.
     members: Vec<(Device, sys::ncclComm_t)>,
