@@ -7,7 +7,7 @@ use crate::{
         convolve::{Onto, convolve, convolve_back, weight_gradient},
         im2col::Patches,
         packed::{forget, is_packed},
-        parts::{image, sum},
+        parts::{add_plane_sums, image},
         winograd::{self, Way},
     },
     structure::Structure,
@@ -238,14 +238,7 @@ impl<F: Element> Vertex<HostTensor<F>> for Conv2d {
         if self.bias
             && let Some(gradient) = pulled.gradient(1)
         {
-            let channels = gradient.data().len();
-            for planes in cotangent.data().chunks_exact(channels * patches.columns()) {
-                for (g, plane) in
-                    gradient.data_mut().iter_mut().zip(planes.chunks_exact(patches.columns()))
-                {
-                    *g += scale * sum(plane);
-                }
-            }
+            add_plane_sums(cotangent.data(), patches.columns(), scale, gradient.data_mut());
         }
         Ok(())
     }

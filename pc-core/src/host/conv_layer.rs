@@ -211,9 +211,7 @@ impl<F: Element> Layer<F> for ConvLayer {
                 "a conv2d vertex takes a parent [channels, height, width], not a scalar",
             ));
         };
-        let fan_in = [self.kernel, self.kernel]
-            .iter()
-            .fold(channels, |all: usize, own| all.saturating_mul(*own));
+        let fan_in = channels.saturating_mul(self.kernel).saturating_mul(self.kernel);
         let shape = match self.transposed {
             None => [self.channels, channels, self.kernel, self.kernel],
             Some(_) => [channels, self.channels, self.kernel, self.kernel],

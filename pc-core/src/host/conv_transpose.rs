@@ -6,7 +6,7 @@ use crate::{
         Element, HostTensor,
         convolve::{Onto, convolve, convolve_back, weight_gradient},
         im2col::{Patches, add},
-        parts::{image, sum},
+        parts::{add_plane_sums, image},
     },
     structure::Structure,
     tensor::Tensor,
@@ -227,11 +227,7 @@ impl<F: Element> Vertex<HostTensor<F>> for ConvTranspose2d {
             && let Some(gradient) = pulled.gradient(1)
         {
             let plane = patches.height * patches.width;
-            for planes in cotangent.data().chunks_exact(patches.image_len()) {
-                for (g, plane) in gradient.data_mut().iter_mut().zip(planes.chunks_exact(plane)) {
-                    *g += scale * sum(plane);
-                }
-            }
+            add_plane_sums(cotangent.data(), plane, scale, gradient.data_mut());
         }
         Ok(())
     }

@@ -92,6 +92,16 @@ pub(crate) fn sum<F: Element>(a: &[F]) -> F {
     sum_by(a, |x| x)
 }
 
+/// Adds `scale` times the sum of each channel's planes, of so many numbers, to its number of
+/// `gradient`.
+pub(crate) fn add_plane_sums<F: Element>(planes: &[F], plane: usize, scale: F, gradient: &mut [F]) {
+    for planes in planes.chunks_exact(gradient.len() * plane) {
+        for (g, plane) in gradient.iter_mut().zip(planes.chunks_exact(plane)) {
+            *g += scale * sum(plane);
+        }
+    }
+}
+
 /// `sum_i term(a_i, b_i)`, in lanes so that it vectorises.
 pub(crate) fn sum_pairs<F: Element>(a: &[F], b: &[F], term: impl Fn(F, F) -> F) -> F {
     let ((a_blocks, a_rest), (b_blocks, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());

@@ -9,6 +9,9 @@ pub(super) const PLACES: usize = 16;
 /// what the products save.
 const CHANNELS: usize = 24;
 
+/// Tiles that share a product, about: whole panels, whose transforms stay in cache.
+const TOGETHER: usize = 128;
+
 /// Whether this convolution is made of tiles, to so many channels. It does not depend on the batch,
 /// so that a sample's numbers do not.
 pub(in crate::host) fn suits(patches: &Patches, out: usize) -> bool {
@@ -71,14 +74,8 @@ pub(super) struct Tiles {
 }
 
 impl Tiles {
-    /// For at most so many samples at once, and products of about so many tiles.
-    pub(super) fn new<F: Element>(
-        patches: &Patches,
-        out: usize,
-        way: Way,
-        batch: usize,
-        together: usize,
-    ) -> Self {
+    /// For at most so many samples at once.
+    pub(super) fn new<F: Element>(patches: &Patches, out: usize, way: Way, batch: usize) -> Self {
         let side = [patches.height, patches.width];
         let (channels, out, image, result, padding) = match way {
             Way::Forward => (patches.channels, out, side, patches.out, patches.padding),
@@ -86,9 +83,9 @@ impl Tiles {
             Way::Back => (out, patches.channels, patches.out, side, 2 - patches.padding),
         };
         let grid = result.map(|side| side.div_ceil(2));
-        let most = (together / grid[1]).min(batch).min(lanes::<F>().min(16)).max(1);
+        let most = (TOGETHER / grid[1]).min(batch).min(lanes::<F>().min(16)).max(1);
         let samples = 1 << most.ilog2();
-        let bands = grid[0].div_ceil((together / (grid[1] * samples)).clamp(1, grid[0]));
+        let bands = grid[0].div_ceil((TOGETHER / (grid[1] * samples)).clamp(1, grid[0]));
         let rows = grid[0].div_ceil(bands);
         Self { channels, out, image, padding, result, grid, samples, rows }
     }

@@ -15,9 +15,6 @@ use crate::{
 
 use super::tile::{Band, PLACES, Tiles, Way, minus, pays, plus};
 
-/// Tiles that share a product, about: whole panels, whose transforms stay in cache.
-const TOGETHER: usize = 128;
-
 /// Channels of the result that are summed and transformed back at once.
 const ROWS: usize = 96;
 
@@ -190,7 +187,7 @@ pub(in crate::host) fn convolve<F: Element>(
     let parallel = pays(patches, out, batch);
     let threads = if parallel { rayon::current_num_threads() } else { 1 };
     // Every thread gets some.
-    let tiles = Tiles::new::<F>(patches, out, way, batch.div_ceil(threads), TOGETHER);
+    let tiles = Tiles::new::<F>(patches, out, way, batch.div_ceil(threads));
     let (image, result) = (tiles.samples * tiles.image_len(), tiles.samples * tiles.result_len());
     let (filter, x, output) = (filter.data(), x.data(), output.data_mut());
     if parallel {
