@@ -177,6 +177,15 @@ pub trait Network {
         Ok(())
     }
 
+    /// Says that all of one step has been asked for. The engine calls it in its own loop, once a
+    /// step, so that a network whose device can record work knows what may come again.
+    ///
+    /// # Errors
+    /// What the device reports.
+    fn step_ends(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// The energy of a prediction. Returns `None` if it is the usual `1/2 pi |v - mu|^2`.
     fn energy(&self, _prediction: PredictionId) -> Option<EnergyOf<'_, Self::Tensor>> {
         None

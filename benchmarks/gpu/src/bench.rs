@@ -9,9 +9,9 @@ use std::{
 use pc_core::{Evaluation, Relaxation, Result, Schedule, host::Activation};
 use pc_cuda::{Device, FusedNet, Precision, Strategy};
 
-use crate::nets::Pair;
+use crate::{graphs, nets::Pair};
 
-/// A net to time.
+/// A chain to time.
 struct Case {
     name: &'static str,
     widths: &'static [usize],
@@ -37,7 +37,7 @@ const STEPS: usize = 20;
 const WARM: usize = 20;
 const ROUNDS: usize = 200;
 
-fn word(precision: Precision) -> &'static str {
+pub(crate) fn word(precision: Precision) -> &'static str {
     match precision {
         Precision::F32 => "f32",
         Precision::Tf32 => "tf32",
@@ -45,11 +45,19 @@ fn word(precision: Precision) -> &'static str {
     }
 }
 
+/// Whether there is a net of this name to time.
+pub(crate) fn knows(name: &str) -> bool {
+    let chains = CASES.iter().map(|case| case.name);
+    chains.chain(graphs::CASES.iter().map(|case| case.name)).any(|known| known == name)
+}
+
 /// Times every kernel in every precision and mode, on every net or on the one of this name; always
 /// true, for nothing is judged.
 pub(crate) fn bench(device: &Device, only: Option<&str>) -> Result<bool> {
     let mut chosen = CASES.iter().filter(|case| only.is_none_or(|name| name == case.name));
     chosen.try_for_each(|case| time(device, case))?;
+    let mut chosen = graphs::CASES.iter().filter(|case| only.is_none_or(|name| name == case.name));
+    chosen.try_for_each(|case| graphs::time(device, case))?;
     Ok(true)
 }
 
@@ -60,12 +68,15 @@ fn time(device: &Device, case: &Case) -> Result<()> {
         ("PyTorch, CUDA graph", include_str!("../relax_torch.py")),
         ("JAX, jit", include_str!("../relax_jax.py")),
     ];
-    let peers = peers.map(|(name, program)| (name, python(program, case)));
+    let numbers = |all: &[usize]| all.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+    let words = precisions.iter().map(|p| word(*p)).collect::<Vec<_>>().join(",");
+    let words = [numbers(widths), batch.to_string(), words];
+    let peers = peers.map(|(name, program)| Peer::run(name, program, &words));
     println!(
         "widths {widths:?}, tanh, batch {batch}, T = {STEPS}: medians of {ROUNDS} in \
          microseconds, by device events (JAX: by the clock)"
     );
-    println!("{:6} {:7} {:44} {:>9}", "", "", "", "median");
+    println!("{:6} {:8} {:43} {:>9}", "", "", "", "median");
     for &precision in *precisions {
         for live in [true, false] {
             let (word, mode) = (word(precision), if live { "live" } else { "frozen" });
@@ -81,26 +92,18 @@ fn time(device: &Device, case: &Case) -> Result<()> {
                     .timed();
                 match net.plan(*batch, live) {
                     Ok(plan) => println!(
-                        "{word:6} {mode:7} {:44} {:9.1}",
+                        "{word:6} {mode:8} {:43} {:9.1}",
                         plan.to_string(),
                         median(net, &mut pair, live)? * 1e6
                     ),
                     Err(error) => println!(
-                        "{word:6} {mode:7} {:44} {:>9}: {error}",
+                        "{word:6} {mode:8} {:43} {:>9}: {error}",
                         format!("{strategy:?}"),
                         "absent"
                     ),
                 }
             }
-            for (name, times) in &peers {
-                match times {
-                    Ok(times) => match times.get(&(word.to_owned(), mode.to_owned())) {
-                        Some(time) => println!("{word:6} {mode:7} {name:44} {time:9.1}"),
-                        None => println!("{word:6} {mode:7} {name:44} {:>9}", "absent"),
-                    },
-                    Err(why) => println!("{word:6} {mode:7} {name:44} {:>9}: {why}", "absent"),
-                }
-            }
+            peers.iter().for_each(|peer| peer.print(word, mode));
         }
     }
     Ok(())
@@ -127,12 +130,32 @@ fn median(mut net: FusedNet, pair: &mut Pair, live: bool) -> Result<f64> {
 /// Medians by precision and mode.
 type Times = BTreeMap<(String, String), f64>;
 
-/// Runs a program of another framework; why there is nothing of it, where there is not.
-fn python(program: &str, case: &Case) -> std::result::Result<Times, String> {
-    let numbers =
-        |numbers: &[usize]| numbers.iter().map(usize::to_string).collect::<Vec<String>>().join(",");
-    let precisions: Vec<&str> = case.precisions.iter().map(|p| word(*p)).collect();
-    let words = [numbers(case.widths), case.batch.to_string(), precisions.join(",")];
+/// What a program of another framework took, or why there is nothing of it.
+pub(crate) struct Peer {
+    name: &'static str,
+    times: std::result::Result<Times, String>,
+}
+
+impl Peer {
+    /// Runs a program that prints lines of a precision, a mode and microseconds.
+    pub(crate) fn run(name: &'static str, program: &str, words: &[String]) -> Self {
+        Self { name, times: python(program, words) }
+    }
+
+    /// Its line of the table.
+    pub(crate) fn print(&self, precision: &str, mode: &str) {
+        let name = self.name;
+        match &self.times {
+            Ok(times) => match times.get(&(precision.to_owned(), mode.to_owned())) {
+                Some(time) => println!("{precision:6} {mode:8} {name:43} {time:9.1}"),
+                None => println!("{precision:6} {mode:8} {name:43} {:>9}", "absent"),
+            },
+            Err(why) => println!("{precision:6} {mode:8} {name:43} {:>9}: {why}", "absent"),
+        }
+    }
+}
+
+fn python(program: &str, words: &[String]) -> std::result::Result<Times, String> {
     let mut child = Command::new("python3")
         .arg("-")
         .args(words)

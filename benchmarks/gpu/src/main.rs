@@ -4,6 +4,7 @@
 
 mod bench;
 mod check;
+mod graphs;
 mod nets;
 
 use std::process::ExitCode;
@@ -17,28 +18,28 @@ Usage: pc-gpu <command>
          whole relaxations with the f64 host backend; exit 1 where they differ;
          `check quick` takes the smallest net alone
   bench  time relaxations of an MLP 784-512-512-10, and of ten layers of 1024,
-         beside PyTorch and JAX; `bench mlp` and `bench wide` take one of them
+         beside PyTorch and JAX, and training passes of other nets, VGG5's beside
+         PyTorch; `bench NAME` takes one: mlp, wide, vgg5, vgg5-max, lenet, lstm
 
 Without a GPU both say so and exit 2.";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let command: fn(&Device) -> pc_core::Result<bool> =
-        match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-            ["check"] => check::check,
-            ["check", "quick"] => check::quick,
-            ["bench"] => |device| bench::bench(device, None),
-            ["bench", "mlp"] => |device| bench::bench(device, Some("mlp")),
-            ["bench", "wide"] => |device| bench::bench(device, Some("wide")),
-            [] | ["help" | "-h" | "--help", ..] => {
-                println!("{HELP}\n\nMachine code that came along: {:?}", Device::embedded());
-                return ExitCode::SUCCESS;
-            }
-            [word, ..] => {
-                eprintln!("error: no command `{word}`\n\n{HELP}");
-                return ExitCode::from(2);
-            }
-        };
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let command: &dyn Fn(&Device) -> pc_core::Result<bool> = match words.as_slice() {
+        ["check"] => &check::check,
+        ["check", "quick"] => &check::quick,
+        ["bench"] => &|device| bench::bench(device, None),
+        ["bench", name] if bench::knows(name) => &|device| bench::bench(device, Some(name)),
+        [] | ["help" | "-h" | "--help", ..] => {
+            println!("{HELP}\n\nMachine code that came along: {:?}", Device::embedded());
+            return ExitCode::SUCCESS;
+        }
+        words => {
+            eprintln!("error: no command `{}`\n\n{HELP}", words.join(" "));
+            return ExitCode::from(2);
+        }
+    };
     let device = match Device::cuda(0) {
         Ok(device) => device,
         Err(error) => {

@@ -186,6 +186,10 @@ impl<T: GraphTensor> Network for Graph<T> {
         T::failure()
     }
 
+    fn step_ends(&self) -> Result<()> {
+        self.parameters.first().map_or(Ok(()), GraphTensor::step_ends)
+    }
+
     fn signature(&self) -> u64 {
         self.signature
     }

@@ -56,6 +56,16 @@ pub trait GraphTensor: Tensor {
         Ok(())
     }
 
+    /// Says that all of one step of a relaxation has been asked for: see [`Network::step_ends`].
+    ///
+    /// # Errors
+    /// What the device reports.
+    ///
+    /// [`Network::step_ends`]: crate::Network::step_ends
+    fn step_ends(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// The length along an axis; 1 where there is no such axis.
     fn length(&self, axis: usize) -> usize {
         self.shape().get(axis + 1).copied().unwrap_or(1)

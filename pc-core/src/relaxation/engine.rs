@@ -27,6 +27,7 @@ impl<N: Network> Relaxation<N> {
     /// Runs to the next learning event, or to the end.
     pub(super) fn go(&mut self, network: &mut N) -> Result<Stop> {
         loop {
+            network.step_ends()?;
             let mut leap = Leap::None;
             let mut shown = None;
             match self.phase {

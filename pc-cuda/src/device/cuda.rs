@@ -349,6 +349,9 @@ impl Machine for Cuda {
 
     fn copy(&self, to: Address, from: Address, bytes: usize) -> Result<()> {
         self.enter()?;
+        if self.preparing.get() {
+            return Ok(());
+        }
         // SAFETY: both are allocations of at least this length.
         check("copying on the device", unsafe {
             sys::cuMemcpyDtoDAsync_v2(to, from, bytes, self.stream)

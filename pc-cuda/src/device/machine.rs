@@ -21,7 +21,7 @@ pub(crate) enum Layout {
 }
 
 /// A product of matrices.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Gemm {
     pub(crate) layout: Layout,
     pub(crate) m: usize,
@@ -47,14 +47,23 @@ pub(crate) trait Machine {
     fn copy(&self, to: Address, from: Address, bytes: usize) -> Result<()>;
     fn launch(&self, launch: &Launch, params: &[u8]) -> Result<()>;
     fn gemm(&self, gemm: &Gemm) -> Result<()>;
-    /// Records the launches and products that `work` asks for, without running them. It is called
-    /// more than once.
+    /// Records the launches, products and copies that `work` asks for, without running them. It is
+    /// called more than once.
     fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<u64>;
     /// Runs what was recorded, with the addresses it had then.
     fn replay(&self, graph: u64) -> Result<()>;
     fn forget(&self, graph: u64) -> Result<()>;
+    /// Sees to it that what was asked for is on its way to the device.
+    fn flush(&self) -> Result<()> {
+        Ok(())
+    }
+    /// How often collected work was run by a recording.
+    fn replayed(&self) -> u64 {
+        0
+    }
     fn synchronize(&self) -> Result<()>;
-    /// The number of its GPU and the stream, for libraries; none where it is no GPU.
+    /// The number of its GPU and the stream, for libraries, which call [`Machine::flush`] before
+    /// they use it; none where it is no GPU.
     fn stream(&self) -> Option<(i32, *mut c_void)> {
         None
     }

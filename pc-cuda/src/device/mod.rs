@@ -6,8 +6,10 @@ mod cuda;
 mod kernels;
 mod machine;
 mod props;
+mod recorder;
 #[cfg(feature = "simulation")]
 mod simulation;
+mod works;
 
 use std::{
     cell::RefCell,
@@ -24,6 +26,8 @@ pub use props::DeviceProps;
 pub use simulation::Simulation;
 
 pub(crate) use kernels::Family;
+use recorder::Recorder;
+
 pub(crate) use machine::{Address, Arguments, Gemm, Layout, Machine, bytes_of};
 
 /// One stream of work on one device. Clones are the same stream; another stream, or another thread,
@@ -70,7 +74,7 @@ impl fmt::Debug for Device {
 }
 
 /// One launch.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Launch {
     pub(crate) family: Family,
     pub(crate) kernel: &'static str,
@@ -101,6 +105,7 @@ impl Device {
     }
 
     fn of(machine: Box<dyn Machine>, props: DeviceProps) -> Self {
+        let machine = Box::new(Recorder::new(machine));
         Self { inner: Rc::new(Inner { machine, props, failure: RefCell::new(None) }) }
     }
 
@@ -113,6 +118,21 @@ impl Device {
     /// What the device is.
     pub fn props(&self) -> &DeviceProps {
         &self.inner.props
+    }
+
+    /// Sees to it that what was asked for is on its way: work is collected until somebody needs it,
+    /// or a step of a relaxation ends, so that steps that repeat can be recorded and replayed.
+    ///
+    /// # Errors
+    /// What the device reports of work that failed meanwhile.
+    pub fn flush(&self) -> Result<()> {
+        self.check()?;
+        self.machine().flush()
+    }
+
+    /// How many times a recording has been replayed in place of the launches it was made of.
+    pub fn replayed(&self) -> u64 {
+        self.machine().replayed()
     }
 
     /// Waits until everything asked for has been done.

@@ -6,12 +6,13 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     ffi::{CStr, CString, c_char, c_int, c_void},
+    rc::Rc,
 };
 
 use pc_core::Result;
 
 use crate::{
-    device::{Address, DeviceProps, Gemm, Launch, Layout, Machine, failed},
+    device::{Address, DeviceProps, Gemm, Launch, Layout, Machine, failed, works::Works},
     precision::Precision,
 };
 
@@ -133,14 +134,8 @@ pub(crate) struct HostLayer {
     launches: Cell<u64>,
     blocks: RefCell<HashMap<Address, alloc::Layout>>,
     /// What is being recorded.
-    recording: RefCell<Option<Vec<Work>>>,
-    recorded: RefCell<HashMap<u64, Vec<Work>>>,
-}
-
-/// What a recording is made of.
-enum Work {
-    Launch(Launch, Vec<u8>),
-    Gemm(Gemm),
+    recording: RefCell<Option<Works>>,
+    recorded: RefCell<HashMap<u64, Rc<Works>>>,
 }
 
 impl HostLayer {
@@ -156,14 +151,8 @@ impl HostLayer {
     }
 
     /// Whether work was recorded instead.
-    fn records(&self, work: impl FnOnce() -> Work) -> bool {
-        match self.recording.borrow_mut().as_mut() {
-            Some(recording) => {
-                recording.push(work());
-                true
-            }
-            None => false,
-        }
+    fn records(&self, note: impl FnOnce(&mut Works)) -> bool {
+        self.recording.borrow_mut().as_mut().map(note).is_some()
     }
 }
 
@@ -228,6 +217,9 @@ impl Machine for HostLayer {
 
     fn copy(&self, to: Address, from: Address, bytes: usize) -> Result<()> {
         self.call()?;
+        if self.records(|works| works.copy(to, from, bytes)) {
+            return Ok(());
+        }
         // SAFETY: both are allocations of at least this length; one onto itself is allowed.
         unsafe { std::ptr::copy(from as *const u8, to as *mut u8, bytes) }
         Ok(())
@@ -235,7 +227,7 @@ impl Machine for HostLayer {
 
     fn launch(&self, launch: &Launch, params: &[u8]) -> Result<()> {
         self.call()?;
-        if self.records(|| Work::Launch(*launch, params.to_vec())) {
+        if self.records(|works| works.launch(launch, params)) {
             return Ok(());
         }
         let name = CString::new(launch.kernel).map_err(|error| failed(error.to_string()))?;
@@ -281,7 +273,7 @@ impl Machine for HostLayer {
 
     fn gemm(&self, gemm: &Gemm) -> Result<()> {
         self.call()?;
-        if self.records(|| Work::Gemm(*gemm)) {
+        if self.records(|works| works.gemm(gemm)) {
             return Ok(());
         }
         let Gemm { layout, m, n, k, a, b, c, add, precision } = *gemm;
@@ -319,28 +311,22 @@ impl Machine for HostLayer {
 
     fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<u64> {
         // Once to prepare and once to record, as a GPU does.
-        let mut kept = Vec::new();
+        let mut kept = Works::default();
         for _ in 0..2 {
-            self.recording.replace(Some(Vec::new()));
+            self.recording.replace(Some(Works::default()));
             let done = work();
             kept = self.recording.take().unwrap_or_default();
             done?;
         }
         let mut recorded = self.recorded.borrow_mut();
         let number = (1..).find(|number| !recorded.contains_key(number)).unwrap_or(0);
-        recorded.insert(number, kept);
+        recorded.insert(number, Rc::new(kept));
         Ok(number)
     }
 
     fn replay(&self, graph: u64) -> Result<()> {
-        let recorded = self.recorded.borrow();
-        let works = recorded
-            .get(&graph)
-            .ok_or_else(|| failed("a recording that was forgotten cannot be replayed"))?;
-        works.iter().try_for_each(|work| match work {
-            Work::Launch(launch, params) => self.launch(launch, params),
-            Work::Gemm(gemm) => self.gemm(gemm),
-        })
+        let works = self.recorded.borrow().get(&graph).cloned();
+        works.ok_or_else(|| failed("a recording that was forgotten cannot be replayed"))?.run(self)
     }
 
     fn forget(&self, graph: u64) -> Result<()> {

@@ -68,6 +68,10 @@ impl GraphTensor for DeviceTensor {
         device::failure()
     }
 
+    fn step_ends(&self) -> Result<()> {
+        self.device().flush()
+    }
+
     fn length(&self, axis: usize) -> usize {
         self.dims().get(axis + 1).copied().unwrap_or(1)
     }

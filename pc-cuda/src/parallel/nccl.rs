@@ -104,6 +104,8 @@ impl AllReduce for Nccl {
                 "these are tensors of other devices than NCCL was joined for",
             ));
         }
+        // NCCL puts its sums behind what is in the streams.
+        parts.iter().zip(&self.members).try_for_each(|(_, (device, _))| device.flush())?;
         check("beginning a sum", result::group_start())?;
         let mut outcome = Ok(());
         for (part, (device, member)) in parts.iter().zip(&self.members) {

@@ -1,0 +1,213 @@
+//! Work that repeats, recorded and replayed: what the engine asks of a device in one step of a
+//! relaxation is what it asks in the next, and a recording of it takes one call of the driver
+//! instead of one for each kernel.
+//!
+//! Work is collected until someone needs it done (a copy to or from the host, memory given back, the
+//! end of a step), and what was collected is a *piece*. A piece that has been met before is
+//! recorded, and from then on replayed whenever exactly the same work is asked for: the same
+//! kernels on the same addresses with the same numbers. So a recording never depends on what the
+//! engine, a schedule or a vertex does, and nothing has to tell it that something has changed.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{HashMap, HashSet},
+    ffi::c_void,
+    hash::{DefaultHasher, Hash, Hasher},
+};
+
+use pc_core::Result;
+
+use crate::device::{Address, Gemm, Launch, Machine, works::Works};
+
+/// Fewer things than this are done as they are.
+const FEWEST: usize = 4;
+/// A piece is closed at this many, so that the device is not left waiting.
+const MOST: usize = 4096;
+/// How many recordings are kept; the one that was longest not used goes first.
+const KEPT: usize = 128;
+/// How many pieces are known that were met once.
+const MET: usize = 4096;
+
+/// A recorded piece.
+struct Recording {
+    works: Works,
+    graph: u64,
+    used: u64,
+}
+
+/// A machine that collects work, and replays what it knows.
+pub(crate) struct Recorder {
+    machine: Box<dyn Machine>,
+    collected: RefCell<Works>,
+    recordings: RefCell<HashMap<u64, Recording>>,
+    /// The hashes of pieces that were met once.
+    met: RefCell<HashSet<u64>>,
+    /// Counts pieces.
+    clock: Cell<u64>,
+    /// How many pieces were replayed.
+    replayed: Cell<u64>,
+    /// Whether work goes straight on: somebody else records it.
+    open: Cell<bool>,
+}
+
+impl Recorder {
+    pub(crate) fn new(machine: Box<dyn Machine>) -> Self {
+        Self {
+            machine,
+            collected: RefCell::default(),
+            recordings: RefCell::default(),
+            met: RefCell::default(),
+            clock: Cell::new(0),
+            replayed: Cell::new(0),
+            open: Cell::new(false),
+        }
+    }
+
+    /// Notes work, or does it where it is not to be collected.
+    fn take(&self, note: impl FnOnce(&mut Works), work: impl FnOnce() -> Result<()>) -> Result<()> {
+        if self.open.get() {
+            return work();
+        }
+        let full = {
+            let mut collected = self.collected.borrow_mut();
+            note(&mut collected);
+            collected.len() >= MOST
+        };
+        if full { self.flush() } else { Ok(()) }
+    }
+
+    /// Does a piece: by its recording, by a new one where it was met before, or as it is.
+    fn close(&self, piece: &Works) -> Result<()> {
+        if piece.len() < FEWEST {
+            return piece.run(&*self.machine);
+        }
+        let mut hasher = DefaultHasher::new();
+        piece.hash(&mut hasher);
+        let key = hasher.finish();
+        self.clock.set(self.clock.get() + 1);
+        let known = self.recordings.borrow_mut().get_mut(&key).map(|known| {
+            known.used = self.clock.get();
+            (known.works == *piece).then_some(known.graph)
+        });
+        let graph = match known {
+            Some(Some(graph)) => graph,
+            // Another piece with the same hash.
+            Some(None) => return piece.run(&*self.machine),
+            None => {
+                let mut met = self.met.borrow_mut();
+                if !met.remove(&key) {
+                    if met.len() >= MET {
+                        met.clear();
+                    }
+                    met.insert(key);
+                    return piece.run(&*self.machine);
+                }
+                drop(met);
+                self.record_piece(key, piece)?
+            }
+        };
+        self.replayed.set(self.replayed.get() + 1);
+        self.machine.replay(graph)
+    }
+
+    fn record_piece(&self, key: u64, piece: &Works) -> Result<u64> {
+        let mut recordings = self.recordings.borrow_mut();
+        if recordings.len() >= KEPT {
+            let oldest = recordings.iter().min_by_key(|(_, known)| known.used);
+            if let Some(key) = oldest.map(|(key, _)| *key)
+                && let Some(known) = recordings.remove(&key)
+            {
+                self.machine.forget(known.graph)?;
+            }
+        }
+        let graph = self.machine.record(&mut || piece.run(&*self.machine))?;
+        let used = self.clock.get();
+        recordings.insert(key, Recording { works: piece.clone(), graph, used });
+        Ok(graph)
+    }
+}
+
+impl Machine for Recorder {
+    // Memory that is handed out again was given back before, and `free` has closed the piece.
+    fn allocate(&self, bytes: usize) -> Result<Address> {
+        self.machine.allocate(bytes)
+    }
+
+    fn free(&self, address: Address) -> Result<()> {
+        let done = self.flush();
+        self.machine.free(address)?;
+        done
+    }
+
+    fn upload(&self, to: Address, bytes: &[u8]) -> Result<()> {
+        self.flush()?;
+        self.machine.upload(to, bytes)
+    }
+
+    fn download(&self, from: Address, bytes: &mut [u8]) -> Result<()> {
+        self.flush()?;
+        self.machine.download(from, bytes)
+    }
+
+    fn copy(&self, to: Address, from: Address, bytes: usize) -> Result<()> {
+        self.take(|works| works.copy(to, from, bytes), || self.machine.copy(to, from, bytes))
+    }
+
+    fn launch(&self, launch: &Launch, params: &[u8]) -> Result<()> {
+        self.take(|works| works.launch(launch, params), || self.machine.launch(launch, params))
+    }
+
+    fn gemm(&self, gemm: &Gemm) -> Result<()> {
+        self.take(|works| works.gemm(gemm), || self.machine.gemm(gemm))
+    }
+
+    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<u64> {
+        self.flush()?;
+        self.open.set(true);
+        let recorded = self.machine.record(work);
+        self.open.set(false);
+        recorded
+    }
+
+    fn replay(&self, graph: u64) -> Result<()> {
+        self.flush()?;
+        self.machine.replay(graph)
+    }
+
+    fn forget(&self, graph: u64) -> Result<()> {
+        self.machine.forget(graph)
+    }
+
+    fn flush(&self) -> Result<()> {
+        if self.collected.borrow().len() == 0 {
+            return Ok(());
+        }
+        let mut piece = self.collected.take();
+        let done = self.close(&piece);
+        // Its room is used again.
+        piece.clear();
+        self.collected.replace(piece);
+        done
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        self.flush()?;
+        self.machine.synchronize()
+    }
+
+    fn stream(&self) -> Option<(i32, *mut c_void)> {
+        self.machine.stream()
+    }
+
+    fn replayed(&self) -> u64 {
+        self.replayed.get()
+    }
+
+    fn time(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<f64> {
+        self.flush()?;
+        self.machine.time(&mut || {
+            let done = work();
+            done.and(self.flush())
+        })
+    }
+}
