@@ -21,16 +21,55 @@ PC_KERNEL(pc_layer_copy, PC_LAYER_THREADS, PcLay) {
   }
 }
 
-// [outer][a][b][inner] to [outer][b][a][inner], times x, added to what is there or in its place.
+// [outer][a][b][inner] to [outer][b][a][inner].
 PC_KERNEL(pc_layer_swap, PC_LAYER_THREADS, PcSwap) {
   PC_EACH(i, p.outer * p.a * p.b * p.inner) {
     int inner = i % p.inner, rest = i / p.inner, row = rest % p.a;
     rest /= p.a;
     int column = rest % p.b, o = rest / p.b;
-    float y = p.x * p.in[((o * p.a + row) * p.b + column) * p.inner + inner];
-    p.out[i] = p.add ? p.out[i] + y : y;
+    p.out[i] = p.in[((o * p.a + row) * p.b + column) * p.inner + inner];
   }
 }
+
+// The side of a tile that is turned over in shared memory.
+#define PC_TURN 32
+
+// [outer][a][b] to [outer][b][a], times x, added to what is there or in its place; a tile a block.
+// Rows of the source lie `in_row` numbers apart, those of the result `out_row`, with zeros behind
+// the `a` numbers of each. HALVES: the result is of bf16 numbers, and nothing is added.
+template <bool HALVES> PC_DEV void pc_turn(const PcTurn& p) {
+  PC_SHARED(raw);
+  float* tile = (float*)raw; // a row more, so that columns share no bank
+  int across = (p.out_row + PC_TURN - 1) / PC_TURN, down = (p.b + PC_TURN - 1) / PC_TURN;
+  int block = pc_bid(), first_a = block % across * PC_TURN, first_b = block / across % down * PC_TURN;
+  int o = block / (across * down), lane = pc_tid() % PC_TURN, warp = pc_tid() / PC_TURN;
+  const float* in = p.in + (u64)o * p.a * p.in_row;
+  u64 out = (u64)o * p.b * p.out_row;
+  for (int k = warp; k < PC_TURN; k += PC_LAYER_THREADS / PC_TURN) {
+    int i = first_a + k, j = first_b + lane;
+    tile[k * (PC_TURN + 1) + lane] = i < p.a && j < p.b ? p.x * in[(u64)i * p.in_row + j] : 0.f;
+  }
+  pc_block_sync();
+  if (HALVES) {
+    const int pairs = PC_TURN / 2;
+    for (int q = pc_tid(); q < PC_TURN * pairs; q += PC_LAYER_THREADS) {
+      int k = q / pairs, own = q % pairs * 2, i = first_a + own, j = first_b + k;
+      const float* from = tile + own * (PC_TURN + 1) + k;
+      if (i < p.out_row && j < p.b)
+        ((u32*)p.out)[(out + (u64)j * p.out_row + i) / 2] = pc_bf16_pair(from[0], from[PC_TURN + 1]);
+    }
+  } else {
+    for (int k = warp; k < PC_TURN; k += PC_LAYER_THREADS / PC_TURN) {
+      int i = first_a + lane, j = first_b + k;
+      if (i >= p.out_row || j >= p.b) continue;
+      float* to = (float*)p.out + out + (u64)j * p.out_row + i;
+      float y = tile[lane * (PC_TURN + 1) + k];
+      *to = p.add ? *to + y : y;
+    }
+  }
+}
+PC_KERNEL(pc_layer_turn, PC_LAYER_THREADS, PcTurn) { pc_turn<false>(p); }
+PC_KERNEL(pc_layer_turn_bf16, PC_LAYER_THREADS, PcTurn) { pc_turn<true>(p); }
 
 // Adds x times a list that repeats: element (i / inner) % length of it.
 PC_KERNEL(pc_layer_tile, PC_LAYER_THREADS, PcTile) {
@@ -50,36 +89,31 @@ PC_KERNEL(pc_layer_sums, PC_LAYER_THREADS, PcSums) {
   if (pc_tid() == 0) p.out[column] += (float)((double)p.x * sum);
 }
 
-// Images [batch][channels][height][width] to their patches, [batch][rows][columns][channels][window_h][window_w].
+// Images [images][height][width] of pixels to their patches,
+// [images][rows][columns][window_h][window_w] of pixels; a pixel is so many vectors of 16 bytes, and
+// a warp takes the patch of one place. A patch is what a window sees of the image; with `back`, of a
+// convolution's result, what the windows of its image see that place by. Zeros where there is
+// nothing.
 PC_KERNEL(pc_layer_patches, PC_LAYER_THREADS, PcPatches) {
-  int length = p.channels * p.window_h * p.window_w;
-  PC_EACH(i, p.batch * p.rows * p.columns * length) {
-    int k = i % length, place = i / length, j = k % p.window_w, row = k / p.window_w % p.window_h, c = k / (p.window_w * p.window_h);
-    int x = place % p.columns * p.stride + j - p.padding, y = place / p.columns % p.rows * p.stride + row - p.padding;
-    int image = place / (p.columns * p.rows) * p.channels + c;
-    bool inside = x >= 0 && x < p.width && y >= 0 && y < p.height;
-    p.out[i] = inside ? p.in[(image * p.height + y) * p.width + x] : 0.f;
-  }
-}
-
-// The transpose of it: every element of the images adds up the places it has in patches.
-PC_KERNEL(pc_layer_unpatch, PC_LAYER_THREADS, PcPatches) {
-  int length = p.channels * p.window_h * p.window_w;
-  PC_EACH(i, p.batch * p.channels * p.height * p.width) {
-    int x = i % p.width + p.padding, y = i / p.width % p.height + p.padding, image = i / (p.width * p.height);
-    int c = image % p.channels, sample = image / p.channels;
-    float sum = 0.f;
-    for (int row = 0; row < p.window_h; row++) {
-      int top = y - row;
-      if (top < 0 || top % p.stride || top / p.stride >= p.rows) continue;
-      for (int j = 0; j < p.window_w; j++) {
-        int left = x - j;
-        if (left < 0 || left % p.stride || left / p.stride >= p.columns) continue;
-        int place = (sample * p.rows + top / p.stride) * p.columns + left / p.stride;
-        sum += p.in[place * length + (c * p.window_h + row) * p.window_w + j];
-      }
+  int place = pc_bid() * (PC_LAYER_THREADS / 32) + pc_tid() / 32;
+  int column = place % p.columns, rest = place / p.columns, row = rest % p.rows, image = rest / p.rows;
+  int length = image < p.images ? p.window_h * p.window_w * p.vectors : 0;
+  const float* in = p.in + (u64)image * p.height * p.width * p.vectors * 4;
+  float* out = p.out + (u64)place * length * 4;
+  for (int k = pc_tid() % 32; k < length; k += 32) {
+    int at = k / p.vectors, vector = k - at * p.vectors, i = at / p.window_w, j = at - i * p.window_w;
+    int y = p.back ? row + p.padding - i : row * p.stride + i - p.padding;
+    int x = p.back ? column + p.padding - j : column * p.stride + j - p.padding;
+    bool inside = y >= 0 && x >= 0;
+    if (p.back) {
+      inside = inside && y % p.stride == 0 && x % p.stride == 0;
+      y /= p.stride;
+      x /= p.stride;
     }
-    p.out[i] = sum;
+    PcFour seen = {0.f, 0.f, 0.f, 0.f};
+    if (inside && y < p.height && x < p.width)
+      seen = pc_load4(in + ((y * p.width + x) * p.vectors + vector) * 4);
+    pc_store4(out + k * 4, seen);
   }
 }
 

@@ -195,8 +195,13 @@ struct PcLay {
 struct PcSwap {
   const float* in;
   float* out;
+  int outer, a, b, inner;
+};
+struct PcTurn {
+  const float* in;
+  void* out;
   float x;
-  int outer, a, b, inner, add;
+  int outer, a, b, in_row, out_row, add, unused;
 };
 struct PcTile {
   const float* a;
@@ -214,7 +219,8 @@ struct PcSums {
 struct PcPatches {
   const float* in;
   float* out;
-  int batch, channels, height, width, rows, columns, window_h, window_w, stride, padding;
+  int images, height, width, vectors, rows, columns, window_h, window_w, stride, padding, back;
+  int unused;
 };
 struct PcPool {
   const float* a;

@@ -89,12 +89,17 @@ params! {
         input: u64, out: u64, outer: i32, length: i32, inner: i32, out_whole: i32, out_start: i32,
         in_whole: i32, in_start: i32, unused: i32,
     }
-    Swap { input: u64, out: u64, x: f32, outer: i32, a: i32, b: i32, inner: i32, add: i32, }
+    Swap { input: u64, out: u64, outer: i32, a: i32, b: i32, inner: i32, }
+    Turn {
+        input: u64, out: u64, x: f32, outer: i32, a: i32, b: i32, in_row: i32, out_row: i32,
+        add: i32, unused: i32,
+    }
     Tile { a: u64, out: u64, x: f32, length: i32, inner: i32, count: i32, }
     Sums { a: u64, b: u64, out: u64, x: f32, outer: i32, columns: i32, inner: i32, }
     Patches {
-        input: u64, out: u64, batch: i32, channels: i32, height: i32, width: i32, rows: i32,
-        columns: i32, window_h: i32, window_w: i32, stride: i32, padding: i32,
+        input: u64, out: u64, images: i32, height: i32, width: i32, vectors: i32, rows: i32,
+        columns: i32, window_h: i32, window_w: i32, stride: i32, padding: i32, back: i32,
+        unused: i32,
     }
     Pool {
         a: u64, d: u64, old: u64, out: u64, index: u64, planes: i32, height: i32, width: i32,

@@ -25,7 +25,14 @@ fn check(what: &str, status: sys::cublasStatus_t) -> Result<()> {
 pub(crate) struct Blas {
     handle: sys::cublasLtHandle_t,
     workspace: Address,
-    plans: HashMap<(Layout, usize, usize, usize, Precision), GemmPlan>,
+    plans: HashMap<Key, GemmPlan>,
+}
+
+/// What a plan depends on.
+type Key = (Layout, [usize; 3], Precision, bool);
+
+fn key(gemm: &Gemm) -> Key {
+    (gemm.layout, [gemm.m, gemm.n, gemm.k], gemm.precision, gemm.halves)
 }
 
 /// One shape's plan. In column-major terms it is `C^T[n, m] = op(B) A^T`.
@@ -87,7 +94,7 @@ impl Blas {
 
     /// Finds the plan of a product.
     pub(crate) fn prepare(&mut self, gemm: &Gemm) -> Result<()> {
-        let key = (gemm.layout, gemm.m, gemm.n, gemm.k, gemm.precision);
+        let key = key(gemm);
         if !self.plans.contains_key(&key) {
             let plan = self.plan(gemm)?;
             self.plans.insert(key, plan);
@@ -98,7 +105,7 @@ impl Blas {
     /// Runs one product on a stream.
     pub(crate) fn product(&mut self, gemm: &Gemm, stream: driver::sys::CUstream) -> Result<()> {
         self.prepare(gemm)?;
-        let key = (gemm.layout, gemm.m, gemm.n, gemm.k, gemm.precision);
+        let key = key(gemm);
         let Some(plan) = self.plans.get(&key) else { return Err(failed("cuBLASLt: no plan")) };
         let (alpha, beta) = (1f32, if gemm.add { 1f32 } else { 0f32 });
         let (one, zero) =
@@ -129,6 +136,7 @@ impl Blas {
 
     fn plan(&self, gemm: &Gemm) -> Result<GemmPlan> {
         let compute = match gemm.precision {
+            _ if gemm.halves => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
             Precision::F32 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
             Precision::Tf32 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
             Precision::Bf16 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_16BF,
@@ -147,10 +155,11 @@ impl Blas {
         let transposed = gemm.layout == Layout::Transposed;
         // `cublasOperation_t`, which these bindings leave out: CUBLAS_OP_N is 0, CUBLAS_OP_T is 1.
         let operation = i32::from(transposed);
-        let layout = |out: &mut sys::cublasLtMatrixLayout_t, rows: u64, columns: u64| {
+        let operand = if gemm.halves { sys::cudaDataType_t::CUDA_R_16BF } else { real };
+        let layout = |out: &mut sys::cublasLtMatrixLayout_t, kind, rows: u64, columns: u64| {
             // SAFETY: into the plan, which destroys it.
             check("a layout", unsafe {
-                sys::cublasLtMatrixLayoutCreate(out, real, rows, columns, rows as i64)
+                sys::cublasLtMatrixLayoutCreate(out, kind, rows, columns, rows as i64)
             })
         };
         // SAFETY: every object goes into the plan, which destroys it; attributes are read before
@@ -171,12 +180,12 @@ impl Blas {
             )?;
         }
         if transposed {
-            layout(&mut plan.b, k, n)?
+            layout(&mut plan.b, operand, k, n)?
         } else {
-            layout(&mut plan.b, n, k)?
+            layout(&mut plan.b, operand, n, k)?
         }
-        layout(&mut plan.a, k, m)?;
-        layout(&mut plan.c, n, m)?;
+        layout(&mut plan.a, operand, k, m)?;
+        layout(&mut plan.c, real, n, m)?;
         let mut preference = ptr::null_mut();
         let workspace = Self::WORKSPACE;
         let mut found = 0;

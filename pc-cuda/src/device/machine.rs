@@ -34,6 +34,8 @@ pub(crate) struct Gemm {
     pub(crate) add: bool,
     /// How far operands may be rounded.
     pub(crate) precision: Precision,
+    /// Whether the operands are bf16 numbers in memory.
+    pub(crate) halves: bool,
 }
 
 /// A stream of a device. Work runs in the order in which it is asked for.
@@ -94,7 +96,7 @@ macro_rules! arguments {
 arguments! {
     Cluster {} Gemms {} Pack {} Fused {} Drive {} Predict {} Weights {} Optimise {} Map {} Reduce {}
     Step {} CrossEntropy {} Primitives {}
-    Lay {} Swap {} Tile {} Sums {} Patches {} Pool {} Products {} Embed {} Activate {} Softmax {}
+    Lay {} Swap {} Turn {} Tile {} Sums {} Patches {} Pool {} Products {} Embed {} Activate {} Softmax {}
     Norm {}
 }
 

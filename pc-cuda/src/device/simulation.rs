@@ -276,7 +276,7 @@ impl Machine for HostLayer {
         if self.records(|works| works.gemm(gemm)) {
             return Ok(());
         }
-        let Gemm { layout, m, n, k, a, b, c, add, precision } = *gemm;
+        let Gemm { layout, m, n, k, a, b, c, add, precision, halves } = *gemm;
         // Ties away from zero for tf32, and to even for bf16.
         let round = |x: f32| match precision {
             Precision::Tf32 if x.is_finite() => f32::from_bits((x.to_bits() + 0x1000) & !0x1fff),
@@ -286,8 +286,15 @@ impl Machine for HostLayer {
             }
             _ => x,
         };
-        let a: Vec<f32> = slice(a, m * k).iter().copied().map(round).collect();
-        let b: Vec<f32> = slice(b, n * k).iter().copied().map(round).collect();
+        let operand = |address, count: usize| -> Vec<f32> {
+            if !halves {
+                return slice(address, count).iter().copied().map(round).collect();
+            }
+            let words = slice(address, count.div_ceil(2)).iter().map(|word| word.to_bits());
+            let both = |word: u32| [word << 16, word & 0xffff_0000].map(f32::from_bits);
+            words.flat_map(both).take(count).collect()
+        };
+        let (a, b) = (operand(a, m * k), operand(b, n * k));
         // SAFETY: the result is a tensor of its own, of this length.
         let c = unsafe { std::slice::from_raw_parts_mut(c as *mut f32, m * n) };
         for (row, a) in c.chunks_exact_mut(n).zip(a.chunks_exact(k)) {

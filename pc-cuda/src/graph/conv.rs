@@ -10,7 +10,7 @@ use crate::{
     device::{Address, Device, Family, Layout},
     graph::{
         Rounds, as_the_host,
-        moves::{self, Product, after, place},
+        moves::{self, Product, Turn, after, place},
         moving,
     },
     params::Patches,
@@ -25,13 +25,9 @@ pub(super) struct Conv2d {
     pub(super) rounds: Rounds,
 }
 
-// Slots of the cache: the patches of some samples, and what a product makes of them or takes with
-// them.
-const PATCHES: usize = moving::OWN;
-const PLACES: usize = moving::OWN + 1;
-
-/// The numbers of patches that are made at a time: 64 MB.
-const AT_A_TIME: usize = 1 << 24;
+/// The bytes of patches that are made at a time, in `f32`: what is made of so many still lies in a
+/// GPU's second cache (50 MB on an H100) when a product reads it.
+const AT_A_TIME: usize = 48 << 20;
 
 /// The sizes of one convolution.
 #[derive(Clone, Copy, Debug)]
@@ -46,25 +42,62 @@ struct Sizes {
     padding: usize,
 }
 
+/// What patches are made of, and what a product makes of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// From the parent to the result.
+    Forward,
+    /// From the result to the parent.
+    Back,
+}
+
+/// Room for what a group of samples takes, from a cache.
+struct Room {
+    /// Images with their channels last.
+    pixels: DeviceTensor,
+    patches: DeviceTensor,
+    /// What a product makes.
+    places: DeviceTensor,
+    /// A weight with the channels of what patches are made of last.
+    weight: DeviceTensor,
+}
+
+/// Numbers up to a whole number of vectors of 16 bytes.
+fn whole(channels: usize, halves: bool) -> usize {
+    channels.next_multiple_of(if halves { 8 } else { 4 })
+}
+
 impl Sizes {
-    /// The numbers of a patch.
-    fn length(&self) -> usize {
-        self.image[0] * self.window[0] * self.window[1]
+    fn taps(&self) -> usize {
+        self.window[0] * self.window[1]
     }
 
-    /// The patches of a sample.
-    fn places(&self) -> usize {
-        self.out[1] * self.out[2]
+    /// The sizes of what patches are made of, and of what becomes of them.
+    fn ends(&self, way: Way) -> [[usize; 3]; 2] {
+        match way {
+            Way::Forward => [self.image, self.out],
+            Way::Back => [self.out, self.image],
+        }
     }
 
     /// The numbers of a sample of the parent, and of the result.
     fn samples(&self) -> [usize; 2] {
-        [self.image.iter().product(), self.out.iter().product()]
+        [self.image, self.out].map(|sizes| sizes.iter().product())
+    }
+
+    /// The most of a number that either way needs.
+    fn most(&self, need: impl Fn([[usize; 3]; 2]) -> usize) -> usize {
+        need(self.ends(Way::Forward)).max(need(self.ends(Way::Back)))
+    }
+
+    /// The numbers of the patches of one sample, whichever way.
+    fn patched(&self) -> usize {
+        self.most(|[from, to]| to[1] * to[2] * self.taps() * whole(from[0], true))
     }
 
     /// The samples whose patches are made at a time.
     fn group(&self) -> usize {
-        (AT_A_TIME / (self.places() * self.length()).max(1)).clamp(1, self.batch.max(1))
+        (AT_A_TIME / (4 * self.patched()).max(1)).clamp(1, self.batch.max(1))
     }
 
     /// The runs of samples, as (first, number).
@@ -73,42 +106,135 @@ impl Sizes {
         (0..self.batch).step_by(group).map(move |first| (first, group.min(self.batch - first)))
     }
 
-    /// Images to patches, or, by the other kernel, back.
-    fn patches(
+    /// Of one size for both ways and all precisions, so that nothing is ever made twice.
+    fn room(&self, cache: &mut Cache<DeviceTensor>, like: &DeviceTensor) -> Room {
+        let group = self.group();
+        let pixels = self.most(|[from, _]| from[1] * from[2] * whole(from[0], true));
+        let places = self.most(|[_, to]| to.iter().product());
+        let weight = self.most(|[from, to]| to[0] * self.taps() * whole(from[0], true));
+        let mut take = |slot, count| cache.take(moving::OWN + slot, &[count], like);
+        Room {
+            pixels: take(0, group * pixels),
+            patches: take(1, group * self.patched()),
+            places: take(2, group * places),
+            weight: take(3, weight),
+        }
+    }
+
+    /// Images to their pixels, and these to patches.
+    fn patch(
         &self,
         device: &Device,
-        kernel: &'static str,
-        [from, to]: [Address; 2],
+        way: Way,
+        images: Address,
         samples: usize,
-        count: usize,
+        halves: bool,
+        room: &Room,
     ) -> Result<()> {
-        let [channels, height, width] = self.image.map(int);
+        let [[channels, height, width], [_, rows, columns]] = self.ends(way);
+        let pixel = whole(channels, halves);
+        let turn = Turn::new(samples, channels, height * width);
+        Turn { rows: [height * width, pixel], halves, ..turn }.run(
+            device,
+            images,
+            place(&room.pixels)?,
+        )?;
         let params = Patches {
-            input: from,
-            out: to,
-            batch: int(samples),
-            channels,
-            height,
-            width,
-            rows: int(self.out[1]),
-            columns: int(self.out[2]),
+            input: place(&room.pixels)?,
+            out: place(&room.patches)?,
+            images: int(samples),
+            height: int(height),
+            width: int(width),
+            vectors: int(pixel / whole(1, halves)),
+            rows: int(rows),
+            columns: int(columns),
             window_h: int(self.window[0]),
             window_w: int(self.window[1]),
             stride: int(self.stride),
             padding: int(self.padding),
+            back: i32::from(way == Way::Back),
+            unused: 0,
         };
-        moves::each(device, Family::Layers, kernel, count, &params)
+        let kernel = (Family::Layers, "pc_layer_patches");
+        moves::warps(device, kernel, samples * rows * columns, &params)
     }
 
-    /// Room for the patches of a group, and for what goes with them.
-    fn room(
+    /// `to <- W * from`, or its transpose: added to what is there or in its place.
+    fn products(
         &self,
-        cache: &mut Cache<DeviceTensor>,
-        like: &DeviceTensor,
-    ) -> (DeviceTensor, DeviceTensor) {
-        let places = self.group() * self.places();
-        let patches = cache.take(PATCHES, &[places * self.length()], like);
-        (patches, cache.take(PLACES, &[places * self.out[0]], like))
+        way: Way,
+        [weight, from, to]: [&DeviceTensor; 3],
+        (add, precision): (bool, Precision),
+        room: &Room,
+    ) -> Result<()> {
+        let (device, halves, taps) = (from.device(), precision == Precision::Bf16, self.taps());
+        let [[channels, ..], [out, rows, columns]] = self.ends(way);
+        let pixel = whole(channels, halves);
+        let turn = match way {
+            Way::Forward => Turn::new(out, channels, taps),
+            Way::Back => Turn::new(1, channels, out * taps),
+        };
+        let row = if way == Way::Forward { taps } else { out * taps };
+        let turn = Turn { rows: [row, pixel], halves, ..turn };
+        turn.run(device, place(weight)?, place(&room.weight)?)?;
+        let [before, after_it]: [usize; 2] = self.ends(way).map(|sizes| sizes.iter().product());
+        for (first, samples) in self.groups() {
+            let images = after(place(from)?, first * before);
+            self.patch(device, way, images, samples, halves, room)?;
+            let places = rows * columns;
+            let sizes = [samples * places, out, taps * pixel];
+            Product { layout: Layout::Transposed, sizes, add: false, precision, halves }.run(
+                device,
+                place(&room.patches)?,
+                place(&room.weight)?,
+                place(&room.places)?,
+            )?;
+            let turn = Turn { add, ..Turn::new(samples, places, out) };
+            turn.run(device, place(&room.places)?, after(place(to)?, first * after_it))?;
+        }
+        Ok(())
+    }
+
+    /// `gradient <- scale * sum of cotangents with the patches of x`, added to what is there or in
+    /// its place.
+    fn gradient(
+        &self,
+        [x, cotangent, gradient]: [&DeviceTensor; 3],
+        (add, scale): (bool, f64),
+        room: &Room,
+    ) -> Result<()> {
+        let (device, taps) = (x.device(), self.taps());
+        let ([image, result], [channels, ..]) = (self.samples(), self.image);
+        let [out, rows, columns] = self.out;
+        let (places, pixel) = (rows * columns, whole(channels, false));
+        for (first, samples) in self.groups() {
+            let images = after(place(x)?, first * image);
+            self.patch(device, Way::Forward, images, samples, false, room)?;
+            let from = [after(place(cotangent)?, first * result), place(&room.places)?];
+            moves::swap(device, from, [1, samples, out, places])?;
+            let sizes = [out, taps * pixel, samples * places];
+            let (layout, precision) = (Layout::Plain, Precision::F32);
+            Product { layout, sizes, add: first > 0, precision, halves: false }.run(
+                device,
+                place(&room.places)?,
+                place(&room.patches)?,
+                place(&room.weight)?,
+            )?;
+        }
+        Turn { rows: [pixel, taps], scale, add, ..Turn::new(out, taps, channels) }.run(
+            device,
+            place(&room.weight)?,
+            place(gradient)?,
+        )
+    }
+}
+
+impl Room {
+    fn back_to(self, cache: &mut Cache<DeviceTensor>) {
+        let Self { pixels, patches, places, weight } = self;
+        for (slot, tensor) in [pixels, patches, places, weight].into_iter().enumerate() {
+            cache.put(moving::OWN + slot, tensor);
+        }
     }
 }
 
@@ -145,26 +271,10 @@ impl Conv2d {
         cache: &mut Cache<DeviceTensor>,
         (output, add, precision): (&DeviceTensor, bool, Precision),
     ) -> Result<()> {
-        let (sizes, device) = (self.sizes(x, weight, output)?, x.device());
-        let (patches, places) = sizes.room(cache, x);
-        let ([image, result], length) = (sizes.samples(), sizes.length());
-        for (first, samples) in sizes.groups() {
-            let rows = samples * sizes.places();
-            let from = [after(place(x)?, first * image), place(&patches)?];
-            sizes.patches(device, "pc_layer_patches", from, samples, rows * length)?;
-            let product = [rows, sizes.out[0], length];
-            Product { layout: Layout::Transposed, sizes: product, add: false, precision }.run(
-                device,
-                place(&patches)?,
-                place(weight)?,
-                place(&places)?,
-            )?;
-            let to = [place(&places)?, after(place(output)?, first * result)];
-            let swapped = [samples, sizes.places(), sizes.out[0], 1];
-            moves::swap(device, to, swapped, 1.0, add)?;
-        }
-        cache.put(PATCHES, patches);
-        cache.put(PLACES, places);
+        let sizes = self.sizes(x, weight, output)?;
+        let room = sizes.room(cache, x);
+        sizes.products(Way::Forward, [weight, x, output], (add, precision), &room)?;
+        room.back_to(cache);
         Ok(())
     }
 }
@@ -225,52 +335,23 @@ impl Vertex<DeviceTensor> for Conv2d {
         cotangent: &DeviceTensor,
         pulled: &mut Pulled<'_, DeviceTensor>,
     ) -> Result<()> {
-        let (weight, x, device) = (at.parameter(0), at.value(0), cotangent.device());
+        let (weight, x) = (at.parameter(0), at.value(0));
         let sizes = self.sizes(x, weight, cotangent)?;
-        let (patches, places) = sizes.room(cache, x);
-        let ([image, result], length, layout) = (sizes.samples(), sizes.length(), Layout::Plain);
-        let (out, per_sample) = (sizes.out[0], sizes.places());
-        let precision = self.rounds.back(at.live());
+        let room = sizes.room(cache, x);
         if let Some(force) = pulled.force(0) {
-            for (first, samples) in sizes.groups() {
-                let rows = samples * per_sample;
-                let from = [after(place(cotangent)?, first * result), place(&places)?];
-                moves::swap(device, from, [samples, out, per_sample, 1], 1.0, false)?;
-                let product = [rows, length, out];
-                Product { layout, sizes: product, add: false, precision }.run(
-                    device,
-                    place(&places)?,
-                    place(weight)?,
-                    place(&patches)?,
-                )?;
-                let to = [place(&patches)?, after(place(force)?, first * image)];
-                sizes.patches(device, "pc_layer_unpatch", to, samples, samples * image)?;
-            }
+            let how = (false, self.rounds.back(at.live()));
+            sizes.products(Way::Back, [weight, cotangent, force], how, &room)?;
         }
         let scale = pulled.scale();
         if let Some((gradient, fresh)) = pulled.gradient_or_fresh(0) {
-            for (first, samples) in sizes.groups() {
-                let rows = samples * per_sample;
-                let from = [after(place(x)?, first * image), place(&patches)?];
-                sizes.patches(device, "pc_layer_patches", from, samples, rows * length)?;
-                let from = [after(place(cotangent)?, first * result), place(&places)?];
-                moves::swap(device, from, [1, samples, out, per_sample], scale, false)?;
-                let (product, add) = ([out, length, rows], first > 0 || !fresh);
-                Product { layout, sizes: product, add, precision: Precision::F32 }.run(
-                    device,
-                    place(&places)?,
-                    place(&patches)?,
-                    place(gradient)?,
-                )?;
-            }
+            sizes.gradient([x, cotangent, gradient], (!fresh, scale), &room)?;
         }
+        room.back_to(cache);
         if self.host.bias
             && let Some(gradient) = pulled.gradient(1)
         {
-            moves::sums(gradient, cotangent, None, per_sample, scale)?;
+            moves::sums(gradient, cotangent, None, sizes.out[1] * sizes.out[2], scale)?;
         }
-        cache.put(PATCHES, patches);
-        cache.put(PLACES, places);
         Ok(())
     }
 }

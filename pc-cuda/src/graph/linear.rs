@@ -10,7 +10,7 @@ use crate::{
     device::Layout,
     graph::{
         Rounds, as_the_host,
-        moves::{self, Product, place},
+        moves::{self, Product, Turn, place},
         moving,
     },
     precision::Precision,
@@ -45,7 +45,7 @@ fn map(
 ) -> Result<()> {
     let (out, inputs) = sizes(weight);
     let sizes = [x.count() / inputs, out, inputs];
-    Product { layout: Layout::Transposed, sizes, add, precision }.run(
+    Product { layout: Layout::Transposed, sizes, add, precision, halves: false }.run(
         x.device(),
         place(x)?,
         place(weight)?,
@@ -119,7 +119,7 @@ impl Vertex<DeviceTensor> for Linear {
         let layout = Layout::Plain;
         if let Some(force) = pulled.force(0) {
             let (sizes, precision) = ([rows, inputs, out], self.rounds.back(at.live()));
-            Product { layout, sizes, add: false, precision }.run(
+            Product { layout, sizes, add: false, precision, halves: false }.run(
                 device,
                 place(cotangent)?,
                 place(weight)?,
@@ -129,10 +129,10 @@ impl Vertex<DeviceTensor> for Linear {
         let scale = pulled.scale();
         if let Some((gradient, fresh)) = pulled.gradient_or_fresh(0) {
             let flipped = cache.slot(FLIPPED, &[out, rows], cotangent);
-            let places = [place(cotangent)?, place(flipped)?];
-            moves::swap(device, places, [1, rows, out, 1], scale, false)?;
+            let turn = Turn { scale, ..Turn::new(1, rows, out) };
+            turn.run(device, place(cotangent)?, place(flipped)?)?;
             let sizes = [out, inputs, rows];
-            Product { layout, sizes, add: !fresh, precision: Precision::F32 }.run(
+            Product { layout, sizes, add: !fresh, precision: Precision::F32, halves: false }.run(
                 device,
                 place(flipped)?,
                 place(at.value(0))?,

@@ -7,6 +7,7 @@ use pc_core::{
 };
 
 use crate::{
+    device::Family,
     graph::{
         as_the_host,
         moves::{self, place},
@@ -71,7 +72,7 @@ impl Vertex<DeviceTensor> for LayerNorm {
             inverse: place(cache.slot(INVERSE, &[count], x))?,
             ..rows
         };
-        moves::warps(x.device(), "pc_function_norm", count, &params)
+        moves::warps(x.device(), (Family::Functions, "pc_function_norm"), count, &params)
     }
 
     fn change(
@@ -97,7 +98,12 @@ impl Vertex<DeviceTensor> for LayerNorm {
             inverse: place(cache.get(INVERSE)?)?,
             ..rows
         };
-        moves::warps(a.device(), "pc_function_norm_change", rows.rows as usize, &params)
+        moves::warps(
+            a.device(),
+            (Family::Functions, "pc_function_norm_change"),
+            rows.rows as usize,
+            &params,
+        )
     }
 
     fn pull(
@@ -119,7 +125,12 @@ impl Vertex<DeviceTensor> for LayerNorm {
                 ..rows
             };
             let count = rows.rows as usize;
-            moves::warps(force.device(), "pc_function_norm_pull", count, &params)?;
+            moves::warps(
+                force.device(),
+                (Family::Functions, "pc_function_norm_pull"),
+                count,
+                &params,
+            )?;
         }
         let scale = pulled.scale();
         if let Some(gradient) = pulled.gradient(0) {

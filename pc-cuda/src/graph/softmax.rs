@@ -7,6 +7,7 @@ use pc_core::{
 };
 
 use crate::{
+    device::Family,
     graph::{
         as_the_host,
         moves::{self, place},
@@ -68,7 +69,7 @@ impl Vertex<DeviceTensor> for Softmax {
             normaliser: place(normaliser)?,
             ..rows
         };
-        moves::warps(x.device(), "pc_function_softmax", count, &params)?;
+        moves::warps(x.device(), (Family::Functions, "pc_function_softmax"), count, &params)?;
         cache.put(CURRENT, current);
         Ok(())
     }
@@ -94,7 +95,12 @@ impl Vertex<DeviceTensor> for Softmax {
                     ..rows
                 };
                 let count = rows.rows as usize;
-                moves::warps(a.device(), "pc_function_softmax_change", count, &params)?;
+                moves::warps(
+                    a.device(),
+                    (Family::Functions, "pc_function_softmax_change"),
+                    count,
+                    &params,
+                )?;
             }
             None => {
                 current.copy_from(predicted);
@@ -120,6 +126,11 @@ impl Vertex<DeviceTensor> for Softmax {
             out: place(force)?,
             ..rows
         };
-        moves::warps(force.device(), "pc_function_softmax_pull", rows.rows as usize, &params)
+        moves::warps(
+            force.device(),
+            (Family::Functions, "pc_function_softmax_pull"),
+            rows.rows as usize,
+            &params,
+        )
     }
 }

@@ -136,7 +136,7 @@ impl GraphTensor for DeviceTensor {
             self.check_like(source)?;
             let places = [moves::place(source)?, moves::place(self)?];
             let sizes = [batch, a, b, inner.iter().product()];
-            moves::swap(self.device(), places, sizes, 1.0, false)
+            moves::swap(self.device(), places, sizes)
         });
     }
 }

@@ -158,6 +158,7 @@ impl FusedNet {
             c: out,
             add,
             precision,
+            halves: false,
         })
     }
 
@@ -180,6 +181,7 @@ impl FusedNet {
             c: out,
             add: false,
             precision,
+            halves: false,
         })
     }
 }

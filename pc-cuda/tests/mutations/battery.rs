@@ -13,6 +13,7 @@ use pc_cuda::{AdamW, Device, FusedNet, Precision, Simulation, Strategy, graph_to
 
 use crate::{
     common::{Case, Expected, Top, chain},
+    rounded::rounded,
     stepped::{Stepped, added, edges, embedded, swallowed},
 };
 
@@ -277,11 +278,11 @@ fn others(device: &Device, seed: u64) {
 /// it, and the other checks that do.
 const CALLED: &[(&str, &[&str])] = &[
     ("pc_layer_copy", &["composites"]),
-    ("pc_layer_swap", &["Linear", "Conv2d", "composites"]),
+    ("pc_layer_swap", &["Conv2d", "composites"]),
+    ("pc_turn", &["Linear", "Conv2d", "composites", "rounded convolution"]),
     ("pc_layer_tile", &["Linear", "Conv2d", "added", "composites"]),
     ("pc_layer_sums", &["Linear", "Conv2d", "LayerNorm", "added"]),
     ("pc_layer_patches", &["Conv2d"]),
-    ("pc_layer_unpatch", &["Conv2d"]),
     ("pc_layer_max_pool", &["MaxPool2d", "edges", "NaN"]),
     ("pc_layer_avg_pool", &["AvgPool2d"]),
     ("pc_layer_unpool", &["Pool2d"]),
@@ -351,6 +352,13 @@ fn step_by_step(device: &Device, seed: u64, function: &str) {
     }
     if asked("added") {
         agree("added", &|| added(device));
+    }
+    if asked("rounded convolution") {
+        match rounded(device, Schedule::standard(0.2, 8).unwrap()) {
+            Ok(off) if off <= 2e-2 => {}
+            Ok(off) => object(&format!("rounded convolutions, seed {seed}: off by {off:.1e}")),
+            Err(error) => object(&format!("rounded convolutions, seed {seed}: {error}")),
+        }
     }
     if asked("NaN") {
         match swallowed(device) {

@@ -15,6 +15,9 @@ mod common;
 #[allow(dead_code)]
 mod stepped;
 
+#[path = "../simulated/rounded.rs"]
+mod rounded;
+
 mod battery;
 mod generate;
 mod layers;

@@ -8,5 +8,7 @@ mod hand_over;
 mod optimisers;
 mod parallel;
 mod parity;
+mod recorded;
 mod refusals;
+mod rounded;
 mod stepped;
