@@ -155,7 +155,9 @@ static int copy(u64 to, u64 from, size_t bytes, Stream* stream) {
 }
 int cuMemcpyHtoDAsync_v2(u64 to, const void* from, size_t bytes, Stream* stream) { return copy(to, (u64)from, bytes, stream); }
 int cuMemcpyDtoHAsync_v2(void* to, u64 from, size_t bytes, Stream* stream) { return copy((u64)to, from, bytes, stream); }
-int cuMemcpyDtoDAsync_v2(u64 to, u64 from, size_t bytes, Stream* stream) { return copy(to, from, bytes, stream); }
+int cuMemcpyDtoDAsync_v2(u64 to, u64 from, size_t bytes, Stream* stream) {
+  return run(stream, [=]() { return memmove((void*)to, (const void*)from, bytes), 0; });
+}
 
 // "Machine code" is the source that the stand-in for the compiler was given.
 int cuModuleLoadData(Module** module, const void* code) {
@@ -215,7 +217,9 @@ int nvrtcGetCUBINSize(std::string* program, size_t* size) { return *size = progr
 int nvrtcGetCUBIN(std::string* program, char* code) { return memcpy(code, program->c_str(), program->size() + 1), 0; }
 
 // cuBLASLt: column-major products of f32.
+// Of f32 numbers (kind 0) or bf16 ones (14).
 struct Matrix {
+  int kind;
   u64 rows, columns;
   int64_t stride;
 };
@@ -231,7 +235,10 @@ int cublasLtMatmulDescSetAttribute(Product* product, int attribute, const void* 
   memcpy(&product->transposed[attribute - 3], value, sizeof(int));
   return 0;
 }
-int cublasLtMatrixLayoutCreate(Matrix** matrix, int, u64 rows, u64 columns, int64_t stride) { return *matrix = new Matrix{rows, columns, stride}, 0; }
+int cublasLtMatrixLayoutCreate(Matrix** matrix, int kind, u64 rows, u64 columns, int64_t stride) {
+  if (kind != 0 && kind != 14) return 7;
+  return *matrix = new Matrix{kind, rows, columns, stride}, 0;
+}
 int cublasLtMatrixLayoutDestroy(Matrix* matrix) { return delete matrix, 0; }
 int cublasLtMatmulPreferenceCreate(int** preference) { return *preference = new int, 0; }
 int cublasLtMatmulPreferenceSetAttribute(int*, int, const void*, size_t) { return 0; }
@@ -256,11 +263,18 @@ int cublasLtMatmul(void*, Product* product, const float* alpha, const float* a, 
       memcpy(&value, &bits, 4);
       return value;
     };
+    auto operand = [=](const float* from, const Matrix& m, u64 place) {
+      if (m.kind == 0) return number(from[place]);
+      u32 bits = (u32)((const unsigned short*)from)[place] << 16;
+      float value;
+      memcpy(&value, &bits, 4);
+      return value;
+    };
     auto at = [](const Matrix& m, bool transposed, u64 i, u64 j) { return transposed ? j + i * (u64)m.stride : i + j * (u64)m.stride; };
     for (u64 j = 0; j < md.columns; j++)
       for (u64 i = 0; i < md.rows; i++) {
         float sum = 0.f;
-        for (u64 k = 0; k < inner; k++) sum += number(a[at(ma, p.transposed[0], i, k)]) * number(b[at(mb, p.transposed[1], k, j)]);
+        for (u64 k = 0; k < inner; k++) sum += operand(a, ma, at(ma, p.transposed[0], i, k)) * operand(b, mb, at(mb, p.transposed[1], k, j));
         u64 place = i + j * (u64)md.stride;
         d[place] = x * sum + (y != 0.f ? y * c[place] : 0.f);
       }

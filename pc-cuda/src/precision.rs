@@ -11,9 +11,10 @@
 /// (the rounded one and the rest, three products for one) in a cluster and in grouped products, and
 /// in full `f32` elsewhere.
 ///
-/// A cluster and grouped products round as it says here. Where products are cuBLASLt's
-/// (`relax_graph`, the engine's loop, [`graph_to_device`](crate::graph_to_device)) operands are
-/// `f32` in memory, and the library is told that it may round them to this much, and no further.
+/// A cluster, grouped products and convolutions round as it says here. Where products of linear maps
+/// are cuBLASLt's (`relax_graph`, the engine's loop, [`graph_to_device`](crate::graph_to_device))
+/// operands are `f32` in memory, and the library is told that it may round them to this much, and no
+/// further.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Precision {
     /// Every product in full `f32`.
@@ -21,7 +22,7 @@ pub enum Precision {
     F32,
     /// Operands rounded to 10 bits of mantissa, for tensor cores.
     Tf32,
-    /// Operands rounded to 7 bits of mantissa. Grouped products (`relax_gemm`, for wide nets) keep
-    /// them in half the memory; elsewhere this saves instructions at most.
+    /// Operands rounded to 7 bits of mantissa. Grouped products (`relax_gemm`, for wide nets) and
+    /// convolutions keep them in half the memory; elsewhere this saves instructions at most.
     Bf16,
 }

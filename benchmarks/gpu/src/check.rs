@@ -3,7 +3,7 @@
 use pc_core::{
     Agreement, Clamps, Evaluation, Network, Relaxation, Result, Schedule, Tensor, host::Activation,
 };
-use pc_cuda::{Device, FusedNet, Precision, Simulation, Strategy, primitives};
+use pc_cuda::{Device, FusedNet, Precision, Simulation, Strategy, graph_to_device, primitives};
 
 use crate::nets::Pair;
 
@@ -17,6 +17,10 @@ const SHAPES: [Shape; 4] = [
     (&[784, 512, 512, 10], 64, 20),
 ];
 
+/// How far gradients may lie off, by precision.
+const TOLERANCES: [(Precision, f64); 3] =
+    [(Precision::F32, 1e-5), (Precision::Tf32, 3e-3), (Precision::Bf16, 2e-2)];
+
 /// Everything; false where anything is off.
 pub(crate) fn check(device: &Device) -> Result<bool> {
     check_on(device, &SHAPES)
@@ -29,9 +33,11 @@ pub(crate) fn quick(device: &Device) -> Result<bool> {
 
 fn check_on(device: &Device, shapes: &[Shape]) -> Result<bool> {
     let bits = primitives_agree(device)?;
-    let gradients = gradients_agree(device, shapes)?;
-    println!("{}", if bits && gradients { "all agree" } else { "NOT all agree" });
-    Ok(bits && gradients)
+    let chains = gradients_agree(device, shapes)?;
+    let graphs = graphs_agree(device)?;
+    let all = bits && chains && graphs;
+    println!("{}", if all { "all agree" } else { "NOT all agree" });
+    Ok(all)
 }
 
 fn primitives_agree(device: &Device) -> Result<bool> {
@@ -72,9 +78,7 @@ fn gradients_agree(device: &Device, shapes: &[Shape]) -> Result<bool> {
                 let schedule = schedule.evaluated_by(Evaluation::Simulate);
                 let wanted = gradients(&mut pair.there, &pair.off, &schedule)?;
                 for strategy in strategies(device) {
-                    for (precision, tolerance) in
-                        [(Precision::F32, 1e-5), (Precision::Tf32, 3e-3), (Precision::Bf16, 2e-2)]
-                    {
+                    for (precision, tolerance) in TOLERANCES {
                         let mut net = FusedNet::from_graph(&pair.here, device, precision)?
                             .relaxed_by(strategy)
                             .timed();
@@ -83,12 +87,7 @@ fn gradients_agree(device: &Device, shapes: &[Shape]) -> Result<bool> {
                         }
                         let found = gradients(&mut net, &pair.on, &schedule)?;
                         device.synchronize()?;
-                        let worst = found
-                            .iter()
-                            .zip(&wanted)
-                            .map(|(a, b)| Agreement::of_slices(a, b).relative_norm);
-                        let worst =
-                            worst.fold(0f64, |worst, off| if off <= worst { worst } else { off });
+                        let worst = worst(&found, &wanted);
                         // What the net left to the engine says nothing of its kernels.
                         let fine =
                             worst <= tolerance && (steps < 3 || net.last_relaxation().is_some());
@@ -104,6 +103,47 @@ fn gradients_agree(device: &Device, shapes: &[Shape]) -> Result<bool> {
         }
     }
     Ok(good)
+}
+
+/// Convolutions step by step, three times each: first as they are asked for, then recorded, then
+/// replayed.
+fn graphs_agree(device: &Device) -> Result<bool> {
+    let mut good = true;
+    for seed in 0..2u64 {
+        let mut pair = Pair::convolutions(device, 5, seed)?;
+        for schedule in [
+            Schedule::standard(0.1, 12)?,
+            Schedule::fixed_prediction(0.1, 12)?,
+            Schedule::ipc(0.1, 12)?,
+        ] {
+            let schedule = schedule.evaluated_by(Evaluation::Simulate);
+            let wanted = gradients(&mut pair.there, &pair.off, &schedule)?;
+            for (precision, tolerance) in TOLERANCES {
+                let mut net = graph_to_device(&pair.here, device, precision)?;
+                for round in 1..=3 {
+                    let before = device.replayed();
+                    let found = gradients(&mut net, &pair.on, &schedule)?;
+                    device.synchronize()?;
+                    let worst = worst(&found, &wanted);
+                    let fine = worst <= tolerance;
+                    good &= fine;
+                    println!(
+                        "{} convolutions seed {seed} {schedule} {precision:?} round {round}, {} \
+                         replayed: {worst:.1e}",
+                        if fine { "ok    " } else { "FAILED" },
+                        device.replayed() - before
+                    );
+                }
+            }
+        }
+    }
+    Ok(good)
+}
+
+/// How far gradients lie from others at most, relative to their norms; a NaN stays.
+fn worst(found: &[Vec<f64>], wanted: &[Vec<f64>]) -> f64 {
+    let off = found.iter().zip(wanted).map(|(a, b)| Agreement::of_slices(a, b).relative_norm);
+    off.fold(0f64, |worst, off| if off <= worst { worst } else { off })
 }
 
 /// Every gradient of every learning event; the weights stay where they are.

@@ -2,16 +2,12 @@
 
 use pc_core::{
     Clamps, Graph, Result, Tensor, VertexId,
-    host::{Activation, CrossEntropy, Element, HostLayers, HostTensor, Init},
+    host::{Activation, ConvLayer, CrossEntropy, Element, HostLayers, HostTensor, Init},
 };
 use pc_cuda::{Device, DeviceTensor};
 
 /// Biases that are not zero, from the same draws in every precision.
-fn graph<F: Element>(
-    widths: &[usize],
-    act: Activation,
-    seed: u64,
-) -> Result<(Graph<HostTensor<F>>, VertexId, VertexId)> {
+fn graph<F: Element>(widths: &[usize], act: Activation, seed: u64) -> Result<Ends<F>> {
     let mut init = Init::new(seed);
     let mut b = Graph::<HostTensor<F>>::builder();
     let x = b.input("x", &widths[..1])?;
@@ -23,7 +19,20 @@ fn graph<F: Element>(
     Ok((b.build()?, x, at))
 }
 
-/// A chain in f32, its twin in f64 with the same numbers, and what both are held at and driven by.
+/// Convolutions whose channels fill no vector, with a stride that leaves rows over, and pooling.
+fn convolutions<F: Element>(seed: u64) -> Result<Ends<F>> {
+    let mut init = Init::new(seed);
+    let mut b = Graph::<HostTensor<F>>::builder();
+    let x = b.input("x", &[3, 11, 10])?;
+    let first = ConvLayer::new(12, 3).padding(1).activation(Activation::Tanh).avg_pool(2, 2);
+    let second = ConvLayer::new(9, 3).stride(2).padding(1).activation(Activation::Tanh).flatten();
+    let at = b.conv("conv1", x, &first, &mut init)?;
+    let at = b.conv("conv2", at, &second, &mut init)?;
+    let y = b.dense("y", at, 7, Activation::Identity, &mut init)?;
+    Ok((b.build()?, x, y))
+}
+
+/// A graph in f32, its twin in f64 with the same numbers, and what both are held at and driven by.
 pub(crate) struct Pair {
     pub(crate) here: Graph<HostTensor<f32>>,
     pub(crate) there: Graph<HostTensor<f64>>,
@@ -31,7 +40,16 @@ pub(crate) struct Pair {
     pub(crate) off: Clamps<HostTensor<f64>>,
 }
 
+/// A graph with its input and its output.
+type Ends<F> = (Graph<HostTensor<F>>, VertexId, VertexId);
+
 impl Pair {
+    /// Of convolutions.
+    pub(crate) fn convolutions(device: &Device, batch: usize, seed: u64) -> Result<Self> {
+        Self::of(device, convolutions(seed)?, convolutions(seed)?, batch, false, seed)
+    }
+
+    /// A chain.
     pub(crate) fn new(
         device: &Device,
         widths: &[usize],
@@ -40,8 +58,18 @@ impl Pair {
         driven: bool,
         seed: u64,
     ) -> Result<Self> {
-        let (mut here, x, y) = graph::<f32>(widths, act, seed)?;
-        let (mut there, ..) = graph::<f64>(widths, act, seed)?;
+        let (here, there) = (graph(widths, act, seed)?, graph(widths, act, seed)?);
+        Self::of(device, here, there, batch, driven, seed)
+    }
+
+    fn of(
+        device: &Device,
+        (mut here, x, y): Ends<f32>,
+        (mut there, ..): Ends<f64>,
+        batch: usize,
+        driven: bool,
+        seed: u64,
+    ) -> Result<Self> {
         let mut init = Init::new(seed + 1);
         for (narrow, wide) in here.parameters_mut().iter_mut().zip(there.parameters_mut()) {
             if narrow.dims().len() == 1 {
@@ -51,8 +79,10 @@ impl Pair {
             *wide = widen(narrow)?;
         }
         let (mut on, mut off) = (Clamps::new(), Clamps::new());
-        for (vertex, width) in [(x, widths[0]), (y, widths[widths.len() - 1])] {
-            let mut held: HostTensor<f32> = init.uniform(&[batch, width], 1.0)?;
+        for vertex in [x, y] {
+            let shape = here.shape(vertex)?.iter().copied();
+            let shape: Vec<usize> = std::iter::once(batch).chain(shape).collect();
+            let mut held: HostTensor<f32> = init.uniform(&shape, 1.0)?;
             if driven && vertex == y {
                 held.data_mut().iter_mut().for_each(|x| *x = x.abs());
                 on = on.drive(

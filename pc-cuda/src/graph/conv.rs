@@ -25,9 +25,9 @@ pub(super) struct Conv2d {
     pub(super) rounds: Rounds,
 }
 
-/// The bytes of patches that are made at a time, in `f32`: what is made of so many still lies in a
-/// GPU's second cache (50 MB on an H100) when a product reads it.
-const AT_A_TIME: usize = 48 << 20;
+/// The bytes of patches that are made at a time, for each multiprocessor. With fewer a product has
+/// fewer tiles than there are multiprocessors.
+const AT_A_TIME: usize = 1 << 20;
 
 /// The sizes of one convolution.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +40,9 @@ struct Sizes {
     out: [usize; 3],
     stride: usize,
     padding: usize,
+    multiprocessors: usize,
+    /// Whether what is pulled back may always be made of bf16 numbers.
+    halves: bool,
 }
 
 /// What patches are made of, and what a product makes of them.
@@ -90,14 +93,23 @@ impl Sizes {
         need(self.ends(Way::Forward)).max(need(self.ends(Way::Back)))
     }
 
-    /// The numbers of the patches of one sample, whichever way.
+    /// The words of 4 bytes that the patches of one sample take, whichever way. Predictions and
+    /// gradients are of `f32` forward in every precision.
     fn patched(&self) -> usize {
-        self.most(|[from, to]| to[1] * to[2] * self.taps() * whole(from[0], true))
+        let patches = |way, halves: bool| {
+            let [from, to] = self.ends(way);
+            to[1] * to[2] * self.taps() * whole(from[0], halves) / if halves { 2 } else { 1 }
+        };
+        patches(Way::Forward, false)
+            .max(patches(Way::Forward, true))
+            .max(patches(Way::Back, self.halves))
     }
 
-    /// The samples whose patches are made at a time.
+    /// The samples whose patches are made at a time: groups of nearly the same size.
     fn group(&self) -> usize {
-        (AT_A_TIME / (4 * self.patched()).max(1)).clamp(1, self.batch.max(1))
+        let room = AT_A_TIME * self.multiprocessors;
+        let most = (room / (4 * self.patched()).max(1)).clamp(1, self.batch.max(1));
+        self.batch.div_ceil(self.batch.div_ceil(most).max(1)).max(1)
     }
 
     /// The runs of samples, as (first, number).
@@ -260,6 +272,8 @@ impl Conv2d {
             out: [out, rows, columns],
             stride: self.host.stride,
             padding: self.host.padding,
+            multiprocessors: parent.device().props().multiprocessors,
+            halves: [true, false].map(|live| self.rounds.back(live)) == [Precision::Bf16; 2],
         })
     }
 
