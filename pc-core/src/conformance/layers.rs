@@ -10,8 +10,8 @@ use crate::{
     },
     graph::{Graph, GraphTensor},
     host::{
-        Activate, AvgPool2d, Conv2d, Element, HostChain, HostTensor, HostVertex, LayerNorm, Linear,
-        LinearMany, MatMul, MaxPool2d, Reshape, Softmax,
+        Activate, AvgPool2d, Conv2d, ConvTranspose2d, Element, HostChain, HostTensor, HostVertex,
+        LayerNorm, Linear, LinearMany, MatMul, MaxPool2d, Reshape, Softmax,
     },
     residual::Residual,
     topology::{ParamId, VertexId},
@@ -53,6 +53,15 @@ fn all<F: Element>() -> Result<Vec<Layer<F>>> {
         let conv = Conv2d { stride, padding, bias };
         let parameters: &[&[usize]] = if bias { &[&[4, 2, 3, 2], &[4]] } else { &[&[4, 2, 3, 2]] };
         add(Box::new(conv), &[&[2, 7, 6]], parameters);
+    }
+    // Windows that overlap, that meet and that leave gaps; edges that are cut off, and that only
+    // output padding reaches.
+    for (stride, padding, output_padding, bias) in
+        [(1, 0, 0, true), (1, 1, 0, false), (2, 1, 0, true), (2, 2, 1, false), (4, 1, 3, true)]
+    {
+        let vertex = ConvTranspose2d { stride, padding, output_padding, bias };
+        let parameters: &[&[usize]] = if bias { &[&[3, 2, 3, 4], &[2]] } else { &[&[3, 2, 3, 4]] };
+        add(Box::new(vertex), &[&[3, 4, 3]], parameters);
     }
     for (size, stride) in [(1, 1), (2, 2), (3, 2), (2, 3), (3, 1)] {
         add(Box::new(MaxPool2d { size, stride }), &[&[2, 7, 6]], &[]);

@@ -33,9 +33,9 @@ const PLACES: usize = moving::OWN + 1;
 /// The numbers of patches that are made at a time: 64 MB.
 const AT_A_TIME: usize = 1 << 24;
 
-/// The sizes of one convolution.
+/// The sizes of one convolution, and what is made with them.
 #[derive(Clone, Copy, Debug)]
-struct Sizes {
+pub(super) struct Sizes {
     batch: usize,
     /// Channels, height and width of the parent.
     image: [usize; 3],
@@ -46,7 +46,37 @@ struct Sizes {
     padding: usize,
 }
 
+/// A weight, what it is a convolution's pullback of, and how far their product rounds.
+pub(super) type Term<'a> = (&'a DeviceTensor, &'a DeviceTensor, Precision);
+
 impl Sizes {
+    /// Those of these images, windows and results.
+    ///
+    /// # Errors
+    /// They are none.
+    pub(super) fn of(
+        [image, weight, result]: [&DeviceTensor; 3],
+        stride: usize,
+        padding: usize,
+    ) -> Result<Self> {
+        let (
+            &[batch, channels, height, width],
+            &[out, _, window_h, window_w],
+            &[_, _, rows, columns],
+        ) = (image.dims(), weight.dims(), result.dims())
+        else {
+            return Err(Error::new(ErrorKind::Shape, "a convolution takes images and windows"));
+        };
+        Ok(Self {
+            batch,
+            image: [channels, height, width],
+            window: [window_h, window_w],
+            out: [out, rows, columns],
+            stride,
+            padding,
+        })
+    }
+
     /// The numbers of a patch.
     fn length(&self) -> usize {
         self.image[0] * self.window[0] * self.window[1]
@@ -110,6 +140,101 @@ impl Sizes {
         let patches = cache.take(PATCHES, &[places * self.length()], like);
         (patches, cache.take(PLACES, &[places * self.out[0]], like))
     }
+
+    /// `output <- W * x`, added to what is there or in its place.
+    pub(super) fn convolve(
+        self,
+        weight: &DeviceTensor,
+        x: &DeviceTensor,
+        cache: &mut Cache<DeviceTensor>,
+        (output, add, precision): (&DeviceTensor, bool, Precision),
+    ) -> Result<()> {
+        let device = x.device();
+        let (patches, places) = self.room(cache, x);
+        let ([image, result], length) = (self.samples(), self.length());
+        for (first, samples) in self.groups() {
+            let rows = samples * self.places();
+            let from = [after(place(x)?, first * image), place(&patches)?];
+            self.patches(device, "pc_layer_patches", from, samples, rows * length)?;
+            let product = [rows, self.out[0], length];
+            Product { layout: Layout::Transposed, sizes: product, add: false, precision }.run(
+                device,
+                place(&patches)?,
+                place(weight)?,
+                place(&places)?,
+            )?;
+            let to = [place(&places)?, after(place(output)?, first * result)];
+            let swapped = [samples, self.places(), self.out[0], 1];
+            moves::swap(device, to, swapped, 1.0, add)?;
+        }
+        cache.put(PATCHES, patches);
+        cache.put(PLACES, places);
+        Ok(())
+    }
+
+    /// `images <- W^T * u`, of every term, and their sum.
+    pub(super) fn convolve_back(
+        self,
+        terms: &[Term<'_>],
+        cache: &mut Cache<DeviceTensor>,
+        images: &DeviceTensor,
+    ) -> Result<()> {
+        let device = images.device();
+        let (patches, places) = self.room(cache, images);
+        let ([image, result], length, layout) = (self.samples(), self.length(), Layout::Plain);
+        let (out, per_sample) = (self.out[0], self.places());
+        for (first, samples) in self.groups() {
+            let rows = samples * per_sample;
+            for (index, (weight, u, precision)) in terms.iter().enumerate() {
+                let from = [after(place(u)?, first * result), place(&places)?];
+                moves::swap(device, from, [samples, out, per_sample, 1], 1.0, false)?;
+                let (product, add, precision) = ([rows, length, out], index > 0, *precision);
+                Product { layout, sizes: product, add, precision }.run(
+                    device,
+                    place(&places)?,
+                    place(weight)?,
+                    place(&patches)?,
+                )?;
+            }
+            let to = [place(&patches)?, after(place(images)?, first * image)];
+            self.patches(device, "pc_layer_unpatch", to, samples, samples * image)?;
+        }
+        cache.put(PATCHES, patches);
+        cache.put(PLACES, places);
+        Ok(())
+    }
+
+    /// The gradient of the weight from images and the results' cotangent, `scale` times, added to
+    /// what is there or, where it is fresh, in its place.
+    pub(super) fn weight_gradient(
+        self,
+        [x, cotangent]: [&DeviceTensor; 2],
+        cache: &mut Cache<DeviceTensor>,
+        scale: f64,
+        (gradient, fresh): (&DeviceTensor, bool),
+    ) -> Result<()> {
+        let device = x.device();
+        let (patches, places) = self.room(cache, x);
+        let ([image, result], length, layout) = (self.samples(), self.length(), Layout::Plain);
+        let (out, per_sample) = (self.out[0], self.places());
+        for (first, samples) in self.groups() {
+            let rows = samples * per_sample;
+            let from = [after(place(x)?, first * image), place(&patches)?];
+            self.patches(device, "pc_layer_patches", from, samples, rows * length)?;
+            let from = [after(place(cotangent)?, first * result), place(&places)?];
+            moves::swap(device, from, [1, samples, out, per_sample], scale, false)?;
+            let (product, add) = ([out, length, rows], first > 0 || !fresh);
+            Product { layout, sizes: product, add, precision: Precision::F32 }.run(
+                device,
+                place(&places)?,
+                place(&patches)?,
+                place(gradient)?,
+            )?;
+        }
+        cache.put(PATCHES, patches);
+        cache.put(PLACES, places);
+        Ok(())
+    }
 }
 
 impl Conv2d {
@@ -119,22 +244,7 @@ impl Conv2d {
         weight: &DeviceTensor,
         result: &DeviceTensor,
     ) -> Result<Sizes> {
-        let (
-            &[batch, channels, height, width],
-            &[out, _, window_h, window_w],
-            &[_, _, rows, columns],
-        ) = (parent.dims(), weight.dims(), result.dims())
-        else {
-            return Err(Error::new(ErrorKind::Shape, "a convolution takes images and windows"));
-        };
-        Ok(Sizes {
-            batch,
-            image: [channels, height, width],
-            window: [window_h, window_w],
-            out: [out, rows, columns],
-            stride: self.host.stride,
-            padding: self.host.padding,
-        })
+        Sizes::of([parent, weight, result], self.host.stride, self.host.padding)
     }
 
     /// `output <- W * x`, added to what is there or in its place.
@@ -143,29 +253,9 @@ impl Conv2d {
         weight: &DeviceTensor,
         x: &DeviceTensor,
         cache: &mut Cache<DeviceTensor>,
-        (output, add, precision): (&DeviceTensor, bool, Precision),
+        to: (&DeviceTensor, bool, Precision),
     ) -> Result<()> {
-        let (sizes, device) = (self.sizes(x, weight, output)?, x.device());
-        let (patches, places) = sizes.room(cache, x);
-        let ([image, result], length) = (sizes.samples(), sizes.length());
-        for (first, samples) in sizes.groups() {
-            let rows = samples * sizes.places();
-            let from = [after(place(x)?, first * image), place(&patches)?];
-            sizes.patches(device, "pc_layer_patches", from, samples, rows * length)?;
-            let product = [rows, sizes.out[0], length];
-            Product { layout: Layout::Transposed, sizes: product, add: false, precision }.run(
-                device,
-                place(&patches)?,
-                place(weight)?,
-                place(&places)?,
-            )?;
-            let to = [place(&places)?, after(place(output)?, first * result)];
-            let swapped = [samples, sizes.places(), sizes.out[0], 1];
-            moves::swap(device, to, swapped, 1.0, add)?;
-        }
-        cache.put(PATCHES, patches);
-        cache.put(PLACES, places);
-        Ok(())
+        self.sizes(x, weight, to.0)?.convolve(weight, x, cache, to)
     }
 }
 
@@ -225,52 +315,21 @@ impl Vertex<DeviceTensor> for Conv2d {
         cotangent: &DeviceTensor,
         pulled: &mut Pulled<'_, DeviceTensor>,
     ) -> Result<()> {
-        let (weight, x, device) = (at.parameter(0), at.value(0), cotangent.device());
+        let (weight, x) = (at.parameter(0), at.value(0));
         let sizes = self.sizes(x, weight, cotangent)?;
-        let (patches, places) = sizes.room(cache, x);
-        let ([image, result], length, layout) = (sizes.samples(), sizes.length(), Layout::Plain);
-        let (out, per_sample) = (sizes.out[0], sizes.places());
-        let precision = self.rounds.back(at.live());
         if let Some(force) = pulled.force(0) {
-            for (first, samples) in sizes.groups() {
-                let rows = samples * per_sample;
-                let from = [after(place(cotangent)?, first * result), place(&places)?];
-                moves::swap(device, from, [samples, out, per_sample, 1], 1.0, false)?;
-                let product = [rows, length, out];
-                Product { layout, sizes: product, add: false, precision }.run(
-                    device,
-                    place(&places)?,
-                    place(weight)?,
-                    place(&patches)?,
-                )?;
-                let to = [place(&patches)?, after(place(force)?, first * image)];
-                sizes.patches(device, "pc_layer_unpatch", to, samples, samples * image)?;
-            }
+            let precision = self.rounds.back(at.live());
+            sizes.convolve_back(&[(weight, cotangent, precision)], cache, force)?;
         }
         let scale = pulled.scale();
         if let Some((gradient, fresh)) = pulled.gradient_or_fresh(0) {
-            for (first, samples) in sizes.groups() {
-                let rows = samples * per_sample;
-                let from = [after(place(x)?, first * image), place(&patches)?];
-                sizes.patches(device, "pc_layer_patches", from, samples, rows * length)?;
-                let from = [after(place(cotangent)?, first * result), place(&places)?];
-                moves::swap(device, from, [1, samples, out, per_sample], scale, false)?;
-                let (product, add) = ([out, length, rows], first > 0 || !fresh);
-                Product { layout, sizes: product, add, precision: Precision::F32 }.run(
-                    device,
-                    place(&places)?,
-                    place(&patches)?,
-                    place(gradient)?,
-                )?;
-            }
+            sizes.weight_gradient([x, cotangent], cache, scale, (gradient, fresh))?;
         }
         if self.host.bias
             && let Some(gradient) = pulled.gradient(1)
         {
-            moves::sums(gradient, cotangent, None, per_sample, scale)?;
+            moves::sums(gradient, cotangent, None, sizes.places(), scale)?;
         }
-        cache.put(PATCHES, patches);
-        cache.put(PLACES, places);
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 mod activation;
 mod build;
 mod conv;
+mod conv_transpose;
 mod embedding;
 mod linear;
 mod matmul;
