@@ -11,7 +11,9 @@ use pc_core::{
         Abilities, Cache, Drives, Forward, GraphLinearisation, GraphTensor, Inputs, Pulled,
         Residuals, Settings, State, StateStep, Vertex, Want,
     },
-    conformance::{Backend, Built, Case, HostBackend, Net, Operation, Report, Verdict, run},
+    conformance::{
+        Backend, Built, Case, HostBackend, Net, Operation, Report, Verdict, layers, run,
+    },
     host::HostTensor,
 };
 
@@ -34,6 +36,12 @@ fn host_in_f64() {
 #[test]
 fn host_in_f32() {
     passes(&run(&HostBackend::<f32>::new()).unwrap(), 150);
+}
+
+/// Beside those in `f64`; activations and softmax from every region of theirs to every other.
+#[test]
+fn layers_of_the_host_in_f32() {
+    passes(&layers(&HostBackend::<f32>::new(), Ok).unwrap(), 60);
 }
 
 /// One relaxation takes batches of any size, wherever its states start.

@@ -113,6 +113,13 @@ PC_DEV float pc_softplus_change(float a, float d, float& slope) {
   return pc_change(PC_RELU, a, d, unused) + (pc_softplus_tail(x) - pc_softplus_tail(a));
 }
 
+// x sigmoid(x) - max(x, 0).
+PC_DEV float pc_silu_tail(float x) {
+  float y, unused, size = x < 0.f ? -x : x;
+  pc_sigmoids(-size, y, unused);
+  return -size * y;
+}
+
 PC_DEV float pc_function_change(int act, float leak, float a, float d, float& slope) {
   float x = a + d, unused, complement;
   switch (act) {
@@ -129,13 +136,12 @@ PC_DEV float pc_function_change(int act, float leak, float a, float d, float& sl
   }
   case PC_GELU: return pc_gelu_change(a, d, slope);
   case PC_SILU: {
-    float s, sa;
+    float s;
     pc_sigmoids(x, s, complement);
     slope = s + x * s * complement;
-    // d s(x) + a (s(x) - s(a)) cancels over long steps, the ends over short ones.
+    // d s(x) + a (s(x) - s(a)) cancels over long steps. There, as for softplus, relu and what is left beside it cannot.
     if (d <= 1.f && d >= -1.f) return d * s + a * (0.5f * pc_change(PC_TANH, 0.5f * a, 0.5f * d, unused));
-    pc_sigmoids(a, sa, complement);
-    return x * s - a * sa;
+    return pc_change(PC_RELU, a, d, unused) + (pc_silu_tail(x) - pc_silu_tail(a));
   }
   case PC_SOFTPLUS: return pc_softplus_change(a, d, slope);
   default: return pc_change(act, a, d, slope);
@@ -161,7 +167,7 @@ PC_KERNEL(pc_function_activate, PC_FUNCTION_THREADS, PcActivate) {
 PC_DEV int pc_row() { return pc_bid() * (PC_FUNCTION_THREADS / 32) + (pc_tid() >> 5); }
 PC_DEV int pc_seen(const PcSoftmax& p, int row) { return p.causal ? p.length + 1 + row % p.period - p.period : p.length; }
 
-// out = current = softmax(a), and the logarithm of the normaliser.
+// out = current = softmax(a).
 PC_KERNEL(pc_function_softmax, PC_FUNCTION_THREADS, PcSoftmax) {
   int row = pc_row(), lane = pc_tid() & 31;
   if (row >= p.rows) return;
@@ -173,9 +179,8 @@ PC_KERNEL(pc_function_softmax, PC_FUNCTION_THREADS, PcSoftmax) {
   for (int k = lane; k < p.length; k += 32) {
     float e = 0.f, unused;
     if (k < seen) pc_exp_both(a[k] - largest, e, unused);
-    out[k] = current[k] = k < seen ? e * inverse : 0.f;
+    out[k] = current[k] = e * inverse;
   }
-  if (lane == 0) p.normaliser[row] = (float)((double)largest + pc_log(sum));
 }
 
 // exp(x) of either sign, where it is in range.
@@ -186,14 +191,15 @@ PC_DEV float pc_exp_any(float x) {
 }
 
 // out = softmax(a + d) - s and current = softmax(a + d), with s = softmax(a). Softmax stays where all move together, so d counts from that of the
-// largest class: with g = s (exp(d) - 1) and m = sum g the difference is (g - s m) / (1 + m). Where another class has taken over by far, the old
-// share and the new have nothing in common, and are subtracted.
+// largest class: with g = s (exp(d) - 1) and m = sum g the difference is (g - s m) / (1 + m). What a class has grown to counts from the largest, too,
+// by logarithms, since s itself may have underflowed. Where another class has taken over by far, the old share and the new have nothing in common,
+// and are subtracted.
 PC_KERNEL(pc_function_softmax_change, PC_FUNCTION_THREADS, PcSoftmax) {
   int row = pc_row(), lane = pc_tid() & 31;
   if (row >= p.rows) return;
   u64 first = (u64)row * p.length;
   const float *a = p.a + first, *d = p.d + first, *s = p.s + first;
-  float *out = p.out + first, *current = p.current + first, normaliser = p.normaliser[row];
+  float *out = p.out + first, *current = p.current + first;
   int seen = pc_seen(p, row);
   float best = s[0], place = 0.f;
   for (int k = lane; k < seen; k += 32)
@@ -203,9 +209,10 @@ PC_KERNEL(pc_function_softmax_change, PC_FUNCTION_THREADS, PcSoftmax) {
     float other = pc_shfl_xor(best, half), there = pc_shfl_xor(place, half);
     if (other > best || (other == best && there < place)) best = other, place = there;
   }
-  float shift = d[(int)place], grown = (a[0] - normaliser) + (d[0] - shift);
+  float shift = d[(int)place], top = a[(int)place], share = (float)pc_log((double)best), grown = share;
+  auto logarithm = [=](int k) { return (a[k] - top) + share + (d[k] - shift); };
   for (int k = lane; k < seen; k += 32) {
-    float x = (a[k] - normaliser) + (d[k] - shift);
+    float x = logarithm(k);
     grown = x > grown ? x : grown;
   }
 #pragma unroll
@@ -215,17 +222,18 @@ PC_KERNEL(pc_function_softmax_change, PC_FUNCTION_THREADS, PcSoftmax) {
   }
   if (grown > 30.f) {
     float largest;
-    double sum = pc_exp_sum<double>(seen, [=](int k) { return a[k] + d[k]; }, largest);
+    double sum = pc_exp_sum<double>(seen, logarithm, largest);
     float inverse = (float)(1.0 / sum);
     for (int k = lane; k < p.length; k += 32) {
       float e = 0.f, unused;
-      if (k < seen) pc_exp_both(a[k] + d[k] - largest, e, unused);
-      current[k] = k < seen ? e * inverse : 0.f;
-      out[k] = k < seen ? e * inverse - s[k] : 0.f;
+      if (k < seen) pc_exp_both(logarithm(k) - largest, e, unused);
+      current[k] = e * inverse;
+      out[k] = e * inverse - s[k];
     }
     return;
   }
-  double m = 0.0;
+  // 1 + m is the sum of what shares have grown to, which cannot cancel.
+  double m = 0.0, sum = 0.0;
   for (int k = lane; k < seen; k += 32) {
     float step = d[k] - shift, g, w, e, m1;
     if (step <= 1.f && step >= -1.f) {
@@ -233,20 +241,20 @@ PC_KERNEL(pc_function_softmax_change, PC_FUNCTION_THREADS, PcSoftmax) {
       g = s[k] * (step <= 0.f ? m1 : pc_div(-m1, e));
       w = s[k] + g;
     } else {
-      // Through the logarithm where it grows: s itself may have underflowed.
-      w = step > 1.f ? pc_exp_any((a[k] - normaliser) + step) : s[k] * pc_exp_any(step);
+      w = pc_exp_any(logarithm(k));
       g = w - s[k];
     }
     out[k] = g;
     current[k] = w;
     m += g;
+    sum += w;
   }
 #pragma unroll
-  for (int half = 16; half > 0; half >>= 1) m += pc_shfl_xor(m, half);
-  float inverse = (float)(1.0 / (1.0 + m)), lost = (float)m;
+  for (int half = 16; half > 0; half >>= 1) m += pc_shfl_xor(m, half), sum += pc_shfl_xor(sum, half);
+  float inverse = (float)(1.0 / sum), lost = (float)m;
   for (int k = lane; k < p.length; k += 32) {
     out[k] = k < seen ? (out[k] - s[k] * lost) * inverse : 0.f;
-    current[k] = k < seen ? current[k] * inverse : 0.f;
+    current[k] *= inverse; // what is not seen stays 0
   }
 }
 

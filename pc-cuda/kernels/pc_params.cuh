@@ -258,7 +258,6 @@ struct PcSoftmax {
   const float* s;
   float* out;
   float* current;
-  float* normaliser; // one number a row
   int rows, length, period, causal;
 };
 struct PcNorm {

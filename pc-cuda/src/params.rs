@@ -113,8 +113,8 @@ params! {
     Activate { a: u64, d: u64, out: u64, slope: u64, leak: f32, act: i32, count: i32,
     unused: i32, }
     Softmax {
-        a: u64, d: u64, s: u64, out: u64, current: u64, normaliser: u64, rows: i32, length: i32,
-        period: i32, causal: i32,
+        a: u64, d: u64, s: u64, out: u64, current: u64, rows: i32, length: i32, period: i32,
+        causal: i32,
     }
     Norm {
         a: u64, d: u64, gain: u64, bias: u64, old_gain: u64, old_bias: u64, out: u64,

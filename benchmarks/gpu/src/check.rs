@@ -3,7 +3,9 @@
 use pc_core::{
     Agreement, Clamps, Evaluation, Network, Relaxation, Result, Schedule, Tensor, host::Activation,
 };
-use pc_cuda::{Device, FusedNet, Precision, Simulation, Strategy, graph_to_device, primitives};
+use pc_cuda::{
+    AllReduce, Device, FusedNet, Nccl, Precision, Simulation, Strategy, graph_to_device, primitives,
+};
 
 use crate::nets::Pair;
 
@@ -35,7 +37,8 @@ fn check_on(device: &Device, shapes: &[Shape]) -> Result<bool> {
     let bits = primitives_agree(device)?;
     let chains = gradients_agree(device, shapes)?;
     let graphs = graphs_agree(device)?;
-    let all = bits && chains && graphs;
+    let sums = sums_agree(device)?;
+    let all = bits && chains && graphs && sums;
     println!("{}", if all { "all agree" } else { "NOT all agree" });
     Ok(all)
 }
@@ -137,6 +140,27 @@ fn graphs_agree(device: &Device) -> Result<bool> {
             }
         }
     }
+    Ok(good)
+}
+
+/// NCCL's sum over one GPU, where it is: the numbers themselves. It says that the library is found,
+/// joined and called rightly, if no more.
+fn sums_agree(device: &Device) -> Result<bool> {
+    let mut nccl = match Nccl::new(std::slice::from_ref(device)) {
+        Ok(nccl) => nccl,
+        Err(error) => {
+            println!("absent NCCL: {error}");
+            return Ok(true);
+        }
+    };
+    let numbers: Vec<f32> = (0..1000u16).map(|k| f32::from(k) * 0.25 - 7.0).collect();
+    let mut tensor = device.tensor(&[1000], &numbers)?;
+    // Work that is only collected when NCCL is called.
+    tensor.scale(2.0);
+    nccl.sum(&mut [vec![&mut tensor]])?;
+    tensor.scale(0.5);
+    let good = tensor.numbers()? == numbers;
+    println!("{} NCCL, a sum over one GPU", if good { "ok    " } else { "FAILED" });
     Ok(good)
 }
 

@@ -6,11 +6,12 @@ use crate::{
     conformance::{
         Backend, Case, HostBackend, Report, Verdict, Worst,
         composites::{STEP, compare, evaluate, numbers},
+        regions,
     },
     graph::{Graph, GraphTensor},
     host::{
-        Activate, AvgPool2d, Conv2d, Element, HostChain, HostTensor, HostVertex, LayerNorm, Linear,
-        LinearMany, MatMul, MaxPool2d, Reshape, Softmax,
+        Activate, AvgPool2d, Conv2d, ConvTranspose2d, Element, HostChain, HostTensor, HostVertex,
+        LayerNorm, Linear, LinearMany, MatMul, MaxPool2d, Reshape, Softmax,
     },
     residual::Residual,
     topology::{ParamId, VertexId},
@@ -20,6 +21,18 @@ use crate::{
 /// A vertex, its parents' shapes, and its parameters'.
 type Layer<F> = (HostVertex<F>, Vec<Vec<usize>>, Vec<Vec<usize>>);
 
+const ACTIVATIONS: [Activation; 9] = [
+    Activation::Identity,
+    Activation::Relu,
+    Activation::LeakyRelu(0.1),
+    Activation::HardTanh,
+    Activation::Tanh,
+    Activation::Sigmoid,
+    Activation::Gelu,
+    Activation::Silu,
+    Activation::Softplus,
+];
+
 /// Every layer of the host with a choice of its settings.
 fn all<F: Element>() -> Result<Vec<Layer<F>>> {
     let mut all: Vec<Layer<F>> = Vec::new();
@@ -27,17 +40,7 @@ fn all<F: Element>() -> Result<Vec<Layer<F>>> {
         let owned = |shapes: &[&[usize]]| shapes.iter().map(|shape| shape.to_vec()).collect();
         all.push((vertex, owned(parents), owned(parameters)));
     };
-    for f in [
-        Activation::Identity,
-        Activation::Relu,
-        Activation::LeakyRelu(0.1),
-        Activation::HardTanh,
-        Activation::Tanh,
-        Activation::Sigmoid,
-        Activation::Gelu,
-        Activation::Silu,
-        Activation::Softplus,
-    ] {
+    for f in ACTIVATIONS {
         add(Box::new(Activate(f)), &[&[17]], &[]);
         add(Box::new(Gated(f)), &[&[2, 3], &[2, 3]], &[]);
     }
@@ -50,6 +53,15 @@ fn all<F: Element>() -> Result<Vec<Layer<F>>> {
         let conv = Conv2d { stride, padding, bias };
         let parameters: &[&[usize]] = if bias { &[&[4, 2, 3, 2], &[4]] } else { &[&[4, 2, 3, 2]] };
         add(Box::new(conv), &[&[2, 7, 6]], parameters);
+    }
+    // Windows that overlap, that meet and that leave gaps; edges that are cut off, and that only
+    // output padding reaches.
+    for (stride, padding, output_padding, bias) in
+        [(1, 0, 0, true), (1, 1, 0, false), (2, 1, 0, true), (2, 2, 1, false), (4, 1, 3, true)]
+    {
+        let vertex = ConvTranspose2d { stride, padding, output_padding, bias };
+        let parameters: &[&[usize]] = if bias { &[&[3, 2, 3, 4], &[2]] } else { &[&[3, 2, 3, 4]] };
+        add(Box::new(vertex), &[&[3, 4, 3]], parameters);
     }
     for (size, stride) in [(1, 1), (2, 2), (3, 2), (2, 3), (3, 1)] {
         add(Box::new(MaxPool2d { size, stride }), &[&[2, 7, 6]], &[]);
@@ -107,8 +119,9 @@ fn graph_of((vertex, parents, parameters): Layer<f32>) -> Result<Graph<HostTenso
 const STEPS: [f64; 3] = [STEP, 1.5, 20.0];
 
 /// Runs every layer of the host, each by itself, on a backend that makes host graphs anew: its
-/// prediction, the change of it over short and long steps, and its pullbacks. The oracle is the
-/// host in `f64`. An embedding is no case, since its parent's numbers are indices.
+/// prediction, the change of it over short and long steps, and its pullbacks. Activations and
+/// softmax are tried from every region of theirs to every other, too, number by number. The oracle
+/// is the host in `f64`. An embedding is no case, since its parent's numbers are indices.
 ///
 /// # Errors
 /// A layer that the host itself refuses; the backend's failures are verdicts, not errors.
@@ -155,6 +168,10 @@ where
             Err(error) => Verdict::Failed(error.to_string()),
         };
         cases.push(Case { name, verdict });
+    }
+    for region in regions::all(&ACTIVATIONS) {
+        let layer = (region.vertex::<f32>(), vec![region.shape().to_vec()], Vec::new());
+        cases.push(region.case(backend, || Ok(remade(graph_of(layer)?)?.vertices.swap_remove(0))));
     }
     Ok(Report { backend: backend.name(), cases })
 }

@@ -21,6 +21,7 @@ mod composites;
 mod host;
 mod layers;
 mod nets;
+mod regions;
 mod tensors;
 
 use std::fmt;

@@ -72,9 +72,10 @@ impl Activation {
             Activation::Gelu => gelu_difference(a, d),
             Activation::Silu => {
                 let (half, (sx, complement)) = (F::of(0.5), sigmoids(x));
-                // `d s(x) + a (s(x) - s(a))` cancels over long steps, the ends over short ones.
+                // `d s(x) + a (s(x) - s(a))` cancels over long steps. There, as for softplus, relu
+                // and what is left beside it cannot.
                 let near = d * sx + a * half * tanh_difference(half * a, half * d);
-                let far = x * sx - a * sigmoids(a).0;
+                let far = relu_difference(a, d) + (silu_tail(x) - silu_tail(a));
                 (if d.abs() <= one { near } else { far }, sx + x * sx * complement)
             }
             Activation::Softplus => (softplus_difference(a, d), sigmoids(x).0),
@@ -190,16 +191,26 @@ fn sigmoids<F: Element>(x: F) -> (F, F) {
     if x >= F::zero() { (large, small) } else { (small, large) }
 }
 
+/// `x sigmoid(x) - max(x, 0)`.
+#[inline(always)]
+fn silu_tail<F: Element>(x: F) -> F {
+    let size = x.abs();
+    -size * sigmoids(-size).0
+}
+
 /// `tanh(a + d) - tanh(a) = sinh(d) / (cosh(a) cosh(a + d))`, with the exponentials scaled so that
 /// none overflows: with `x = a + d`, `2 (e^(d - |a| - |x|) - e^(-d - |a| - |x|)) / ((1 + e^(-2|a|))
 /// (1 + e^(-2|x|)))`.
 #[inline(always)]
 fn tanh_difference<F: Element>(a: F, d: F) -> F {
-    let (one, two) = (F::one(), F::of(2.0));
-    let (a_size, x_size, size) = (a.abs(), (a + d).abs(), d.abs());
-    // |d| <= |a| + |x|, so this exponent is never positive.
-    let exponent = size - a_size - x_size;
-    let scaled = (if exponent > F::zero() { F::zero() } else { exponent }).exp_both().0;
+    let (zero, one, two) = (F::zero(), F::one(), F::of(2.0));
+    let x = a + d;
+    let (a_size, x_size, size) = (a.abs(), x.abs(), d.abs());
+    // |d| - |a| - |x|, without a sum in which a large step leaves nothing of a small value: the
+    // smaller counts twice where both are on one side, and nothing is left where they are not.
+    let smaller = if a_size < x_size { a_size } else { x_size };
+    let exponent = if (a < zero) == (x < zero) { -two * smaller } else { zero };
+    let scaled = exponent.exp_both().0;
     let sinh = -(-two * size).exp_both().1 * scaled;
     let difference =
         two * sinh / ((one + (-two * a_size).exp_both().0) * (one + (-two * x_size).exp_both().0));

@@ -20,10 +20,8 @@ pub struct Softmax {
     causal: bool,
 }
 
-// Slots of the cache: the softmax at the current point, and by row the logarithm of the normaliser
-// at the reference.
+/// The slot of the softmax at the current point.
 const CURRENT: usize = 0;
-const NORMALISER: usize = 1;
 
 /// The growth of a class, against the largest, beyond which a difference has nothing left to
 /// cancel.
@@ -40,12 +38,11 @@ impl Softmax {
         Self { causal: true }
     }
 
-    /// The rows of a tensor of these dimensions, as (length, number, rows in a period), the last
-    /// for [`Softmax::seen`].
-    fn rows(self, dims: &[usize]) -> (usize, usize, usize) {
-        let length = dims.last().copied().unwrap_or(1).max(1);
+    /// The rows of a tensor of these dimensions: their length, and how many are a period, for
+    /// [`Softmax::seen`].
+    fn rows(self, dims: &[usize]) -> (usize, usize) {
         let period = if dims.len() > 2 { dims[dims.len() - 2] } else { 1 };
-        (length, dims.iter().product::<usize>() / length, period.max(1))
+        (dims.last().copied().unwrap_or(1).max(1), period.max(1))
     }
 
     /// How many elements of row `row` count.
@@ -54,8 +51,8 @@ impl Softmax {
     }
 }
 
-/// `y <- softmax(x)`; returns the logarithm of the normaliser.
-fn evaluate<F: Element>(x: impl Iterator<Item = F> + Clone, y: &mut [F]) -> F {
+/// `y <- softmax(x)`.
+fn evaluate<F: Element>(x: impl Iterator<Item = F> + Clone, y: &mut [F]) {
     let largest = x.clone().fold(F::neg_infinity(), F::max);
     let mut sum = F::zero();
     for (y, x) in y.iter_mut().zip(x) {
@@ -64,7 +61,6 @@ fn evaluate<F: Element>(x: impl Iterator<Item = F> + Clone, y: &mut [F]) -> F {
     }
     let inverse = sum.recip();
     y.iter_mut().for_each(|y| *y *= inverse);
-    largest + sum.ln()
 }
 
 /// `output <- softmax(a + d) - s` and `current <- softmax(a + d)`, with `s = softmax(a)`.
@@ -72,43 +68,37 @@ fn evaluate<F: Element>(x: impl Iterator<Item = F> + Clone, y: &mut [F]) -> F {
 /// Softmax does not change when all elements move together, so `d` counts from the displacement of
 /// the largest class: with `g_i = s_i (exp(d_i) - 1)` and `m = sum g`, the difference is `(g_i -
 /// s_i m) / (1 + m)`, and near saturation, where `s` is close to 1 for one class, that class's `g`
-/// is exactly 0 and all its digits are in `m`.
-fn difference<F: Element>(
-    a: &[F],
-    d: &[F],
-    s: &[F],
-    normaliser: F,
-    current: &mut [F],
-    output: &mut [F],
-) {
+/// is exactly 0 and all its digits are in `m`. What a class has grown to counts from the largest,
+/// too, by logarithms, since `s` itself may have underflowed, and since the logarithm of the
+/// normaliser is as far from 0 as `a` is.
+fn difference<F: Element>(a: &[F], d: &[F], s: &[F], current: &mut [F], output: &mut [F]) {
     let top = s.iter().enumerate().fold(0, |top, (k, x)| if *x > s[top] { k } else { top });
-    let shift = d[top];
-    let grown = a
-        .iter()
-        .zip(d)
-        .fold(F::neg_infinity(), |m, (a, d)| m.max((*a - normaliser) + (*d - shift)));
+    let (shift, highest, share) = (d[top], a[top], s[top].ln());
+    let logarithm = |a: F, d: F| (a - highest) + share + (d - shift);
+    let grown = a.iter().zip(d).fold(F::neg_infinity(), |m, (a, d)| m.max(logarithm(*a, *d)));
     if grown > F::of(FAR) {
         // Another class has taken over by a factor exp(30): the old share and the new have nothing
         // in common.
-        evaluate(a.iter().zip(d).map(|(a, d)| *a + *d), current);
+        evaluate(a.iter().zip(d).map(|(a, d)| logarithm(*a, *d)), current);
         output.iter_mut().zip(current.iter().zip(s)).for_each(|(y, (new, old))| *y = *new - *old);
         return;
     }
     let one = F::one();
-    let mut m = F::zero();
+    // 1 + m is the sum of what shares have grown to, which cannot cancel.
+    let (mut m, mut sum) = (F::zero(), F::zero());
     for (k, (g, w)) in output.iter_mut().zip(current.iter_mut()).enumerate() {
         let step = d[k] - shift;
         if step.abs() <= one {
             *g = s[k] * step.exp_m1();
             *w = s[k] + *g;
         } else {
-            // Through the logarithm where it grows: s itself may have underflowed.
-            *w = if step > one { ((a[k] - normaliser) + step).exp() } else { s[k] * step.exp() };
+            *w = logarithm(a[k], d[k]).exp();
             *g = *w - s[k];
         }
         m += *g;
+        sum += *w;
     }
-    let inverse = (one + m).recip();
+    let inverse = sum.recip();
     for (y, (w, s)) in output.iter_mut().zip(current.iter_mut().zip(s)) {
         *y = (*y - *s * m) * inverse;
         *w *= inverse;
@@ -150,12 +140,11 @@ impl<F: Element> Vertex<HostTensor<F>> for Softmax {
         output: &mut HostTensor<F>,
     ) -> Result<()> {
         let x = at.value(0);
-        let (length, rows, period) = self.rows(x.dims());
-        let normalisers = cache.slot(NORMALISER, &[rows], x).data_mut();
+        let (length, period) = self.rows(x.dims());
         let pairs = output.data_mut().chunks_exact_mut(length).zip(x.data().chunks_exact(length));
-        for (row, ((y, x), normaliser)) in pairs.zip(normalisers).enumerate() {
+        for (row, (y, x)) in pairs.enumerate() {
             let (y, hidden) = y.split_at_mut(self.seen(row, length, period));
-            *normaliser = evaluate(x[..y.len()].iter().copied(), y);
+            evaluate(x[..y.len()].iter().copied(), y);
             hidden.fill(F::zero());
         }
         cache.slot(CURRENT, x.dims(), x).copy_from(output);
@@ -170,10 +159,9 @@ impl<F: Element> Vertex<HostTensor<F>> for Softmax {
         output: &mut HostTensor<F>,
     ) -> Result<()> {
         let a = at.reference(0);
-        let (length, _, period) = self.rows(a.dims());
+        let (length, period) = self.rows(a.dims());
         let mut current = cache.take(CURRENT, a.dims(), a);
         if let Some(d) = at.displacement(0) {
-            let normalisers = cache.get(NORMALISER)?.data();
             let written = output
                 .data_mut()
                 .chunks_exact_mut(length)
@@ -186,7 +174,7 @@ impl<F: Element> Vertex<HostTensor<F>> for Softmax {
             for (row, ((y, w), ((a, d), s))) in written.zip(read).enumerate() {
                 let seen = self.seen(row, length, period);
                 let (y, hidden) = y.split_at_mut(seen);
-                difference(&a[..seen], &d[..seen], &s[..seen], normalisers[row], &mut w[..seen], y);
+                difference(&a[..seen], &d[..seen], &s[..seen], &mut w[..seen], y);
                 hidden.fill(F::zero());
             }
         } else {
@@ -205,7 +193,7 @@ impl<F: Element> Vertex<HostTensor<F>> for Softmax {
         pulled: &mut Pulled<'_, HostTensor<F>>,
     ) -> Result<()> {
         let Some(force) = pulled.force(0) else { return Ok(()) };
-        let (length, ..) = self.rows(cotangent.dims());
+        let (length, _) = self.rows(cotangent.dims());
         let rows = cotangent
             .data()
             .chunks_exact(length)

@@ -135,8 +135,17 @@ fn tanh_difference(a: f64, d: f64) -> f64 {
 }
 
 fn saturated<F: Element>(tolerance: f64) {
-    for (a, d) in [(40.0, 0.5), (40.0, -0.5), (10.0, 1.0), (10.0, -1.0), (5.0, 0.25), (40.0, -39.0)]
-    {
+    // The last steps are so long that their sum with `a` holds nothing of it.
+    for (a, d) in [
+        (40.0, 0.5),
+        (40.0, -0.5),
+        (10.0, 1.0),
+        (10.0, -1.0),
+        (5.0, 0.25),
+        (40.0, -39.0),
+        (5.0, 1e9),
+        (3.0, 1e30),
+    ] {
         let expected = tanh_difference(a, d);
         for sign in [1.0, -1.0] {
             let found = change::<F>(
@@ -295,7 +304,10 @@ fn softmax_keeps_its_digits_in_saturation() {
 /// Steps so large that exponentials of them overflow, and shares so small that they underflow.
 #[test]
 fn softmax_far_out() {
+    // From e^-2 of the other's share to e of it, where both lie far from 0.
+    let grown = 1.0 / (1.0 + (-1f64).exp()) - 1.0 / (1.0 + 2f64.exp());
     for (a, d, expected) in [
+        ([8192.0, 8190.0], [0.0, 3.0], [-grown, grown]),
         ([0.0, -200.0], [0.0, 500.0], [-1.0, 1.0]),
         ([0.0, 1000.0], [0.0, -2000.0], [1.0, -1.0]),
         ([0.0, -150.0], [0.0, 150.0], [-0.5, 0.5]),
@@ -333,6 +345,16 @@ fn layer_norm_over_a_large_mean() {
     .unwrap();
     let expected: Vec<f64> = offsets.iter().map(|x| x / 5_f64.sqrt()).collect();
     assert!(relative(&probe.predict().unwrap().to_vec(), &expected) <= 1e-6);
+}
+
+/// A step that is short beside the value, and longer than 1: the difference of the ends would have
+/// the digits that the ends have.
+#[test]
+fn silu_keeps_its_digits_far_out() {
+    for (a, d) in [(1e8, 1.125), (1e8, -1.125), (1e6, 5.0)] {
+        let found = change::<f32>(Box::new(Activate(Activation::Silu)), row(&[a]), &row(&[d]))[0];
+        assert!((found - d).abs() <= 1e-6 * d.abs(), "from {a} by {d}: {found:e}");
+    }
 }
 
 /// Gelu, silu and softplus over their whole range, with steps from far below what `a + d` keeps in

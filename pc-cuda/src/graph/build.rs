@@ -13,6 +13,7 @@ use crate::{
         Rounds,
         activation::Activate,
         conv::Conv2d,
+        conv_transpose::ConvTranspose2d,
         embedding::Embedding,
         linear::Linear,
         matmul::MatMul,
@@ -133,6 +134,10 @@ fn vertex(structure: &Structure, rounds: Rounds) -> Result<DeviceVertex> {
         Structure::Residual(inner) => Box::new(Residual::new(vertex(inner, rounds)?)),
         &Structure::Conv2d { stride, padding, bias } => {
             Box::new(Conv2d { host: host::Conv2d { stride, padding, bias }, rounds })
+        }
+        &Structure::ConvTranspose2d { stride, padding, output_padding, bias } => {
+            let host = host::ConvTranspose2d { stride, padding, output_padding, bias };
+            Box::new(ConvTranspose2d { host, rounds })
         }
         &Structure::MaxPool2d { size, stride } => {
             Box::new(MaxPool2d { host: host::MaxPool2d { size, stride } })

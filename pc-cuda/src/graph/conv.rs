@@ -1,21 +1,18 @@
-//! Convolutions on a device: patches of the images, and products with them.
+//! Convolutions on a device.
 
 use pc_core::{
-    Error, ErrorKind, Result, Tensor,
+    Result, Tensor,
     backend::{Cache, Inputs, Pulled, Structure, Vertex},
     host::{self, HostTensor},
 };
 
 use crate::{
-    device::{Address, Device, Family, Layout},
     graph::{
-        Rounds, as_the_host,
-        moves::{self, Product, Turn, after, place},
-        moving,
+        Rounds, as_the_host, moves, moving,
+        patches::{Sizes, Way},
     },
-    params::Patches,
     precision::Precision,
-    tensor::{DeviceTensor, int},
+    tensor::DeviceTensor,
 };
 
 /// As [`host::Conv2d`].
@@ -25,231 +22,6 @@ pub(super) struct Conv2d {
     pub(super) rounds: Rounds,
 }
 
-/// The bytes of patches that are made at a time, for each multiprocessor. With fewer a product has
-/// fewer tiles than there are multiprocessors.
-const AT_A_TIME: usize = 1 << 20;
-
-/// The sizes of one convolution.
-#[derive(Clone, Copy, Debug)]
-struct Sizes {
-    batch: usize,
-    /// Channels, height and width of the parent.
-    image: [usize; 3],
-    window: [usize; 2],
-    /// Channels, height and width of the result.
-    out: [usize; 3],
-    stride: usize,
-    padding: usize,
-    multiprocessors: usize,
-    /// Whether what is pulled back may always be made of bf16 numbers.
-    halves: bool,
-}
-
-/// What patches are made of, and what a product makes of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    /// From the parent to the result.
-    Forward,
-    /// From the result to the parent.
-    Back,
-}
-
-/// Room for what a group of samples takes, from a cache.
-struct Room {
-    /// Images with their channels last.
-    pixels: DeviceTensor,
-    patches: DeviceTensor,
-    /// What a product makes.
-    places: DeviceTensor,
-    /// A weight with the channels of what patches are made of last.
-    weight: DeviceTensor,
-}
-
-/// Numbers up to a whole number of vectors of 16 bytes.
-fn whole(channels: usize, halves: bool) -> usize {
-    channels.next_multiple_of(if halves { 8 } else { 4 })
-}
-
-impl Sizes {
-    fn taps(&self) -> usize {
-        self.window[0] * self.window[1]
-    }
-
-    /// The sizes of what patches are made of, and of what becomes of them.
-    fn ends(&self, way: Way) -> [[usize; 3]; 2] {
-        match way {
-            Way::Forward => [self.image, self.out],
-            Way::Back => [self.out, self.image],
-        }
-    }
-
-    /// The numbers of a sample of the parent, and of the result.
-    fn samples(&self) -> [usize; 2] {
-        [self.image, self.out].map(|sizes| sizes.iter().product())
-    }
-
-    /// The most of a number that either way needs.
-    fn most(&self, need: impl Fn([[usize; 3]; 2]) -> usize) -> usize {
-        need(self.ends(Way::Forward)).max(need(self.ends(Way::Back)))
-    }
-
-    /// The words of 4 bytes that the patches of one sample take, whichever way. Predictions and
-    /// gradients are of `f32` forward in every precision.
-    fn patched(&self) -> usize {
-        let patches = |way, halves: bool| {
-            let [from, to] = self.ends(way);
-            to[1] * to[2] * self.taps() * whole(from[0], halves) / if halves { 2 } else { 1 }
-        };
-        patches(Way::Forward, false)
-            .max(patches(Way::Forward, true))
-            .max(patches(Way::Back, self.halves))
-    }
-
-    /// The samples whose patches are made at a time: groups of nearly the same size.
-    fn group(&self) -> usize {
-        let room = AT_A_TIME * self.multiprocessors;
-        let most = (room / (4 * self.patched()).max(1)).clamp(1, self.batch.max(1));
-        self.batch.div_ceil(self.batch.div_ceil(most).max(1)).max(1)
-    }
-
-    /// The runs of samples, as (first, number).
-    fn groups(self) -> impl Iterator<Item = (usize, usize)> {
-        let group = self.group();
-        (0..self.batch).step_by(group).map(move |first| (first, group.min(self.batch - first)))
-    }
-
-    /// Of one size for both ways and all precisions, so that nothing is ever made twice.
-    fn room(&self, cache: &mut Cache<DeviceTensor>, like: &DeviceTensor) -> Room {
-        let group = self.group();
-        let pixels = self.most(|[from, _]| from[1] * from[2] * whole(from[0], true));
-        let places = self.most(|[_, to]| to.iter().product());
-        let weight = self.most(|[from, to]| to[0] * self.taps() * whole(from[0], true));
-        let mut take = |slot, count| cache.take(moving::OWN + slot, &[count], like);
-        Room {
-            pixels: take(0, group * pixels),
-            patches: take(1, group * self.patched()),
-            places: take(2, group * places),
-            weight: take(3, weight),
-        }
-    }
-
-    /// Images to their pixels, and these to patches.
-    fn patch(
-        &self,
-        device: &Device,
-        way: Way,
-        images: Address,
-        samples: usize,
-        halves: bool,
-        room: &Room,
-    ) -> Result<()> {
-        let [[channels, height, width], [_, rows, columns]] = self.ends(way);
-        let pixel = whole(channels, halves);
-        let turn = Turn::new(samples, channels, height * width);
-        Turn { rows: [height * width, pixel], halves, ..turn }.run(
-            device,
-            images,
-            place(&room.pixels)?,
-        )?;
-        let params = Patches {
-            input: place(&room.pixels)?,
-            out: place(&room.patches)?,
-            images: int(samples),
-            height: int(height),
-            width: int(width),
-            vectors: int(pixel / whole(1, halves)),
-            rows: int(rows),
-            columns: int(columns),
-            window_h: int(self.window[0]),
-            window_w: int(self.window[1]),
-            stride: int(self.stride),
-            padding: int(self.padding),
-            back: i32::from(way == Way::Back),
-            unused: 0,
-        };
-        let kernel = (Family::Layers, "pc_layer_patches");
-        moves::warps(device, kernel, samples * rows * columns, &params)
-    }
-
-    /// `to <- W * from`, or its transpose: added to what is there or in its place.
-    fn products(
-        &self,
-        way: Way,
-        [weight, from, to]: [&DeviceTensor; 3],
-        (add, precision): (bool, Precision),
-        room: &Room,
-    ) -> Result<()> {
-        let (device, halves, taps) = (from.device(), precision == Precision::Bf16, self.taps());
-        let [[channels, ..], [out, rows, columns]] = self.ends(way);
-        let pixel = whole(channels, halves);
-        let turn = match way {
-            Way::Forward => Turn::new(out, channels, taps),
-            Way::Back => Turn::new(1, channels, out * taps),
-        };
-        let row = if way == Way::Forward { taps } else { out * taps };
-        let turn = Turn { rows: [row, pixel], halves, ..turn };
-        turn.run(device, place(weight)?, place(&room.weight)?)?;
-        let [before, after_it]: [usize; 2] = self.ends(way).map(|sizes| sizes.iter().product());
-        for (first, samples) in self.groups() {
-            let images = after(place(from)?, first * before);
-            self.patch(device, way, images, samples, halves, room)?;
-            let places = rows * columns;
-            let sizes = [samples * places, out, taps * pixel];
-            Product { layout: Layout::Transposed, sizes, add: false, precision, halves }.run(
-                device,
-                place(&room.patches)?,
-                place(&room.weight)?,
-                place(&room.places)?,
-            )?;
-            let turn = Turn { add, ..Turn::new(samples, places, out) };
-            turn.run(device, place(&room.places)?, after(place(to)?, first * after_it))?;
-        }
-        Ok(())
-    }
-
-    /// `gradient <- scale * sum of cotangents with the patches of x`, added to what is there or in
-    /// its place.
-    fn gradient(
-        &self,
-        [x, cotangent, gradient]: [&DeviceTensor; 3],
-        (add, scale): (bool, f64),
-        room: &Room,
-    ) -> Result<()> {
-        let (device, taps) = (x.device(), self.taps());
-        let ([image, result], [channels, ..]) = (self.samples(), self.image);
-        let [out, rows, columns] = self.out;
-        let (places, pixel) = (rows * columns, whole(channels, false));
-        for (first, samples) in self.groups() {
-            let images = after(place(x)?, first * image);
-            self.patch(device, Way::Forward, images, samples, false, room)?;
-            let from = [after(place(cotangent)?, first * result), place(&room.places)?];
-            moves::swap(device, from, [1, samples, out, places])?;
-            let sizes = [out, taps * pixel, samples * places];
-            let (layout, precision) = (Layout::Plain, Precision::F32);
-            Product { layout, sizes, add: first > 0, precision, halves: false }.run(
-                device,
-                place(&room.places)?,
-                place(&room.patches)?,
-                place(&room.weight)?,
-            )?;
-        }
-        Turn { rows: [pixel, taps], scale, add, ..Turn::new(out, taps, channels) }.run(
-            device,
-            place(&room.weight)?,
-            place(gradient)?,
-        )
-    }
-}
-
-impl Room {
-    fn back_to(self, cache: &mut Cache<DeviceTensor>) {
-        let Self { pixels, patches, places, weight } = self;
-        for (slot, tensor) in [pixels, patches, places, weight].into_iter().enumerate() {
-            cache.put(moving::OWN + slot, tensor);
-        }
-    }
-}
-
 impl Conv2d {
     fn sizes(
         &self,
@@ -257,24 +29,9 @@ impl Conv2d {
         weight: &DeviceTensor,
         result: &DeviceTensor,
     ) -> Result<Sizes> {
-        let (
-            &[batch, channels, height, width],
-            &[out, _, window_h, window_w],
-            &[_, _, rows, columns],
-        ) = (parent.dims(), weight.dims(), result.dims())
-        else {
-            return Err(Error::new(ErrorKind::Shape, "a convolution takes images and windows"));
-        };
-        Ok(Sizes {
-            batch,
-            image: [channels, height, width],
-            window: [window_h, window_w],
-            out: [out, rows, columns],
-            stride: self.host.stride,
-            padding: self.host.padding,
-            multiprocessors: parent.device().props().multiprocessors,
-            halves: [true, false].map(|live| self.rounds.back(live)) == [Precision::Bf16; 2],
-        })
+        let halves = [true, false].map(|live| self.rounds.back(live)) == [Precision::Bf16; 2];
+        let host::Conv2d { stride, padding, .. } = self.host;
+        Sizes::of([parent, weight, result], (stride, padding), halves)
     }
 
     /// `output <- W * x`, added to what is there or in its place.
@@ -307,8 +64,7 @@ impl Vertex<DeviceTensor> for Conv2d {
         moving::keep(at, cache);
         self.convolve(weight, at.value(0), cache, (output, false, Precision::F32))?;
         if self.host.bias {
-            let places = output.dims().iter().skip(2).product();
-            moves::tile(output, at.parameter(1), places, 1.0)?;
+            moves::tile(output, at.parameter(1), moves::plane(output), 1.0)?;
         }
         Ok(())
     }
@@ -329,7 +85,7 @@ impl Vertex<DeviceTensor> for Conv2d {
             moving::done(0, moved, cache);
             if self.host.bias {
                 let moved = moving::moved(at, 1, cache)?;
-                moves::tile(output, &moved, output.dims().iter().skip(2).product(), 1.0)?;
+                moves::tile(output, &moved, moves::plane(output), 1.0)?;
                 moving::done(1, moved, cache);
             }
             add = true;
@@ -364,7 +120,7 @@ impl Vertex<DeviceTensor> for Conv2d {
         if self.host.bias
             && let Some(gradient) = pulled.gradient(1)
         {
-            moves::sums(gradient, cotangent, None, sizes.out[1] * sizes.out[2], scale)?;
+            moves::sums(gradient, cotangent, None, moves::plane(cotangent), scale)?;
         }
         Ok(())
     }

@@ -4,12 +4,14 @@
 mod activation;
 mod build;
 mod conv;
+mod conv_transpose;
 mod embedding;
 mod linear;
 mod matmul;
 mod moves;
 mod moving;
 mod norm;
+mod patches;
 mod pool;
 mod softmax;
 mod tensor;

@@ -33,6 +33,11 @@ pub(super) fn after(address: Address, numbers: usize) -> Address {
     address + 4 * numbers as u64
 }
 
+/// The numbers of a channel of images.
+pub(super) fn plane(images: &DeviceTensor) -> usize {
+    images.dims().iter().skip(2).product()
+}
+
 /// A kernel over so many elements.
 pub(super) fn each(
     device: &Device,

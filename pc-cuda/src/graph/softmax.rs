@@ -23,10 +23,8 @@ pub(super) struct Softmax {
     causal: bool,
 }
 
-// Slots of the cache: the softmax at the current point, and by row the logarithm of the normaliser
-// at the reference.
+/// The slot of the softmax at the current point.
 const CURRENT: usize = 0;
-const NORMALISER: usize = 1;
 
 impl Softmax {
     pub(super) fn new(causal: bool) -> Self {
@@ -61,14 +59,8 @@ impl Vertex<DeviceTensor> for Softmax {
         let (x, rows) = (at.value(0), self.rows(output.dims()));
         let count = rows.rows as usize;
         let current = cache.take_like(CURRENT, output);
-        let normaliser = cache.slot(NORMALISER, &[count], x);
-        let params = Params {
-            a: place(x)?,
-            out: place(output)?,
-            current: place(&current)?,
-            normaliser: place(normaliser)?,
-            ..rows
-        };
+        let params =
+            Params { a: place(x)?, out: place(output)?, current: place(&current)?, ..rows };
         moves::warps(x.device(), (Family::Functions, "pc_function_softmax"), count, &params)?;
         cache.put(CURRENT, current);
         Ok(())
@@ -91,7 +83,6 @@ impl Vertex<DeviceTensor> for Softmax {
                     s: place(predicted)?,
                     out: place(output)?,
                     current: place(&current)?,
-                    normaliser: place(cache.get(NORMALISER)?)?,
                     ..rows
                 };
                 let count = rows.rows as usize;

@@ -95,6 +95,14 @@ const EQUIVALENT: &[(&str, &str)] = &[
         "layers.cu: one further in for ( 1 of pc_layer_products, `from < p.k`",
         "a further pass over no columns adds zeros",
     ),
+    (
+        "functions.cu: `s[k] >= best` for `s[k] > best` (1 of 1, pc_function_softmax_change)",
+        "counts from another of several largest classes, the same in all lanes; each serves",
+    ),
+    (
+        "functions.cu: `there > place` for `there < place` (1 of 1, pc_function_softmax_change)",
+        "counts from another of several largest classes, the same in all lanes; each serves",
+    ),
 ];
 
 const FAMILIES: [&str; 8] = [

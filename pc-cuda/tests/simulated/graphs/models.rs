@@ -18,7 +18,7 @@ pub(crate) struct Model<F: Element> {
     pub(crate) held: Vec<(VertexId, HostTensor<f32>)>,
 }
 
-pub(crate) const MODELS: [&str; 5] = ["cnn", "rnn", "lstm", "residual", "attention"];
+pub(crate) const MODELS: [&str; 6] = ["cnn", "decoder", "rnn", "lstm", "residual", "attention"];
 
 pub(crate) fn model<F: Element>(name: &str) -> Result<Model<F>> {
     let mut init = Init::new(5);
@@ -35,6 +35,15 @@ pub(crate) fn model<F: Element>(name: &str) -> Result<Model<F>> {
             let d = b.conv("c2", c, &d, &mut init)?;
             held.push(x);
             outputs.push(b.dense("y", d, 3, Activation::Identity, &mut init)?);
+        }
+        "decoder" => {
+            // Small images, for which the rate of the other models is small enough.
+            let x = b.input("x", &[4, 2, 2])?;
+            let c = ConvLayer::new(3, 3).stride(2).padding(1).transposed(1);
+            let c = b.conv("c1", x, &c.activation(Activation::Silu), &mut init)?;
+            held.push(x);
+            let d = ConvLayer::new(2, 3).padding(1).transposed(0);
+            outputs.push(b.conv("y", c, &d, &mut init)?);
         }
         "rnn" => {
             let cell = b.gate_parameters("cell", 3, 4, Activation::Tanh, &mut init)?;
@@ -271,7 +280,9 @@ fn a_vertex_settles_between_its_two_predictions() {
 fn precisions_round_what_they_may() {
     let device = Device::simulated(&Simulation::new(1)).unwrap();
     let live = Schedule::standard(0.05, 12).unwrap();
-    for (name, rounds) in [("rnn", true), ("lstm", true), ("residual", true), ("cnn", false)] {
+    for (name, rounds) in
+        [("rnn", true), ("lstm", true), ("residual", true), ("decoder", true), ("cnn", false)]
+    {
         let off = worst(name, &live, &device, Precision::Tf32).unwrap();
         assert!(off <= if rounds { 1e-2 } else { 1e-5 }, "{name} is off by {off:.1e}");
         let further = worst(name, &live, &device, Precision::Bf16).unwrap();
