@@ -21,6 +21,8 @@ fn like(kind: Kind) -> Data {
         Kind::Mnist | Kind::FashionMnist => images([1, 28, 28], 10),
         Kind::Cifar10 => images([3, 32, 32], 10),
         Kind::Cifar100 => images([3, 32, 32], 100),
+        Kind::Svhn => images([3, 32, 32], 10),
+        Kind::TinyImagenet => images([3, 64, 64], 200),
         Kind::Names => {
             let part = Sequences {
                 samples: vec![vec![0, 1, 2], vec![2, 1], vec![0], vec![1, 1]],
