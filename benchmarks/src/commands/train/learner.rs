@@ -189,9 +189,12 @@ impl<F: Element> Learner<F> {
         }
         let probe = data.probe(PROBE, FORWARD_BATCH, seed)?.into_iter().map(Ok);
         let Some(train) = self.score(probe, watch)? else { return Ok(Step::Stopped) };
-        let Some(test) = self.score(data.test(FORWARD_BATCH)?, watch)? else {
-            return Ok(Step::Stopped);
+        // Pictures that are stored are judged once.
+        let test = match self.settings.details.recall {
+            Some(_) => Some(train),
+            None => self.score(data.test(FORWARD_BATCH)?, watch)?,
         };
+        let Some(test) = test else { return Ok(Step::Stopped) };
         let energy = self.progress.energy / self.progress.samples.max(1) as f64;
         if let Some(what) = self.ran_away(data, [train, test], energy)? {
             return Ok(Step::Diverged(self.diverged("its end", &what)));
