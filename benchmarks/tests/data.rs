@@ -369,8 +369,8 @@ fn kinds_have_names_and_say_how_to_get_data() {
             load(kind, None, 0).unwrap();
         }
     }
-    let parts = ["'svhn'", "fashion-mnist", "shakespeare"];
-    says("svhn".parse::<Kind>(), ErrorKind::Argument, &parts);
+    let parts = ["'stl10'", "fashion-mnist", "shakespeare"];
+    says("stl10".parse::<Kind>(), ErrorKind::Argument, &parts);
 }
 
 #[test]

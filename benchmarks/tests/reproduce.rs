@@ -84,6 +84,7 @@ experiments! {
     char_lstm: "char-lstm";
     pcx: "pcx";
     pcx_autoencoder: "pcx-autoencoder";
+    pcx_memory: "pcx-memory";
     pcx_vgg5: "pcx-vgg5";
     pcx_cifar100: "pcx-cifar100";
 }

@@ -124,6 +124,22 @@ pub trait Trainee<F: Element> {
     /// A batch that does not fit the model.
     fn score(&mut self, batch: &Batch) -> Result<Score, CommandError>;
 
+    /// Asks for pictures from what a batch has left of them: where a mask of as many numbers is 1
+    /// they are held, elsewhere they are free; without a mask all of them start there and are free.
+    /// Gives the pictures that the relaxation ends at, at weights that stay, or nothing where it
+    /// diverged. Only asked for of a net that begins with a latent.
+    ///
+    /// # Errors
+    /// A batch that does not fit the model; always of a backend that has no latents.
+    fn recall(
+        &mut self,
+        _batch: &Batch,
+        _known: Option<&[f32]>,
+        _schedule: Schedule,
+    ) -> Result<Option<Vec<f32>>, CommandError> {
+        Err(CommandError::input("this backend has no latents, so it recalls nothing"))
+    }
+
     /// The gradients of one batch by a schedule (often another than the trainee's own), in the
     /// order of [`Trainee::parameters`], the mean over the batch. Weights stay where they are; a
     /// schedule that learns at every step has its gradients summed over the steps.

@@ -69,10 +69,11 @@ pub(super) fn read_text(path: &Path) -> Result<String> {
     })
 }
 
-/// The `.txt` files right inside `folder`, sorted by name; hidden files are left out.
+/// The files right inside `folder` whose names end in one of these, sorted by name; hidden files
+/// are left out.
 ///
 /// A folder that does not exist has none.
-pub(super) fn text_files(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn visible_files(folder: &Path, endings: &[&str]) -> Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -81,10 +82,11 @@ pub(super) fn text_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in entries {
         let path = entry.map_err(|e| Error::io(folder, "list the folder", e))?.path();
-        let is_text =
-            path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt"));
+        let wanted = path
+            .extension()
+            .is_some_and(|own| endings.iter().any(|ending| own.eq_ignore_ascii_case(ending)));
         let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if is_text && !hidden && path.is_file() {
+        if wanted && !hidden && path.is_file() {
             files.push(path);
         }
     }

@@ -26,6 +26,10 @@ pub enum Kind {
     Cifar10,
     /// `cifar100`: colour photographs in 100 classes, 32x32.
     Cifar100,
+    /// `svhn`: colour photographs of house numbers' digits, 32x32.
+    Svhn,
+    /// `tiny-imagenet`: colour photographs in 200 classes, 64x64.
+    TinyImagenet,
     /// `names`: people's names by language.
     Names,
     /// `shakespeare`: running text.
@@ -34,12 +38,14 @@ pub enum Kind {
 
 impl Kind {
     /// All data sets.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Digits,
         Self::Mnist,
         Self::FashionMnist,
         Self::Cifar10,
         Self::Cifar100,
+        Self::Svhn,
+        Self::TinyImagenet,
         Self::Names,
         Self::Shakespeare,
     ];
@@ -52,6 +58,8 @@ impl Kind {
             Self::FashionMnist => "fashion-mnist",
             Self::Cifar10 => "cifar10",
             Self::Cifar100 => "cifar100",
+            Self::Svhn => "svhn",
+            Self::TinyImagenet => "tiny-imagenet",
             Self::Names => "names",
             Self::Shakespeare => "shakespeare",
         }
@@ -73,6 +81,14 @@ impl Kind {
             Self::Cifar100 => format!(
                 "no package registry has it: put the binary version's train.bin and test.bin into \
                  {dir}/cifar100"
+            ),
+            Self::Svhn => format!(
+                "no package registry has it: put train_32x32.mat and test_32x32.mat (Format 2, \
+                 cropped digits) into {dir}/svhn"
+            ),
+            Self::TinyImagenet => format!(
+                "no package registry has it: unpack tiny-imagenet-200.zip into {dir}, so that \
+                 {dir}/tiny-imagenet-200/wnids.txt is there"
             ),
             Self::Names => format!(
                 "no package registry has it: put one Language.txt per language (UTF-8, one name a \

@@ -11,8 +11,9 @@ use super::{
     mnist, names,
     names::Sequences,
     split::Split,
-    text,
+    svhn, text,
     text::Text,
+    tiny_imagenet,
 };
 
 /// A data set of one form or another, divided into training and test sets.
@@ -85,7 +86,7 @@ impl Data {
 /// [`ErrorKind::Argument`](super::ErrorKind::Argument) if `data_dir` is needed and not given,
 /// saying how to come by the data; else as of the set's own loader: [`digits()`](super::digits()),
 /// [`mnist::load`], [`mnist::load_fashion`], [`cifar::load_10`], [`cifar::load_100`],
-/// [`names::load`], [`text::load`].
+/// [`svhn::load`], [`tiny_imagenet::load`], [`names::load`], [`text::load`].
 ///
 /// # Example
 /// ```
@@ -110,6 +111,8 @@ pub fn load(kind: Kind, data_dir: Option<&Path>, seed: u64) -> Result<Data> {
         Kind::FashionMnist => Data::Images(mnist::load_fashion(dir()?)?),
         Kind::Cifar10 => Data::Images(cifar::load_10(dir()?)?),
         Kind::Cifar100 => Data::Images(cifar::load_100(dir()?)?),
+        Kind::Svhn => Data::Images(svhn::load(dir()?)?),
+        Kind::TinyImagenet => Data::Images(tiny_imagenet::load(dir()?)?),
         Kind::Names => Data::Sequences(names::load(dir()?, seed)?),
         Kind::Shakespeare => Data::Text(text::load(dir()?)?),
     })

@@ -17,13 +17,16 @@ mod images;
 pub mod invented;
 mod kind;
 mod load;
+mod matlab;
 pub mod mnist;
 pub mod names;
 mod names_of_classes;
 mod split;
+pub mod svhn;
 #[cfg(test)]
 mod tests;
 pub mod text;
+pub mod tiny_imagenet;
 
 pub use batches::{Batches, seeded};
 pub use digits::digits;

@@ -14,7 +14,7 @@ use std::path::Path;
 use super::{
     alphabet,
     error::{Error, Place, Result},
-    file::{check_folder, folder_list, join, read_text, text_files},
+    file::{check_folder, folder_list, join, read_text, visible_files},
     kind::Kind,
     split::{Split, TEST_SHARE, stratified_by},
 };
@@ -124,7 +124,7 @@ pub fn load(dir: &Path, seed: u64) -> Result<Split<Sequences>> {
     check_folder(dir, "names", &advice)?;
     for folder in FOLDERS {
         let folder = join(dir, folder);
-        if !text_files(&folder)?.is_empty() {
+        if !visible_files(&folder, &["txt"])?.is_empty() {
             return read(&folder)?.split(TEST_SHARE, seed);
         }
     }
@@ -141,7 +141,7 @@ pub fn load(dir: &Path, seed: u64) -> Result<Split<Sequences>> {
 /// [`ErrorKind::Malformed`](super::ErrorKind::Malformed) if there is only one file, a file is not
 /// UTF-8 (with the line), or has no names.
 pub fn read(folder: &Path) -> Result<Sequences> {
-    let files = text_files(folder)?;
+    let files = visible_files(folder, &["txt"])?;
     let mut texts = Vec::with_capacity(files.len());
     match files.as_slice() {
         [] => {

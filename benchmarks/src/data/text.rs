@@ -10,7 +10,7 @@ use rand::{Rng, RngExt};
 use super::{
     alphabet,
     error::{Error, Place, Result},
-    file::{check_folder, folder_list, join, read_text, text_files},
+    file::{check_folder, folder_list, join, read_text, visible_files},
     kind::Kind,
     split::Split,
 };
@@ -266,7 +266,7 @@ fn find(path: &Path) -> Result<Vec<PathBuf>> {
         if input.is_file() {
             return Ok(vec![input]);
         }
-        let files = text_files(&folder)?;
+        let files = visible_files(&folder, &["txt"])?;
         if !files.is_empty() {
             return Ok(files);
         }

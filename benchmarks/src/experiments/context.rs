@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Findings;
 use crate::{
-    data::{self, Data, Images, Kind, Split, invented},
+    data::{self, Data, Images, Kind, Split, invented, tiny_imagenet},
     error::CommandError,
     output,
     progress::Line,
@@ -22,15 +22,18 @@ pub enum Pictures {
     Cifar10,
     /// CIFAR-100, 3x32x32; or the digits, as for MNIST.
     Cifar100,
+    /// Tiny ImageNet, 3x64x64; or the digits, as for MNIST.
+    TinyImagenet,
 }
 
 impl Pictures {
-    const fn kind(self) -> Kind {
+    pub(super) const fn kind(self) -> Kind {
         match self {
             Self::Mnist => Kind::Mnist,
             Self::FashionMnist => Kind::FashionMnist,
             Self::Cifar10 => Kind::Cifar10,
             Self::Cifar100 => Kind::Cifar100,
+            Self::TinyImagenet => Kind::TinyImagenet,
         }
     }
 }
@@ -119,6 +122,11 @@ impl<'a> Context<'a> {
     /// Whether no pictures but the digits that are built in can be had.
     pub fn has_digits_alone(&self) -> bool {
         self.data_dir.is_none()
+    }
+
+    /// Whether the folder of data has Tiny ImageNet, which few users have.
+    pub fn has_tiny_imagenet(&self) -> bool {
+        self.data_dir.is_some_and(tiny_imagenet::is_in)
     }
 
     /// Whether this part of the work was done by an earlier run.

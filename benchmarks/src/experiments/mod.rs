@@ -30,6 +30,7 @@ mod nets;
 mod pc_graph;
 mod pcx;
 mod pcx_autoencoder;
+mod pcx_memory;
 mod pcx_vgg;
 mod prospective;
 mod recurrent;
@@ -81,6 +82,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
     recurrent::CHARACTERS,
     pcx::EXPERIMENT,
     pcx_autoencoder::EXPERIMENT,
+    pcx_memory::EXPERIMENT,
     pcx_vgg::CIFAR10,
     pcx_vgg::CIFAR100,
 ];

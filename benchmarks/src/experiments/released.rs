@@ -112,7 +112,9 @@ impl Released {
     ) -> Result<Dataset, CommandError> {
         let RunSettings { model, seed, details, .. } = &self.run;
         let samples = most.map(|most| most.min(images.train.len()));
-        Dataset::prepared(name, Data::Images(images), *seed, *model, samples, &details.data)
+        let data = Data::Images(images);
+        let all = Dataset::prepared(name, data, *seed, *model, samples, &details.data)?;
+        Ok(if details.recall.is_some() { all.stored() } else { all })
     }
 
     /// A net at the run's beginning.

@@ -160,6 +160,33 @@ fn a_run_with_a_latent_goes_on_to_the_same_bits() {
     }
 }
 
+/// At a rate that is too large, states leave what any weights explain and stay finite numbers.
+#[test]
+fn an_unbounded_schedule_goes_on_where_another_has_diverged() {
+    let rest = |more: &str| {
+        format!(
+            "[clamp]\noutput = \"held\"\n[schedule]\nrule = \"ipc\"\nsteps = 20\nrate = 0.6\n\
+             start = \"zero\"\n{more}[states]\nrule = \"momentum\"\nmomentum = 0.6\n"
+        )
+    };
+    let run = |more: &str| {
+        let decoder = DECODERS[0].replace("tanh", "gelu");
+        let plan = plan(&text(LATENTS[0], &decoder, &rest(more))).unwrap();
+        let data = Dataset::load(&plan.runs[0], None).unwrap();
+        let mut learner = Learner::<f32>::new(&plan.runs[0], &data).unwrap();
+        (learner.through_all(&data), learner.progress().history.clone())
+    };
+    for bounded in ["", "beyond = 1e300\n"] {
+        let (why, history) = run(bounded);
+        let why = why.expect("it should diverge");
+        assert!(why.contains("diverged in epoch 1") && history.is_empty(), "{why}");
+    }
+    let (why, history) = run("unbounded = true\n");
+    assert_eq!(why, None);
+    // No picture of numbers between 0 and 1 is as far off.
+    assert!(history.len() == 2 && history[0].train_loss > 10.0, "{history:?}");
+}
+
 #[test]
 fn the_error_is_the_mean_of_squares() {
     let mut dense = LayerEntry::of(LayerKind::Dense);

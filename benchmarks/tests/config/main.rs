@@ -6,6 +6,7 @@
 mod again;
 mod bad;
 mod layers;
+mod recall;
 mod released;
 mod same;
 mod seeds;

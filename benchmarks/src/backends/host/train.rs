@@ -145,6 +145,35 @@ impl<F: Element> Trainee<F> for Host<F> {
         }
     }
 
+    fn recall(
+        &mut self,
+        batch: &Batch,
+        known: Option<&[f32]>,
+        schedule: Schedule,
+    ) -> Result<Option<Vec<f32>>, CommandError> {
+        let Some(&output) = self.model.outputs.first() else { return Ok(None) };
+        let mut mask = None;
+        if let Some(known) = known {
+            let dims = [&[batch.samples], self.model.graph.shape(output)?].concat();
+            let numbers = known.iter().map(|x| F::of(f64::from(*x))).collect();
+            mask = Some(HostTensor::new(&dims, numbers)?);
+        }
+        let clamps =
+            self.model.clamps_with(batch.features(), &batch.labels, |clamps, vertex, left| {
+                match &mask {
+                    None => clamps.free(vertex, left),
+                    Some(mask) => clamps.mask(vertex, left, mask.clone()),
+                }
+            })?;
+        let schedule = with_rates(schedule, &self.rates)?;
+        let graph = &mut self.model.graph;
+        let mut relaxation = Relaxation::new(graph, schedule)?;
+        let outcome = relaxation.infer(graph, &clamps)?;
+        let found = relaxation.value(graph, output);
+        let found = found.filter(|_| outcome.status != Status::Diverged);
+        Ok(found.map(|found| found.data().iter().map(|x| x.value() as f32).collect()))
+    }
+
     fn gradients(&mut self, batch: &Batch, schedule: Schedule) -> Result<Traced, CommandError> {
         let clamps = self.clamps(batch)?;
         let schedule = with_rates(schedule, &self.rates)?;

@@ -113,6 +113,11 @@ pub(super) fn advance<F: Element>(
             _ => Measured::default(),
         };
     drop(measuring);
+    let mut recalled = None;
+    if diverged.is_none() && settings.details.recall.is_some() && !interrupt::asked() {
+        let _asking = Line::open(output.is_json(), format!("recalling by {}", settings.schedule));
+        recalled = learner.recall(data)?;
+    }
     let unsaved = saver.as_ref().and_then(|saver| saver.failure()).map(str::to_owned);
     // A run that diverged in its first epoch has left nothing to save.
     let saved = plan
@@ -120,7 +125,7 @@ pub(super) fn advance<F: Element>(
         .filter(|_| unsaved.is_none() && learner.progress().epoch > 0);
     let progress = learner.progress().clone();
     let by_vertex = plan.energy_by_vertex;
-    Ok(Ended { settings, progress, measured, by_vertex, diverged, saved, unsaved })
+    Ok(Ended { settings, progress, measured, recalled, by_vertex, diverged, saved, unsaved })
 }
 
 /// Saves what there is after Ctrl-C, and says how to go on.

@@ -39,8 +39,8 @@ pub struct TrainArgs {
     #[arg(long, value_enum, value_name = "NAME")]
     pub model: Option<ModelKind>,
 
-    /// What to learn: digits (built in), mnist, fashion-mnist, cifar10, cifar100, names or
-    /// shakespeare [default: digits]
+    /// What to learn: digits (built in), mnist, fashion-mnist, cifar10, cifar100, svhn,
+    /// tiny-imagenet, names or shakespeare [default: digits]
     #[arg(long, value_name = "NAME")]
     pub data: Option<data::Kind>,
 

@@ -1,6 +1,6 @@
 //! Pictures that are changed a little before they are learned.
 
-use rand::RngExt;
+use rand::{RngExt, rngs::ChaCha8Rng};
 
 use crate::{
     contract::{
@@ -27,7 +27,7 @@ pub(super) fn augment(
 ) {
     let (flips, pad) = (how.flip == Some(true), how.crop.unwrap_or(0));
     let Inputs::Pixels(pixels) = &mut batch.inputs else { return };
-    if (!flips && pad == 0) || width == 0 {
+    if (!flips && pad == 0 && how.side.is_none()) || width == 0 {
         return;
     }
     let mut draws = seeded(seed, STREAM + epoch * EPOCH + number);
@@ -47,6 +47,34 @@ pub(super) fn augment(
             }
         }
     }
+    if let Some(side) = how.side {
+        *pixels = cut(pixels, [channels, height, width], side, Some(&mut draws));
+    }
+}
+
+/// Pieces of `side` lines and columns of pictures that are no smaller: at random places, or in the
+/// middle where nothing is drawn.
+pub(super) fn cut(
+    pixels: &[f32],
+    [channels, height, width]: [usize; 3],
+    side: usize,
+    mut draws: Option<&mut ChaCha8Rng>,
+) -> Vec<f32> {
+    let rooms = [height.saturating_sub(side), width.saturating_sub(side)];
+    let plane = (height * width).max(1);
+    let mut pieces = Vec::with_capacity(pixels.len() / plane * side * side);
+    for picture in pixels.chunks_exact(channels * plane) {
+        let [down, right] = rooms.map(|room| match &mut draws {
+            Some(draws) => draws.random_range(0..=room),
+            None => room / 2,
+        });
+        for plane in picture.chunks_exact(plane) {
+            for line in plane.chunks_exact(width).skip(down).take(side) {
+                pieces.extend(line.iter().skip(right).take(side));
+            }
+        }
+    }
+    pieces
 }
 
 #[cfg(test)]
@@ -56,6 +84,30 @@ mod tests {
     fn batch(count: usize) -> Batch {
         let pixels = (0..count * 12).map(|k| 1.0 + k as f32).collect();
         Batch { inputs: Inputs::Pixels(pixels), labels: vec![0; count], samples: count }
+    }
+
+    #[test]
+    fn pieces_are_of_random_places_or_of_the_middle() {
+        let Inputs::Pixels(before) = batch(64).inputs else { unreachable!() };
+        let how = Preparation { side: Some(2), ..Preparation::default() };
+        let pieces = |place| {
+            let mut changed = batch(64);
+            augment(&mut changed, &how, [1, 3, 4], 7, place);
+            let Inputs::Pixels(pixels) = changed.inputs else { unreachable!() };
+            pixels
+        };
+        let found = pieces([1, 2]);
+        assert!(found == pieces([1, 2]) && found != pieces([1, 3]));
+        let mut seen = std::collections::BTreeSet::new();
+        for (piece, own) in found.chunks(4).zip(before.chunks(12)) {
+            let at = (piece[0] - own[0]) as usize;
+            assert_eq!(piece, [own[at], own[at + 1], own[at + 4], own[at + 5]]);
+            seen.insert(at);
+        }
+        assert_eq!(seen, [0, 1, 2, 4, 5, 6].into());
+        let two = [before[..12].to_vec(), before[..12].to_vec()].concat();
+        let middle = cut(&two, [2, 3, 4], 2, None);
+        assert_eq!(middle, [2.0, 3.0, 6.0, 7.0, 2.0, 3.0, 6.0, 7.0]);
     }
 
     #[test]

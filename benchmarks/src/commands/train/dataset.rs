@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use super::{augment::augment, settings::RunSettings};
+use super::{
+    augment::{augment, cut},
+    settings::RunSettings,
+};
 use crate::contract::details::{Preparation, wrong};
 use crate::contract::train::{Batch, Inputs};
 use crate::data::{self, Batches, Data, Images, Sequences, Split, Text, TextBatch, seeded};
@@ -67,7 +70,18 @@ impl Dataset {
     pub fn load(settings: &RunSettings, dir: Option<&Path>) -> Result<Self, CommandError> {
         let RunSettings { data: kind, seed, model, samples, details, .. } = settings;
         let data = data::load(*kind, dir, *seed)?;
-        Self::prepared(&kind.to_string(), data, *seed, *model, *samples, &details.data)
+        let all = Self::prepared(&kind.to_string(), data, *seed, *model, *samples, &details.data)?;
+        Ok(if details.recall.is_some() { all.stored() } else { all })
+    }
+
+    /// The same as pictures to store: they are learned, and they are what is judged.
+    pub(crate) fn stored(mut self) -> Self {
+        if let Source::Images(split) = &mut self.source {
+            split.test = split.train.clone();
+            let name = self.description.split(',').next().unwrap_or_default();
+            self.description = format!("{name}, {} to store", split.train.len());
+        }
+        self
     }
 
     /// The same of data that is loaded already.
@@ -123,11 +137,24 @@ impl Dataset {
         };
         let dataset = match data {
             Data::Images(mut split) => {
+                let whole = split.train.shape;
                 normalise(&mut split, how);
                 if let Some(chosen) = choose(split.train.len())? {
                     split.train = split.train.select(&chosen)?;
                 }
-                let (shape, classes) = (InputShape::Image(split.train.shape), split.train.classes);
+                let shape = match how.side {
+                    Some(side) if side > whole[1].min(whole[2]) => {
+                        let [_, height, width] = whole;
+                        let message = format!(
+                            "data.side is {side}, and a picture of {name} has {height}x{width} \
+                             pixels"
+                        );
+                        return Err(wrong("data.side", message));
+                    }
+                    Some(side) => [whole[0], side, side],
+                    None => whole,
+                };
+                let (shape, classes) = (InputShape::Image(shape), split.train.classes);
                 blank(Source::Images(split), shape, classes, false)
             }
             Data::Sequences(mut split) => {
@@ -254,7 +281,7 @@ impl Dataset {
         Ok(match &self.source {
             Source::Images(split) => Box::new(
                 Batches::in_order(split.test.len(), batch)?
-                    .map(|chosen| pictures(&split.test, &chosen)),
+                    .map(|chosen| self.middles(&split.test, &chosen)),
             ),
             Source::Sequences(split) => {
                 let order = Batches::in_order(split.test.labels.len(), batch)?;
@@ -287,7 +314,7 @@ impl Dataset {
         let parts = chosen.chunks(batch.max(1));
         parts
             .map(|chosen| match &self.source {
-                Source::Images(split) => pictures(&split.train, chosen),
+                Source::Images(split) => self.middles(&split.train, chosen),
                 Source::Sequences(split) => Ok(self.sequences(&split.train, chosen)),
                 Source::Text { text, .. } => Err(CommandError::input(format!(
                     "{} characters are no list of samples",
@@ -295,6 +322,15 @@ impl Dataset {
                 ))),
             })
             .collect()
+    }
+
+    /// These pictures, or their middles where pieces of them are learned.
+    fn middles(&self, images: &Images, chosen: &[usize]) -> Result<Batch, CommandError> {
+        let mut batch = pictures(images, chosen)?;
+        if let (Some(side), Inputs::Pixels(pixels)) = (self.how.side, &mut batch.inputs) {
+            *pixels = cut(pixels, images.shape, side, None);
+        }
+        Ok(batch)
     }
 
     fn sequences(&self, part: &Symbols, chosen: &[usize]) -> Batch {

@@ -189,30 +189,15 @@ impl<F: Element> Learner<F> {
         }
         let probe = data.probe(PROBE, FORWARD_BATCH, seed)?.into_iter().map(Ok);
         let Some(train) = self.score(probe, watch)? else { return Ok(Step::Stopped) };
-        let Some(test) = self.score(data.test(FORWARD_BATCH)?, watch)? else {
-            return Ok(Step::Stopped);
+        // Pictures that are stored are judged once.
+        let test = match self.settings.details.recall {
+            Some(_) => Some(train),
+            None => self.score(data.test(FORWARD_BATCH)?, watch)?,
         };
-        // A run may also run away without ever leaving the finite numbers.
-        let [guess, guessed_energy] = self.guessing(data, seed)?;
-        let most = RUN_AWAY * guess;
-        if !(train.mean_loss() <= most && test.mean_loss().is_finite()) {
-            return Ok(Step::Diverged(self.diverged(
-                "its end",
-                &format!(
-                    "the loss is {:.4}, over {RUN_AWAY} times that of guessing",
-                    train.mean_loss()
-                ),
-            )));
-        }
+        let Some(test) = test else { return Ok(Step::Stopped) };
         let energy = self.progress.energy / self.progress.samples.max(1) as f64;
-        let labels = train.count as f64 / data.train_len().clamp(1, PROBE) as f64;
-        let most = RUN_AWAY_ENERGY * labels.max(1.0) * guessed_energy;
-        // Levels that have learned by Z-IL may go on moving without bound, which harms nothing.
-        if !(energy <= most || self.settings.schedule == ScheduleKind::Zil) {
-            return Ok(Step::Diverged(self.diverged(
-                "its end",
-                &format!("the energy is {energy:.1e} a sample, which no weights explain"),
-            )));
+        if let Some(what) = self.ran_away(data, [train, test], energy)? {
+            return Ok(Step::Diverged(self.diverged("its end", &what)));
         }
         let relaxes = self.settings.schedule != ScheduleKind::Backprop;
         let labels = self.settings.details.target == Wanted::Label;
@@ -249,6 +234,37 @@ impl<F: Element> Learner<F> {
                 Step::Stopped => return Err(CommandError::Interrupted),
                 Step::Diverged(why) => return Ok(Some(why)),
             }
+        }
+        Ok(None)
+    }
+
+    /// Why the run counts as diverged after an epoch with these scores and this energy of a sample:
+    /// it may run away without ever leaving the finite numbers. Where the schedule is unbounded
+    /// nothing but a loss that is not finite does.
+    fn ran_away(
+        &self,
+        data: &Dataset,
+        [train, test]: [Score; 2],
+        energy: f64,
+    ) -> Result<Option<String>, CommandError> {
+        let [on_train, on_test] = [train, test].map(|score| score.mean_loss());
+        if !(on_train.is_finite() && on_test.is_finite()) {
+            return Ok(Some("the loss is no longer finite".to_owned()));
+        }
+        if self.settings.details.schedule.unbounded {
+            return Ok(None);
+        }
+        let [guess, guessed_energy] = self.guessing(data, self.settings.seed)?;
+        if !(on_train <= RUN_AWAY * guess) {
+            let what = format!("the loss is {on_train:.4}, over {RUN_AWAY} times that of guessing");
+            return Ok(Some(what));
+        }
+        let labels = train.count as f64 / data.train_len().clamp(1, PROBE) as f64;
+        let most = RUN_AWAY_ENERGY * labels.max(1.0) * guessed_energy;
+        // Levels that have learned by Z-IL may go on moving without bound, which harms nothing.
+        if !(energy <= most || self.settings.schedule == ScheduleKind::Zil) {
+            let what = format!("the energy is {energy:.1e} a sample, which no weights explain");
+            return Ok(Some(what));
         }
         Ok(None)
     }

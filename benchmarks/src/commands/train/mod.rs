@@ -13,6 +13,7 @@ mod dataset;
 mod learner;
 mod measure;
 mod plan;
+mod recall;
 mod saved;
 mod saver;
 mod seeds;
@@ -31,6 +32,7 @@ pub use dataset::Dataset;
 pub use learner::{Learner, Progress, Step};
 pub use measure::Measured;
 pub use plan::{Resume, TrainingPlan};
+pub use recall::Recalled;
 pub use saver::SaveEvery;
 pub use settings::RunSettings;
 

@@ -9,6 +9,7 @@ use super::{
     learner::Progress,
     measure::{Measured, TRACED},
     plan::TrainingPlan,
+    recall::Recalled,
     settings::RunSettings,
 };
 use crate::{
@@ -23,6 +24,8 @@ pub(super) struct Ended {
     pub(super) settings: RunSettings,
     pub(super) progress: Progress,
     pub(super) measured: Measured,
+    /// How well stored pictures were recalled, where that was asked.
+    pub(super) recalled: Option<Recalled>,
     /// Whether the energy of each vertex was asked for.
     pub(super) by_vertex: bool,
     /// Why it is of no use, where it diverged.
@@ -59,6 +62,23 @@ impl Ended {
         if let Some(why) = &self.diverged {
             return format!("Stopped: {why}.");
         }
+        let Some((found, asked)) = self.recalled.zip(self.settings.details.recall) else {
+            return self.note_on_rule();
+        };
+        let recalled = format!(
+            "Recalled from {} by {} steps: mean squared error {:.5} of {} stored pictures, where \
+             what was given has {:.5}.",
+            asked.words(),
+            asked.steps,
+            found.error,
+            found.pictures,
+            found.given
+        );
+        format!("{recalled} {}", self.note_on_rule()).trim_end().to_owned()
+    }
+
+    /// What a reader needs to know of its rule.
+    fn note_on_rule(&self) -> String {
         let RunSettings { schedule, rate, steps, learning_rate, .. } = &self.settings;
         match schedule {
             ScheduleKind::FixedPrediction => format!(
@@ -140,7 +160,13 @@ pub(super) fn report(plan: &TrainingPlan, data: &Dataset, model: &str, ended: &[
         notes.push(format!("Energies by step are of the first {TRACED} steps."));
     }
     let details = &first.details;
-    if details.target == Wanted::Input {
+    if details.target == Wanted::Input && details.recall.is_some() {
+        notes.push(
+            "All figures are of the pictures that were stored. The loss is the mean squared error \
+             of a number of a picture that is given again from all of itself."
+                .to_owned(),
+        );
+    } else if details.target == Wanted::Input {
         notes.push(
             "The loss is the mean squared error of a picture that is given again, a number; the \
              pictures are those that it was found from."
@@ -252,6 +278,7 @@ pub(super) fn summary(
             "learning_rate": settings.learning_rate,
             "layers": run.layers,
             "note": run.note,
+            "recalled": ended.recalled,
             "saved": ended.saved,
             "unsaved": ended.unsaved,
         });

@@ -20,6 +20,10 @@ pub struct Preparation {
     /// learned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub crop: Option<usize>,
+    /// Pictures are cut to so many lines and columns: those at a random place, chosen anew in each
+    /// epoch, are learned, and those in the middle are judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub side: Option<usize>,
     /// What is taken away from every pixel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mean: Option<f64>,
@@ -41,6 +45,7 @@ impl Preparation {
         for (entry, given) in [
             ("data.flip", self.flip.is_some()),
             ("data.crop", self.crop.is_some()),
+            ("data.side", self.side.is_some()),
             ("data.mean", self.mean.is_some()),
             ("data.deviation", self.deviation.is_some()),
         ] {
@@ -52,9 +57,16 @@ impl Preparation {
         Bound::Positive.check("data.deviation", self.deviation)?;
         only_with("data.window", self.window.is_some(), symbols, "names and shakespeare")?;
         only_with("data.stride", self.stride.is_some(), text, "shakespeare")?;
-        for (entry, number) in
-            [("data.crop", self.crop), ("data.window", self.window), ("data.stride", self.stride)]
-        {
+        if self.crop.is_some() && self.side.is_some() {
+            let message = "data.side contradicts data.crop: each takes a piece at a random place";
+            return Err(wrong("data.side", message));
+        }
+        for (entry, number) in [
+            ("data.crop", self.crop),
+            ("data.side", self.side),
+            ("data.window", self.window),
+            ("data.stride", self.stride),
+        ] {
             if number == Some(0) {
                 return Err(wrong(entry, format!("{entry} must be at least 1")));
             }

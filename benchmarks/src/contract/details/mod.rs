@@ -6,6 +6,7 @@
 
 mod clamp;
 mod data;
+mod recall;
 mod schedule;
 mod states;
 mod weights;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use clamp::{ClampEntry, Drive, LossEntry, OutputClamp};
 pub use data::Preparation;
+pub use recall::{Given, Recall};
 pub use schedule::{ErrorsFrom, EvaluatedBy, ReducedBy, Relaxing, StartAt};
 pub use states::{PaceKind, StateRuleKind, States};
 pub use weights::{Anneal, Weights};
@@ -59,6 +61,9 @@ pub struct Details {
     pub states: States,
     /// How weights step.
     pub optimiser: Weights,
+    /// What is asked of a net that has stored pictures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recall: Option<Recall>,
 }
 
 /// An entry that makes no sense.
@@ -115,6 +120,7 @@ impl Details {
         self.states.check()?;
         self.optimiser.check(optimiser)?;
         self.check_target(rule, data)?;
+        self.check_recall()?;
         let relaxes = rule.takes_rate();
         let nudged = self.clamp.output == OutputClamp::Nudged;
         if relaxes && nudged && self.schedule.start != StartAt::Forward {
@@ -129,6 +135,30 @@ impl Details {
     /// Whether the net begins with a latent, which is found by relaxation on each batch.
     pub fn has_latent(&self) -> bool {
         self.layers.first().is_some_and(|layer| layer.kind == LayerKind::Latent)
+    }
+
+    fn check_recall(&self) -> Result<(), CommandError> {
+        let Some(recall) = &self.recall else { return Ok(()) };
+        recall.check()?;
+        if !self.has_latent() {
+            let message = "recall has nothing to ask: it is for a net that begins with a latent, \
+                which stores the pictures that it learns";
+            return Err(wrong("recall", message));
+        }
+        let data = &self.data;
+        for (entry, given) in [
+            ("data.validation", data.validation.is_some()),
+            ("data.mean", data.mean.is_some()),
+            ("data.deviation", data.deviation.is_some()),
+        ] {
+            if given {
+                let message = format!(
+                    "{entry} contradicts recall, which is of the training pictures, between 0 and 1"
+                );
+                return Err(wrong(entry, message));
+            }
+        }
+        Ok(())
     }
 
     fn check_target(&self, rule: ScheduleKind, data: Kind) -> Result<(), CommandError> {

@@ -13,7 +13,7 @@ use crate::{
     contract::{
         OptimiserKind, Precision, ScheduleKind,
         details::{
-            Anneal, ClampEntry, ErrorsFrom, EvaluatedBy, Figures, LossEntry, Preparation,
+            Anneal, ClampEntry, ErrorsFrom, EvaluatedBy, Figures, LossEntry, Preparation, Recall,
             ReducedBy, Relaxing, StartAt, States, Weights,
         },
     },
@@ -58,6 +58,7 @@ table! {
         validation: Option<f64>,
         flip: Option<bool>,
         crop: Option<usize>,
+        side: Option<usize>,
         mean: Option<f64>,
         deviation: Option<f64>,
         window: Option<usize>,
@@ -134,6 +135,7 @@ pub(crate) struct Configuration {
     pub(crate) schedule: Vec<ScheduleEntry>,
     pub(crate) states: States,
     pub(crate) optimiser: OptimiserEntry,
+    pub(crate) recall: Option<Recall>,
     /// Of `pc-bench sweep` alone.
     pub(crate) sweep: Option<SweepEntry>,
 }

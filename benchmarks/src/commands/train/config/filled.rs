@@ -206,6 +206,7 @@ impl Configuration {
                         schedule: entry.details(),
                         states: states.filled(),
                         optimiser: weights.filled(optimiser, epochs),
+                        recall: self.recall,
                     },
                 })
             })
@@ -262,6 +263,7 @@ impl Configuration {
             clamp: details.clamp,
             schedule: runs.iter().map(entry).collect(),
             states: free.details.states.clone(),
+            recall: details.recall,
             ..Self::default()
         };
         config.data = config.data.with(details.data);
