@@ -64,6 +64,7 @@ mod parameters;
 mod reader;
 mod reading;
 mod scalar;
+mod store;
 mod taped;
 mod value;
 mod vertices;

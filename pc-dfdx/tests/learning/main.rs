@@ -8,5 +8,6 @@
 mod change;
 mod common;
 mod exact;
+mod hand_over;
 mod refusals;
 mod vertices;
