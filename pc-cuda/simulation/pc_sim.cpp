@@ -89,6 +89,7 @@ static thread_local void* scheduler;
 static thread_local Entry entry;
 static thread_local const void* params;
 static thread_local std::string* failure;
+static thread_local std::vector<Bulk>* bulks;
 static Kernel* kernels;
 
 Kernel::Kernel(const char* name, Entry entry, u32 threads, size_t size)
@@ -183,11 +184,74 @@ void watch(const Signal* signal, u32 parity) {
   f.where = where;
 }
 
+void bring(const Bulk& bulk) { bulks->push_back(bulk); }
+
+static void arrived(size_t index) {
+  Bulk bulk = (*bulks)[index];
+  bulks->erase(bulks->begin() + (long)index);
+  memcpy(bulk.to, bulk.from, bulk.bytes);
+  bulk.signal->missing -= (int)bulk.bytes;
+  pc_signal_check(bulk.signal);
+}
+
+// As wgmma reads an operand of 16-bit numbers with 128-byte swizzling: pieces of 16 bytes trade places by the bits of the address above them.
+static uint16_t number(u64 descriptor, bool across, u32 row, u32 k) {
+  Block& block = *current->block;
+  u32 start = (u32)(descriptor & 0x3fff) << 4, leading = (u32)(descriptor >> 16 & 0x3fff) << 4, stride = (u32)(descriptor >> 32 & 0x3fff) << 4;
+  u32 at = start + (across ? row / 64 * leading + k / 8 * stride + k % 8 * 128 + row % 64 * 2 : row / 8 * stride + row % 8 * 128 + k * 2);
+  at ^= (at >> 7 & 7) << 4;
+  if (at + 2 > block.bytes) fail("a product of a warpgroup reads behind the shared memory");
+  uint16_t bits;
+  memcpy(&bits, block.shared + at, 2);
+  return bits;
+}
+
+std::vector<uint16_t> gather(const Product& product, int columns) {
+  u32 lane = (u32)current->lane, warp = (u32)current->tid / 32 % 4;
+  if (product.a >> 62 != 1 || product.b >> 62 != 1 || (product.a >> 49 | product.b >> 49) & 7) fail("a descriptor is not of 128-byte swizzling");
+  std::vector<uint16_t> read;
+  read.reserve((size_t)(32 + 4 * columns));
+  for (u32 i = 0; i < 2; i++)
+    for (u32 k = 0; k < 16; k++) read.push_back(number(product.a, false, 16 * warp + lane / 4 + 8 * i, k));
+  for (u32 j = 0; j < (u32)columns / 8; j++)
+    for (u32 i = 0; i < 2; i++)
+      for (u32 k = 0; k < 16; k++) read.push_back(number(product.b, product.across, 8 * j + 2 * (lane & 3) + i, k));
+  return read;
+}
+
+void finish_products(size_t left) {
+  Fiber& f = *current;
+  pause();
+  while (f.ends.size() > left) {
+    for (size_t i = 0; i < f.ends[0]; i++) {
+      const Product& product = f.products[i];
+      size_t sums = f.held.size();
+      if (gather(product, 2 * (int)sums) != product.read) fail("shared memory changed while a product of a warpgroup read it");
+      const uint16_t *a = product.read.data(), *b = a + 32;
+      for (size_t q = 0; q < sums; q++) {
+        const uint16_t *x = a + 16 * (q / 2 % 2), *y = b + 16 * (q / 4 * 2 + q % 2);
+        float sum = f.held[q];
+        for (int k = 0; k < 16; k++) sum += pc_float((u32)x[k] << 16) * pc_float((u32)y[k] << 16);
+        f.held[q] = sum;
+      }
+    }
+    size_t done = f.ends[0];
+    f.products.erase(f.products.begin(), f.products.begin() + (long)done);
+    f.ends.erase(f.ends.begin());
+    for (size_t& end : f.ends) end -= done;
+  }
+  if (!f.products.empty() || !f.sums) return;
+  for (size_t q = 0; q < f.held.size(); q++) f.sums[q] = f.held[q];
+  f.sums = nullptr;
+  f.began = false;
+}
+
 static void begin() {
   entry(params);
   Fiber& f = *current;
   if (f.waits) fail("a thread ended between arriving at a barrier and passing it");
   if (!f.copies.empty()) fail("a thread ended before its asynchronous copies had");
+  if (!f.products.empty()) fail("a thread ended before its products had");
   f.done = true;
   f.block->finished++;
   for (;;) yield();
@@ -244,12 +308,19 @@ static void run_cluster(std::vector<Fiber>& fibers, u32 blocks, u64 seed, Random
       }
       live.resize(kept);
     }
+    // Bulk copies come as late as they may for seed 0, and any time for others.
+    if (!bulks->empty() && failure->empty() && (!progress || (seed && random.below(4) == 0))) {
+      arrived(seed ? random.below((u32)bulks->size()) : bulks->size() - 1);
+      progress = true;
+    }
     if (!progress && !live.empty() && failure->empty()) {
       Fiber& f = fibers[live[0]];
       *failure = "deadlock: " + std::to_string(live.size()) + " threads are stuck, the first of them (block " + std::to_string(f.block->id) +
                  ", thread " + std::to_string(f.tid) + ") at " + f.where;
     }
   }
+  if (!bulks->empty() && failure->empty()) *failure = "a cluster ended before its bulk copies had";
+  bulks->clear();
 }
 } // namespace pcsim
 
@@ -258,7 +329,9 @@ extern "C" int pcsim_launch(const char* name, u32 grid, u32 block, u32 cluster, 
                             char* message, size_t room) {
   using namespace pcsim;
   std::string error;
+  std::vector<Bulk> on_the_way;
   failure = &error;
+  bulks = &on_the_way;
   const Kernel* kernel = pcsim_kernels ? kernels : nullptr;
   while (kernel && strcmp(kernel->name, name)) kernel = kernel->next;
   if (!kernel) error = std::string("no kernel is called ") + name;
@@ -289,7 +362,7 @@ extern "C" int pcsim_launch(const char* name, u32 grid, u32 block, u32 cluster, 
         auto b = std::make_unique<Block>();
         // Every word is a NaN until it is written, and so is what lies behind the end.
         void* room = nullptr;
-        if (posix_memalign(&room, 128, shared + GUARD + 1)) room = nullptr;
+        if (posix_memalign(&room, 1024, shared + GUARD + 1)) room = nullptr;
         b->shared = (unsigned char*)room;
         if (!b->shared) {
           error = "no memory for shared memory";
@@ -301,7 +374,8 @@ extern "C" int pcsim_launch(const char* name, u32 grid, u32 block, u32 cluster, 
         b->threads = (int)block;
         b->barrier.need = (int)block;
         b->warps.resize((block + 31) / 32);
-        for (Warp& w : b->warps) w.barrier.need = 32;
+        b->bytes = shared;
+        for (Warp& w : b->warps) w.barrier.need = w.sync.need = 32;
         b->cluster = &members;
         b->cluster_barrier = &cluster_barrier;
         members.push_back(b.get());

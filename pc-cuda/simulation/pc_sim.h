@@ -10,6 +10,7 @@ typedef uint32_t u32;
 typedef unsigned long long u64;
 #define PC_DEV inline
 #define PC_CLUSTERS 1
+#define PC_WARPGROUPS 1
 
 namespace pcsim {
 struct Barrier {
@@ -21,13 +22,27 @@ struct Copy {
   void* to;
   const void* from;
 };
-// Counts bytes in; a round ends when it was said what is due and all of it has come.
+// Counts arrivals and bytes in; a round ends when all have arrived (saying what is due is one) and all that is due has come.
 struct Signal {
   u32 round;
-  int missing, said, spare;
+  int missing, awaited, arrivals;
+};
+// A bulk copy that has not come yet.
+struct Bulk {
+  void* to;
+  const void* from;
+  u32 bytes;
+  Signal* signal;
+  Block* block;
+};
+// A product of a warpgroup that is under way: what this thread's sums take of it, as it was when the product began.
+struct Product {
+  u64 a, b;
+  bool across;
+  std::vector<uint16_t> read;
 };
 struct Warp {
-  Barrier barrier;
+  Barrier barrier, sync;
   double word[2][32];
   float a[2][32][4], b[2][32][2];
 };
@@ -43,11 +58,17 @@ struct Fiber {
   u32 round = 0, exchanges = 0;
   std::vector<Copy> copies;
   std::vector<size_t> groups; // where each group of copies ends
+  float* sums = nullptr; // of products under way: set to NaN until all have ended
+  std::vector<float> held; // what they will be
+  bool began = false;
+  std::vector<Product> products;
+  std::vector<size_t> ends; // where each group of products ends
   const char* where = "its start";
 };
 struct Block {
   unsigned char* shared = nullptr;
   int id = 0, rank = 0, threads = 0, finished = 0;
+  u32 bytes = 0; // of shared memory
   bool started = false;
   Barrier barrier;
   std::vector<Warp> warps;
@@ -63,6 +84,12 @@ void pass();
 void pause();
 // Waits until a signal has left the rounds of this parity.
 void watch(const Signal* signal, u32 parity);
+// Has a bulk copy come some time.
+void bring(const Bulk& bulk);
+// What this thread's sums take of a product: the operands' numbers, its two rows of A first.
+std::vector<uint16_t> gather(const Product& product, int columns);
+// Ends all groups of products but the last so many.
+void finish_products(size_t left);
 // Ends the launch with this message; does not return.
 [[noreturn]] void fail(const char* message);
 
@@ -88,6 +115,7 @@ struct Kernel {
 inline int pc_tid() { return pcsim::current->tid; }
 inline int pc_bid() { return pcsim::current->block->id; }
 inline void pc_block_sync() { pcsim::meet(&pcsim::current->block->barrier, "a block barrier"); }
+inline void pc_warp_sync() { pcsim::meet(&pcsim::current->warp->sync, "a warp barrier"); }
 
 inline double pc_exchange(double v, int mask) {
   pcsim::Fiber& f = *pcsim::current;
@@ -118,18 +146,22 @@ inline void pc_cluster_note() { pc_cluster_arrive(); }
 typedef pcsim::Signal PcSignal;
 #define PC_SIGNAL_APART 1
 inline void pc_signal_check(PcSignal* s) {
-  if (!s->said || s->missing) return;
-  s->said = 0;
+  if (s->awaited || s->missing) return;
+  s->awaited = s->arrivals;
   s->round++;
 }
-inline void pc_signal_init(PcSignal* s) { *s = {0, 0, 0, 0}; }
+inline void pc_signal_init(PcSignal* s, u32 arrivals = 1) { *s = {0, 0, (int)arrivals, (int)arrivals}; }
 inline void pc_signals_publish() {}
-inline void pc_signal_expect(PcSignal* s, u32 bytes) {
-  if (s->said) pcsim::fail("it was said twice what is due in one round of a signal");
-  s->said = 1;
-  s->missing += (int)bytes;
+inline void pc_signal_arrive(PcSignal* s) {
+  if (!s->awaited) pcsim::fail("more arrivals than a round of a signal takes");
+  s->awaited--;
   pc_signal_check(s);
 }
+inline void pc_signal_expect(PcSignal* s, u32 bytes) {
+  s->missing += (int)bytes;
+  pc_signal_arrive(s);
+}
+inline u32 pc_near(const void* p) { return (u32)((const unsigned char*)p - pcsim::current->block->shared); }
 inline void pc_signal_wait(PcSignal* s, int round) { pcsim::watch(s, (u32)round & 1); }
 
 struct PcTwo {
@@ -260,4 +292,24 @@ inline void pc_mma_bf16(float (&d)[4], const float (&a)[4], const float (&b)[2])
     }
     d[i] = sum;
   }
+}
+
+inline void pc_bulk_copy(void* shared, const void* global, u32 bytes, PcSignal* s) {
+  if (((uintptr_t)shared | (uintptr_t)global | bytes) & 15) pcsim::fail("a bulk copy is not of whole, aligned multiples of 16 bytes");
+  pcsim::bring({shared, global, bytes, s, pcsim::current->block});
+}
+inline void pc_wgmma_begin() { pcsim::current->began = true; }
+inline void pc_wgmma_commit() { pcsim::current->ends.push_back(pcsim::current->products.size()); }
+template <int LEFT> inline void pc_wgmma_wait_but() { pcsim::finish_products(LEFT); }
+template <bool ACROSS, int SUMS> inline void pc_wgmma(float (&d)[SUMS], u64 a, u64 b) {
+  pcsim::Fiber& f = *pcsim::current;
+  if (!f.began) pcsim::fail("a product of a warpgroup without pc_wgmma_begin");
+  if (!f.sums) {
+    f.sums = d;
+    f.held.assign(d, d + SUMS);
+    for (float& sum : d) sum = pc_float(0xffffffffu);
+  }
+  if (f.sums != d) pcsim::fail("products of a warpgroup with two sets of sums at once");
+  f.products.push_back({a, b, ACROSS, {}});
+  f.products.back().read = pcsim::gather(f.products.back(), 2 * SUMS);
 }
