@@ -127,6 +127,20 @@ PC_DEV void pc_bulk_copy(void* shared, const void* global, u32 bytes, PcSignal* 
                "r"(bytes), "r"(pc_near(s))
                : "memory");
 }
+// The same to the same place of both blocks of a cluster, each with its own signal.
+PC_DEV void pc_bulk_copy_to_both(void* shared, const void* global, u32 bytes, PcSignal* s) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1], %2, [%3], %4;" ::"r"(pc_near(shared)),
+               "l"(global), "r"(bytes), "r"(pc_near(s)), "h"((unsigned short)3)
+               : "memory");
+}
+PC_DEV void pc_signal_arrive_at(PcSignal* s, u32 rank) {
+  asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(pc_far(pc_near(s), rank)) : "memory");
+}
+// What will be read, to the second-level cache.
+PC_DEV void pc_prefetch(const void* global) { asm volatile("prefetch.global.L2 [%0];" ::"l"(global)); }
+// Where a launch may begin before the one in front of it has ended: a wait for its end, and the leave for the next one to begin.
+PC_DEV void pc_grid_wait() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+PC_DEV void pc_grid_next() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
 // Before the first product of sums that this thread has set; the end of a group of products; and a wait for all groups but the last so many.
 PC_DEV void pc_wgmma_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 PC_DEV void pc_wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }

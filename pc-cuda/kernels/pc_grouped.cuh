@@ -67,6 +67,14 @@ template <bool ALIGNED> PC_DEV void pc_put(float* p, PcPair<ALIGNED> w, PcTwo v)
   if (w.both) p[w.at + 1] = v.y;
 }
 
+#ifdef PC_WARPGROUPS
+PC_DEV void pc_ask(const float* p, u64 at) {
+  if (p) pc_prefetch(p + at);
+}
+#else
+PC_DEV void pc_ask(const float*, u64) {}
+#endif
+
 // What is made of a pair of sums, in its places, and as the next operand.
 template <int MODE, bool ALIGNED, class Rule>
 PC_DEV void pc_gemm_finish(const PcGemm& p, const PcGemmLayer& y, const float* sums, int row,
@@ -79,11 +87,17 @@ PC_DEV void pc_gemm_finish(const PcGemm& p, const PcGemmLayer& y, const float* s
   pc_gemm_put<MODE>(to, y.out_part, p.split != 0, false, out.x, out.y);
 }
 
-// Errors, and what is pulled of them. (No lambdas: a compiler at run time takes generic ones for
+// Errors, what is pulled of them, and the half of the moves that they make. (No lambdas: a compiler at run time takes generic ones for
 // the host's.)
 struct PcErrorsRule {
+  float rate;
   template <class Pair> PC_DEV PcHeld read(const PcGemmLayer& y, Pair w) const {
     return {pc_get(y.z, w), pc_get(y.d, w), pc_get(y.r, w)};
+  }
+  PC_DEV void prefetch(const PcGemmLayer& y, u64 at) const {
+    pc_ask(y.z, at);
+    pc_ask(y.d, at);
+    pc_ask(y.r, at);
   }
   template <class Pair>
   PC_DEV PcTwo finish(const PcGemmLayer& y, Pair w, PcTwo dz, const PcHeld& held) const {
@@ -92,22 +106,29 @@ struct PcErrorsRule {
     PcTwo e = {r.x + (d.x - change.x), r.y + (d.y - change.y)};
     pc_put(y.e, w, e);
     pc_put(y.slope, w, slope);
+    pc_put(y.v, w, {d.x - rate * (y.precision * e.x), d.y - rate * (y.precision * e.y)});
     return PcTwo{y.precision * slope.x * e.x, y.precision * slope.y * e.y};
   }
 };
 
-// Moves. The first layer's prediction stays where it is, so that its error is no array.
+// The other half: by what is pulled. The first layer's prediction stays where it is, so that its
+// error is no array, and this is all of its move; the others' precision is zero here.
 struct PcMovesRule {
   float rate;
   template <class Pair> PC_DEV PcHeld read(const PcGemmLayer& y, Pair w) const {
-    return {pc_get(y.d, w), pc_get(y.e ? y.e : y.r, w), pc_get(y.v ? y.ref : nullptr, w)};
+    return {pc_get(y.d, w), pc_get(y.r, w), pc_get(y.v ? y.ref : nullptr, w)};
+  }
+  PC_DEV void prefetch(const PcGemmLayer& y, u64 at) const {
+    pc_ask(y.d, at);
+    pc_ask(y.r, at);
+    pc_ask(y.v ? y.ref : nullptr, at);
   }
   template <class Pair>
   PC_DEV PcTwo finish(const PcGemmLayer& y, Pair w, PcTwo force, const PcHeld& held) const {
     PcTwo d = held.a, e = held.b, ref = held.c;
-    if (!y.e) e = {e.x + d.x, e.y + d.y};
-    d.x += rate * (force.x - y.precision * e.x);
-    d.y += rate * (force.y - y.precision * e.y);
+    e = {e.x + d.x, e.y + d.y};
+    if (y.precision > 0.f) force = {force.x - y.precision * e.x, force.y - y.precision * e.y};
+    d = {d.x + rate * force.x, d.y + rate * force.y};
     pc_put(y.d, w, d);
     pc_put(y.v, w, {ref.x + d.x, ref.y + d.y});
     return d;
@@ -119,6 +140,10 @@ struct PcFrozenRule {
   float rate;
   template <class Pair> PC_DEV PcHeld read(const PcGemmLayer& y, Pair w) const {
     return {pc_get(y.e, w), pc_get(y.slope, w), {0.f, 0.f}};
+  }
+  PC_DEV void prefetch(const PcGemmLayer& y, u64 at) const {
+    pc_ask(y.e, at);
+    pc_ask(y.slope, at);
   }
   template <class Pair>
   PC_DEV PcTwo finish(const PcGemmLayer& y, Pair w, PcTwo force, const PcHeld& held) const {

@@ -195,7 +195,9 @@ template <int MODE, class Rule> PC_DEV void pc_gemm(const PcGemm& p, Rule rule) 
   else pc_gemm_end<MODE, false>(p, y, tile, row0, column0, rule);
 }
 
-template <int MODE> PC_DEV void pc_gemm_errors(const PcGemm& p) { pc_gemm<MODE>(p, PcErrorsRule{}); }
+template <int MODE> PC_DEV void pc_gemm_errors(const PcGemm& p) {
+  pc_gemm<MODE>(p, PcErrorsRule{p.rate});
+}
 template <int MODE> PC_DEV void pc_gemm_moves(const PcGemm& p) {
   pc_gemm<MODE>(p, PcMovesRule{p.rate});
 }

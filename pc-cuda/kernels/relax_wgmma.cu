@@ -9,7 +9,8 @@
 //
 // One warp asks for copies, stages ahead; two warpgroups multiply, 64 rows of the block's tile
 // each. A stage is filled when its bytes have come (`full`) and free when every warp has multiplied
-// it (`empty`).
+// it (`empty`). Two blocks with the same columns are a cluster, where there are two: each brings
+// half of B to both, and a stage is free when the warps of both have multiplied it.
 #include "pc_dev.cuh"
 #include "pc_grouped.cuh"
 #include "pc_params.cuh"
@@ -33,10 +34,22 @@ PC_DEV u64 pc_wgmma_operand(const unsigned char* start, u32 leading, u32 stride)
   return (u64)1 << 62 | (u64)(stride >> 4) << 32 | (u64)(leading >> 4) << 16 | pc_near(start) >> 4;
 }
 
+// A block's or, where there are two, half of B's chunk, on its way; each piece of `bytes` bytes.
+PC_DEV void pc_wg_bring_b(unsigned char* to, const unsigned char* from, int bytes, bool two,
+                          PcSignal* filled) {
+  if (!two) {
+    pc_bulk_copy(to, from, bytes, filled);
+    return;
+  }
+  int half = (int)pc_cluster_rank() * (bytes / 2);
+  pc_bulk_copy_to_both(to + half, from + half, bytes / 2, filled);
+}
+
 // All chunks of both operands, on their way to their stages, by one thread.
 template <bool ACROSS>
 PC_DEV void pc_wg_bring(const PcGemmLayer& y, unsigned char* shared, PcSignal* full,
                         PcSignal* empty, int row0, int column0) {
+  bool two = pc_cluster_size() == 2;
   const unsigned char *a = (const unsigned char*)y.a + (u64)row0 * 128, *b;
   if (ACROSS) b = (const unsigned char*)y.b + (u64)(column0 >> 6) * y.b_chunk;
   else b = (const unsigned char*)y.b + (u64)column0 * 128;
@@ -50,10 +63,10 @@ PC_DEV void pc_wg_bring(const PcGemmLayer& y, unsigned char* shared, PcSignal* f
     pc_bulk_copy(to, a + (u64)c * y.a_chunk, PC_WG_A, filled);
     if (ACROSS) {
       for (int j = 0; j < PC_WG_COLUMNS / 64; j++)
-        pc_bulk_copy(to + PC_WG_A + j * 64 * 128, b + (u64)j * y.b_chunk + (u64)c * 64 * 128,
-                     64 * 128, filled);
+        pc_wg_bring_b(to + PC_WG_A + j * 64 * 128, b + (u64)j * y.b_chunk + (u64)c * 64 * 128,
+                      64 * 128, two, filled);
     } else {
-      pc_bulk_copy(to + PC_WG_A, b + (u64)c * y.b_chunk, PC_WG_B, filled);
+      pc_wg_bring_b(to + PC_WG_A, b + (u64)c * y.b_chunk, PC_WG_B, two, filled);
     }
     stage++;
     if (stage == PC_WG_STAGES) {
@@ -69,7 +82,9 @@ template <bool ACROSS>
 PC_DEV void pc_wg_multiply(float (&sum)[PC_WG_COLUMNS / 2], const PcGemmLayer& y,
                            const unsigned char* shared, PcSignal* full, PcSignal* empty) {
   int group = pc_tid() >> 7, stage = 0, round = 0, before = 0;
-  bool speaks = (pc_tid() & 31) == 0;
+  // A lane for each block of the cluster says that a stage is free.
+  u32 lane = (u32)pc_tid() & 31;
+  bool speaks = lane < pc_cluster_size();
 #pragma unroll
   for (int i = 0; i < PC_WG_COLUMNS / 2; i++) sum[i] = 0.f;
   for (int c = 0; c < y.chunks; c++) {
@@ -83,7 +98,9 @@ PC_DEV void pc_wg_multiply(float (&sum)[PC_WG_COLUMNS / 2], const PcGemmLayer& y
     for (int k = 0; k < 4; k++) pc_wgmma<ACROSS>(sum, a + k * 2, b + k * (ACROSS ? 128 : 2));
     pc_wgmma_commit();
     pc_wgmma_wait_but<1>();
-    if (c > 0 && speaks) pc_signal_arrive(empty + before * PC_SIGNAL_APART);
+    // Only where somebody waits for it, or the other block may have ended.
+    if (c > 0 && c - 1 + PC_WG_STAGES < y.chunks && speaks)
+      pc_signal_arrive_at(empty + before * PC_SIGNAL_APART, lane);
     before = stage;
     stage++;
     if (stage == PC_WG_STAGES) {
@@ -141,6 +158,17 @@ PC_DEV void pc_wg_end(const PcGemm& p, const PcGemmLayer& y, const float* own, i
   }
 }
 
+// What the tile's end needs, to the second-level cache by the lanes that bring nothing.
+template <class Rule>
+PC_DEV void pc_wg_prefetch(const PcGemmLayer& y, int row0, int column0, Rule rule) {
+  const int line = 32, lines = PC_WG_COLUMNS / line;
+  for (int q = (pc_tid() & 31) - 1; q < PC_WG_ROWS * lines; q += 31) {
+    int row = row0 + q / lines, column = column0 + q % lines * line;
+    if (row >= y.rows || column >= y.columns) continue;
+    rule.prefetch(y, (u64)row * y.columns + column);
+  }
+}
+
 // A warp's part of a block's tile: the product, and what is made of it.
 template <bool ACROSS, bool ALIGNED, class Rule>
 PC_DEV void pc_wg_tile(const PcGemm& p, const PcGemmLayer& y, unsigned char* shared,
@@ -165,20 +193,27 @@ template <bool ACROSS, class Rule> PC_DEV void pc_wg(const PcGemm& p, Rule rule)
   int l = 0, block = pc_bid(), warp = pc_tid() >> 5;
   while (l + 1 < p.layers && p.layer[l + 1].first <= block) l++;
   const PcGemmLayer& y = p.layer[l];
-  int row0 = (block - y.first) / y.across * PC_WG_ROWS;
-  int column0 = (block - y.first) % y.across * PC_WG_COLUMNS;
+  // Tiles with the same columns come one after the other.
+  int down = (y.rows + PC_WG_ROWS - 1) / PC_WG_ROWS;
+  int row0 = (block - y.first) % down * PC_WG_ROWS;
+  int column0 = (block - y.first) / down * PC_WG_COLUMNS;
   PcSignal* full = (PcSignal*)(shared + PC_WG_STAGES * PC_WG_STAGE);
   PcSignal* empty = full + PC_WG_STAGES * PC_SIGNAL_APART;
   if (pc_tid() == 0) {
     for (int s = 0; s < PC_WG_STAGES; s++) {
       pc_signal_init(full + s * PC_SIGNAL_APART);
-      pc_signal_init(empty + s * PC_SIGNAL_APART, PC_WG_WARPS);
+      pc_signal_init(empty + s * PC_SIGNAL_APART, PC_WG_WARPS * pc_cluster_size());
     }
     pc_signals_publish();
   }
-  pc_block_sync();
+  pc_cluster_arrive();
+  pc_cluster_wait();
+  // What the launch in front has made is there, and the next one may prepare itself.
+  pc_grid_wait();
+  pc_grid_next();
   if (warp == PC_WG_WARPS) {
     if ((pc_tid() & 31) == 0) pc_wg_bring<ACROSS>(y, shared, full, empty, row0, column0);
+    else pc_wg_prefetch(y, row0, column0, rule);
     pc_block_sync();
   } else if ((y.columns & 1) == 0) {
     // Pairs of rows of even length are aligned to their width.
@@ -188,7 +223,7 @@ template <bool ACROSS, class Rule> PC_DEV void pc_wg(const PcGemm& p, Rule rule)
   }
 }
 
-PC_KERNEL(pc_relax_wgmma_errors, PC_WG_THREADS, PcGemm) { pc_wg<false>(p, PcErrorsRule{}); }
+PC_KERNEL(pc_relax_wgmma_errors, PC_WG_THREADS, PcGemm) { pc_wg<false>(p, PcErrorsRule{p.rate}); }
 PC_KERNEL(pc_relax_wgmma_moves, PC_WG_THREADS, PcGemm) { pc_wg<true>(p, PcMovesRule{p.rate}); }
 PC_KERNEL(pc_relax_wgmma_frozen, PC_WG_THREADS, PcGemm) { pc_wg<true>(p, PcFrozenRule{p.rate}); }
 #endif

@@ -1,7 +1,6 @@
 // Runs a launch on the CPU: fibers, barriers, poisoned shared memory, seeded and unfair scheduling, deadlocks found.
 #include "pc_sim.h"
 #include <cstdio>
-#include <memory>
 #include <string>
 #include <sys/mman.h>
 
@@ -184,67 +183,7 @@ void watch(const Signal* signal, u32 parity) {
   f.where = where;
 }
 
-void bring(const Bulk& bulk) { bulks->push_back(bulk); }
-
-static void arrived(size_t index) {
-  Bulk bulk = (*bulks)[index];
-  bulks->erase(bulks->begin() + (long)index);
-  memcpy(bulk.to, bulk.from, bulk.bytes);
-  bulk.signal->missing -= (int)bulk.bytes;
-  pc_signal_check(bulk.signal);
-}
-
-// As wgmma reads an operand of 16-bit numbers with 128-byte swizzling: pieces of 16 bytes trade places by the bits of the address above them.
-static uint16_t number(u64 descriptor, bool across, u32 row, u32 k) {
-  Block& block = *current->block;
-  u32 start = (u32)(descriptor & 0x3fff) << 4, leading = (u32)(descriptor >> 16 & 0x3fff) << 4, stride = (u32)(descriptor >> 32 & 0x3fff) << 4;
-  u32 at = start + (across ? row / 64 * leading + k / 8 * stride + k % 8 * 128 + row % 64 * 2 : row / 8 * stride + row % 8 * 128 + k * 2);
-  at ^= (at >> 7 & 7) << 4;
-  if (at + 2 > block.bytes) fail("a product of a warpgroup reads behind the shared memory");
-  uint16_t bits;
-  memcpy(&bits, block.shared + at, 2);
-  return bits;
-}
-
-std::vector<uint16_t> gather(const Product& product, int columns) {
-  u32 lane = (u32)current->lane, warp = (u32)current->tid / 32 % 4;
-  if (product.a >> 62 != 1 || product.b >> 62 != 1 || (product.a >> 49 | product.b >> 49) & 7) fail("a descriptor is not of 128-byte swizzling");
-  std::vector<uint16_t> read;
-  read.reserve((size_t)(32 + 4 * columns));
-  for (u32 i = 0; i < 2; i++)
-    for (u32 k = 0; k < 16; k++) read.push_back(number(product.a, false, 16 * warp + lane / 4 + 8 * i, k));
-  for (u32 j = 0; j < (u32)columns / 8; j++)
-    for (u32 i = 0; i < 2; i++)
-      for (u32 k = 0; k < 16; k++) read.push_back(number(product.b, product.across, 8 * j + 2 * (lane & 3) + i, k));
-  return read;
-}
-
-void finish_products(size_t left) {
-  Fiber& f = *current;
-  pause();
-  while (f.ends.size() > left) {
-    for (size_t i = 0; i < f.ends[0]; i++) {
-      const Product& product = f.products[i];
-      size_t sums = f.held.size();
-      if (gather(product, 2 * (int)sums) != product.read) fail("shared memory changed while a product of a warpgroup read it");
-      const uint16_t *a = product.read.data(), *b = a + 32;
-      for (size_t q = 0; q < sums; q++) {
-        const uint16_t *x = a + 16 * (q / 2 % 2), *y = b + 16 * (q / 4 * 2 + q % 2);
-        float sum = f.held[q];
-        for (int k = 0; k < 16; k++) sum += pc_float((u32)x[k] << 16) * pc_float((u32)y[k] << 16);
-        f.held[q] = sum;
-      }
-    }
-    size_t done = f.ends[0];
-    f.products.erase(f.products.begin(), f.products.begin() + (long)done);
-    f.ends.erase(f.ends.begin());
-    for (size_t& end : f.ends) end -= done;
-  }
-  if (!f.products.empty() || !f.sums) return;
-  for (size_t q = 0; q < f.held.size(); q++) f.sums[q] = f.held[q];
-  f.sums = nullptr;
-  f.began = false;
-}
+#include "pc_wgmma.h"
 
 static void begin() {
   entry(params);
@@ -375,6 +314,7 @@ extern "C" int pcsim_launch(const char* name, u32 grid, u32 block, u32 cluster, 
         b->barrier.need = (int)block;
         b->warps.resize((block + 31) / 32);
         b->bytes = shared;
+        b->rights.resize((block + 127) / 128);
         for (Warp& w : b->warps) w.barrier.need = w.sync.need = 32;
         b->cluster = &members;
         b->cluster_barrier = &cluster_barrier;

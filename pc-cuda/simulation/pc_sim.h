@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <vector>
 
 typedef uint32_t u32;
@@ -33,13 +34,19 @@ struct Bulk {
   const void* from;
   u32 bytes;
   Signal* signal;
-  Block* block;
 };
-// A product of a warpgroup that is under way: what this thread's sums take of it, as it was when the product began.
-struct Product {
-  u64 a, b;
+// The second operand of a product of a warpgroup, as it was when the product began.
+struct Right {
+  u64 descriptor;
   bool across;
+  u32 columns;
   std::vector<uint16_t> read;
+};
+// Such a product under way, with what this thread's sums take of the first operand.
+struct Product {
+  u64 a;
+  uint16_t left[2][16];
+  std::shared_ptr<Right> right;
 };
 struct Warp {
   Barrier barrier, sync;
@@ -63,6 +70,7 @@ struct Fiber {
   bool began = false;
   std::vector<Product> products;
   std::vector<size_t> ends; // where each group of products ends
+  size_t multiplied = 0; // how many products there were
   const char* where = "its start";
 };
 struct Block {
@@ -72,6 +80,7 @@ struct Block {
   bool started = false;
   Barrier barrier;
   std::vector<Warp> warps;
+  std::vector<std::vector<std::shared_ptr<Right>>> rights; // by warpgroup, of every product so far
   std::vector<Block*>* cluster = nullptr;
   Barrier* cluster_barrier = nullptr;
 };
@@ -86,8 +95,8 @@ void pause();
 void watch(const Signal* signal, u32 parity);
 // Has a bulk copy come some time.
 void bring(const Bulk& bulk);
-// What this thread's sums take of a product: the operands' numbers, its two rows of A first.
-std::vector<uint16_t> gather(const Product& product, int columns);
+// Begins a product of a warpgroup, of which this thread has so many sums.
+void multiply(float* sums, size_t count, u64 a, u64 b, bool across);
 // Ends all groups of products but the last so many.
 void finish_products(size_t left);
 // Ends the launch with this message; does not return.
@@ -296,20 +305,16 @@ inline void pc_mma_bf16(float (&d)[4], const float (&a)[4], const float (&b)[2])
 
 inline void pc_bulk_copy(void* shared, const void* global, u32 bytes, PcSignal* s) {
   if (((uintptr_t)shared | (uintptr_t)global | bytes) & 15) pcsim::fail("a bulk copy is not of whole, aligned multiples of 16 bytes");
-  pcsim::bring({shared, global, bytes, s, pcsim::current->block});
+  pcsim::bring({shared, global, bytes, s});
 }
+inline void pc_bulk_copy_to_both(void* shared, const void* global, u32 bytes, PcSignal* s) {
+  for (u32 rank = 0; rank < 2; rank++) pc_bulk_copy(pc_peer((unsigned char*)shared, rank), global, bytes, pc_peer(s, rank));
+}
+inline void pc_signal_arrive_at(PcSignal* s, u32 rank) { pc_signal_arrive(pc_peer(s, rank)); }
+inline void pc_prefetch(const void*) {}
+inline void pc_grid_wait() {}
+inline void pc_grid_next() {}
 inline void pc_wgmma_begin() { pcsim::current->began = true; }
 inline void pc_wgmma_commit() { pcsim::current->ends.push_back(pcsim::current->products.size()); }
 template <int LEFT> inline void pc_wgmma_wait_but() { pcsim::finish_products(LEFT); }
-template <bool ACROSS, int SUMS> inline void pc_wgmma(float (&d)[SUMS], u64 a, u64 b) {
-  pcsim::Fiber& f = *pcsim::current;
-  if (!f.began) pcsim::fail("a product of a warpgroup without pc_wgmma_begin");
-  if (!f.sums) {
-    f.sums = d;
-    f.held.assign(d, d + SUMS);
-    for (float& sum : d) sum = pc_float(0xffffffffu);
-  }
-  if (f.sums != d) pcsim::fail("products of a warpgroup with two sets of sums at once");
-  f.products.push_back({a, b, ACROSS, {}});
-  f.products.back().read = pcsim::gather(f.products.back(), 2 * SUMS);
-}
+template <bool ACROSS, int SUMS> inline void pc_wgmma(float (&d)[SUMS], u64 a, u64 b) { pcsim::multiply(d, SUMS, a, b, ACROSS); }

@@ -151,6 +151,7 @@ impl FusedNet {
                         r: 0,
                         e: recipe.layers[index].e,
                         slope: recipe.layers[index].slope,
+                        precision: recipe.layers[index].precision,
                         ..self.moves(recipe, operands, index, step % 2)
                     };
                     into(out, layer)
@@ -191,7 +192,9 @@ impl FusedNet {
             z: layer.z,
             r: layer.r,
             d: layer.d,
-            e: layer.e,
+            e: if done || waits { layer.e } else { 0 },
+            // Where it moves, by half.
+            v: if done || index + 1 == self.links.len() { 0 } else { layer.d },
             slope: if done || waits { layer.slope } else { 0 },
             precision: layer.precision,
             act: layer.act,
@@ -215,12 +218,12 @@ impl FusedNet {
         let layer = GemmLayer {
             a: pulls.map_or(0, Rows::address),
             b: weight.address(),
-            // The first link's error is its vertex's displacement and the residual.
+            // The first link's error is its vertex's displacement and the residual; what others'
+            // errors move is moved already.
             r: if index == 0 { layer.r } else { 0 },
-            e: if index == 0 { 0 } else { layer.e },
+            precision: if index == 0 { layer.precision } else { 0.0 },
             reference: layer.reference,
             d: layer.d,
-            precision: layer.precision,
             rows: int(recipe.batch),
             columns: int(link.outputs),
             chunks: pulls.map_or(0, |rows| int(rows.chunks)),
@@ -245,6 +248,9 @@ impl FusedNet {
             Products::Warps(_) => (Family::RelaxGemm, THREADS, SHARED),
             Products::Warpgroups => (Family::RelaxWgmma, GROUP_THREADS, GROUP_SHARED),
         };
+        // Two tiles of the same columns bring the second operand to both.
+        let paired = products == Products::Warpgroups
+            && layers.iter().all(|layer| (layer.rows as usize).div_ceil(products.rows()) % 2 == 0);
         for group in layers.chunks(LAYERS) {
             let mut params = Gemms { layers: int(group.len()), split, rate, ..Gemms::default() };
             let mut tiles = 0;
@@ -257,7 +263,7 @@ impl FusedNet {
                 kernel: kernels.of(products),
                 grid: tiles,
                 block,
-                cluster: 1,
+                cluster: if paired { 2 } else { 1 },
                 shared,
             };
             self.device.launch(&launch, &params)?;
