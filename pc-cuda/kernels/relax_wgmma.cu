@@ -29,9 +29,11 @@
 #define PC_WG_STRIDE (PC_WG_COLUMNS + 8)
 
 // Where an operand lies in shared memory: its start, and the bytes from 64 columns to the next (of
-// one that lies across) and from eight rows to the next.
+// one that lies across) and from eight rows to the next. An address says above its lower 18 bits
+// whose shared memory it is, which is no part of a start.
 PC_DEV u64 pc_wgmma_operand(const unsigned char* start, u32 leading, u32 stride) {
-  return (u64)1 << 62 | (u64)(stride >> 4) << 32 | (u64)(leading >> 4) << 16 | pc_near(start) >> 4;
+  u32 place = (pc_near(start) & 0x3ffff) >> 4;
+  return (u64)1 << 62 | (u64)(stride >> 4) << 32 | (u64)(leading >> 4) << 16 | place;
 }
 
 // A block's or, where there are two, half of B's chunk, on its way; each piece of `bytes` bytes.
@@ -177,9 +179,9 @@ PC_DEV void pc_wg_tile(const PcGemm& p, const PcGemmLayer& y, unsigned char* sha
   int warp = pc_tid() >> 5;
   float* own = (float*)shared + warp * 16 * PC_WG_STRIDE;
   pc_wg_multiply<ACROSS>(sum, y, shared, full, empty);
+  pc_wgmma_wait_but<0>();
   PcHeld held[PC_WG_TOGETHER];
   pc_wg_read<ALIGNED>(held, y, row0 + warp * 16, column0, 0, rule);
-  pc_wgmma_wait_but<0>();
   // The stages' place is the sums' when all have read the last.
   pc_block_sync();
   pc_wg_spread(sum, own);

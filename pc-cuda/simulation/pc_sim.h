@@ -170,7 +170,10 @@ inline void pc_signal_expect(PcSignal* s, u32 bytes) {
   s->missing += (int)bytes;
   pc_signal_arrive(s);
 }
-inline u32 pc_near(const void* p) { return (u32)((const unsigned char*)p - pcsim::current->block->shared); }
+// An address in shared memory has the block's rank in the cluster in its upper bits.
+inline u32 pc_near(const void* p) {
+  return (u32)((const unsigned char*)p - pcsim::current->block->shared) | (u32)pcsim::current->block->rank << 24;
+}
 inline void pc_signal_wait(PcSignal* s, int round) { pcsim::watch(s, (u32)round & 1); }
 
 struct PcTwo {
