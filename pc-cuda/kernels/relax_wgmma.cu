@@ -160,11 +160,11 @@ PC_DEV void pc_wg_end(const PcGemm& p, const PcGemmLayer& y, const float* own, i
   }
 }
 
-// What the tile's end needs, to the second-level cache by the lanes that bring nothing.
+// What the tile's end needs, to the second-level cache, while the first chunks are on their way.
 template <class Rule>
 PC_DEV void pc_wg_prefetch(const PcGemmLayer& y, int row0, int column0, Rule rule) {
   const int line = 32, lines = PC_WG_COLUMNS / line;
-  for (int q = (pc_tid() & 31) - 1; q < PC_WG_ROWS * lines; q += 31) {
+  for (int q = pc_tid(); q < PC_WG_ROWS * lines; q += 32 * PC_WG_WARPS) {
     int row = row0 + q / lines, column = column0 + q % lines * line;
     if (row >= y.rows || column >= y.columns) continue;
     rule.prefetch(y, (u64)row * y.columns + column);
@@ -178,6 +178,7 @@ PC_DEV void pc_wg_tile(const PcGemm& p, const PcGemmLayer& y, unsigned char* sha
   float sum[PC_WG_COLUMNS / 2];
   int warp = pc_tid() >> 5;
   float* own = (float*)shared + warp * 16 * PC_WG_STRIDE;
+  pc_wg_prefetch(y, row0, column0, rule);
   pc_wg_multiply<ACROSS>(sum, y, shared, full, empty);
   pc_wgmma_wait_but<0>();
   PcHeld held[PC_WG_TOGETHER];
@@ -215,7 +216,6 @@ template <bool ACROSS, class Rule> PC_DEV void pc_wg(const PcGemm& p, Rule rule)
   pc_grid_next();
   if (warp == PC_WG_WARPS) {
     if ((pc_tid() & 31) == 0) pc_wg_bring<ACROSS>(y, shared, full, empty, row0, column0);
-    else pc_wg_prefetch(y, row0, column0, rule);
     pc_block_sync();
   } else if ((y.columns & 1) == 0) {
     // Pairs of rows of even length are aligned to their width.
