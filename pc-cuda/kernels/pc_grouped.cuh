@@ -87,8 +87,8 @@ PC_DEV void pc_gemm_finish(const PcGemm& p, const PcGemmLayer& y, const float* s
   pc_gemm_put<MODE>(to, y.out_part, p.split != 0, false, out.x, out.y);
 }
 
-// Errors, what is pulled of them, and the half of the moves that they make. (No lambdas: a compiler at run time takes generic ones for
-// the host's.)
+// Errors, what is pulled of them, and the half of the moves that they make. (No lambdas: a compiler
+// at run time takes generic ones for the host's.)
 struct PcErrorsRule {
   float rate;
   template <class Pair> PC_DEV PcHeld read(const PcGemmLayer& y, Pair w) const {

@@ -7,8 +7,9 @@
 // what is summed over, 64 of them at a time and three chunks wide: one copy of a weight serves both
 // the errors and the moves, and lies in the second-level cache as often as not.
 //
-// One warp asks for copies, stages ahead; two warpgroups multiply, 64 rows of the block's tile
-// each. A stage is filled when its bytes have come (`full`) and free when every warp has multiplied
+// Two warpgroups multiply, 64 rows of the block's tile each; one further warp asks for copies,
+// stages ahead, and what is left of the warps asks for what the tile's end needs, which is the work
+// of all. A stage is filled when its bytes have come (`full`) and free when every warp has multiplied
 // it (`empty`). Two blocks with the same columns are a cluster, where there are two: each brings
 // half of B to both, and a stage is free when the warps of both have multiplied it.
 #include "pc_dev.cuh"
@@ -23,7 +24,7 @@
 #define PC_WG_B (PC_WG_COLUMNS * 128)
 #define PC_WG_STAGE (PC_WG_A + PC_WG_B)
 #define PC_WG_WARPS 8 // that multiply
-#define PC_WG_THREADS (32 * PC_WG_WARPS + 32)
+#define PC_WG_THREADS 512
 // Between rows of the sums in shared memory: 8 more than a multiple of 32, so that four rows share
 // no bank.
 #define PC_WG_STRIDE (PC_WG_COLUMNS + 8)
@@ -123,40 +124,27 @@ PC_DEV void pc_wg_spread(const float (&sum)[PC_WG_COLUMNS / 2], float* own) {
   }
 }
 
-#define PC_WG_PIECES (PC_WG_COLUMNS / 64) // of a row, 64 columns each
-#define PC_WG_TOGETHER 8                  // pieces that are read together
+#define PC_WG_TOGETHER (PC_WG_ROWS / (PC_WG_THREADS / 32)) // rows of a warp
 
-// What the pieces from `first` on need, of a warp's 16 rows.
+// What is made of the tile: every warp takes some rows, 64 columns at a time.
 template <bool ALIGNED, class Rule>
-PC_DEV void pc_wg_read(PcHeld (&held)[PC_WG_TOGETHER], const PcGemmLayer& y, int row0, int column0,
-                       int first, Rule rule) {
-#pragma unroll
-  for (int k = 0; k < PC_WG_TOGETHER; k++) {
-    int row = (first + k) / PC_WG_PIECES, piece = (first + k) % PC_WG_PIECES;
-    int column = piece * 64 + 2 * (pc_tid() & 31);
-    held[k] = rule.read(y, pc_pair<ALIGNED>(y, row0 + row, column0 + column));
-  }
-}
-
-// What is made of a warp's 16 rows, while what the next pieces need is on its way.
-template <bool ALIGNED, class Rule>
-PC_DEV void pc_wg_end(const PcGemm& p, const PcGemmLayer& y, const float* own, int row0,
-                      int column0, PcHeld (&held)[PC_WG_TOGETHER], Rule rule) {
+PC_DEV void pc_wg_end(const PcGemm& p, const PcGemmLayer& y, const float* tile, int row0,
+                      int column0, Rule rule) {
+  int first = (pc_tid() >> 5) * PC_WG_TOGETHER;
 #pragma unroll 1
-  for (int first = 0; first < 16 * PC_WG_PIECES; first += PC_WG_TOGETHER) {
-    PcHeld now[PC_WG_TOGETHER];
-#pragma unroll
-    for (int k = 0; k < PC_WG_TOGETHER; k++) now[k] = held[k];
-    if (first + PC_WG_TOGETHER < 16 * PC_WG_PIECES)
-      pc_wg_read<ALIGNED>(held, y, row0, column0, first + PC_WG_TOGETHER, rule);
+  for (int column = 2 * (pc_tid() & 31); column < PC_WG_COLUMNS; column += 64) {
+    PcPair<ALIGNED> pair[PC_WG_TOGETHER];
+    PcHeld held[PC_WG_TOGETHER];
+    // All loads come before the stores, or each would be waited for.
 #pragma unroll
     for (int k = 0; k < PC_WG_TOGETHER; k++) {
-      int row = (first + k) / PC_WG_PIECES, piece = (first + k) % PC_WG_PIECES;
-      int column = piece * 64 + 2 * (pc_tid() & 31);
-      PcPair<ALIGNED> pair = pc_pair<ALIGNED>(y, row0 + row, column0 + column);
-      pc_gemm_finish<PC_TILED>(p, y, own + row * PC_WG_STRIDE + column, row0 + row,
-                               column0 + column, pair, now[k], rule);
+      pair[k] = pc_pair<ALIGNED>(y, row0 + first + k, column0 + column);
+      held[k] = rule.read(y, pair[k]);
     }
+#pragma unroll
+    for (int k = 0; k < PC_WG_TOGETHER; k++)
+      pc_gemm_finish<PC_TILED>(p, y, tile + (first + k) * PC_WG_STRIDE + column, row0 + first + k,
+                               column0 + column, pair[k], held[k], rule);
   }
 }
 
@@ -164,30 +152,25 @@ PC_DEV void pc_wg_end(const PcGemm& p, const PcGemmLayer& y, const float* own, i
 template <class Rule>
 PC_DEV void pc_wg_prefetch(const PcGemmLayer& y, int row0, int column0, Rule rule) {
   const int line = 32, lines = PC_WG_COLUMNS / line;
-  for (int q = pc_tid(); q < PC_WG_ROWS * lines; q += 32 * PC_WG_WARPS) {
+  const int before = 32 * (PC_WG_WARPS + 1);
+  for (int q = pc_tid() - before; q < PC_WG_ROWS * lines; q += PC_WG_THREADS - before) {
     int row = row0 + q / lines, column = column0 + q % lines * line;
     if (row >= y.rows || column >= y.columns) continue;
     rule.prefetch(y, (u64)row * y.columns + column);
   }
 }
 
-// A warp's part of a block's tile: the product, and what is made of it.
-template <bool ACROSS, bool ALIGNED, class Rule>
-PC_DEV void pc_wg_tile(const PcGemm& p, const PcGemmLayer& y, unsigned char* shared,
-                       PcSignal* full, PcSignal* empty, int row0, int column0, Rule rule) {
+// The sums of a warp that multiplies, to shared memory, where all warps make something of them.
+template <bool ACROSS>
+PC_DEV void pc_wg_sums(const PcGemmLayer& y, unsigned char* shared, PcSignal* full,
+                       PcSignal* empty) {
   float sum[PC_WG_COLUMNS / 2];
-  int warp = pc_tid() >> 5;
-  float* own = (float*)shared + warp * 16 * PC_WG_STRIDE;
-  pc_wg_prefetch(y, row0, column0, rule);
   pc_wg_multiply<ACROSS>(sum, y, shared, full, empty);
+  // Nothing else is done before the products have ended.
   pc_wgmma_wait_but<0>();
-  PcHeld held[PC_WG_TOGETHER];
-  pc_wg_read<ALIGNED>(held, y, row0 + warp * 16, column0, 0, rule);
   // The stages' place is the sums' when all have read the last.
   pc_block_sync();
-  pc_wg_spread(sum, own);
-  pc_warp_sync();
-  pc_wg_end<ALIGNED>(p, y, own, row0 + warp * 16, column0, held, rule);
+  pc_wg_spread(sum, (float*)shared + (pc_tid() >> 5) * 16 * PC_WG_STRIDE);
 }
 
 // This block's tile of its layer's product.
@@ -214,15 +197,18 @@ template <bool ACROSS, class Rule> PC_DEV void pc_wg(const PcGemm& p, Rule rule)
   // What the launch in front has made is there, and the next one may prepare itself.
   pc_grid_wait();
   pc_grid_next();
-  if (warp == PC_WG_WARPS) {
-    if ((pc_tid() & 31) == 0) pc_wg_bring<ACROSS>(y, shared, full, empty, row0, column0);
-    pc_block_sync();
-  } else if ((y.columns & 1) == 0) {
-    // Pairs of rows of even length are aligned to their width.
-    pc_wg_tile<ACROSS, true>(p, y, shared, full, empty, row0, column0, rule);
+  if (warp < PC_WG_WARPS) {
+    pc_wg_sums<ACROSS>(y, shared, full, empty);
   } else {
-    pc_wg_tile<ACROSS, false>(p, y, shared, full, empty, row0, column0, rule);
+    if (warp > PC_WG_WARPS) pc_wg_prefetch(y, row0, column0, rule);
+    else if ((pc_tid() & 31) == 0) pc_wg_bring<ACROSS>(y, shared, full, empty, row0, column0);
+    pc_block_sync();
   }
+  pc_block_sync();
+  // Pairs of rows of even length are aligned to their width.
+  const float* tile = (const float*)shared;
+  if ((y.columns & 1) == 0) pc_wg_end<true>(p, y, tile, row0, column0, rule);
+  else pc_wg_end<false>(p, y, tile, row0, column0, rule);
 }
 
 PC_KERNEL(pc_relax_wgmma_errors, PC_WG_THREADS, PcGemm) { pc_wg<false>(p, PcErrorsRule{p.rate}); }

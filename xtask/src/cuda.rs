@@ -23,9 +23,8 @@ const KERNELS: &str = "pc-cuda/kernels";
 const ARCHITECTURES: [&str; 3] = ["80", "89", "90a"];
 
 /// The most registers a thread of a kernel may take, by the start of its name: a block of 512
-/// threads fits a multiprocessor's 65536 at 128, one of 288 at 224, three of 256 at 80.
-const BUDGETS: [(&str, usize); 4] =
-    [("pc_relax_wgmma_", 224), ("pc_relax_", 128), ("pc_weight_gradients", 96), ("pc_", 80)];
+/// threads fits a multiprocessor's 65536 at 128, three of 256 at 80.
+const BUDGETS: [(&str, usize); 3] = [("pc_relax_", 128), ("pc_weight_gradients", 96), ("pc_", 80)];
 /// The most shared memory that a kernel may take beside what it is launched with, in bytes.
 const STATIC_SHARED: usize = 0;
 

@@ -374,7 +374,8 @@ impl Machine for Cuda {
         // Before sm_90 there are no such attributes. What sends to a cluster has to run in one, if
         // of one block.
         let mut attributes = Vec::new();
-        if matches!(launch.family, Family::RelaxCluster | Family::RelaxWgmma) {
+        if launch.cluster > 1 || matches!(launch.family, Family::RelaxCluster | Family::RelaxWgmma)
+        {
             attributes.push(cluster_attribute(launch.cluster));
         }
         if launch.family == Family::RelaxWgmma {

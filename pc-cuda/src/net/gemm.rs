@@ -16,7 +16,7 @@ use crate::{
 
 /// Threads of a block that multiplies by warps, and by warpgroups.
 const THREADS: usize = 128;
-const GROUP_THREADS: usize = 288;
+const GROUP_THREADS: usize = 512;
 /// What it takes of shared memory: four stages of 64 bytes of every row of both operands, or five
 /// of 128 with two signals each.
 const SHARED: usize = 4 * (128 + 64) * 64;
@@ -250,7 +250,9 @@ impl FusedNet {
         };
         // Two tiles of the same columns bring the second operand to both.
         let paired = products == Products::Warpgroups
-            && layers.iter().all(|layer| (layer.rows as usize).div_ceil(products.rows()) % 2 == 0);
+            && layers
+                .iter()
+                .all(|layer| (layer.rows as usize).div_ceil(products.rows()).is_multiple_of(2));
         for group in layers.chunks(LAYERS) {
             let mut params = Gemms { layers: int(group.len()), split, rate, ..Gemms::default() };
             let mut tiles = 0;
