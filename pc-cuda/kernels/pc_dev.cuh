@@ -18,7 +18,6 @@ typedef unsigned long long u64;
 PC_DEV int pc_tid() { return threadIdx.x; }
 PC_DEV int pc_bid() { return blockIdx.x; }
 PC_DEV void pc_block_sync() { __syncthreads(); }
-PC_DEV void pc_warp_sync() { __syncwarp(); }
 PC_DEV float pc_shfl_xor(float v, int mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
 PC_DEV double pc_shfl_xor(double v, int mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
 

@@ -315,7 +315,7 @@ extern "C" int pcsim_launch(const char* name, u32 grid, u32 block, u32 cluster, 
         b->warps.resize((block + 31) / 32);
         b->bytes = shared;
         b->rights.resize((block + 127) / 128);
-        for (Warp& w : b->warps) w.barrier.need = w.sync.need = 32;
+        for (Warp& w : b->warps) w.barrier.need = 32;
         b->cluster = &members;
         b->cluster_barrier = &cluster_barrier;
         members.push_back(b.get());

@@ -49,7 +49,7 @@ struct Product {
   std::shared_ptr<Right> right;
 };
 struct Warp {
-  Barrier barrier, sync;
+  Barrier barrier;
   double word[2][32];
   float a[2][32][4], b[2][32][2];
 };
@@ -124,7 +124,6 @@ struct Kernel {
 inline int pc_tid() { return pcsim::current->tid; }
 inline int pc_bid() { return pcsim::current->block->id; }
 inline void pc_block_sync() { pcsim::meet(&pcsim::current->block->barrier, "a block barrier"); }
-inline void pc_warp_sync() { pcsim::meet(&pcsim::current->warp->sync, "a warp barrier"); }
 
 inline double pc_exchange(double v, int mask) {
   pcsim::Fiber& f = *pcsim::current;
