@@ -12,7 +12,8 @@ typedef unsigned long long u64;
 #define PC_KERNEL_OF(name, threads, blocks, Params) \
   extern "C" __global__ void __launch_bounds__(threads, blocks) name(const __grid_constant__ Params p)
 #define PC_KERNEL(name, threads, Params) PC_KERNEL_OF(name, threads, 1, Params)
-#define PC_SHARED(name) extern __shared__ __align__(128) unsigned char name[]
+// Aligned as swizzled operands have to be.
+#define PC_SHARED(name) extern __shared__ __align__(1024) unsigned char name[]
 
 PC_DEV int pc_tid() { return threadIdx.x; }
 PC_DEV int pc_bid() { return blockIdx.x; }
@@ -71,12 +72,18 @@ PC_DEV u32 pc_far(u32 address, u32 rank) {
   asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(far) : "r"(address), "r"(rank));
   return far;
 }
-PC_DEV void pc_signal_init(PcSignal* s) { asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(pc_near(s)) : "memory"); }
+// A round takes so many arrivals; saying what is due is one.
+PC_DEV void pc_signal_init(PcSignal* s, u32 arrivals = 1) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(pc_near(s)), "r"(arrivals) : "memory");
+}
 // Before the cluster barrier that lets peers send.
 PC_DEV void pc_signals_publish() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
 // One thread of a block says what is due in this round.
 PC_DEV void pc_signal_expect(PcSignal* s, u32 bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(pc_near(s)), "r"(bytes) : "memory");
+}
+PC_DEV void pc_signal_arrive(PcSignal* s) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(pc_near(s)) : "memory");
 }
 // Until the round of this number has ended.
 PC_DEV void pc_signal_wait(PcSignal* s, int round) {
@@ -109,6 +116,51 @@ PC_DEV void pc_send4(float* to, u32 rank, PcFour v, PcSignal* s) {
                "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w), "r"(pc_far(pc_near(s), rank))
                : "memory");
 }
+
+// Products by warpgroups, of operands in shared memory (sm_90a alone).
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+#define PC_WARPGROUPS 1
+// Whole multiples of 16 bytes from global to shared memory, by one thread; the signal counts them in.
+PC_DEV void pc_bulk_copy(void* shared, const void* global, u32 bytes, PcSignal* s) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(pc_near(shared)), "l"(global),
+               "r"(bytes), "r"(pc_near(s))
+               : "memory");
+}
+// The same to the same place of both blocks of a cluster, each with its own signal.
+PC_DEV void pc_bulk_copy_to_both(void* shared, const void* global, u32 bytes, PcSignal* s) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1], %2, [%3], %4;" ::"r"(pc_near(shared)),
+               "l"(global), "r"(bytes), "r"(pc_near(s)), "h"((unsigned short)3)
+               : "memory");
+}
+PC_DEV void pc_signal_arrive_at(PcSignal* s, u32 rank) {
+  asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(pc_far(pc_near(s), rank)) : "memory");
+}
+// What will be read, to the second-level cache.
+PC_DEV void pc_prefetch(const void* global) { asm volatile("prefetch.global.L2 [%0];" ::"l"(global)); }
+// Where a launch may begin before the one in front of it has ended: a wait for its end, and the leave for the next one to begin.
+PC_DEV void pc_grid_wait() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+PC_DEV void pc_grid_next() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
+// Before the first product of sums that this thread has set; the end of a group of products; and a wait for all groups but the last so many.
+PC_DEV void pc_wgmma_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+PC_DEV void pc_wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+template <int LEFT> PC_DEV void pc_wgmma_wait_but() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(LEFT) : "memory"); }
+#define PC_EIGHT(d, i) \
+  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
+#define PC_THIRTY_TWO(d, i) PC_EIGHT(d, i), PC_EIGHT(d, i + 8), PC_EIGHT(d, i + 16), PC_EIGHT(d, i + 24)
+// d += a b, for a 64 x 16 by 16 x 192 product of bf16 numbers that lie where descriptors say, with sums spread over a warpgroup as PTX says of
+// wgmma.m64n192k16. What lies side by side in memory of b are numbers of a column; where ACROSS, of a row.
+template <bool ACROSS> PC_DEV void pc_wgmma(float (&d)[96], u64 a, u64 b) {
+  asm volatile(
+      "{.reg .pred p; setp.eq.u32 p, 0, 0; wgmma.mma_async.sync.aligned.m64n192k16.f32.bf16.bf16 {"
+      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, "
+      "%24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, %64, %65, %66, %67, %68, %69, %70, %71, "
+      "%72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
+      "}, %96, %97, p, 1, 1, 0, %98;}"
+      : PC_THIRTY_TWO(d, 0), PC_THIRTY_TWO(d, 32), PC_THIRTY_TWO(d, 64)
+      : "l"(a), "l"(b), "n"(ACROSS ? 1 : 0));
+}
+#endif
 #endif
 
 // 16 bytes from global to shared memory, there only after this thread has waited.

@@ -28,7 +28,7 @@ struct PcClusterLayer {
   int residual_at; // -1 where there is no r
 };
 
-// One layer of a grouped product C = A B^T (relax_gemm.cu). `first` is the number of its first tile.
+// One layer of a grouped product C = A B^T (relax_gemm.cu, relax_wgmma.cu). `first` is the number of its first tile.
 struct PcGemmLayer {
   const void* a;
   const void* b;
@@ -42,9 +42,10 @@ struct PcGemmLayer {
   void* out;      // C's rows as the next operand; none for none
   float precision;
   int act, rows, columns; // C's
-  int chunks;             // of 64 bytes, in a row of A and B
+  int chunks;             // of 64 bytes, in a row of A and B; of 128 where they are in tiles
   int first, across;      // tiles in a row of tiles
   int out_row, out_part;  // bytes from row to row of `out`, and from part to part
+  int a_chunk, b_chunk;   // bytes from chunk to chunk of A and B, where they are in tiles
   int unused;
 };
 struct PcGemm {

@@ -15,7 +15,7 @@
 // A warp of a block reads 16 bytes of a row at once and makes two steps of a product of them. Which
 // column stands for which is free, as long as both operands agree.
 #include "pc_dev.cuh"
-#include "pc_math.cuh"
+#include "pc_grouped.cuh"
 #include "pc_params.cuh"
 
 #define PC_GEMM_THREADS 128
@@ -24,35 +24,11 @@
 #define PC_GEMM_STAGES 4
 #define PC_GEMM_STAGE ((PC_GEMM_ROWS + PC_GEMM_COLUMNS) * 64) // bytes
 
-enum { PC_BF16 = 0, PC_WIDE = 1 }; // operands of two bytes a number, and of four (tf32)
-
-// Two neighbours of a row, as operands.
-template <int MODE> PC_DEV void pc_gemm_store(unsigned char* to, float x, float y) {
-  if (MODE == PC_BF16) *(u32*)to = pc_bf16_pair(x, y);
-  else pc_store2((float*)to, pc_tf32(x), pc_tf32(y));
-}
-// What rounding left of them.
-template <int MODE> PC_DEV PcTwo pc_gemm_rest(float x, float y) {
-  if (MODE == PC_WIDE) return {x - pc_tf32(x), y - pc_tf32(y)};
-  u32 both = pc_bf16_pair(x, y);
-  return {x - pc_float(both << 16), y - pc_float(both & 0xffff0000u)};
-}
-// The same two as an operand of one part, or of three: A's, or B's (`second`).
-template <int MODE>
-PC_DEV void pc_gemm_put(unsigned char* to, int part, bool split, bool second, float x, float y) {
-  pc_gemm_store<MODE>(to, x, y);
-  if (!split) return;
-  PcTwo rest = pc_gemm_rest<MODE>(x, y);
-  pc_gemm_store<MODE>(to + (second ? 2 : 1) * part, x, y);
-  pc_gemm_store<MODE>(to + (second ? 1 : 2) * part, rest.x, rest.y);
-}
-
 // Matrices as operands, a tile of 32 by 32 a block: their rows, and, where there is a place for
 // them, their columns.
 template <int MODE> PC_DEV void pc_gemm_pack(const PcPack& p) {
   PC_SHARED(raw);
   float* tile = (float*)raw; // [32][33]
-  const int size = MODE == PC_BF16 ? 2 : 4;
   int l = 0, block = pc_bid(), tid = pc_tid();
   while (l + 1 < p.layers && p.layer[l + 1].first <= block) l++;
   const PcPackLayer& y = p.layer[l];
@@ -66,7 +42,7 @@ template <int MODE> PC_DEV void pc_gemm_pack(const PcPack& p) {
   for (int q = tid; q < 32 * 16; q += 256) {
     int i = q / 16, k = q % 16 * 2, row = row0 + i, column = column0 + k;
     if (!y.rows_to || row >= y.rows || column >= y.columns) continue;
-    unsigned char* to = (unsigned char*)y.rows_to + (u64)row * y.row + column * size;
+    unsigned char* to = pc_gemm_place<MODE>(y.rows_to, row, column, y.row);
     pc_gemm_put<MODE>(to, y.part, p.split != 0, y.second != 0, tile[i * 33 + k],
                       tile[i * 33 + k + 1]);
   }
@@ -74,7 +50,7 @@ template <int MODE> PC_DEV void pc_gemm_pack(const PcPack& p) {
   for (int q = tid; q < 32 * 16; q += 256) {
     int i = q / 16, k = q % 16 * 2, column = column0 + i, row = row0 + k;
     if (row >= y.rows || column >= y.columns) continue;
-    unsigned char* to = (unsigned char*)y.columns_to + (u64)column * y.column_row + row * size;
+    unsigned char* to = pc_gemm_place<MODE>(y.columns_to, column, row, y.column_row);
     pc_gemm_put<MODE>(to, y.column_part, p.split != 0, y.second != 0, tile[k * 33 + i],
                       tile[(k + 1) * 33 + i]);
   }
@@ -102,27 +78,6 @@ PC_DEV void pc_gemm_mma(float (&d)[4], const float (&a)[4], const float (&b)[2])
   else pc_mma(d, a, b);
 }
 
-// Two neighbours of a row of C, or the last of a row alone; or none, and then `at` is the first.
-template <bool ALIGNED> struct PcPair {
-  u64 at;
-  bool in, both;
-};
-// What is read for them.
-struct PcHeld {
-  PcTwo a, b, c;
-};
-template <bool ALIGNED> PC_DEV PcTwo pc_get(const float* p, PcPair<ALIGNED> w) {
-  if (!p) return {0.f, 0.f};
-  if (ALIGNED) return pc_load2(p + w.at);
-  return {p[w.at], w.both ? p[w.at + 1] : 0.f};
-}
-template <bool ALIGNED> PC_DEV void pc_put(float* p, PcPair<ALIGNED> w, PcTwo v) {
-  if (!p) return;
-  if (ALIGNED) return pc_store2(p + w.at, v.x, v.y);
-  p[w.at] = v.x;
-  if (w.both) p[w.at + 1] = v.y;
-}
-
 // A thread's sums to the block's tile in shared memory. The distance between rows is 8 more than a
 // multiple of 32, so that four rows share no bank.
 #define PC_GEMM_STRIDE 72
@@ -143,7 +98,7 @@ PC_DEV void pc_gemm_spread(const float (&sum)[4][4][4], float* tile, int up, int
 template <int MODE, bool ALIGNED, class Rule>
 PC_DEV void pc_gemm_end(const PcGemm& p, const PcGemmLayer& y, const float* tile, int row0,
                         int column0, Rule rule) {
-  const int size = MODE == PC_BF16 ? 2 : 4, warps = PC_GEMM_THREADS / 32, together = 4;
+  const int warps = PC_GEMM_THREADS / 32, together = 4;
   int warp = pc_tid() >> 5, lane = pc_tid() & 31, column = column0 + 2 * lane;
 #pragma unroll 1
   for (int first = warp; first < PC_GEMM_ROWS; first += warps * together) {
@@ -152,21 +107,14 @@ PC_DEV void pc_gemm_end(const PcGemm& p, const PcGemmLayer& y, const float* tile
     // All loads come before the stores, or each would be waited for.
 #pragma unroll
     for (int k = 0; k < together; k++) {
-      int row = row0 + first + k * warps;
-      bool in = row < y.rows && column < y.columns;
-      pair[k] = {in ? (u64)row * y.columns + column : 0, in, column + 1 < y.columns};
+      pair[k] = pc_pair<ALIGNED>(y, row0 + first + k * warps, column);
       held[k] = rule.read(y, pair[k]);
     }
 #pragma unroll
     for (int k = 0; k < together; k++) {
-      if (!pair[k].in) continue;
       int own = first + k * warps;
-      PcTwo sums = pc_load2(tile + own * PC_GEMM_STRIDE + 2 * lane);
-      PcTwo out = rule.finish(y, pair[k], sums, held[k]);
-      if (!y.out) continue;
-      unsigned char* to = (unsigned char*)y.out + (u64)(row0 + own) * y.out_row + column * size;
-      // Behind the end of a row stay zeros: of zeros, `finish` makes zeros.
-      pc_gemm_put<MODE>(to, y.out_part, p.split != 0, false, out.x, out.y);
+      const float* sums = tile + own * PC_GEMM_STRIDE + 2 * lane;
+      pc_gemm_finish<MODE>(p, y, sums, row0 + own, column, pair[k], held[k], rule);
     }
   }
 }
@@ -247,58 +195,9 @@ template <int MODE, class Rule> PC_DEV void pc_gemm(const PcGemm& p, Rule rule) 
   else pc_gemm_end<MODE, false>(p, y, tile, row0, column0, rule);
 }
 
-// Errors, and what is pulled of them. (No lambdas: a compiler at run time takes generic ones for
-// the host's.)
-struct PcErrorsRule {
-  template <class Pair> PC_DEV PcHeld read(const PcGemmLayer& y, Pair w) const {
-    return {pc_get(y.z, w), pc_get(y.d, w), pc_get(y.r, w)};
-  }
-  template <class Pair>
-  PC_DEV PcTwo finish(const PcGemmLayer& y, Pair w, PcTwo dz, const PcHeld& held) const {
-    PcTwo z = held.a, d = held.b, r = held.c, slope;
-    PcTwo change = {pc_change(y.act, z.x, dz.x, slope.x), pc_change(y.act, z.y, dz.y, slope.y)};
-    PcTwo e = {r.x + (d.x - change.x), r.y + (d.y - change.y)};
-    pc_put(y.e, w, e);
-    pc_put(y.slope, w, slope);
-    return PcTwo{y.precision * slope.x * e.x, y.precision * slope.y * e.y};
-  }
-};
-
-// Moves. The first layer's prediction stays where it is, so that its error is no array.
-struct PcMovesRule {
-  float rate;
-  template <class Pair> PC_DEV PcHeld read(const PcGemmLayer& y, Pair w) const {
-    return {pc_get(y.d, w), pc_get(y.e ? y.e : y.r, w), pc_get(y.v ? y.ref : nullptr, w)};
-  }
-  template <class Pair>
-  PC_DEV PcTwo finish(const PcGemmLayer& y, Pair w, PcTwo force, const PcHeld& held) const {
-    PcTwo d = held.a, e = held.b, ref = held.c;
-    if (!y.e) e = {e.x + d.x, e.y + d.y};
-    d.x += rate * (force.x - y.precision * e.x);
-    d.y += rate * (force.y - y.precision * e.y);
-    pc_put(y.d, w, d);
-    pc_put(y.v, w, {ref.x + d.x, ref.y + d.y});
-    return d;
-  }
-};
-
-// Moves of errors where predictions are frozen.
-struct PcFrozenRule {
-  float rate;
-  template <class Pair> PC_DEV PcHeld read(const PcGemmLayer& y, Pair w) const {
-    return {pc_get(y.e, w), pc_get(y.slope, w), {0.f, 0.f}};
-  }
-  template <class Pair>
-  PC_DEV PcTwo finish(const PcGemmLayer& y, Pair w, PcTwo force, const PcHeld& held) const {
-    PcTwo e = held.a, slope = held.b;
-    e.x += rate * (force.x - y.precision * e.x);
-    e.y += rate * (force.y - y.precision * e.y);
-    pc_put(y.e, w, e);
-    return PcTwo{y.precision * slope.x * e.x, y.precision * slope.y * e.y};
-  }
-};
-
-template <int MODE> PC_DEV void pc_gemm_errors(const PcGemm& p) { pc_gemm<MODE>(p, PcErrorsRule{}); }
+template <int MODE> PC_DEV void pc_gemm_errors(const PcGemm& p) {
+  pc_gemm<MODE>(p, PcErrorsRule{p.rate});
+}
 template <int MODE> PC_DEV void pc_gemm_moves(const PcGemm& p) {
   pc_gemm<MODE>(p, PcMovesRule{p.rate});
 }
@@ -308,6 +207,7 @@ template <int MODE> PC_DEV void pc_gemm_frozen(const PcGemm& p) {
 
 PC_KERNEL(pc_pack_bf16, 256, PcPack) { pc_gemm_pack<PC_BF16>(p); }
 PC_KERNEL(pc_pack_tf32, 256, PcPack) { pc_gemm_pack<PC_WIDE>(p); }
+PC_KERNEL(pc_pack_tiled, 256, PcPack) { pc_gemm_pack<PC_TILED>(p); }
 PC_KERNEL_OF(pc_relax_gemm_errors_bf16, PC_GEMM_THREADS, 4, PcGemm) { pc_gemm_errors<PC_BF16>(p); }
 PC_KERNEL_OF(pc_relax_gemm_errors_tf32, PC_GEMM_THREADS, 4, PcGemm) { pc_gemm_errors<PC_WIDE>(p); }
 PC_KERNEL_OF(pc_relax_gemm_moves_bf16, PC_GEMM_THREADS, 4, PcGemm) { pc_gemm_moves<PC_BF16>(p); }

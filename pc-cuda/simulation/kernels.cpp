@@ -6,6 +6,7 @@
 #include "relax_cluster.cu"
 #include "relax_gemm.cu"
 #include "relax_graph.cu"
+#include "relax_wgmma.cu"
 #include "tensor.cu"
 
 extern "C" {

@@ -1,7 +1,6 @@
 // Runs a launch on the CPU: fibers, barriers, poisoned shared memory, seeded and unfair scheduling, deadlocks found.
 #include "pc_sim.h"
 #include <cstdio>
-#include <memory>
 #include <string>
 #include <sys/mman.h>
 
@@ -89,6 +88,7 @@ static thread_local void* scheduler;
 static thread_local Entry entry;
 static thread_local const void* params;
 static thread_local std::string* failure;
+static thread_local std::vector<Bulk>* bulks;
 static Kernel* kernels;
 
 Kernel::Kernel(const char* name, Entry entry, u32 threads, size_t size)
@@ -183,11 +183,14 @@ void watch(const Signal* signal, u32 parity) {
   f.where = where;
 }
 
+#include "pc_wgmma.h"
+
 static void begin() {
   entry(params);
   Fiber& f = *current;
   if (f.waits) fail("a thread ended between arriving at a barrier and passing it");
   if (!f.copies.empty()) fail("a thread ended before its asynchronous copies had");
+  if (!f.products.empty()) fail("a thread ended before its products had");
   f.done = true;
   f.block->finished++;
   for (;;) yield();
@@ -244,12 +247,19 @@ static void run_cluster(std::vector<Fiber>& fibers, u32 blocks, u64 seed, Random
       }
       live.resize(kept);
     }
+    // Bulk copies come as late as they may for seed 0, and any time for others.
+    if (!bulks->empty() && failure->empty() && (!progress || (seed && random.below(4) == 0))) {
+      arrived(seed ? random.below((u32)bulks->size()) : bulks->size() - 1);
+      progress = true;
+    }
     if (!progress && !live.empty() && failure->empty()) {
       Fiber& f = fibers[live[0]];
       *failure = "deadlock: " + std::to_string(live.size()) + " threads are stuck, the first of them (block " + std::to_string(f.block->id) +
                  ", thread " + std::to_string(f.tid) + ") at " + f.where;
     }
   }
+  if (!bulks->empty() && failure->empty()) *failure = "a cluster ended before its bulk copies had";
+  bulks->clear();
 }
 } // namespace pcsim
 
@@ -258,7 +268,9 @@ extern "C" int pcsim_launch(const char* name, u32 grid, u32 block, u32 cluster, 
                             char* message, size_t room) {
   using namespace pcsim;
   std::string error;
+  std::vector<Bulk> on_the_way;
   failure = &error;
+  bulks = &on_the_way;
   const Kernel* kernel = pcsim_kernels ? kernels : nullptr;
   while (kernel && strcmp(kernel->name, name)) kernel = kernel->next;
   if (!kernel) error = std::string("no kernel is called ") + name;
@@ -289,7 +301,7 @@ extern "C" int pcsim_launch(const char* name, u32 grid, u32 block, u32 cluster, 
         auto b = std::make_unique<Block>();
         // Every word is a NaN until it is written, and so is what lies behind the end.
         void* room = nullptr;
-        if (posix_memalign(&room, 128, shared + GUARD + 1)) room = nullptr;
+        if (posix_memalign(&room, 1024, shared + GUARD + 1)) room = nullptr;
         b->shared = (unsigned char*)room;
         if (!b->shared) {
           error = "no memory for shared memory";
@@ -301,6 +313,8 @@ extern "C" int pcsim_launch(const char* name, u32 grid, u32 block, u32 cluster, 
         b->threads = (int)block;
         b->barrier.need = (int)block;
         b->warps.resize((block + 31) / 32);
+        b->bytes = shared;
+        b->rights.resize((block + 127) / 128);
         for (Warp& w : b->warps) w.barrier.need = 32;
         b->cluster = &members;
         b->cluster_barrier = &cluster_barrier;

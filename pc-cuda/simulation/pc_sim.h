@@ -4,12 +4,14 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <vector>
 
 typedef uint32_t u32;
 typedef unsigned long long u64;
 #define PC_DEV inline
 #define PC_CLUSTERS 1
+#define PC_WARPGROUPS 1
 
 namespace pcsim {
 struct Barrier {
@@ -21,10 +23,30 @@ struct Copy {
   void* to;
   const void* from;
 };
-// Counts bytes in; a round ends when it was said what is due and all of it has come.
+// Counts arrivals and bytes in; a round ends when all have arrived (saying what is due is one) and all that is due has come.
 struct Signal {
   u32 round;
-  int missing, said, spare;
+  int missing, awaited, arrivals;
+};
+// A bulk copy that has not come yet.
+struct Bulk {
+  void* to;
+  const void* from;
+  u32 bytes;
+  Signal* signal;
+};
+// The second operand of a product of a warpgroup, as it was when the product began.
+struct Right {
+  u64 descriptor;
+  bool across;
+  u32 columns;
+  std::vector<uint16_t> read;
+};
+// Such a product under way, with what this thread's sums take of the first operand.
+struct Product {
+  u64 a;
+  uint16_t left[2][16];
+  std::shared_ptr<Right> right;
 };
 struct Warp {
   Barrier barrier;
@@ -43,14 +65,22 @@ struct Fiber {
   u32 round = 0, exchanges = 0;
   std::vector<Copy> copies;
   std::vector<size_t> groups; // where each group of copies ends
+  float* sums = nullptr; // of products under way: set to NaN until all have ended
+  std::vector<float> held; // what they will be
+  bool began = false;
+  std::vector<Product> products;
+  std::vector<size_t> ends; // where each group of products ends
+  size_t multiplied = 0; // how many products there were
   const char* where = "its start";
 };
 struct Block {
   unsigned char* shared = nullptr;
   int id = 0, rank = 0, threads = 0, finished = 0;
+  u32 bytes = 0; // of shared memory
   bool started = false;
   Barrier barrier;
   std::vector<Warp> warps;
+  std::vector<std::vector<std::shared_ptr<Right>>> rights; // by warpgroup, of every product so far
   std::vector<Block*>* cluster = nullptr;
   Barrier* cluster_barrier = nullptr;
 };
@@ -63,6 +93,12 @@ void pass();
 void pause();
 // Waits until a signal has left the rounds of this parity.
 void watch(const Signal* signal, u32 parity);
+// Has a bulk copy come some time.
+void bring(const Bulk& bulk);
+// Begins a product of a warpgroup, of which this thread has so many sums.
+void multiply(float* sums, size_t count, u64 a, u64 b, bool across);
+// Ends all groups of products but the last so many.
+void finish_products(size_t left);
 // Ends the launch with this message; does not return.
 [[noreturn]] void fail(const char* message);
 
@@ -118,17 +154,24 @@ inline void pc_cluster_note() { pc_cluster_arrive(); }
 typedef pcsim::Signal PcSignal;
 #define PC_SIGNAL_APART 1
 inline void pc_signal_check(PcSignal* s) {
-  if (!s->said || s->missing) return;
-  s->said = 0;
+  if (s->awaited || s->missing) return;
+  s->awaited = s->arrivals;
   s->round++;
 }
-inline void pc_signal_init(PcSignal* s) { *s = {0, 0, 0, 0}; }
+inline void pc_signal_init(PcSignal* s, u32 arrivals = 1) { *s = {0, 0, (int)arrivals, (int)arrivals}; }
 inline void pc_signals_publish() {}
-inline void pc_signal_expect(PcSignal* s, u32 bytes) {
-  if (s->said) pcsim::fail("it was said twice what is due in one round of a signal");
-  s->said = 1;
-  s->missing += (int)bytes;
+inline void pc_signal_arrive(PcSignal* s) {
+  if (!s->awaited) pcsim::fail("more arrivals than a round of a signal takes");
+  s->awaited--;
   pc_signal_check(s);
+}
+inline void pc_signal_expect(PcSignal* s, u32 bytes) {
+  s->missing += (int)bytes;
+  pc_signal_arrive(s);
+}
+// An address in shared memory has the block's rank in the cluster in its upper bits.
+inline u32 pc_near(const void* p) {
+  return (u32)((const unsigned char*)p - pcsim::current->block->shared) | (u32)pcsim::current->block->rank << 24;
 }
 inline void pc_signal_wait(PcSignal* s, int round) { pcsim::watch(s, (u32)round & 1); }
 
@@ -261,3 +304,19 @@ inline void pc_mma_bf16(float (&d)[4], const float (&a)[4], const float (&b)[2])
     d[i] = sum;
   }
 }
+
+inline void pc_bulk_copy(void* shared, const void* global, u32 bytes, PcSignal* s) {
+  if (((uintptr_t)shared | (uintptr_t)global | bytes) & 15) pcsim::fail("a bulk copy is not of whole, aligned multiples of 16 bytes");
+  pcsim::bring({shared, global, bytes, s});
+}
+inline void pc_bulk_copy_to_both(void* shared, const void* global, u32 bytes, PcSignal* s) {
+  for (u32 rank = 0; rank < 2; rank++) pc_bulk_copy(pc_peer((unsigned char*)shared, rank), global, bytes, pc_peer(s, rank));
+}
+inline void pc_signal_arrive_at(PcSignal* s, u32 rank) { pc_signal_arrive(pc_peer(s, rank)); }
+inline void pc_prefetch(const void*) {}
+inline void pc_grid_wait() {}
+inline void pc_grid_next() {}
+inline void pc_wgmma_begin() { pcsim::current->began = true; }
+inline void pc_wgmma_commit() { pcsim::current->ends.push_back(pcsim::current->products.size()); }
+template <int LEFT> inline void pc_wgmma_wait_but() { pcsim::finish_products(LEFT); }
+template <bool ACROSS, int SUMS> inline void pc_wgmma(float (&d)[SUMS], u64 a, u64 b) { pcsim::multiply(d, SUMS, a, b, ACROSS); }

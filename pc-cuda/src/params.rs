@@ -42,7 +42,7 @@ params! {
         a: u64, b: u64, z: u64, r: u64, reference: u64, d: u64, v: u64, e: u64, slope: u64,
         out: u64,
         precision: f32, act: i32, rows: i32, columns: i32, chunks: i32, first: i32, across: i32,
-        out_row: i32, out_part: i32, unused: i32,
+        out_row: i32, out_part: i32, a_chunk: i32, b_chunk: i32, unused: i32,
     }
     Gemms { layer: [GemmLayer; LAYERS], layers: i32, split: i32, rate: f32, unused: i32, }
     /// A matrix to be made an operand.

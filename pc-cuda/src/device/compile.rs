@@ -271,6 +271,7 @@ mod tests {
         for family in [
             Family::RelaxCluster,
             Family::RelaxGemm,
+            Family::RelaxWgmma,
             Family::RelaxGraph,
             Family::Learn,
             Family::Tensor,
@@ -284,7 +285,7 @@ mod tests {
                 assert_eq!(&code[..4], b"\x7fELF", "{family:?} for {architecture}");
             }
         }
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 24);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 27);
 
         // What is there is taken, unless it is damaged, and then it is made again.
         let path =

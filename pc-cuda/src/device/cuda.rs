@@ -311,6 +311,15 @@ fn cluster_attribute(blocks: usize) -> sys::CUlaunchAttribute {
     attribute
 }
 
+/// Lets a launch begin while the one in front of it runs: its kernel waits by itself for the end.
+fn early_attribute() -> sys::CUlaunchAttribute {
+    // SAFETY: as in `cluster_attribute`.
+    let mut attribute: sys::CUlaunchAttribute = unsafe { MaybeUninit::zeroed().assume_init() };
+    attribute.id = sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+    attribute.value.programmaticStreamSerializationAllowed = 1;
+    attribute
+}
+
 impl Machine for Cuda {
     fn allocate(&self, bytes: usize) -> Result<Address> {
         self.enter()?;
@@ -365,11 +374,17 @@ impl Machine for Cuda {
         if self.preparing.get() {
             return Ok(());
         }
-        let mut attributes = [cluster_attribute(launch.cluster)];
-        // Before sm_90 there is no such attribute. What sends to a cluster has to run in one, if
+        // Before sm_90 there are no such attributes. What sends to a cluster has to run in one, if
         // of one block.
-        let used = usize::from(launch.cluster > 1 || launch.family == Family::RelaxCluster);
-        let config = self.config(launch, &mut attributes[..used]);
+        let mut attributes = Vec::new();
+        if launch.cluster > 1 || matches!(launch.family, Family::RelaxCluster | Family::RelaxWgmma)
+        {
+            attributes.push(cluster_attribute(launch.cluster));
+        }
+        if launch.family == Family::RelaxWgmma {
+            attributes.push(early_attribute());
+        }
+        let config = self.config(launch, &mut attributes);
         let mut arguments = [params.as_ptr().cast_mut().cast::<c_void>()];
         // SAFETY: every kernel takes one struct, of the type whose bytes these are; the driver
         // copies it before it returns.

@@ -5,6 +5,7 @@
 pub(crate) enum Family {
     RelaxCluster,
     RelaxGemm,
+    RelaxWgmma,
     RelaxGraph,
     Learn,
     Tensor,
@@ -15,10 +16,11 @@ pub(crate) enum Family {
 
 include!(concat!(env!("OUT_DIR"), "/cubins.rs"));
 
-const HEADERS: [&str; 4] = [
+const HEADERS: [&str; 5] = [
     include_str!("../../kernels/pc_dev.cuh"),
     include_str!("../../kernels/pc_math.cuh"),
     include_str!("../../kernels/pc_params.cuh"),
+    include_str!("../../kernels/pc_grouped.cuh"),
     include_str!("../../kernels/pc_products.cuh"),
 ];
 
@@ -35,6 +37,7 @@ impl Family {
         match self {
             Family::RelaxCluster => "relax_cluster",
             Family::RelaxGemm => "relax_gemm",
+            Family::RelaxWgmma => "relax_wgmma",
             Family::RelaxGraph => "relax_graph",
             Family::Learn => "learn",
             Family::Tensor => "tensor",
@@ -49,6 +52,7 @@ impl Family {
         let own = match self {
             Family::RelaxCluster => include_str!("../../kernels/relax_cluster.cu"),
             Family::RelaxGemm => include_str!("../../kernels/relax_gemm.cu"),
+            Family::RelaxWgmma => include_str!("../../kernels/relax_wgmma.cu"),
             Family::RelaxGraph => include_str!("../../kernels/relax_graph.cu"),
             Family::Learn => include_str!("../../kernels/learn.cu"),
             Family::Tensor => include_str!("../../kernels/tensor.cu"),

@@ -6,41 +6,56 @@ use crate::{
     device::{Address, Family, Launch},
     net::{
         FusedLinearisation, FusedNet, Link,
-        operands::{CHUNK, LinkOperands, Operands, Rows},
+        operands::{LinkOperands, Operands, Rows},
         recipe::Recipe,
     },
     params::{GemmLayer, Gemms, LAYERS, Pack, PackLayer},
-    plan::{GEMM_COLUMNS, GEMM_ROWS, Operand},
+    plan::{Operand, Products},
     tensor::int,
 };
 
-/// Threads of a block that multiplies.
+/// Threads of a block that multiplies by warps, and by warpgroups.
 const THREADS: usize = 128;
-/// What it takes of shared memory: four stages of 64 bytes of every row of both operands.
-const SHARED: usize = 4 * (GEMM_ROWS + GEMM_COLUMNS) * CHUNK;
+const GROUP_THREADS: usize = 512;
+/// What it takes of shared memory: four stages of 64 bytes of every row of both operands, or five
+/// of 128 with two signals each.
+const SHARED: usize = 4 * (128 + 64) * 64;
+const GROUP_SHARED: usize = 5 * ((128 + 192) * 128 + 2 * 16);
 /// The side of a tile that is packed.
 const SIDE: usize = 32;
 
-/// A kernel for either kind of operand.
+/// A kernel for either kind of operand by rows, and for those in tiles.
 #[derive(Clone, Copy)]
 struct Kernels {
     bf16: &'static str,
     tf32: &'static str,
+    tiled: &'static str,
 }
 
-const ERRORS: Kernels =
-    Kernels { bf16: "pc_relax_gemm_errors_bf16", tf32: "pc_relax_gemm_errors_tf32" };
-const MOVES: Kernels =
-    Kernels { bf16: "pc_relax_gemm_moves_bf16", tf32: "pc_relax_gemm_moves_tf32" };
-const FROZEN: Kernels =
-    Kernels { bf16: "pc_relax_gemm_frozen_bf16", tf32: "pc_relax_gemm_frozen_tf32" };
-const PACK: Kernels = Kernels { bf16: "pc_pack_bf16", tf32: "pc_pack_tf32" };
+const ERRORS: Kernels = Kernels {
+    bf16: "pc_relax_gemm_errors_bf16",
+    tf32: "pc_relax_gemm_errors_tf32",
+    tiled: "pc_relax_wgmma_errors",
+};
+const MOVES: Kernels = Kernels {
+    bf16: "pc_relax_gemm_moves_bf16",
+    tf32: "pc_relax_gemm_moves_tf32",
+    tiled: "pc_relax_wgmma_moves",
+};
+const FROZEN: Kernels = Kernels {
+    bf16: "pc_relax_gemm_frozen_bf16",
+    tf32: "pc_relax_gemm_frozen_tf32",
+    tiled: "pc_relax_wgmma_frozen",
+};
+const PACK: Kernels =
+    Kernels { bf16: "pc_pack_bf16", tf32: "pc_pack_tf32", tiled: "pc_pack_tiled" };
 
 impl Kernels {
-    fn of(self, operand: Operand) -> &'static str {
-        match operand {
-            Operand::Bf16 { .. } => self.bf16,
-            Operand::Tf32 { .. } => self.tf32,
+    fn of(self, products: Products) -> &'static str {
+        match products {
+            Products::Warps(Operand::Bf16 { .. }) => self.bf16,
+            Products::Warps(Operand::Tf32 { .. }) => self.tf32,
+            Products::Warpgroups => self.tiled,
         }
     }
 }
@@ -49,31 +64,33 @@ impl FusedNet {
     /// Makes room for operands, where there is none yet.
     pub(super) fn make_operands(
         &self,
-        operand: Operand,
+        products: Products,
         live: bool,
         at: &mut FusedLinearisation,
     ) -> Result<()> {
-        if at.operands.as_ref().is_some_and(|held| held.operand == operand && held.live == live) {
+        if at.operands.as_ref().is_some_and(|held| held.products == products && held.live == live) {
             return Ok(());
         }
         // A recording has the addresses of those that go.
         at.recorded = None;
         at.operands = None;
         let links = self.links.iter().skip(1).map(|link| {
-            let rows = |rows, columns, tile| Rows::new(&self.device, operand, rows, columns, tile);
+            let rows =
+                |rows, columns, second| Rows::new(&self.device, products, rows, columns, second);
             let pulls = (0..if live { 1 } else { 2 })
-                .map(|_| rows(at.batch, link.outputs, GEMM_ROWS))
+                .map(|_| rows(at.batch, link.outputs, false))
                 .collect::<Result<Vec<_>>>()?;
+            let turned = (products != Products::Warpgroups)
+                .then(|| rows(link.inputs, link.outputs, true))
+                .transpose()?;
             Ok(LinkOperands {
-                weight: [
-                    rows(link.outputs, link.inputs, GEMM_COLUMNS)?,
-                    rows(link.inputs, link.outputs, GEMM_COLUMNS)?,
-                ],
-                moves: live.then(|| rows(at.batch, link.inputs, GEMM_ROWS)).transpose()?,
+                weight: rows(link.outputs, link.inputs, true)?,
+                turned,
+                moves: live.then(|| rows(at.batch, link.inputs, false)).transpose()?,
                 pulls,
             })
         });
-        at.operands = Some(Operands { links: links.collect::<Result<Vec<_>>>()?, operand, live });
+        at.operands = Some(Operands { links: links.collect::<Result<Vec<_>>>()?, products, live });
         self.device.check()
     }
 
@@ -134,6 +151,7 @@ impl FusedNet {
                         r: 0,
                         e: recipe.layers[index].e,
                         slope: recipe.layers[index].slope,
+                        precision: recipe.layers[index].precision,
                         ..self.moves(recipe, operands, index, step % 2)
                     };
                     into(out, layer)
@@ -147,13 +165,13 @@ impl FusedNet {
     /// The weights, to be packed: for pulls, and `both` ways.
     fn weights(&self, operands: &Operands, both: bool) -> Vec<PackLayer> {
         let layer = |(link, own): (&Link, &LinkOperands)| {
-            let [by_output, by_input] = &own.weight;
+            let (by_output, turned) = (&own.weight, own.turned.as_ref());
             PackLayer {
-                columns_to: by_input.address(),
-                column_row: int(by_input.row),
-                column_part: int(by_input.part),
+                columns_to: turned.map_or(0, Rows::address),
+                column_row: turned.map_or(0, |rows| int(rows.row)),
+                column_part: turned.map_or(0, |rows| int(rows.part)),
                 second: 1,
-                rows_to: if both { by_output.address() } else { 0 },
+                rows_to: if both || turned.is_none() { by_output.address() } else { 0 },
                 ..pack(self.weight(link).address(), link.outputs, link.inputs, by_output)
             }
         };
@@ -170,18 +188,22 @@ impl FusedNet {
         let out = own.pulls.first().filter(|_| !done && !waits);
         let layer = GemmLayer {
             a: own.moves.as_ref().map_or(0, Rows::address),
-            b: own.weight[0].address(),
+            b: own.weight.address(),
             z: layer.z,
             r: layer.r,
             d: layer.d,
-            e: layer.e,
+            e: if done || waits { layer.e } else { 0 },
+            // Where it moves, by half.
+            v: if done || index + 1 == self.links.len() { 0 } else { layer.d },
             slope: if done || waits { layer.slope } else { 0 },
             precision: layer.precision,
             act: layer.act,
             rows: int(recipe.batch),
             columns: int(link.outputs),
-            chunks: int(own.weight[0].row / CHUNK),
-            across: int(link.outputs.div_ceil(GEMM_COLUMNS)),
+            chunks: int(own.weight.chunks),
+            across: int(link.outputs.div_ceil(operands.products.columns())),
+            a_chunk: own.moves.as_ref().map_or(0, |rows| int(rows.row)),
+            b_chunk: int(own.weight.row),
             ..GemmLayer::default()
         };
         into(out, layer)
@@ -191,19 +213,23 @@ impl FusedNet {
     fn moves(&self, recipe: &Recipe, operands: &Operands, index: usize, place: usize) -> GemmLayer {
         let (link, above, layer) =
             (&self.links[index], &operands.links[index], &recipe.layers[index]);
+        let (pulls, weight) =
+            (above.pulls.get(place), above.turned.as_ref().unwrap_or(&above.weight));
         let layer = GemmLayer {
-            a: above.pulls.get(place).map_or(0, Rows::address),
-            b: above.weight[1].address(),
-            // The first link's error is its vertex's displacement and the residual.
+            a: pulls.map_or(0, Rows::address),
+            b: weight.address(),
+            // The first link's error is its vertex's displacement and the residual; what others'
+            // errors move is moved already.
             r: if index == 0 { layer.r } else { 0 },
-            e: if index == 0 { 0 } else { layer.e },
+            precision: if index == 0 { layer.precision } else { 0.0 },
             reference: layer.reference,
             d: layer.d,
-            precision: layer.precision,
             rows: int(recipe.batch),
             columns: int(link.outputs),
-            chunks: int(above.weight[1].row / CHUNK),
-            across: int(link.outputs.div_ceil(GEMM_COLUMNS)),
+            chunks: pulls.map_or(0, |rows| int(rows.chunks)),
+            across: int(link.outputs.div_ceil(operands.products.columns())),
+            a_chunk: pulls.map_or(0, |rows| int(rows.row)),
+            b_chunk: int(weight.row),
             ..GemmLayer::default()
         };
         into(above.moves.as_ref(), layer)
@@ -216,22 +242,31 @@ impl FusedNet {
         rate: f32,
         layers: &[GemmLayer],
     ) -> Result<()> {
-        let kernel = kernels.of(operands.operand);
-        let split = i32::from(operands.operand.parts() > 1);
+        let products = operands.products;
+        let split = i32::from(products.parts() > 1);
+        let (family, block, shared) = match products {
+            Products::Warps(_) => (Family::RelaxGemm, THREADS, SHARED),
+            Products::Warpgroups => (Family::RelaxWgmma, GROUP_THREADS, GROUP_SHARED),
+        };
+        // Two tiles of the same columns bring the second operand to both.
+        let paired = products == Products::Warpgroups
+            && layers
+                .iter()
+                .all(|layer| (layer.rows as usize).div_ceil(products.rows()).is_multiple_of(2));
         for group in layers.chunks(LAYERS) {
             let mut params = Gemms { layers: int(group.len()), split, rate, ..Gemms::default() };
             let mut tiles = 0;
             for (slot, layer) in params.layer.iter_mut().zip(group) {
                 *slot = GemmLayer { first: int(tiles), ..*layer };
-                tiles += (layer.rows as usize).div_ceil(GEMM_ROWS) * layer.across as usize;
+                tiles += (layer.rows as usize).div_ceil(products.rows()) * layer.across as usize;
             }
             let launch = Launch {
-                family: Family::RelaxGemm,
-                kernel,
+                family,
+                kernel: kernels.of(products),
                 grid: tiles,
-                block: THREADS,
-                cluster: 1,
-                shared: SHARED,
+                block,
+                cluster: if paired { 2 } else { 1 },
+                shared,
             };
             self.device.launch(&launch, &params)?;
         }
@@ -239,8 +274,8 @@ impl FusedNet {
     }
 
     fn pack(&self, operands: &Operands, layers: &[PackLayer]) -> Result<()> {
-        let kernel = PACK.of(operands.operand);
-        let split = i32::from(operands.operand.parts() > 1);
+        let kernel = PACK.of(operands.products);
+        let split = i32::from(operands.products.parts() > 1);
         for group in layers.chunks(LAYERS) {
             let mut params = Pack { layers: int(group.len()), split, ..Pack::default() };
             let mut tiles = 0;

@@ -12,7 +12,7 @@ use crate::{
         recipe::{Recipe, Top},
     },
     params::{Cluster, ClusterLayer, FusedLayer},
-    plan::{ClusterLayout, Kernel, NetShape, Operand, Output, Plan},
+    plan::{ClusterLayout, Kernel, NetShape, Operand, Output, Plan, Products},
     tensor::{DeviceTensor, int},
 };
 
@@ -126,9 +126,9 @@ impl FusedNet {
                 return self.device.launch(&launch, &self.cluster(steps, top, at, &layout));
             }
         }
-        let grouped = match (plan.kernel(), shape.operand()) {
-            (Kernel::Gemm { .. }, Some(operand)) => {
-                self.make_operands(operand, shape.live, at)?;
+        let grouped = match (plan.kernel(), Products::new(shape, self.device.props())) {
+            (Kernel::Gemm { .. }, Some(products)) => {
+                self.make_operands(products, shape.live, at)?;
                 true
             }
             _ => false,

@@ -4,7 +4,10 @@
 use crate::{
     device::DeviceProps,
     params::LAYERS,
-    plan::shape::{NetShape, Operand, Output},
+    plan::{
+        products::Products,
+        shape::{NetShape, Operand, Output},
+    },
     precision::Precision,
 };
 
@@ -22,7 +25,8 @@ pub(super) const SPLIT: f64 = 110e3;
 /// and in tf32; what rounds further is taken to be no faster, for its operands are `f32` in memory.
 const LIBRARY_EXACT: f64 = 120e3;
 const LIBRARY_ROUNDED: f64 = 220e3;
-/// The same in grouped products, with operands of two bytes and of four.
+/// The same in grouped products: by warpgroups, and by warps with operands of two bytes and of four.
+const GROUPED_TILES: f64 = 2000e3;
 const GROUPED_BF16: f64 = 650e3;
 const GROUPED_TF32: f64 = 400e3;
 /// What a tile takes before its first product and after its last.
@@ -54,27 +58,25 @@ pub(super) fn graph_time(net: &NetShape, device: &DeviceProps, launches: usize) 
     launches as f64 * LAUNCH + products * work(net) / (rate * all)
 }
 
-/// The rows and columns of a tile of grouped products, as in `relax_gemm.cu`.
-pub(crate) const GEMM_ROWS: usize = 128;
-pub(crate) const GEMM_COLUMNS: usize = 64;
-
 /// A step of `relax_gemm`.
 pub(super) struct GroupedStep {
     pub(super) time: f64,
     /// The most of one launch.
     pub(super) tiles: usize,
     pub(super) launches: usize,
+    pub(super) products: Products,
 }
 
 /// What a step of `relax_gemm` takes; none in full precision.
 pub(super) fn grouped(net: &NetShape, device: &DeviceProps) -> Option<GroupedStep> {
-    let operand = net.operand()?;
-    let rate = match operand {
-        Operand::Bf16 { .. } => GROUPED_BF16,
-        Operand::Tf32 { .. } => GROUPED_TF32,
+    let products = Products::new(net, device)?;
+    let rate = match products {
+        Products::Warpgroups => GROUPED_TILES,
+        Products::Warps(Operand::Bf16 { .. }) => GROUPED_BF16,
+        Products::Warps(Operand::Tf32 { .. }) => GROUPED_TF32,
     };
     let all = device.multiprocessors.max(1);
-    let down = net.batch.div_ceil(GEMM_ROWS);
+    let down = net.batch.div_ceil(products.rows());
     let (mut most, mut time, mut launches) = (0, 0.0, 0);
     for forward in [true, false].into_iter().filter(|forward| net.live || !forward) {
         // A launch of up to so many layers.
@@ -84,9 +86,10 @@ pub(super) fn grouped(net: &NetShape, device: &DeviceProps) -> Option<GroupedSte
             .collect();
         for group in pairs.chunks(LAYERS) {
             let tiles: usize =
-                group.iter().map(|(columns, _)| down * columns.div_ceil(GEMM_COLUMNS)).sum();
+                group.iter().map(|(columns, _)| down * columns.div_ceil(products.columns())).sum();
             let longest = group.iter().map(|(_, depth)| *depth).max().unwrap_or(0);
-            let each = (GEMM_ROWS * GEMM_COLUMNS * longest * operand.parts()) as f64 / rate;
+            let each =
+                (products.rows() * products.columns() * longest * products.parts()) as f64 / rate;
             time += LAUNCH + TILE + tiles.div_ceil(all) as f64 * each;
             most = most.max(tiles);
             launches += 1;
@@ -97,5 +100,5 @@ pub(super) fn grouped(net: &NetShape, device: &DeviceProps) -> Option<GroupedSte
         launches += 2;
         time += 2.0 * LAUNCH;
     }
-    Some(GroupedStep { time, tiles: most, launches })
+    Some(GroupedStep { time, tiles: most, launches, products })
 }

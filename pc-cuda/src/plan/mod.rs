@@ -2,6 +2,7 @@
 
 mod cost;
 mod layout;
+mod products;
 mod shape;
 
 use std::fmt;
@@ -17,8 +18,8 @@ use crate::{
 
 pub use shape::{NetShape, Output};
 
-pub(crate) use cost::{GEMM_COLUMNS, GEMM_ROWS};
 pub(crate) use layout::ClusterLayout;
+pub(crate) use products::Products;
 pub(crate) use shape::Operand;
 
 /// Which kernels to use.
@@ -58,6 +59,8 @@ pub enum Kernel {
         tiles: usize,
         /// Launches a step.
         launches: usize,
+        /// Whether warpgroups multiply (`wgmma`: bf16 on devices of capability 9.0), not warps.
+        warpgroups: bool,
     },
     /// Library products with fused kernels between them, recorded once and replayed.
     Graph {
@@ -95,9 +98,11 @@ impl fmt::Display for Plan {
                     shared.div_ceil(1 << 10)
                 )
             }
-            Kernel::Gemm { tiles, launches } => {
-                write!(f, "relax_gemm: {launches} launches a step, of up to {tiles} tiles")
-            }
+            Kernel::Gemm { tiles, launches, warpgroups } => write!(
+                f,
+                "relax_gemm: {launches} launches a step, of up to {tiles} tiles by {}",
+                multiply(*warpgroups)
+            ),
             Kernel::Graph { launches } => write!(f, "relax_graph: {launches} launches a step"),
         }
     }
@@ -148,12 +153,15 @@ pub fn plan(net: &NetShape, device: &DeviceProps) -> Result<Plan> {
     }
     match cost::grouped(net, device) {
         None => reasons.push("relax_gemm: not in f32".to_owned()),
-        Some(GroupedStep { time, tiles, launches }) => {
+        Some(GroupedStep { time, tiles, launches, products }) => {
+            let warpgroups = products == Products::Warpgroups;
             reasons.push(format!(
-                "relax_gemm: {launches} launches a step, of up to {tiles} tiles, about {time:.1} us"
+                "relax_gemm: {launches} launches a step, of up to {tiles} tiles by {}, about \
+                 {time:.1} us",
+                multiply(warpgroups)
             ));
             if time < best.0 {
-                best = (time, Kernel::Gemm { tiles, launches });
+                best = (time, Kernel::Gemm { tiles, launches, warpgroups });
             }
         }
     }
@@ -196,6 +204,11 @@ pub fn plan(net: &NetShape, device: &DeviceProps) -> Result<Plan> {
     Ok(Plan { reasons: plan.reasons.into_iter().chain([chosen]).collect(), ..plan })
 }
 
+/// What multiplies.
+fn multiply(warpgroups: bool) -> &'static str {
+    if warpgroups { "warpgroups" } else { "warps" }
+}
+
 /// Whether there is something to relax.
 fn something(net: &NetShape) -> Result<()> {
     if net.widths.len() < 2 || net.batch == 0 || net.widths.contains(&0) {
@@ -211,13 +224,16 @@ impl Strategy {
             Strategy::Fastest => plan(net, device),
             Strategy::Gemm => {
                 something(net)?;
-                let Some(GroupedStep { tiles, launches, .. }) = cost::grouped(net, device) else {
+                let Some(GroupedStep { tiles, launches, products, .. }) =
+                    cost::grouped(net, device)
+                else {
                     return Err(Error::new(
                         ErrorKind::Unsupported,
                         "relax_gemm: not in f32, for its products run on tensor cores",
                     ));
                 };
-                let kernel = Kernel::Gemm { tiles, launches };
+                let warpgroups = products == Products::Warpgroups;
+                let kernel = Kernel::Gemm { tiles, launches, warpgroups };
                 Ok(Plan { kernel, reasons: vec!["relax_gemm was asked for".to_owned()] })
             }
             Strategy::Graph => {

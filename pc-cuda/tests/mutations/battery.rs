@@ -9,7 +9,9 @@ use pc_core::{
     conformance::{Verdict, composites, layers},
     host::{Activation, Adam, CrossEntropy, HostTensor, Init, Sgd},
 };
-use pc_cuda::{AdamW, Device, FusedNet, Precision, Simulation, Strategy, graph_to_device};
+use pc_cuda::{
+    AdamW, Device, DeviceProps, FusedNet, Precision, Simulation, Strategy, graph_to_device,
+};
 
 use crate::{
     common::{Case, Expected, Top, chain},
@@ -17,14 +19,14 @@ use crate::{
     stepped::{Stepped, added, edges, embedded, swallowed},
 };
 
-fn device(seed: u64) -> Device {
+fn device(seed: u64, props: &DeviceProps) -> Device {
     let path = env::var_os("PC_CUDA_BATTERY").unwrap();
     // SAFETY: the library is made of the host layer's own sources; it is never unloaded, and the
     // symbol is what it is taken for.
     let simulation = unsafe {
         let library = Box::leak(Box::new(libloading::Library::new(path).unwrap()));
         let symbol = library.get::<unsafe extern "C" fn()>(b"pcsim_launch").unwrap();
-        Simulation::new(seed).with_library(*symbol as *const std::ffi::c_void)
+        Simulation::new(seed).of(props.clone()).with_library(*symbol as *const std::ffi::c_void)
     };
     Device::simulated(&simulation).unwrap()
 }
@@ -141,6 +143,8 @@ fn grouped() -> Result<Vec<(String, Case, f64)>> {
         (vec![3, 34, 6], 128, Tanh, Identity, Top::Held, &both),
         (vec![4, 64, 128, 35], 5, Tanh, Tanh, Top::Entropy(1.0), &both),
         (vec![5, 70, 131, 9], 130, Tanh, Identity, Top::Held, &few),
+        (vec![3, 388, 200, 6], 7, Tanh, Identity, Top::Held, &few),
+        (vec![3, 388, 6], 140, Tanh, Identity, Top::Held, &few),
     ];
     let mut cases = Vec::new();
     for (widths, batch, act, out, top, schedules) in shapes {
@@ -388,14 +392,25 @@ fn battery() {
         Strategy::Graph => on_graphs,
         _ => about(&["relax_cluster.cu", "pc_products.cuh"]),
     });
-    if about(&["relax_gemm.cu"]) {
+    if about(&["pc_grouped.cuh", "relax_gemm.cu", "relax_wgmma.cu"]) {
         cases.extend(grouped().unwrap());
     }
+    // Only bf16 has products of warpgroups.
+    if file == "relax_wgmma.cu" {
+        cases.retain(|(_, case, _)| case.precision == Precision::Bf16);
+    }
+    // Some devices multiply by warps, and some by warpgroups.
+    let all = [DeviceProps::h100(), DeviceProps::a100()];
+    let devices = match file.as_str() {
+        "relax_gemm.cu" => &all[1..],
+        "" | "pc_math.cuh" | "pc_grouped.cuh" => &all[..],
+        _ => &all[..1],
+    };
     // Most mutants fail early, so the oracle is asked for one case after the other.
     let oracle: Vec<OnceCell<Expected>> = cases.iter().map(|_| OnceCell::new()).collect();
-    let mut prints: HashMap<&str, u64> = HashMap::new();
-    for seed in 0..4 {
-        let device = device(seed);
+    let mut prints: HashMap<(&str, &str), u64> = HashMap::new();
+    for (seed, props) in (0..4).flat_map(|seed| devices.iter().map(move |props| (seed, props))) {
+        let device = device(seed, props);
         if seed < 2 && on_graphs {
             others(&device, seed);
         }
@@ -403,6 +418,9 @@ fn battery() {
             step_by_step(&device, seed, &function);
         }
         for (index, ((name, case, tolerance), expected)) in cases.iter().zip(&oracle).enumerate() {
+            if props.clusters.is_empty() && case.strategy != Strategy::Gemm {
+                continue;
+            }
             // Every case in order, and in one of the unfair orders.
             if seed > 0 && !(index + seed as usize).is_multiple_of(3) {
                 continue;
@@ -415,7 +433,9 @@ fn battery() {
             match case.compare(&device, expected.get_or_init(|| case.expected().unwrap())) {
                 Ok(verdict) if verdict.worst <= *tolerance => {
                     // The order of threads may not show in a single bit.
-                    if *prints.entry(name).or_insert(verdict.fingerprint) != verdict.fingerprint {
+                    if *prints.entry((name, &props.name)).or_insert(verdict.fingerprint)
+                        != verdict.fingerprint
+                    {
                         object(&format!("{name}: seed {seed} has other bits"));
                     }
                 }

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use crate::{
     layers,
     swaps::{By, SWAPS},
+    wgmma,
 };
 
 /// A mistake: the file and the place, what stands there, and what comes in its stead where the
@@ -32,7 +33,9 @@ pub(crate) fn mutants(kernels: &Path) -> Vec<Mutant> {
     for file in [
         "relax_cluster.cu",
         "pc_products.cuh",
+        "pc_grouped.cuh",
         "relax_gemm.cu",
+        "relax_wgmma.cu",
         "relax_graph.cu",
         "learn.cu",
         "tensor.cu",
@@ -44,7 +47,7 @@ pub(crate) fn mutants(kernels: &Path) -> Vec<Mutant> {
         barriers(file, &source, &mut made);
         bounds(file, &source, &mut made);
     }
-    for (file, before, from, by, behind) in SWAPS.iter().chain(layers::SWAPS) {
+    for (file, before, from, by, behind) in SWAPS.iter().chain(layers::SWAPS).chain(wgmma::SWAPS) {
         let source = read(file);
         let text = format!("{before}{from}{behind}");
         let places: Vec<usize> =

@@ -22,6 +22,7 @@ mod battery;
 mod generate;
 mod layers;
 mod swaps;
+mod wgmma;
 
 use std::{
     env, fs,
@@ -88,6 +89,10 @@ const EQUIVALENT: &[(&str, &str)] = &[
         "begins elsewhere in a row of tiles; as many blocks as it has still take each tile once",
     ),
     (
+        "relax_wgmma.cu: one further in for ( 1 of pc_wg_prefetch, `q < PC_WG_ROWS * lines`",
+        "asks for numbers ahead that nobody reads",
+    ),
+    (
         "learn.cu: one further in for ( 1 of pc_weight_gradients, `s0 < p.batch`",
         "a further pass over no samples adds zeros",
     ),
@@ -105,9 +110,10 @@ const EQUIVALENT: &[(&str, &str)] = &[
     ),
 ];
 
-const FAMILIES: [&str; 8] = [
+const FAMILIES: [&str; 9] = [
     "relax_cluster",
     "relax_gemm",
+    "relax_wgmma",
     "relax_graph",
     "learn",
     "tensor",

@@ -2,7 +2,7 @@
 //! norm, layer by layer.
 
 use pc_core::{Agreement, Relaxation, Result, Schedule, Tensor, host::Activation};
-use pc_cuda::{Precision, Strategy};
+use pc_cuda::{Device, DeviceProps, Precision, Simulation, Strategy};
 
 use crate::common::{Case, Top};
 
@@ -32,12 +32,19 @@ fn tolerance(precision: Precision) -> f64 {
 
 /// Runs one case, which has to be taken over and to hold.
 fn holds(case: &Case) {
+    holds_on(&DeviceProps::h100(), case);
+}
+
+/// The same on a device that is planned for as this one.
+fn holds_on(props: &DeviceProps, case: &Case) {
     let Case { widths, act, out, batch, schedule, precision, strategy, top, seed } = case;
     let name = format!(
         "{strategy:?} {precision:?} {widths:?} {act:?} {out:?}, batch {batch}, {schedule}, \
          {top:?}, seed {seed}"
     );
-    let verdict = case.run().unwrap_or_else(|error| panic!("{name}: {error}"));
+    let device = Device::simulated(&Simulation::new(*seed).of(props.clone())).unwrap();
+    let run = || case.compare(&device, &case.expected()?);
+    let verdict = run().unwrap_or_else(|error| panic!("{name}: {error}"));
     println!("{name}: {:.1e}", verdict.worst);
     assert!(verdict.worst <= tolerance(*precision), "{name}: {:.1e}", verdict.worst);
     assert!(verdict.fused, "{name}: left to the engine");
@@ -45,11 +52,17 @@ fn holds(case: &Case) {
 
 /// Every shape, live and frozen, a third of them relus, the output held or driven in turn.
 fn check(strategy: Strategy, precision: Precision, seed: u64) {
-    check_those(strategy, precision, seed, |_| true);
+    check_those(&DeviceProps::h100(), strategy, precision, seed, |_| true);
 }
 
-/// The same for some of the shapes.
-fn check_those(strategy: Strategy, precision: Precision, seed: u64, those: impl Fn(usize) -> bool) {
+/// The same for some of the shapes on this device.
+fn check_those(
+    props: &DeviceProps,
+    strategy: Strategy,
+    precision: Precision,
+    seed: u64,
+    those: impl Fn(usize) -> bool,
+) {
     for (index, (widths, batch, steps)) in
         shapes().into_iter().enumerate().filter(|(index, _)| those(*index))
     {
@@ -68,7 +81,9 @@ fn check_those(strategy: Strategy, precision: Precision, seed: u64, those: impl 
                 (driven, if turn % 4 < 2 { Activation::Tanh } else { Activation::Identity }),
             ] {
                 let (widths, schedule) = (widths.clone(), schedule.clone());
-                holds(&Case { widths, act, out, batch, schedule, precision, strategy, top, seed });
+                let case =
+                    Case { widths, act, out, batch, schedule, precision, strategy, top, seed };
+                holds_on(props, &case);
             }
         }
     }
@@ -106,14 +121,55 @@ fn graphs_in_tf32() {
 #[test]
 fn grouped_products_in_tf32() {
     for seed in 0..4 {
-        check_those(Strategy::Gemm, Precision::Tf32, seed, |index| index % 2 == seed as usize / 2);
+        grouped(&DeviceProps::h100(), Precision::Tf32, seed, seed as usize / 2);
     }
 }
 
 #[test]
 fn grouped_products_in_bf16() {
     for seed in 0..4 {
-        check_those(Strategy::Gemm, Precision::Bf16, seed, |index| index % 2 != seed as usize / 2);
+        grouped(&DeviceProps::h100(), Precision::Bf16, seed, 1 - seed as usize / 2);
+    }
+}
+
+/// As devices have them that have no products of warpgroups.
+#[test]
+fn grouped_products_in_bf16_by_warps() {
+    for seed in 0..4 {
+        grouped(&DeviceProps::a100(), Precision::Bf16, seed, 1 - seed as usize / 2);
+    }
+}
+
+fn grouped(props: &DeviceProps, precision: Precision, seed: u64, half: usize) {
+    check_those(props, Strategy::Gemm, precision, seed, |index| index % 2 == half);
+}
+
+/// More samples than a tile has rows: in an even number of tiles, which share what they read, and
+/// in an odd one. Rows of more chunks than there are stages.
+#[test]
+fn grouped_products_of_many_samples() {
+    let steps = |live| {
+        if live { Schedule::standard(0.2, 2) } else { Schedule::fixed_prediction(0.2, 2) }
+    };
+    for (seed, (widths, batch)) in
+        [(vec![5, 70, 390, 9], 130), (vec![3, 388, 34, 6], 250), (vec![3, 65, 5], 260)]
+            .into_iter()
+            .enumerate()
+    {
+        for live in [true, false] {
+            let case = Case {
+                widths: widths.clone(),
+                act: Activation::Tanh,
+                out: Activation::Identity,
+                batch,
+                schedule: steps(live).unwrap(),
+                precision: Precision::Bf16,
+                strategy: Strategy::Gemm,
+                top: Top::Held,
+                seed: seed as u64,
+            };
+            holds(&case);
+        }
     }
 }
 
