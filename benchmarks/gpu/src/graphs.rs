@@ -2,7 +2,7 @@
 //! on [`pc_cuda::graph_to_device`]'s graphs.
 
 use pc_core::{
-    Clamps, Graph, GraphBuilder, Relaxation, Result, Schedule, VertexId,
+    Clamps, Evaluation, Graph, GraphBuilder, Relaxation, Result, Schedule, VertexId,
     host::{Activation, ConvLayer, HostLayers, HostTensor, Init},
 };
 use pc_cuda::{Device, Precision, graph_to_device};
@@ -113,7 +113,7 @@ pub(crate) fn time(device: &Device, case: &Case) -> Result<()> {
         let mut net = graph_to_device(&graph, device, precision)?;
         for (mode, schedule) in [
             ("live", Schedule::standard(0.05, STEPS)?),
-            ("frozen", Schedule::fixed_prediction(0.05, STEPS)?),
+            ("frozen", Schedule::fixed_prediction(0.05, STEPS)?.evaluated_by(Evaluation::Simulate)),
             ("backprop", Schedule::backprop()),
         ] {
             let mut rule = Relaxation::new(&net, schedule)?;
