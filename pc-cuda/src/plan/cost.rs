@@ -1,5 +1,6 @@
 //! Rough costs in microseconds, for choosing between kernels only. They are estimates from data
-//! sheets; those of libraries' and grouped products are fitted to ten layers of 1024 on an H100.
+//! sheets; those of libraries' and grouped products are fitted to ten layers of 1024 on an H100,
+//! those by warpgroups on an H200.
 
 use crate::{
     device::DeviceProps,
@@ -26,7 +27,7 @@ pub(super) const SPLIT: f64 = 110e3;
 const LIBRARY_EXACT: f64 = 120e3;
 const LIBRARY_ROUNDED: f64 = 220e3;
 /// The same in grouped products: by warpgroups, and by warps with operands of two bytes and of four.
-const GROUPED_TILES: f64 = 2000e3;
+const GROUPED_TILES: f64 = 840e3;
 const GROUPED_BF16: f64 = 650e3;
 const GROUPED_TF32: f64 = 400e3;
 /// What a tile takes before its first product and after its last.
