@@ -91,9 +91,9 @@ PC_KERNEL(pc_layer_sums, PC_LAYER_THREADS, PcSums) {
 
 // Images [images][height][width] of pixels to their patches,
 // [images][rows][columns][window_h][window_w] of pixels; a pixel is so many vectors of 16 bytes, and
-// a warp takes the patch of one place. A patch is what a window sees of the image; with `back`, of a
-// convolution's result, what the windows of its image see that place by. Zeros where there is
-// nothing.
+// a warp takes the patch of one place. A patch is what a window sees of the image. With `back` the
+// images are a convolution's results, and the patch of a place holds the results whose windows see
+// it. Zeros where there is nothing.
 PC_KERNEL(pc_layer_patches, PC_LAYER_THREADS, PcPatches) {
   int place = pc_bid() * (PC_LAYER_THREADS / 32) + pc_tid() / 32;
   int column = place % p.columns, rest = place / p.columns, row = rest % p.rows, image = rest / p.rows;

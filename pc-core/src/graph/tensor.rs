@@ -56,7 +56,8 @@ pub trait GraphTensor: Tensor {
         Ok(())
     }
 
-    /// Says that all of one step of a relaxation has been asked for: see [`Network::step_ends`].
+    /// Says that all of one step of a relaxation has been asked for: see [`Network::step_ends`]. A
+    /// graph asks it of its first parameter, where it has one.
     ///
     /// # Errors
     /// What the device reports.

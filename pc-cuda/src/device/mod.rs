@@ -125,12 +125,32 @@ impl Device {
     ///
     /// # Errors
     /// What the device reports of work that failed meanwhile.
+    ///
+    /// # Example
+    /// ```
+    /// # #[cfg(feature = "simulation")] {
+    /// use pc_core::Tensor;
+    /// use pc_cuda::{Device, Simulation};
+    /// let device = Device::simulated(&Simulation::new(0))?;
+    /// let mut a = device.tensor(&[1, 2], &[1.0, 2.0])?;
+    /// for _ in 0..3 {
+    ///     for _ in 0..4 {
+    ///         a.scale(2.0);
+    ///     }
+    ///     device.flush()?; // The same four for the second and third time: recorded, replayed.
+    /// }
+    /// assert_eq!(device.replayed(), 2);
+    /// assert_eq!(a.numbers()?, [4096.0, 8192.0]);
+    /// # }
+    /// # Ok::<(), pc_core::Error>(())
+    /// ```
     pub fn flush(&self) -> Result<()> {
         self.check()?;
         self.machine().flush()
     }
 
-    /// How many times a recording has been replayed in place of the launches it was made of.
+    /// How many times a recording has been replayed in place of the launches it was made of: see
+    /// [`Device::flush`].
     pub fn replayed(&self) -> u64 {
         self.machine().replayed()
     }

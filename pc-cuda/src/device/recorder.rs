@@ -23,8 +23,9 @@ use crate::device::{Address, Gemm, Launch, Machine, works::Works};
 const FEWEST: usize = 4;
 /// A piece is closed at this many, so that the device is not left waiting.
 const MOST: usize = 4096;
-/// How many recordings are kept; the one that was longest not used goes first.
-const KEPT: usize = 128;
+/// How many things all recordings have that are kept; the one that was longest not used goes first.
+/// A driver takes about a kilobyte for each.
+const KEPT: usize = 1 << 17;
 /// How many pieces are known that were met once.
 const MET: usize = 4096;
 
@@ -112,11 +113,12 @@ impl Recorder {
 
     fn record_piece(&self, key: u64, piece: &Works) -> Result<u64> {
         let mut recordings = self.recordings.borrow_mut();
-        if recordings.len() >= KEPT {
+        let mut left: usize = recordings.values().map(|known| known.works.len()).sum();
+        while left + piece.len() > KEPT {
             let oldest = recordings.iter().min_by_key(|(_, known)| known.used);
-            if let Some(key) = oldest.map(|(key, _)| *key)
-                && let Some(known) = recordings.remove(&key)
-            {
+            let Some(oldest) = oldest.map(|(key, _)| *key) else { break };
+            if let Some(known) = recordings.remove(&oldest) {
+                left -= known.works.len();
                 self.machine.forget(known.graph)?;
             }
         }

@@ -403,6 +403,10 @@ impl Network for FusedNet {
         self.device.check()
     }
 
+    fn step_ends(&self) -> Result<()> {
+        self.device.flush()
+    }
+
     fn gradients(&self) -> Gradients<DeviceTensor> {
         Gradients::like(&self.parameters)
     }

@@ -63,8 +63,8 @@ fn replayed_steps_have_the_bits_of_first_ones() {
         };
         let mut kept = [rules(&net, 0.1), rules(&net, 0.05)];
         for (batch, factor) in [1.0, 0.5, 1.0, -1.0, 1.0].into_iter().enumerate() {
-            for kind in 0..3 {
-                let rate = usize::from(batch == 3);
+            let rate = usize::from(batch == 3);
+            for (kind, rule) in kept[rate].iter_mut().enumerate() {
                 if batch == 4 {
                     net.copy_parameters_from(&held.graph).unwrap();
                 }
@@ -78,7 +78,7 @@ fn replayed_steps_have_the_bits_of_first_ones() {
                 let on = clamps(&other, &held, factor).unwrap();
                 let wanted = learned(&mut twin, &mut once, &on).unwrap();
                 let on = clamps(&device, &held, factor).unwrap();
-                let found = learned(&mut net, &mut kept[rate][kind], &on).unwrap();
+                let found = learned(&mut net, rule, &on).unwrap();
                 assert_eq!(found, wanted, "{name}, batch {batch}, schedule {kind}");
             }
         }
