@@ -11,10 +11,10 @@
 /// (the rounded one and the rest, three products for one) in a cluster and in grouped products, and
 /// in full `f32` elsewhere.
 ///
-/// A cluster, grouped products and convolutions round as it says here. Where products of linear maps
-/// are cuBLASLt's (`relax_graph`, the engine's loop, [`graph_to_device`](crate::graph_to_device))
-/// operands are `f32` in memory, and the library is told that it may round them to this much, and no
-/// further.
+/// A cluster, grouped products and convolutions round as it says here. Where products of linear
+/// maps are cuBLASLt's (`relax_graph`, the engine's loop,
+/// [`graph_to_device`](crate::graph_to_device)) operands are `f32` in memory, and the library is
+/// told that it may round them to this much, and no further.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Precision {
     /// Every product in full `f32`.

@@ -257,9 +257,9 @@ impl Region {
         format!("{:?}", crate::vertex::Vertex::<HostTensor<f64>>::structure(&self.vertex::<f64>()))
     }
 
-    /// Number by number, each beside its own size: a prediction beside itself, a change beside
-    /// what the slopes make of the step, of 1 of it if it is longer (of a row of a softmax, beside the largest), a force
-    /// beside itself or what it is the difference of.
+    /// Number by number, each beside its own size: a prediction beside itself, a change beside what
+    /// the slopes make of the step, of 1 of it if it is longer (of a row of a softmax, beside the
+    /// largest), a force beside itself or what it is the difference of.
     fn compare(&self, worst: &mut Worst, found: &Results, wanted: &Results, there: &Results) {
         let length = self.dims[self.dims.len() - 1];
         for k in 0..self.from.len() {

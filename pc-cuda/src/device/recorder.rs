@@ -2,8 +2,8 @@
 //! relaxation is what it asks in the next, and a recording of it takes one call of the driver
 //! instead of one for each kernel.
 //!
-//! Work is collected until someone needs it done (a copy to or from the host, memory given back, the
-//! end of a step), and what was collected is a *piece*. A piece that has been met before is
+//! Work is collected until someone needs it done (a copy to or from the host, memory given back,
+//! the end of a step), and what was collected is a *piece*. A piece that has been met before is
 //! recorded, and from then on replayed whenever exactly the same work is asked for: the same
 //! kernels on the same addresses with the same numbers. So a recording never depends on what the
 //! engine, a schedule or a vertex does, and nothing has to tell it that something has changed.

@@ -1,5 +1,5 @@
-//! Transposed convolutions on a device: what they predict is what a convolution pulls back, and what
-//! they pull back is a convolution.
+//! Transposed convolutions on a device: what they predict is what a convolution pulls back, and
+//! what they pull back is a convolution.
 
 use pc_core::{
     Result, Tensor,

@@ -1,5 +1,5 @@
-//! A convolution's two ways, from images to results and back, and its weight's gradient: patches, and
-//! products with them.
+//! A convolution's two ways, from images to results and back, and its weight's gradient: patches,
+//! and products with them.
 
 use pc_core::{Error, ErrorKind, Result, backend::Cache};
 

@@ -26,7 +26,8 @@ pub(super) const SPLIT: f64 = 110e3;
 /// and in tf32; what rounds further is taken to be no faster, for its operands are `f32` in memory.
 const LIBRARY_EXACT: f64 = 120e3;
 const LIBRARY_ROUNDED: f64 = 220e3;
-/// The same in grouped products: by warpgroups, and by warps with operands of two bytes and of four.
+/// The same in grouped products: by warpgroups, and by warps with operands of two bytes and of
+/// four.
 const GROUPED_TILES: f64 = 840e3;
 const GROUPED_BF16: f64 = 650e3;
 const GROUPED_TF32: f64 = 400e3;
