@@ -167,7 +167,7 @@ fn sums_agree(device: &Device) -> Result<bool> {
 /// How far gradients lie from others at most, relative to their norms; a NaN stays.
 fn worst(found: &[Vec<f64>], wanted: &[Vec<f64>]) -> f64 {
     let off = found.iter().zip(wanted).map(|(a, b)| Agreement::of_slices(a, b).relative_norm);
-    off.fold(0f64, |worst, off| if off <= worst { worst } else { off })
+    off.fold(0f64, |worst, off| if worst.is_nan() || off <= worst { worst } else { off })
 }
 
 /// Every gradient of every learning event; the weights stay where they are.

@@ -224,7 +224,7 @@ fn training(device: &Device, adam: bool, schedule: &Schedule) -> Result<f64> {
     for (found, wanted) in net.parameters().iter().zip(graph.parameters()) {
         let agreement =
             pc_core::Agreement::of_slices(&found.to_vec(), &wanted.to_vec()).relative_norm;
-        off = if agreement <= off { off } else { agreement };
+        off = if off.is_nan() || agreement <= off { off } else { agreement };
     }
     Ok(off)
 }
@@ -245,7 +245,7 @@ fn cross_entropy(device: &Device) -> Result<f64> {
         let drive =
             pc_core::Agreement::of_slices(&on.to_vec(), &off_device.to_vec()).max_difference;
         for other in [(found / wanted - 1.0).abs(), drive] {
-            off = if other <= off { off } else { other };
+            off = if off.is_nan() || other <= off { off } else { other };
         }
     }
     device.synchronize()?;
@@ -286,7 +286,7 @@ const CALLED: &[(&str, &[&str])] = &[
     ("pc_turn", &["Linear", "Conv", "composites", "rounded convolution"]),
     ("pc_layer_tile", &["Linear", "Conv", "added", "composites"]),
     ("pc_layer_sums", &["Linear", "Conv", "LayerNorm", "added"]),
-    ("pc_layer_patches", &["Conv"]),
+    ("pc_layer_patches", &["Conv", "rounded convolution"]),
     ("pc_layer_max_pool", &["MaxPool2d", "edges", "NaN"]),
     ("pc_layer_avg_pool", &["AvgPool2d"]),
     ("pc_layer_unpool", &["Pool2d"]),

@@ -231,7 +231,7 @@ impl Case {
         for (found, wanted) in found.iter().zip(&expected.gradients) {
             let off = off(found, wanted);
             // A NaN stays.
-            worst = if off <= worst { worst } else { off };
+            worst = if worst.is_nan() || off <= worst { worst } else { off };
         }
         let fingerprint =
             found.iter().flatten().fold(0u64, |sum, x| sum.rotate_left(5) ^ x.to_bits());

@@ -335,10 +335,9 @@ fn failures_are_errors_wherever_they_happen() {
         }
         println!("{schedule}: {calls} calls, {memory} bytes");
         assert!(calls > 50 && memory > 500);
-        assert_eq!(
-            run(Simulation::new(0).lost_after(calls).with_memory(memory), schedule).unwrap(),
-            whole
-        );
+        // Recordings go by addresses, so that a run may take some calls more than another.
+        let enough = Simulation::new(0).lost_after(2 * calls).with_memory(memory);
+        assert_eq!(run(enough, schedule).unwrap(), whole);
     }
 }
 

@@ -57,7 +57,7 @@ pub(crate) fn rounded(device: &Device, schedule: Schedule) -> Result<f64> {
         let wanted = wanted.map(Tensor::to_vec).unwrap_or_default();
         let off = Agreement::of_slices(found, &wanted).relative_norm;
         // A NaN stays.
-        worst = if off <= worst { worst } else { off };
+        worst = if worst.is_nan() || off <= worst { worst } else { off };
     }
     Ok(worst)
 }
