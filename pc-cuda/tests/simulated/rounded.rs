@@ -52,7 +52,7 @@ pub(crate) fn rounded(device: &Device, schedule: Schedule) -> Result<f64> {
         rule.gradients().iter().map(|(_, g)| g.map(Tensor::to_vec).unwrap_or_default()).collect();
     let mut rule = Relaxation::new(&there, schedule)?;
     rule.run(&mut there, &off)?;
-    let mut worst = 0.0;
+    let mut worst = 0f64;
     for ((_, wanted), found) in rule.gradients().iter().zip(&found) {
         let wanted = wanted.map(Tensor::to_vec).unwrap_or_default();
         let off = Agreement::of_slices(found, &wanted).relative_norm;

@@ -193,7 +193,7 @@ fn worst(name: &str, schedule: &Schedule, device: &Device, precision: Precision)
     }
     device.synchronize()?;
     assert_eq!(all.len(), wanted.len(), "{name}, {schedule}");
-    let mut worst = 0.0;
+    let mut worst = 0f64;
     for (found, wanted) in all.iter().zip(&wanted) {
         let off = distance(found, wanted);
         // A NaN stays.
