@@ -1,5 +1,7 @@
 //! Convolutions whose operands are bf16 numbers, beside the host's in `f64`.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use pc_core::{
     Agreement, Clamps, Evaluation, Graph, HandOver, Relaxation, Result, Schedule, Tensor,
     host::{Activation, ConvLayer, Element, HostLayers, HostTensor, Init},
@@ -26,11 +28,11 @@ fn net<F: Element>() -> Result<Graph<HostTensor<F>>> {
 }
 
 /// How far the gradients of a net of convolutions lie from the host's, at most, relative to their
-/// norms.
+/// norms; and a hash of their bits.
 ///
 /// # Errors
 /// What the device reports.
-pub(crate) fn rounded(device: &Device, schedule: Schedule) -> Result<f64> {
+pub(crate) fn rounded(device: &Device, schedule: Schedule) -> Result<(f64, u64)> {
     let schedule = schedule.evaluated_by(Evaluation::Simulate);
     let (here, mut there) = (net::<f32>()?, net::<f64>()?);
     let mut on_device = graph_to_device(&here, device, Precision::Bf16)?;
@@ -59,5 +61,7 @@ pub(crate) fn rounded(device: &Device, schedule: Schedule) -> Result<f64> {
         // A NaN stays.
         worst = if worst.is_nan() || off <= worst { worst } else { off };
     }
-    Ok(worst)
+    let mut hasher = DefaultHasher::new();
+    found.iter().flatten().for_each(|x| x.to_bits().hash(&mut hasher));
+    Ok((worst, hasher.finish()))
 }
