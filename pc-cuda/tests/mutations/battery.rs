@@ -361,7 +361,7 @@ fn step_by_step(device: &Device, seed: u64, function: &str) {
     if asked("rounded convolution") {
         // The order of blocks must not show in a single bit.
         let found = |device: &Device| rounded(device, Schedule::standard(0.2, 8).unwrap());
-        match (found(device), found(&self::device(0))) {
+        match (found(device), found(&self::device(0, device.props()))) {
             (Ok((off, bits)), Ok((_, in_order))) if off <= 2e-2 && bits == in_order => {}
             (Ok((off, _)), Ok(_)) => {
                 object(&format!("rounded convolutions, seed {seed}: off by {off:.1e}, or by bits"))
