@@ -1,5 +1,5 @@
-//! How long whole training passes of nets take that are no chains of dense layers: all vertices step
-//! by step, on [`pc_cuda::graph_to_device`]'s graphs.
+//! How long whole training passes of nets take that are no chains of dense layers, by
+//! [`pc_cuda::graph_to_device`]: all vertices step by step.
 
 use pc_core::{
     Clamps, Evaluation, Graph, GraphBuilder, Relaxation, Result, Schedule, VertexId,
