@@ -12,8 +12,7 @@ use crate::{
     graph::{
         Rounds,
         activation::Activate,
-        conv::Conv2d,
-        conv_transpose::ConvTranspose2d,
+        conv::Conv,
         embedding::Embedding,
         linear::Linear,
         matmul::MatMul,
@@ -133,11 +132,11 @@ fn vertex(structure: &Structure, rounds: Rounds) -> Result<DeviceVertex> {
         Structure::SumOf(parts) => Box::new(SumOf::new(all(parts)?)),
         Structure::Residual(inner) => Box::new(Residual::new(vertex(inner, rounds)?)),
         &Structure::Conv2d { stride, padding, bias } => {
-            Box::new(Conv2d { host: host::Conv2d { stride, padding, bias }, rounds })
+            Box::new(Conv::new(host::Conv2d { stride, padding, bias }, rounds))
         }
         &Structure::ConvTranspose2d { stride, padding, output_padding, bias } => {
             let host = host::ConvTranspose2d { stride, padding, output_padding, bias };
-            Box::new(ConvTranspose2d { host, rounds })
+            Box::new(Conv::transposed(host, rounds))
         }
         &Structure::MaxPool2d { size, stride } => {
             Box::new(MaxPool2d { host: host::MaxPool2d { size, stride } })

@@ -1,4 +1,4 @@
-//! Convolutions on a device.
+//! Convolutions and transposed ones on a device: what either predicts is what the other pulls back.
 
 use pc_core::{
     Result, Tensor,
@@ -15,42 +15,58 @@ use crate::{
     tensor::DeviceTensor,
 };
 
-/// As [`host::Conv2d`].
+/// As [`host::Conv2d`] or [`host::ConvTranspose2d`], whichever `host` is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Conv2d {
-    pub(super) host: host::Conv2d,
-    pub(super) rounds: Rounds,
+pub(super) struct Conv<H> {
+    host: H,
+    /// The way of its predictions.
+    way: Way,
+    stride: usize,
+    padding: usize,
+    bias: bool,
+    rounds: Rounds,
 }
 
-impl Conv2d {
+impl Conv<host::Conv2d> {
+    pub(super) fn new(host: host::Conv2d, rounds: Rounds) -> Self {
+        let host::Conv2d { stride, padding, bias } = host;
+        Self { host, way: Way::Forward, stride, padding, bias, rounds }
+    }
+}
+
+impl Conv<host::ConvTranspose2d> {
+    pub(super) fn transposed(host: host::ConvTranspose2d, rounds: Rounds) -> Self {
+        let host::ConvTranspose2d { stride, padding, bias, .. } = host;
+        Self { host, way: Way::Back, stride, padding, bias, rounds }
+    }
+}
+
+impl<H> Conv<H> {
+    /// A parent and what is predicted of it, or the other way round: the images of the convolution
+    /// and its results. Those of a transposed one's convolution are what is predicted.
+    fn ends<'a>(&self, ends: [&'a DeviceTensor; 2]) -> [&'a DeviceTensor; 2] {
+        let [parent, predicted] = ends;
+        match self.way {
+            Way::Forward => [parent, predicted],
+            Way::Back => [predicted, parent],
+        }
+    }
+
     fn sizes(
         &self,
         parent: &DeviceTensor,
         weight: &DeviceTensor,
-        result: &DeviceTensor,
+        predicted: &DeviceTensor,
     ) -> Result<Sizes> {
-        let halves = [true, false].map(|live| self.rounds.back(live)) == [Precision::Bf16; 2];
-        let host::Conv2d { stride, padding, .. } = self.host;
-        Sizes::of([parent, weight, result], (stride, padding), halves)
-    }
-
-    /// `output <- W * x`, added to what is there or in its place.
-    fn convolve(
-        &self,
-        weight: &DeviceTensor,
-        x: &DeviceTensor,
-        cache: &mut Cache<DeviceTensor>,
-        (output, add, precision): (&DeviceTensor, bool, Precision),
-    ) -> Result<()> {
-        let sizes = self.sizes(x, weight, output)?;
-        let room = sizes.room(cache, x);
-        sizes.products(Way::Forward, [weight, x, output], (add, precision), &room)?;
-        room.back_to(cache);
-        Ok(())
+        let [images, results] = self.ends([parent, predicted]);
+        // Predictions are of `f32`, and those of a transposed one go back.
+        let pulls = [true, false].map(|live| self.rounds.back(live));
+        let halves = self.way == Way::Forward && pulls == [Precision::Bf16; 2];
+        Sizes::of([images, weight, results], (self.stride, self.padding), halves)
     }
 }
 
-impl Vertex<DeviceTensor> for Conv2d {
+impl<H: Vertex<HostTensor<f32>>> Vertex<DeviceTensor> for Conv<H> {
     as_the_host!();
 
     fn predict(
@@ -60,10 +76,13 @@ impl Vertex<DeviceTensor> for Conv2d {
         output: &mut DeviceTensor,
     ) -> Result<()> {
         at.agree()?;
-        let weight = at.parameter(0);
+        let (weight, x) = (at.parameter(0), at.value(0));
         moving::keep(at, cache);
-        self.convolve(weight, at.value(0), cache, (output, false, Precision::F32))?;
-        if self.host.bias {
+        let sizes = self.sizes(x, weight, output)?;
+        let room = sizes.room(cache, x);
+        sizes.products(self.way, [weight, x, output], (false, Precision::F32), &room)?;
+        room.back_to(cache);
+        if self.bias {
             moves::tile(output, at.parameter(1), moves::plane(output), 1.0)?;
         }
         Ok(())
@@ -76,14 +95,17 @@ impl Vertex<DeviceTensor> for Conv2d {
         _predicted: &DeviceTensor,
         output: &mut DeviceTensor,
     ) -> Result<()> {
-        let weight = at.parameter(0);
+        let (weight, reference) = (at.parameter(0), at.reference(0));
+        let sizes = self.sizes(reference, weight, output)?;
+        let room = sizes.room(cache, reference);
         let mut add = false;
         if at.plastic() {
             // (W - W_old) * v_ref + (b - b_old), without large numbers.
             let moved = moving::moved(at, 0, cache)?;
-            self.convolve(&moved, at.reference(0), cache, (output, false, Precision::F32))?;
+            let how = (false, Precision::F32);
+            sizes.products(self.way, [&moved, reference, output], how, &room)?;
             moving::done(0, moved, cache);
-            if self.host.bias {
+            if self.bias {
                 let moved = moving::moved(at, 1, cache)?;
                 moves::tile(output, &moved, moves::plane(output), 1.0)?;
                 moving::done(1, moved, cache);
@@ -91,10 +113,14 @@ impl Vertex<DeviceTensor> for Conv2d {
             add = true;
         }
         match at.displacement(0) {
-            Some(d) => self.convolve(weight, d, cache, (output, add, self.rounds.forward()))?,
+            Some(d) => {
+                let how = (add, self.rounds.forward());
+                sizes.products(self.way, [weight, d, output], how, &room)?;
+            }
             None if !add => output.fill(0.0),
             None => {}
         }
+        room.back_to(cache);
         Ok(())
     }
 
@@ -110,14 +136,15 @@ impl Vertex<DeviceTensor> for Conv2d {
         let room = sizes.room(cache, x);
         if let Some(force) = pulled.force(0) {
             let how = (false, self.rounds.back(at.live()));
-            sizes.products(Way::Back, [weight, cotangent, force], how, &room)?;
+            sizes.products(self.way.other(), [weight, cotangent, force], how, &room)?;
         }
         let scale = pulled.scale();
         if let Some((gradient, fresh)) = pulled.gradient_or_fresh(0) {
-            sizes.gradient([x, cotangent, gradient], (!fresh, scale), &room)?;
+            let [images, results] = self.ends([x, cotangent]);
+            sizes.gradient([images, results, gradient], (!fresh, scale), &room)?;
         }
         room.back_to(cache);
-        if self.host.bias
+        if self.bias
             && let Some(gradient) = pulled.gradient(1)
         {
             moves::sums(gradient, cotangent, None, moves::plane(cotangent), scale)?;

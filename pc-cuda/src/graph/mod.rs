@@ -4,7 +4,6 @@
 mod activation;
 mod build;
 mod conv;
-mod conv_transpose;
 mod embedding;
 mod linear;
 mod matmul;

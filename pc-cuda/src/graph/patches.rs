@@ -43,6 +43,16 @@ pub(super) enum Way {
     Back,
 }
 
+impl Way {
+    /// That of a pull.
+    pub(super) fn other(self) -> Self {
+        match self {
+            Way::Forward => Way::Back,
+            Way::Back => Way::Forward,
+        }
+    }
+}
+
 /// Room for what a group of samples takes, from a cache.
 pub(super) struct Room {
     /// Images with their channels last.

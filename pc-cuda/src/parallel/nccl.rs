@@ -105,7 +105,7 @@ impl AllReduce for Nccl {
             ));
         }
         // NCCL puts its sums behind what is in the streams.
-        parts.iter().zip(&self.members).try_for_each(|(_, (device, _))| device.flush())?;
+        self.members.iter().try_for_each(|(device, _)| device.flush())?;
         check("beginning a sum", result::group_start())?;
         let mut outcome = Ok(());
         for (part, (device, member)) in parts.iter().zip(&self.members) {
