@@ -149,7 +149,7 @@ PC_DEV float pc_function_change(int act, float leak, float a, float d, float& sl
 }
 
 // f(a), or f(a + d) - f(a) where there is a d; and the slope at a or a + d.
-PC_KERNEL(pc_function_activate, PC_FUNCTION_THREADS, PcActivate) {
+PC_KERNEL_MANY(pc_function_activate, PC_FUNCTION_THREADS, PcActivate) {
   int start = pc_bid() * PC_CHUNK, end = start + PC_CHUNK;
   if (end > p.count) end = p.count;
   for (int i = start + pc_tid(); i < end; i += PC_FUNCTION_THREADS) {
@@ -168,7 +168,7 @@ PC_DEV int pc_row() { return pc_bid() * (PC_FUNCTION_THREADS / 32) + (pc_tid() >
 PC_DEV int pc_seen(const PcSoftmax& p, int row) { return p.causal ? p.length + 1 + row % p.period - p.period : p.length; }
 
 // out = current = softmax(a).
-PC_KERNEL(pc_function_softmax, PC_FUNCTION_THREADS, PcSoftmax) {
+PC_KERNEL_MANY(pc_function_softmax, PC_FUNCTION_THREADS, PcSoftmax) {
   int row = pc_row(), lane = pc_tid() & 31;
   if (row >= p.rows) return;
   const float* a = p.a + (u64)row * p.length;
@@ -194,7 +194,7 @@ PC_DEV float pc_exp_any(float x) {
 // largest class: with g = s (exp(d) - 1) and m = sum g the difference is (g - s m) / (1 + m). What a class has grown to counts from the largest, too,
 // by logarithms, since s itself may have underflowed. Where another class has taken over by far, the old share and the new have nothing in common,
 // and are subtracted.
-PC_KERNEL(pc_function_softmax_change, PC_FUNCTION_THREADS, PcSoftmax) {
+PC_KERNEL_MANY(pc_function_softmax_change, PC_FUNCTION_THREADS, PcSoftmax) {
   int row = pc_row(), lane = pc_tid() & 31;
   if (row >= p.rows) return;
   u64 first = (u64)row * p.length;
@@ -259,7 +259,7 @@ PC_KERNEL(pc_function_softmax_change, PC_FUNCTION_THREADS, PcSoftmax) {
 }
 
 // out = s (u - u . s), with the cotangent u in a.
-PC_KERNEL(pc_function_softmax_pull, PC_FUNCTION_THREADS, PcSoftmax) {
+PC_KERNEL_MANY(pc_function_softmax_pull, PC_FUNCTION_THREADS, PcSoftmax) {
   int row = pc_row();
   if (row >= p.rows) return;
   const float *u = p.a + (u64)row * p.length, *s = p.s + (u64)row * p.length;
@@ -270,7 +270,7 @@ PC_KERNEL(pc_function_softmax_pull, PC_FUNCTION_THREADS, PcSoftmax) {
 PC_DEV float pc_inverse_root(double variance, float epsilon) { return pc_div(1.f, pc_sqrt((float)(variance + (double)epsilon))); }
 
 // out = gain n + bias with n = (a - mean) / sigma; keeps a - mean, n and 1 / sigma.
-PC_KERNEL(pc_function_norm, PC_FUNCTION_THREADS, PcNorm) {
+PC_KERNEL_MANY(pc_function_norm, PC_FUNCTION_THREADS, PcNorm) {
   int row = pc_row(), lane = pc_tid() & 31;
   if (row >= p.rows) return;
   u64 first = (u64)row * p.length;
@@ -289,7 +289,7 @@ PC_KERNEL(pc_function_norm, PC_FUNCTION_THREADS, PcNorm) {
 
 // How far that moves with a by d (none for not at all), and with the parameters from the old ones: with c' = c + e the variance grows by the mean of
 // e (c + c'), and 1 / sigma by -growth / (sigma sigma' (sigma + sigma')).
-PC_KERNEL(pc_function_norm_change, PC_FUNCTION_THREADS, PcNorm) {
+PC_KERNEL_MANY(pc_function_norm_change, PC_FUNCTION_THREADS, PcNorm) {
   int row = pc_row(), lane = pc_tid() & 31;
   if (row >= p.rows) return;
   u64 first = (u64)row * p.length;
@@ -314,7 +314,7 @@ PC_KERNEL(pc_function_norm_change, PC_FUNCTION_THREADS, PcNorm) {
 }
 
 // out = (f - mean f - n mean(f n)) / sigma with f = u gain, and the cotangent u in a.
-PC_KERNEL(pc_function_norm_pull, PC_FUNCTION_THREADS, PcNorm) {
+PC_KERNEL_MANY(pc_function_norm_pull, PC_FUNCTION_THREADS, PcNorm) {
   int row = pc_row();
   if (row >= p.rows) return;
   u64 first = (u64)row * p.length;

@@ -13,7 +13,7 @@
   for (int i = start + pc_tid(); i < end; i += PC_LAYER_THREADS)
 
 // Blocks [outer][length][inner] from one place to another; zeros where there is no source.
-PC_KERNEL(pc_layer_copy, PC_LAYER_THREADS, PcLay) {
+PC_KERNEL_MANY(pc_layer_copy, PC_LAYER_THREADS, PcLay) {
   PC_EACH(i, p.outer * p.length * p.inner) {
     int part = p.length * p.inner, o = i / part, at = i - o * part;
     float x = p.in ? p.in[(o * p.in_whole + p.in_start) * p.inner + at] : 0.f;
@@ -22,7 +22,7 @@ PC_KERNEL(pc_layer_copy, PC_LAYER_THREADS, PcLay) {
 }
 
 // [outer][a][b][inner] to [outer][b][a][inner].
-PC_KERNEL(pc_layer_swap, PC_LAYER_THREADS, PcSwap) {
+PC_KERNEL_MANY(pc_layer_swap, PC_LAYER_THREADS, PcSwap) {
   PC_EACH(i, p.outer * p.a * p.b * p.inner) {
     int inner = i % p.inner, rest = i / p.inner, row = rest % p.a;
     rest /= p.a;
@@ -68,16 +68,16 @@ template <bool HALVES> PC_DEV void pc_turn(const PcTurn& p) {
     }
   }
 }
-PC_KERNEL(pc_layer_turn, PC_LAYER_THREADS, PcTurn) { pc_turn<false>(p); }
-PC_KERNEL(pc_layer_turn_bf16, PC_LAYER_THREADS, PcTurn) { pc_turn<true>(p); }
+PC_KERNEL_MANY(pc_layer_turn, PC_LAYER_THREADS, PcTurn) { pc_turn<false>(p); }
+PC_KERNEL_MANY(pc_layer_turn_bf16, PC_LAYER_THREADS, PcTurn) { pc_turn<true>(p); }
 
 // Adds x times a list that repeats: element (i / inner) % length of it.
-PC_KERNEL(pc_layer_tile, PC_LAYER_THREADS, PcTile) {
+PC_KERNEL_MANY(pc_layer_tile, PC_LAYER_THREADS, PcTile) {
   PC_EACH(i, p.count) p.out[i] += p.x * p.a[i / p.inner % p.length];
 }
 
 // By column of [outer][columns][inner]: x times the sum of a, or of a b, added to what is there. A block a column.
-PC_KERNEL(pc_layer_sums, PC_LAYER_THREADS, PcSums) {
+PC_KERNEL_MANY(pc_layer_sums, PC_LAYER_THREADS, PcSums) {
   PC_SHARED(raw);
   int column = pc_bid();
   double sum = 0.0;
@@ -94,7 +94,7 @@ PC_KERNEL(pc_layer_sums, PC_LAYER_THREADS, PcSums) {
 // a warp takes the patch of one place. A patch is what a window sees of the image. With `back` the
 // images are a convolution's results, and the patch of a place holds the results whose windows see
 // it. Zeros where there is nothing.
-PC_KERNEL(pc_layer_patches, PC_LAYER_THREADS, PcPatches) {
+PC_KERNEL_MANY(pc_layer_patches, PC_LAYER_THREADS, PcPatches) {
   int place = pc_bid() * (PC_LAYER_THREADS / 32) + pc_tid() / 32;
   int column = place % p.columns, rest = place / p.columns, row = rest % p.rows, image = rest / p.rows;
   int length = image < p.images ? p.window_h * p.window_w * p.vectors : 0;
@@ -119,7 +119,7 @@ PC_KERNEL(pc_layer_patches, PC_LAYER_THREADS, PcPatches) {
 
 // The largest of a, the first of equals and a NaN before all, and where it is in its window. With displacements d: how far the largest has moved
 // from what it was at `old`.
-PC_KERNEL(pc_layer_max_pool, PC_LAYER_THREADS, PcPool) {
+PC_KERNEL_MANY(pc_layer_max_pool, PC_LAYER_THREADS, PcPool) {
   PC_EACH(i, p.planes * p.out_h * p.out_w) {
     int plane = i / (p.out_h * p.out_w);
     int corner = (plane * p.height + i / p.out_w % p.out_h * p.stride) * p.width + i % p.out_w * p.stride;
@@ -136,7 +136,7 @@ PC_KERNEL(pc_layer_max_pool, PC_LAYER_THREADS, PcPool) {
   }
 }
 
-PC_KERNEL(pc_layer_avg_pool, PC_LAYER_THREADS, PcPool) {
+PC_KERNEL_MANY(pc_layer_avg_pool, PC_LAYER_THREADS, PcPool) {
   float weight = 1.f / (float)(p.size * p.size);
   PC_EACH(i, p.planes * p.out_h * p.out_w) {
     int plane = i / (p.out_h * p.out_w);
@@ -148,7 +148,7 @@ PC_KERNEL(pc_layer_avg_pool, PC_LAYER_THREADS, PcPool) {
 }
 
 // What the windows over an element hand back to it: the cotangent a of those whose largest it is (by `old`), or all of theirs in equal shares.
-PC_KERNEL(pc_layer_unpool, PC_LAYER_THREADS, PcPool) {
+PC_KERNEL_MANY(pc_layer_unpool, PC_LAYER_THREADS, PcPool) {
   float weight = 1.f / (float)(p.size * p.size);
   PC_EACH(i, p.planes * p.height * p.width) {
     int x = i % p.width, y = i / p.width % p.height, plane = i / (p.width * p.height);
@@ -169,7 +169,7 @@ PC_KERNEL(pc_layer_unpool, PC_LAYER_THREADS, PcPool) {
 #define PC_SIDE 16
 
 // c = x a b of each pair of matrices, added to what is there or in its place: a [m][k] or, transposed, [k][m]; b [k][n] or [n][k].
-PC_KERNEL(pc_layer_products, PC_LAYER_THREADS, PcProducts) {
+PC_KERNEL_MANY(pc_layer_products, PC_LAYER_THREADS, PcProducts) {
   PC_SHARED(raw);
   float* left = (float*)raw;
   float* right = left + PC_SIDE * (PC_SIDE + 1);
@@ -194,7 +194,7 @@ PC_KERNEL(pc_layer_products, PC_LAYER_THREADS, PcProducts) {
 }
 
 // A row of the table for every index; NaN for what is none.
-PC_KERNEL(pc_layer_embed, PC_LAYER_THREADS, PcEmbed) {
+PC_KERNEL_MANY(pc_layer_embed, PC_LAYER_THREADS, PcEmbed) {
   PC_EACH(i, p.places * p.width) {
     float index = p.index[i / p.width];
     bool known = index >= 0.f && index < (float)p.vocabulary;
@@ -203,7 +203,7 @@ PC_KERNEL(pc_layer_embed, PC_LAYER_THREADS, PcEmbed) {
 }
 
 // The transpose: every number of the table adds up, place by place, what came where its row was taken.
-PC_KERNEL(pc_layer_unembed, PC_LAYER_THREADS, PcEmbed) {
+PC_KERNEL_MANY(pc_layer_unembed, PC_LAYER_THREADS, PcEmbed) {
   PC_EACH(i, p.vocabulary * p.width) {
     int row = i / p.width, column = i % p.width;
     float sum = 0.f;

@@ -17,6 +17,8 @@ typedef unsigned long long u64;
 
 PC_DEV int pc_tid() { return threadIdx.x; }
 PC_DEV int pc_bid() { return blockIdx.x; }
+// Which of several launches in one this block belongs to.
+PC_DEV int pc_member() { return blockIdx.y; }
 PC_DEV void pc_block_sync() { __syncthreads(); }
 PC_DEV float pc_shfl_xor(float v, int mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
 PC_DEV double pc_shfl_xor(double v, int mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
@@ -215,3 +217,15 @@ PC_DEV double pc_exp(double a) { return exp(a); }
 PC_DEV double pc_erfc(double a) { return erfc(a); }
 PC_DEV float pc_float(u32 bits) { return __uint_as_float(bits); }
 #endif
+
+// A kernel that has a second form, `name_many`: several launches of one size in one, each with a struct of its own. It is what steps that were recorded
+// are made of: see `device/works.rs`.
+#define PC_MANY 4096 // bytes of structs that such a launch takes at most
+#define PC_KERNEL_MANY(name, threads, Params)                                   \
+  PC_DEV void name##_body(const Params& p);                                     \
+  struct name##_params {                                                        \
+    Params of[PC_MANY / sizeof(Params)];                                        \
+  };                                                                            \
+  PC_KERNEL(name, threads, Params) { name##_body(p); }                          \
+  PC_KERNEL(name##_many, threads, name##_params) { name##_body(p.of[pc_member()]); } \
+  PC_DEV void name##_body(const Params& p)

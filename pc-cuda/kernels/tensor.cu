@@ -8,7 +8,7 @@
 enum { PC_FILL = 0, PC_AXPY = 1, PC_SCALE = 2, PC_MULTIPLY = 3, PC_SUM = 4, PC_ERROR = 5, PC_PRODUCT = 6, PC_ADD_PRODUCT = 7 };
 
 // Element by element: x; out + x a; x out; out a; x a + y b; a + b - c with what is missing zero; a b; out + a b.
-PC_KERNEL(pc_map, PC_TENSOR_THREADS, PcMap) {
+PC_KERNEL_MANY(pc_map, PC_TENSOR_THREADS, PcMap) {
   int start = pc_bid() * PC_CHUNK, end = start + PC_CHUNK;
   if (end > p.count) end = p.count;
   for (int i = start + pc_tid(); i < end; i += PC_TENSOR_THREADS) {
@@ -27,7 +27,7 @@ PC_KERNEL(pc_map, PC_TENSOR_THREADS, PcMap) {
 }
 
 // velocity <- momentum velocity + g with g = force - precision e; d += rate velocity; v = ref + d. Without velocity d += rate g; without v only d.
-PC_KERNEL(pc_step, PC_TENSOR_THREADS, PcStep) {
+PC_KERNEL_MANY(pc_step, PC_TENSOR_THREADS, PcStep) {
   int start = pc_bid() * PC_CHUNK, end = start + PC_CHUNK;
   if (end > p.count) end = p.count;
   for (int i = start + pc_tid(); i < end; i += PC_TENSOR_THREADS) {

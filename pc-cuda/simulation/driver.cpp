@@ -1,7 +1,7 @@
-// A stand-in for the CUDA driver, NVRTC and cuBLASLt: the calls that pc-cuda makes, on the CPU, with kernels run by the host layer. It minds what the real
-// ones mind: capture, attributes of large launches, what belongs to which module. Built by a test as `libcuda.so`, `libnvrtc.so` and `libcublasLt.so`.
+// A stand-in for the CUDA driver, NVRTC, cuBLASLt and cuBLAS: the calls that pc-cuda makes, on the CPU, with kernels run by the host layer. It minds what the real
+// ones mind: capture, attributes of large launches, what belongs to which module. Built by a test as `libcuda.so`, `libnvrtc.so`, `libcublasLt.so` and `libcublas.so`.
 //
-// PC_STANDIN_LOG: a file that gets a line for each compilation, recording and replay. PC_STANDIN_LIMIT: bytes of memory. PC_STANDIN_LOST: launches until
+// PC_STANDIN_LOG: a file that gets a line for each compilation, recording, replay and call of several products. PC_STANDIN_LIMIT: bytes of memory. PC_STANDIN_LOST: launches until
 // the device is lost. PC_STANDIN_DEVICES: how many devices there are (1).
 #include <chrono>
 #include <cstdint>
@@ -16,7 +16,7 @@
 
 typedef uint32_t u32;
 typedef uint64_t u64;
-extern "C" int pcsim_launch(const char*, u32, u32, u32, u32, unsigned long long, const void*, size_t, char*, size_t);
+extern "C" int pcsim_launch(const char*, u32, u32, u32, u32, u32, unsigned long long, const void*, size_t, char*, size_t);
 extern "C" size_t pcsim_size(const char*);
 
 enum { INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_DEVICE = 101, NOT_FOUND = 500, LAUNCH_FAILED = 719, CAPTURE_UNSUPPORTED = 900 };
@@ -167,8 +167,11 @@ int cuModuleLoadData(Module** module, const void* code) {
 }
 int cuModuleUnload(Module* module) { return delete module, 0; }
 int cuModuleGetFunction(Function** function, Module* module, const char* name) {
-  auto has = [&](const char* macro) { return module->source.find(std::string(macro) + name + ",") != std::string::npos; };
-  if (!has("PC_KERNEL(") && !has("PC_KERNEL_OF(")) return NOT_FOUND;
+  auto has = [&](const char* macro, const std::string& word) { return module->source.find(macro + word + ",") != std::string::npos; };
+  std::string word = name, end = "_many";
+  bool many = word.size() > end.size() && word.substr(word.size() - end.size()) == end;
+  std::string one = many ? word.substr(0, word.size() - end.size()) : word;
+  if (!has("PC_KERNEL(", word) && !has("PC_KERNEL_OF(", word) && !has("PC_KERNEL_MANY(", one)) return NOT_FOUND;
   static std::map<std::string, Function> all;
   *function = &(all[name] = Function{name});
   return 0;
@@ -193,7 +196,7 @@ int cuLaunchKernelEx(const Config* config, Function* function, void** params, vo
     if (launches++ >= setting("PC_STANDIN_LOST", ~0ull)) lost = true;
     if (lost) return (int)LAUNCH_FAILED;
     char message[512];
-    if (!pcsim_launch(name.c_str(), c.grid[0], c.block[0], (u32)cluster, c.shared, 0, held.data(), size, message, sizeof message)) return 0;
+    if (!pcsim_launch(name.c_str(), c.grid[0], c.grid[1], c.block[0], (u32)cluster, c.shared, 0, held.data(), size, message, sizeof message)) return 0;
     fprintf(stderr, "stand-in: %s: %s\n", name.c_str(), message);
     return (int)LAUNCH_FAILED;
   });
@@ -244,11 +247,7 @@ int cublasLtMatmulPreferenceCreate(int** preference) { return *preference = new 
 int cublasLtMatmulPreferenceSetAttribute(int*, int, const void*, size_t) { return 0; }
 int cublasLtMatmulPreferenceDestroy(int* preference) { return delete preference, 0; }
 int cublasLtMatmulAlgoGetHeuristic(void*, Product*, Matrix*, Matrix*, Matrix*, Matrix*, int*, int, void*, int* found) { return *found = 1, 0; }
-int cublasLtMatmul(void*, Product* product, const float* alpha, const float* a, Matrix* la, const float* b, Matrix* lb, const float* beta, const float* c, Matrix*, float* d, Matrix* ld, const void*,
-                   void*, size_t, Stream* stream) {
-  Product p = *product;
-  Matrix ma = *la, mb = *lb, md = *ld;
-  float x = *alpha, y = *beta;
+static int multiply(Product p, float x, const float* a, Matrix ma, const float* b, Matrix mb, float y, float* d, Matrix md, Stream* stream) {
   u64 inner = p.transposed[0] ? ma.rows : ma.columns;
   bool fits = md.rows == (p.transposed[0] ? ma.columns : ma.rows) && md.columns == (p.transposed[1] ? mb.rows : mb.columns) &&
               inner == (p.transposed[1] ? mb.columns : mb.rows);
@@ -276,8 +275,41 @@ int cublasLtMatmul(void*, Product* product, const float* alpha, const float* a, 
         float sum = 0.f;
         for (u64 k = 0; k < inner; k++) sum += operand(a, ma, at(ma, p.transposed[0], i, k)) * operand(b, mb, at(mb, p.transposed[1], k, j));
         u64 place = i + j * (u64)md.stride;
-        d[place] = x * sum + (y != 0.f ? y * c[place] : 0.f);
+        d[place] = x * sum + (y != 0.f ? y * d[place] : 0.f);
       }
+    return 0;
+  });
+}
+int cublasLtMatmul(void*, Product* product, const float* alpha, const float* a, Matrix* la, const float* b, Matrix* lb, const float* beta, const float* c, Matrix*, float* d, Matrix* ld, const void*,
+                   void*, size_t, Stream* stream) {
+  if (c != d) return 7;
+  return multiply(*product, *alpha, a, *la, b, *lb, *beta, d, *ld, stream);
+}
+
+// cuBLAS: products whose addresses lie in lists on the device.
+struct Handle {
+  Stream* stream = nullptr;
+  bool workspace = false;
+};
+int cublasCreate_v2(Handle** handle) { return *handle = new Handle, 0; }
+int cublasDestroy_v2(Handle* handle) { return delete handle, 0; }
+int cublasSetStream_v2(Handle* handle, Stream* stream) { return handle->stream = stream, handle->workspace = false, 0; }
+int cublasSetWorkspace_v2(Handle* handle, void* room, size_t) { return handle->workspace = room != nullptr, 0; }
+int cublasGemmBatchedEx(Handle* handle, int ta, int tb, int m, int n, int k, const float* alpha, const float* const* a, int kind_a, int lda, const float* const* b, int kind_b, int ldb, const float* beta,
+                        float* const* c, int kind_c, int ldc, int count, int compute, int) {
+  if (!handle->stream || !handle->workspace || kind_c != 0 || count < 1) return 7;
+  note("products");
+  Product product{compute, {ta, tb}};
+  auto matrix = [](int kind, bool turned, int rows, int columns, int stride) {
+    return Matrix{kind, (u64)(turned ? columns : rows), (u64)(turned ? rows : columns), stride};
+  };
+  Matrix ma = matrix(kind_a, ta != 0, m, k, lda), mb = matrix(kind_b, tb != 0, k, n, ldb), mc = matrix(kind_c, false, m, n, ldc);
+  float x = *alpha, y = *beta;
+  // The lists are read when the products run.
+  return run(handle->stream, [=]() {
+    Stream direct;
+    for (int i = count - 1; i >= 0; i--)
+      if (int error = multiply(product, x, a[i], ma, b[i], mb, y, c[i], mc, &direct)) return error;
     return 0;
   });
 }

@@ -263,8 +263,8 @@ static void run_cluster(std::vector<Fiber>& fibers, u32 blocks, u64 seed, Random
 }
 } // namespace pcsim
 
-// Runs a kernel. Returns 0, or 1 with what went wrong in `message`.
-extern "C" int pcsim_launch(const char* name, u32 grid, u32 block, u32 cluster, u32 shared, u64 seed, const void* params, size_t size,
+// Runs a kernel, of `members` grids. Returns 0, or 1 with what went wrong in `message`.
+extern "C" int pcsim_launch(const char* name, u32 grid, u32 members, u32 block, u32 cluster, u32 shared, u64 seed, const void* params, size_t size,
                             char* message, size_t room) {
   using namespace pcsim;
   std::string error;
@@ -276,7 +276,7 @@ extern "C" int pcsim_launch(const char* name, u32 grid, u32 block, u32 cluster, 
   if (!kernel) error = std::string("no kernel is called ") + name;
   else if (kernel->threads != block) error = std::string(name) + " runs in blocks of " + std::to_string(kernel->threads) + " threads";
   else if (kernel->size != size) error = std::string(name) + " takes " + std::to_string(kernel->size) + " bytes, not " + std::to_string(size);
-  else if (!grid || !cluster || cluster > 16 || grid % cluster) error = "the grid is not made of whole clusters of at most 16 blocks";
+  else if (!grid || !members || !cluster || cluster > 16 || grid % cluster) error = "the grid is not made of whole clusters of at most 16 blocks";
   else if (shared > 232448) error = "more shared memory than a block may have";
   if (error.empty()) {
     size_t count = (size_t)cluster * block;
@@ -287,12 +287,12 @@ extern "C" int pcsim_launch(const char* name, u32 grid, u32 block, u32 cluster, 
     Random random{seed * 0x9E3779B97F4A7C15ull + 1};
     // Clusters run one after the other, but nothing may rest on which comes first: in order for seed 0, from last to first for odd seeds, shuffled
     // for the others.
-    std::vector<u32> order(grid / cluster);
+    std::vector<u32> order(grid / cluster * members);
     for (u32 i = 0; i < order.size(); i++) order[i] = seed & 1 ? (u32)order.size() - 1 - i : i;
     if (seed && !(seed & 1))
       for (size_t i = order.size(); i > 1; i--) std::swap(order[i - 1], order[random.below((u32)i)]);
     for (size_t turn = 0; turn < order.size() && error.empty(); turn++) {
-      u32 base = order[turn] * cluster;
+      u32 base = order[turn] % (grid / cluster) * cluster, member = order[turn] / (grid / cluster);
       std::vector<std::unique_ptr<Block>> blocks;
       std::vector<Block*> members;
       Barrier cluster_barrier;
@@ -309,6 +309,7 @@ extern "C" int pcsim_launch(const char* name, u32 grid, u32 block, u32 cluster, 
         }
         memset(b->shared, 0xff, shared + GUARD);
         b->id = (int)(base + i);
+        b->member = (int)member;
         b->rank = (int)i;
         b->threads = (int)block;
         b->barrier.need = (int)block;

@@ -75,7 +75,7 @@ struct Fiber {
 };
 struct Block {
   unsigned char* shared = nullptr;
-  int id = 0, rank = 0, threads = 0, finished = 0;
+  int id = 0, member = 0, rank = 0, threads = 0, finished = 0;
   u32 bytes = 0; // of shared memory
   bool started = false;
   Barrier barrier;
@@ -123,6 +123,7 @@ struct Kernel {
 
 inline int pc_tid() { return pcsim::current->tid; }
 inline int pc_bid() { return pcsim::current->block->id; }
+inline int pc_member() { return pcsim::current->block->member; }
 inline void pc_block_sync() { pcsim::meet(&pcsim::current->block->barrier, "a block barrier"); }
 
 inline double pc_exchange(double v, int mask) {

@@ -53,7 +53,7 @@ mod transfer;
 
 #[cfg(feature = "simulation")]
 pub use device::Simulation;
-pub use device::{Device, DeviceProps};
+pub use device::{Device, DeviceProps, Launches};
 pub use graph::graph_to_device;
 pub use loss::CrossEntropy;
 pub use net::{FusedLinearisation, FusedNet};

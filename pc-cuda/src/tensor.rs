@@ -157,6 +157,11 @@ impl DeviceTensor {
         HostTensor::new(&self.shape, self.numbers()?)
     }
 
+    /// Another handle of the same memory.
+    pub(crate) fn same(&self) -> Self {
+        Self { device: self.device.clone(), shape: self.shape.clone(), memory: self.memory.clone() }
+    }
+
     pub(crate) fn address(&self) -> Address {
         self.memory.as_ref().map_or(0, |memory| memory.address())
     }
@@ -245,11 +250,7 @@ impl Clone for DeviceTensor {
             }
             // The failure is noted. Sharing the memory keeps later work within bounds until it is
             // reported.
-            None => Self {
-                device: self.device.clone(),
-                shape: self.shape.clone(),
-                memory: self.memory.clone(),
-            },
+            None => self.same(),
         }
     }
 }

@@ -108,12 +108,15 @@ fn gradients_agree(device: &Device, shapes: &[Shape]) -> Result<bool> {
     Ok(good)
 }
 
-/// Convolutions step by step, three times each: first as they are asked for, then recorded, then
-/// replayed.
+/// Convolutions and an LSTM step by step, three times each: first as they are asked for, then
+/// recorded with several launches in one, then replayed.
 fn graphs_agree(device: &Device) -> Result<bool> {
     let mut good = true;
-    for seed in 0..2u64 {
-        let mut pair = Pair::convolutions(device, 5, seed)?;
+    for (name, seed) in [("convolutions", 0), ("convolutions", 1), ("lstm", 2)] {
+        let mut pair = match name {
+            "lstm" => Pair::lstm(device, 5, seed)?,
+            _ => Pair::convolutions(device, 5, seed)?,
+        };
         for schedule in [
             Schedule::standard(0.1, 12)?,
             Schedule::fixed_prediction(0.1, 12)?,
@@ -124,17 +127,20 @@ fn graphs_agree(device: &Device) -> Result<bool> {
             for (precision, tolerance) in TOLERANCES {
                 let mut net = graph_to_device(&pair.here, device, precision)?;
                 for round in 1..=3 {
-                    let before = device.replayed();
+                    let (before, asked) = (device.replayed(), device.launches());
                     let found = gradients(&mut net, &pair.on, &schedule)?;
                     device.synchronize()?;
                     let worst = worst(&found, &wanted);
                     let fine = worst <= tolerance;
                     good &= fine;
+                    let launches = device.launches();
                     println!(
-                        "{} convolutions seed {seed} {schedule} {precision:?} round {round}, {} \
-                         replayed: {worst:.1e}",
+                        "{} {name} seed {seed} {schedule} {precision:?} round {round}, {} \
+                         replayed, {} launches of {}: {worst:.1e}",
                         if fine { "ok    " } else { "FAILED" },
-                        device.replayed() - before
+                        device.replayed() - before,
+                        launches.made - asked.made,
+                        launches.asked - asked.asked
                     );
                 }
             }

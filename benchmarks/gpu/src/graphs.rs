@@ -118,7 +118,11 @@ pub(crate) fn time(device: &Device, case: &Case) -> Result<()> {
         ] {
             let mut rule = Relaxation::new(&net, schedule)?;
             let mut times = Vec::with_capacity(ROUNDS);
+            let mut before = device.launches();
             for round in 0..WARM + ROUNDS {
+                if round == WARM {
+                    before = device.launches();
+                }
                 let seconds = device.time(|| rule.run(&mut net, &clamps).map(|_| ()))?;
                 if round >= WARM {
                     times.push(seconds);
@@ -126,7 +130,11 @@ pub(crate) fn time(device: &Device, case: &Case) -> Result<()> {
             }
             times.sort_by(f64::total_cmp);
             let median = times.get(times.len() / 2).copied().unwrap_or(f64::NAN);
-            println!("{:6} {mode:8} {:43} {:9.1}", word(precision), "step by step", median * 1e6);
+            let launches = device.launches();
+            let [asked, made] = [launches.asked - before.asked, launches.made - before.made]
+                .map(|all| all / ROUNDS as u64);
+            let how = format!("step by step, {made} launches of {asked}");
+            println!("{:6} {mode:8} {how:43} {:9.1}", word(precision), median * 1e6);
             if let Some(peer) = &peer {
                 peer.print(word(precision), mode);
             }

@@ -1,4 +1,4 @@
-//! Chains with a batch of random numbers, here and on the host in f64.
+//! Nets with a batch of random numbers, here and on the host in f64.
 
 use pc_core::{
     Clamps, Graph, Result, Tensor, VertexId,
@@ -16,7 +16,7 @@ fn graph<F: Element>(widths: &[usize], act: Activation, seed: u64) -> Result<End
         let act = if index + 1 == widths.len() { Activation::Identity } else { act };
         at = b.dense(&format!("l{index}"), at, width, act, &mut init)?;
     }
-    Ok((b.build()?, x, at))
+    Ok((b.build()?, vec![x, at]))
 }
 
 /// Convolutions whose channels fill no vector, with a stride that leaves rows over, and pooling.
@@ -29,7 +29,24 @@ fn convolutions<F: Element>(seed: u64) -> Result<Ends<F>> {
     let at = b.conv("conv1", x, &first, &mut init)?;
     let at = b.conv("conv2", at, &second, &mut init)?;
     let y = b.dense("y", at, 7, Activation::Identity, &mut init)?;
-    Ok((b.build()?, x, y))
+    Ok((b.build()?, vec![x, y]))
+}
+
+/// Five steps of an LSTM, whose gates have as many products of one size each.
+fn lstm<F: Element>(seed: u64) -> Result<Ends<F>> {
+    let mut init = Init::new(seed);
+    let mut b = Graph::<HostTensor<F>>::builder();
+    let parameters = b.lstm_parameters("lstm", 7, 12, &mut init)?;
+    let (mut h, mut c) = (b.input("h", &[12])?, b.input("c", &[12])?);
+    let mut ends = vec![h, c];
+    for time in 0..5 {
+        let x = b.input(&format!("x{time}"), &[7])?;
+        ends.push(x);
+        let cell = b.lstm_cell(&format!("t{time}"), x, h, c, &parameters)?;
+        (h, c) = (cell.hidden, cell.cell);
+    }
+    ends.push(b.dense("y", h, 3, Activation::Identity, &mut init)?);
+    Ok((b.build()?, ends))
 }
 
 /// A graph in f32, its twin in f64 with the same numbers, and what both are held at and driven by.
@@ -40,13 +57,18 @@ pub(crate) struct Pair {
     pub(crate) off: Clamps<HostTensor<f64>>,
 }
 
-/// A graph with its input and its output.
-type Ends<F> = (Graph<HostTensor<F>>, VertexId, VertexId);
+/// A graph with what is held: its inputs and, last, its output.
+type Ends<F> = (Graph<HostTensor<F>>, Vec<VertexId>);
 
 impl Pair {
     /// Of convolutions.
     pub(crate) fn convolutions(device: &Device, batch: usize, seed: u64) -> Result<Self> {
         Self::of(device, convolutions(seed)?, convolutions(seed)?, batch, false, seed)
+    }
+
+    /// Of an LSTM.
+    pub(crate) fn lstm(device: &Device, batch: usize, seed: u64) -> Result<Self> {
+        Self::of(device, lstm(seed)?, lstm(seed)?, batch, false, seed)
     }
 
     /// A chain.
@@ -64,8 +86,8 @@ impl Pair {
 
     fn of(
         device: &Device,
-        (mut here, x, y): Ends<f32>,
-        (mut there, ..): Ends<f64>,
+        (mut here, ends): Ends<f32>,
+        (mut there, _): Ends<f64>,
         batch: usize,
         driven: bool,
         seed: u64,
@@ -79,11 +101,12 @@ impl Pair {
             *wide = widen(narrow)?;
         }
         let (mut on, mut off) = (Clamps::new(), Clamps::new());
-        for vertex in [x, y] {
+        let output = ends.last().copied();
+        for vertex in ends {
             let shape = here.shape(vertex)?.iter().copied();
             let shape: Vec<usize> = std::iter::once(batch).chain(shape).collect();
             let mut held: HostTensor<f32> = init.uniform(&shape, 1.0)?;
-            if driven && vertex == y {
+            if driven && Some(vertex) == output {
                 held.data_mut().iter_mut().for_each(|x| *x = x.abs());
                 on = on.drive(
                     vertex,

@@ -11,7 +11,7 @@ use std::{
     sync::OnceLock,
 };
 
-/// A folder with the stand-in under the three names, made once.
+/// A folder with the stand-in under the four names, made once.
 fn stand_in() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
@@ -42,7 +42,7 @@ fn stand_in() -> &'static Path {
         );
         let output = compiler.arg("-o").arg(&library).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        for other in ["libnvrtc.so", "libcublasLt.so"] {
+        for other in ["libnvrtc.so", "libcublasLt.so", "libcublas.so"] {
             fs::copy(&library, folder.join(other)).unwrap();
         }
         folder
@@ -99,6 +99,9 @@ fn all_agree_over_the_driver() {
     let (recordings, replays) = (count(&first, "recording"), count(&first, "replay"));
     println!("{recordings} recordings, {replays} replays");
     assert!(recordings > 0 && replays > recordings);
+    // Of an LSTM's gates, where there is cuBLAS; where there is none, one after the other.
+    let products = count(&first, "products");
+    assert!(products > 0, "no products in one call");
 
     // From the cache, and where an entry is damaged it alone is made again.
     assert_eq!(count(&run(), "compilation"), 0);
@@ -106,6 +109,15 @@ fn all_agree_over_the_driver() {
     fs::write(&entry, b"damaged").unwrap();
     let again = run();
     assert_eq!((count(&again, "compilation"), again.status), (1, Some(0)));
+
+    let fewer = tempfile::tempdir().unwrap();
+    for library in ["libcuda.so", "libnvrtc.so", "libcublasLt.so"] {
+        fs::copy(stand_in().join(library), fewer.path().join(library)).unwrap();
+    }
+    let ran = pc_gpu(fewer.path(), cache.path(), &["check", "quick"], &[]);
+    assert_eq!(ran.status, Some(0), "{}", ran.said);
+    // A machine with CUDA has the library elsewhere.
+    assert!(count(&ran, "products") <= products);
 }
 
 #[test]

@@ -2,9 +2,11 @@
 //! graphs.
 #![allow(unsafe_code)]
 
+mod recordings;
+
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     ffi::{CString, c_void},
     mem::MaybeUninit,
 };
@@ -13,8 +15,11 @@ use cudarc::driver::{result, sys};
 use pc_core::Result;
 
 use crate::device::{
-    Address, DeviceProps, Family, Gemm, Launch, Machine, blas::Blas, compile, failed,
+    Address, DeviceProps, Family, Gemm, Launch, Machine, Touches, batched::Batched, blas::Blas,
+    compile, failed, many_bytes,
 };
+
+use recordings::{Phase, Recorded};
 
 /// Says which call failed, and what it usually means.
 fn check(what: &str, status: sys::CUresult) -> Result<()> {
@@ -40,12 +45,14 @@ pub(crate) struct Cuda {
     stream: sys::CUstream,
     architecture: String,
     modules: RefCell<HashMap<Family, sys::CUmodule>>,
-    functions: RefCell<HashMap<&'static str, sys::CUfunction>>,
-    graphs: RefCell<HashMap<u64, sys::CUgraphExec>>,
+    functions: RefCell<HashMap<String, sys::CUfunction>>,
+    graphs: RefCell<HashMap<u64, Recorded>>,
     blas: RefCell<Option<Blas>>,
-    /// Whether work is only prepared: kernels loaded and plans found, which cannot be done while a
-    /// stream is captured.
-    preparing: Cell<bool>,
+    /// None inside where the library is not there.
+    batched: RefCell<Option<Option<Batched>>>,
+    phase: Cell<Phase>,
+    /// The lists of addresses of what is being recorded, in the order in which they are used.
+    lists: RefCell<VecDeque<Address>>,
 }
 
 impl Cuda {
@@ -88,7 +95,9 @@ impl Cuda {
             functions: RefCell::default(),
             graphs: RefCell::default(),
             blas: RefCell::default(),
-            preparing: Cell::new(false),
+            batched: RefCell::default(),
+            phase: Cell::new(Phase::Direct),
+            lists: RefCell::default(),
         };
         cuda.enter()?;
         // SAFETY: the context is current.
@@ -190,6 +199,51 @@ impl Cuda {
         Ok(found)
     }
 
+    /// Launches a kernel over so many grids.
+    fn kernel(&self, launch: &Launch, kernel: &str, params: &[u8], members: usize) -> Result<()> {
+        self.enter()?;
+        let function = self.function(launch.family, kernel)?;
+        self.allow(function, launch)?;
+        if self.prepares() {
+            return Ok(());
+        }
+        // Before sm_90 there are no such attributes. What sends to a cluster has to run in one, if
+        // of one block.
+        let mut attributes = Vec::new();
+        if launch.cluster > 1 || matches!(launch.family, Family::RelaxCluster | Family::RelaxWgmma)
+        {
+            attributes.push(cluster_attribute(launch.cluster));
+        }
+        if launch.family == Family::RelaxWgmma {
+            attributes.push(early_attribute());
+        }
+        let mut config = self.config(launch, &mut attributes);
+        config.gridDimY = members as u32;
+        let mut arguments = [params.as_ptr().cast_mut().cast::<c_void>()];
+        // SAFETY: every kernel takes one struct, of the type whose bytes these are; the driver
+        // copies it before it returns.
+        check(kernel, unsafe {
+            sys::cuLaunchKernelEx(
+                &raw const config,
+                function,
+                arguments.as_mut_ptr(),
+                std::ptr::null_mut(),
+            )
+        })
+    }
+
+    /// Sees to it that the library is there, with a workspace.
+    fn with_blas<T>(&self, work: impl FnOnce(&mut Blas) -> Result<T>) -> Result<T> {
+        let mut blas = self.blas.borrow_mut();
+        if blas.is_none() {
+            *blas = Some(Blas::new(self.allocate(Blas::WORKSPACE)?)?);
+        }
+        match blas.as_mut() {
+            Some(blas) => work(blas),
+            None => Err(failed("cuBLASLt is not there")),
+        }
+    }
+
     fn config(
         &self,
         launch: &Launch,
@@ -236,7 +290,7 @@ impl Cuda {
         Ok(())
     }
 
-    fn function(&self, family: Family, kernel: &'static str) -> Result<sys::CUfunction> {
+    fn function(&self, family: Family, kernel: &str) -> Result<sys::CUfunction> {
         if let Some(function) = self.functions.borrow().get(kernel) {
             return Ok(*function);
         }
@@ -255,7 +309,7 @@ impl Cuda {
         check(&format!("looking for the kernel {kernel}"), unsafe {
             sys::cuModuleGetFunction(&raw mut function, module, name.as_ptr())
         })?;
-        self.functions.borrow_mut().insert(kernel, function);
+        self.functions.borrow_mut().insert(kernel.to_owned(), function);
         Ok(function)
     }
 
@@ -358,7 +412,7 @@ impl Machine for Cuda {
 
     fn copy(&self, to: Address, from: Address, bytes: usize) -> Result<()> {
         self.enter()?;
-        if self.preparing.get() {
+        if self.prepares() {
             return Ok(());
         }
         // SAFETY: both are allocations of at least this length.
@@ -367,95 +421,50 @@ impl Machine for Cuda {
         })
     }
 
-    fn launch(&self, launch: &Launch, params: &[u8]) -> Result<()> {
-        self.enter()?;
-        let function = self.function(launch.family, launch.kernel)?;
-        self.allow(function, launch)?;
-        if self.preparing.get() {
-            return Ok(());
-        }
-        // Before sm_90 there are no such attributes. What sends to a cluster has to run in one, if
-        // of one block.
-        let mut attributes = Vec::new();
-        if launch.cluster > 1 || matches!(launch.family, Family::RelaxCluster | Family::RelaxWgmma)
-        {
-            attributes.push(cluster_attribute(launch.cluster));
-        }
-        if launch.family == Family::RelaxWgmma {
-            attributes.push(early_attribute());
-        }
-        let config = self.config(launch, &mut attributes);
-        let mut arguments = [params.as_ptr().cast_mut().cast::<c_void>()];
-        // SAFETY: every kernel takes one struct, of the type whose bytes these are; the driver
-        // copies it before it returns.
-        check(launch.kernel, unsafe {
-            sys::cuLaunchKernelEx(
-                &raw const config,
-                function,
-                arguments.as_mut_ptr(),
-                std::ptr::null_mut(),
-            )
-        })
+    fn launch(&self, launch: &Launch, params: &[u8], _touches: Touches) -> Result<()> {
+        self.kernel(launch, launch.kernel, params, 1)
+    }
+
+    fn launch_many(&self, launch: &Launch, params: &[u8], each: usize) -> Result<()> {
+        let mut all = vec![0u8; many_bytes(each)];
+        let Some(room) = all.get_mut(..params.len()) else {
+            return Err(failed(format!("{}: too many launches in one", launch.kernel)));
+        };
+        room.copy_from_slice(params);
+        self.kernel(launch, &format!("{}_many", launch.kernel), &all, params.len() / each)
     }
 
     fn gemm(&self, gemm: &Gemm) -> Result<()> {
         self.enter()?;
-        let mut blas = self.blas.borrow_mut();
-        if blas.is_none() {
-            *blas = Some(Blas::new(self.allocate(Blas::WORKSPACE)?)?);
-        }
-        match blas.as_mut() {
-            Some(blas) if self.preparing.get() => blas.prepare(gemm),
-            Some(blas) => blas.product(gemm, self.stream),
-            None => Err(failed("cuBLASLt is not there")),
-        }
+        let prepares = self.prepares();
+        self.with_blas(|blas| match prepares {
+            true => blas.prepare(gemm),
+            false => blas.product(gemm, self.stream),
+        })
+    }
+
+    fn gemms(&self, gemms: &[Gemm]) -> Result<()> {
+        self.products(gemms)
     }
 
     fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<u64> {
-        self.enter()?;
-        self.preparing.set(true);
-        let prepared = work();
-        self.preparing.set(false);
-        prepared?;
-        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
-        // SAFETY: this stream is only ever used by this thread.
-        check("recording", unsafe { sys::cuStreamBeginCapture_v2(self.stream, mode) })?;
-        let done = work();
-        let mut graph = std::ptr::null_mut();
-        // SAFETY: ends the capture begun above, whether or not the work went well.
-        let ended =
-            check("recording", unsafe { sys::cuStreamEndCapture(self.stream, &raw mut graph) });
-        done.and(ended)?;
-        let mut runnable = std::ptr::null_mut();
-        // SAFETY: the graph came from the capture; what can run is a copy of it.
-        let made = check("making a graph", unsafe {
-            sys::cuGraphInstantiateWithFlags(&raw mut runnable, graph, 0)
-        });
-        // SAFETY: not used again.
-        check("making a graph", unsafe { sys::cuGraphDestroy(graph) })?;
-        made?;
-        let number = runnable as u64;
-        self.graphs.borrow_mut().insert(number, runnable);
-        Ok(number)
+        self.recorded(work)
     }
 
     fn replay(&self, graph: u64) -> Result<()> {
         self.enter()?;
         let graphs = self.graphs.borrow();
-        let runnable = graphs
+        let known = graphs
             .get(&graph)
             .ok_or_else(|| failed("a recording that was forgotten cannot be replayed"))?;
-        // SAFETY: instantiated in `record`, destroyed only in `forget`.
-        check("replaying a graph", unsafe { sys::cuGraphLaunch(*runnable, self.stream) })
+        // SAFETY: instantiated in `capture`, destroyed only in `forget`.
+        check("replaying a graph", unsafe { sys::cuGraphLaunch(known.graph, self.stream) })
     }
 
     fn forget(&self, graph: u64) -> Result<()> {
         self.enter()?;
         match self.graphs.borrow_mut().remove(&graph) {
-            // SAFETY: instantiated in `record`; a launch that still runs keeps what it needs.
-            Some(runnable) => {
-                check("forgetting a graph", unsafe { sys::cuGraphExecDestroy(runnable) })
-            }
+            Some(known) => self.release(known),
             None => Ok(()),
         }
     }
@@ -493,16 +502,20 @@ impl Drop for Cuda {
     fn drop(&mut self) {
         // Errors on the way out have nobody to be told to.
         let _ = self.enter();
-        let workspace = self.blas.get_mut().take().map(|blas| blas.workspace());
+        self.batched.get_mut().take();
+        let mut memory: Vec<Address> = self.lists.get_mut().drain(..).collect();
+        memory.extend(self.blas.get_mut().take().map(|blas| blas.workspace()));
+        let graphs: Vec<Recorded> = self.graphs.get_mut().drain().map(|(_, known)| known).collect();
+        memory.extend(graphs.iter().flat_map(|known| known.lists.iter().copied()));
         // SAFETY: everything here was made by `self` and is used by nobody else; tensors hold the
         // device, so none is left.
         unsafe {
-            if let Some(workspace) = workspace {
-                let _ = sys::cuMemFreeAsync(workspace, self.stream);
+            for address in memory {
+                let _ = sys::cuMemFreeAsync(address, self.stream);
             }
             let _ = sys::cuStreamSynchronize(self.stream);
-            for (_, graph) in self.graphs.get_mut().drain() {
-                let _ = sys::cuGraphExecDestroy(graph);
+            for known in graphs {
+                let _ = sys::cuGraphExecDestroy(known.graph);
             }
             for (_, module) in self.modules.get_mut().drain() {
                 let _ = sys::cuModuleUnload(module);

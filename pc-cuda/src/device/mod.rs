@@ -1,5 +1,6 @@
 //! Devices: where memory lies and kernels run.
 
+mod batched;
 mod blas;
 mod compile;
 mod cuda;
@@ -9,6 +10,7 @@ mod props;
 mod recorder;
 #[cfg(feature = "simulation")]
 mod simulation;
+mod together;
 mod works;
 
 use std::{
@@ -29,6 +31,7 @@ pub(crate) use kernels::Family;
 use recorder::Recorder;
 
 pub(crate) use machine::{Address, Arguments, Gemm, Layout, Machine, bytes_of};
+use machine::{MANY, Touches, many_bytes};
 
 /// One stream of work on one device. Clones are the same stream; another stream, or another thread,
 /// takes a device of its own.
@@ -82,6 +85,16 @@ pub(crate) struct Launch {
     pub(crate) block: usize,
     pub(crate) cluster: usize,
     pub(crate) shared: usize,
+}
+
+/// How much a device was asked for, launches, products and copies together: see
+/// [`Device::launches`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Launches {
+    /// How many were asked for one by one.
+    pub asked: u64,
+    /// How many they became, where recordings have several in one.
+    pub made: u64,
 }
 
 impl Device {
@@ -155,6 +168,39 @@ impl Device {
         self.machine().replayed()
     }
 
+    /// What vertices and schedules asked for so far in graphs that run step by step, and how much
+    /// less it became: of a piece of work that is recorded, launches of one kernel and size that
+    /// need not wait for one another are one, and so are products of one size. So an LSTM's gates
+    /// at all times share launches.
+    ///
+    /// A product that is one of several may be summed in another order than alone, so a piece that
+    /// is replayed may differ from its first run within rounding. Each way is repeatable.
+    ///
+    /// # Example
+    /// ```
+    /// # #[cfg(feature = "simulation")] {
+    /// use pc_core::Tensor;
+    /// use pc_cuda::{Device, Launches, Simulation};
+    /// let device = Device::simulated(&Simulation::new(0))?;
+    /// let mut all = (0..8)
+    ///     .map(|_| device.tensor(&[1, 2], &[1.0, 2.0]))
+    ///     .collect::<Result<Vec<_>, _>>()?;
+    /// device.flush()?;
+    /// let before = device.launches();
+    /// for _ in 0..3 {
+    ///     all.iter_mut().for_each(|tensor| tensor.scale(2.0));
+    ///     device.flush()?;
+    /// }
+    /// let Launches { asked, made } = device.launches();
+    /// // Eight the first time, then one for all of them.
+    /// assert_eq!((asked - before.asked, made - before.made), (24, 10));
+    /// # }
+    /// # Ok::<(), pc_core::Error>(())
+    /// ```
+    pub fn launches(&self) -> Launches {
+        self.machine().launches()
+    }
+
     /// Waits until everything asked for has been done.
     ///
     /// # Errors
@@ -223,7 +269,7 @@ impl Device {
         if launch.grid == 0 {
             return Ok(());
         }
-        self.machine().launch(launch, params.bytes())
+        self.machine().launch(launch, params.bytes(), P::TOUCHES)
     }
 
     /// Whether both are one stream.

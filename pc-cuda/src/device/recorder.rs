@@ -6,18 +6,24 @@
 //! the end of a step), and what was collected is a *piece*. A piece that has been met before is
 //! recorded, and from then on replayed whenever exactly the same work is asked for: the same
 //! kernels on the same addresses with the same numbers. So a recording never depends on what the
-//! engine, a schedule or a vertex does, and nothing has to tell it that something has changed.
+//! engine, a schedule or a vertex does, and nothing has to tell it that something has changed. What
+//! of a piece can be done at the same time is put into one launch when it is recorded.
 
 use std::{
     cell::{Cell, RefCell},
     collections::{HashMap, HashSet},
     ffi::c_void,
-    hash::{DefaultHasher, Hash, Hasher},
+    hash::BuildHasher,
 };
 
+use foldhash::fast::FixedState;
 use pc_core::Result;
 
-use crate::device::{Address, Gemm, Launch, Machine, works::Works};
+use crate::device::{
+    Address, Gemm, Launch, Launches, Machine, Touches,
+    together::{Allocations, together},
+    works::Works,
+};
 
 /// Fewer things than this are done as they are.
 const FEWEST: usize = 4;
@@ -29,10 +35,15 @@ const KEPT: usize = 1 << 17;
 /// How many pieces are known that were met once.
 const MET: usize = 4096;
 
+/// A fast one: whole pieces are compared where their hashes agree.
+const HASHER: FixedState = FixedState::with_seed(0);
+
 /// A recorded piece.
 struct Recording {
     works: Works,
     graph: u64,
+    /// How many launches it makes.
+    made: usize,
     used: u64,
 }
 
@@ -47,8 +58,10 @@ pub(crate) struct Recorder {
     clock: Cell<u64>,
     /// How many pieces were replayed.
     replayed: Cell<u64>,
+    launches: Cell<Launches>,
     /// Whether work goes straight on: somebody else records it.
     open: Cell<bool>,
+    memory: RefCell<Allocations>,
 }
 
 impl Recorder {
@@ -60,7 +73,9 @@ impl Recorder {
             met: RefCell::default(),
             clock: Cell::new(0),
             replayed: Cell::new(0),
+            launches: Cell::default(),
             open: Cell::new(false),
+            memory: RefCell::default(),
         }
     }
 
@@ -80,20 +95,18 @@ impl Recorder {
     /// Does a piece: by its recording, by a new one where it was met before, or as it is.
     fn close(&self, piece: &Works) -> Result<()> {
         if piece.len() < FEWEST {
-            return piece.run(&*self.machine);
+            return self.run(piece);
         }
-        let mut hasher = DefaultHasher::new();
-        piece.hash(&mut hasher);
-        let key = hasher.finish();
+        let key = HASHER.hash_one(piece);
         self.clock.set(self.clock.get() + 1);
         let known = self.recordings.borrow_mut().get_mut(&key).map(|known| {
             known.used = self.clock.get();
-            (known.works == *piece).then_some(known.graph)
+            (known.works == *piece).then_some((known.graph, known.made))
         });
-        let graph = match known {
-            Some(Some(graph)) => graph,
+        let (graph, made) = match known {
+            Some(Some(known)) => known,
             // Another piece with the same hash.
-            Some(None) => return piece.run(&*self.machine),
+            Some(None) => return self.run(piece),
             None => {
                 let mut met = self.met.borrow_mut();
                 if !met.remove(&key) {
@@ -101,17 +114,30 @@ impl Recorder {
                         met.clear();
                     }
                     met.insert(key);
-                    return piece.run(&*self.machine);
+                    return self.run(piece);
                 }
                 drop(met);
                 self.record_piece(key, piece)?
             }
         };
         self.replayed.set(self.replayed.get() + 1);
+        self.count(piece.len(), made);
         self.machine.replay(graph)
     }
 
-    fn record_piece(&self, key: u64, piece: &Works) -> Result<u64> {
+    /// Does a piece as it is.
+    fn run(&self, piece: &Works) -> Result<()> {
+        self.count(piece.len(), piece.len());
+        piece.run(&*self.machine)
+    }
+
+    fn count(&self, asked: usize, made: usize) {
+        let Launches { asked: before, made: then } = self.launches.get();
+        let (asked, made) = (before + asked as u64, then + made as u64);
+        self.launches.set(Launches { asked, made });
+    }
+
+    fn record_piece(&self, key: u64, piece: &Works) -> Result<(u64, usize)> {
         let mut recordings = self.recordings.borrow_mut();
         let mut left: usize = recordings.values().map(|known| known.works.len()).sum();
         while left + piece.len() > KEPT {
@@ -122,21 +148,25 @@ impl Recorder {
                 self.machine.forget(known.graph)?;
             }
         }
-        let graph = self.machine.record(&mut || piece.run(&*self.machine))?;
-        let used = self.clock.get();
-        recordings.insert(key, Recording { works: piece.clone(), graph, used });
-        Ok(graph)
+        let fewer = together(piece, &self.memory.borrow());
+        let graph = self.machine.record(&mut || fewer.run(&*self.machine))?;
+        let (used, made) = (self.clock.get(), fewer.len());
+        recordings.insert(key, Recording { works: piece.clone(), graph, made, used });
+        Ok((graph, made))
     }
 }
 
 impl Machine for Recorder {
     // Memory that is handed out again was given back before, and `free` has closed the piece.
     fn allocate(&self, bytes: usize) -> Result<Address> {
-        self.machine.allocate(bytes)
+        let address = self.machine.allocate(bytes)?;
+        self.memory.borrow_mut().insert(address, bytes);
+        Ok(address)
     }
 
     fn free(&self, address: Address) -> Result<()> {
         let done = self.flush();
+        self.memory.borrow_mut().remove(&address);
         self.machine.free(address)?;
         done
     }
@@ -155,12 +185,26 @@ impl Machine for Recorder {
         self.take(|works| works.copy(to, from, bytes), || self.machine.copy(to, from, bytes))
     }
 
-    fn launch(&self, launch: &Launch, params: &[u8]) -> Result<()> {
-        self.take(|works| works.launch(launch, params), || self.machine.launch(launch, params))
+    fn launch(&self, launch: &Launch, params: &[u8], touches: Touches) -> Result<()> {
+        self.take(
+            |works| works.launch(launch, params, touches),
+            || self.machine.launch(launch, params, touches),
+        )
+    }
+
+    fn launch_many(&self, launch: &Launch, params: &[u8], each: usize) -> Result<()> {
+        self.take(
+            |works| works.many(launch, each, params.chunks_exact(each.max(1))),
+            || self.machine.launch_many(launch, params, each),
+        )
     }
 
     fn gemm(&self, gemm: &Gemm) -> Result<()> {
         self.take(|works| works.gemm(gemm), || self.machine.gemm(gemm))
+    }
+
+    fn gemms(&self, gemms: &[Gemm]) -> Result<()> {
+        self.take(|works| works.gemms(gemms.to_vec()), || self.machine.gemms(gemms))
     }
 
     fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<u64> {
@@ -203,6 +247,10 @@ impl Machine for Recorder {
 
     fn replayed(&self) -> u64 {
         self.replayed.get()
+    }
+
+    fn launches(&self) -> Launches {
+        self.launches.get()
     }
 
     fn time(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<f64> {

@@ -12,14 +12,19 @@ use std::{
 use pc_core::Result;
 
 use crate::{
-    device::{Address, DeviceProps, Gemm, Launch, Layout, Machine, failed, works::Works},
+    device::{
+        Address, DeviceProps, Gemm, Launch, Layout, Machine, Touches, failed, many_bytes,
+        together::{Allocations, addresses, allocation},
+        works::Works,
+    },
     precision::Precision,
 };
 
-/// Runs one kernel: name, grid, block, cluster, bytes of shared memory, seed, parameters and their
+/// Runs one kernel: name, grid, how many grids, block, cluster, bytes of shared memory, seed, parameters and their
 /// size, room for a message.
 pub(crate) type LaunchFn = unsafe extern "C" fn(
     *const c_char,
+    u32,
     u32,
     u32,
     u32,
@@ -35,6 +40,7 @@ unsafe extern "C" {
     fn pcsim_launch(
         name: *const c_char,
         grid: u32,
+        members: u32,
         block: u32,
         cluster: u32,
         shared: u32,
@@ -62,6 +68,7 @@ pub struct Simulation {
     launch: LaunchFn,
     memory: usize,
     calls: u64,
+    watches: bool,
 }
 
 impl Simulation {
@@ -76,6 +83,7 @@ impl Simulation {
             launch: pcsim_launch,
             memory: usize::MAX,
             calls: u64::MAX,
+            watches: false,
         }
     }
 
@@ -89,6 +97,13 @@ impl Simulation {
     #[must_use]
     pub fn with_memory(self, bytes: usize) -> Self {
         Self { memory: bytes, ..self }
+    }
+
+    /// Compares all memory before and after every launch, and fails where a kernel wrote what it
+    /// says it reads. Slow.
+    #[must_use]
+    pub fn watched(self) -> Self {
+        Self { watches: true, ..self }
     }
 
     /// A device that is lost after so many calls (allocations, copies, launches, products): from
@@ -117,6 +132,7 @@ impl Simulation {
             calls: Cell::new(self.calls),
             launches: Cell::new(0),
             blocks: RefCell::default(),
+            watches: self.watches,
             recording: RefCell::default(),
             recorded: RefCell::default(),
         }
@@ -132,7 +148,8 @@ pub(crate) struct HostLayer {
     /// How many are left.
     calls: Cell<u64>,
     launches: Cell<u64>,
-    blocks: RefCell<HashMap<Address, alloc::Layout>>,
+    blocks: RefCell<Allocations>,
+    watches: bool,
     /// What is being recorded.
     recording: RefCell<Option<Works>>,
     recorded: RefCell<HashMap<u64, Rc<Works>>>,
@@ -150,6 +167,89 @@ impl HostLayer {
         }
     }
 
+    /// Runs a kernel over so many grids.
+    fn kernel(&self, launch: &Launch, kernel: &str, params: &[u8], members: usize) -> Result<()> {
+        let name = CString::new(kernel).map_err(|error| failed(error.to_string()))?;
+        let mut message: [c_char; 512] = [0; 512];
+        let number = self.launches.get();
+        self.launches.set(number + 1);
+        // Every launch has another order, of the same oddness.
+        let seed = if self.seed == 0 { 0 } else { self.seed + 2 * number };
+        let sizes = [launch.grid, members, launch.block, launch.cluster, launch.shared];
+        let [Ok(grid), Ok(members), Ok(block), Ok(cluster), Ok(shared)] = sizes.map(u32::try_from)
+        else {
+            return Err(failed(format!("{kernel}: the launch is too large")));
+        };
+        // Kernels read the struct in place, so it has to be aligned.
+        let mut aligned = vec![0u64; params.len().div_ceil(8)];
+        // SAFETY: the copy is at least as long; the callee checks the size against its own struct
+        // and writes the message within its room.
+        let status = unsafe {
+            std::ptr::copy_nonoverlapping(
+                params.as_ptr(),
+                aligned.as_mut_ptr().cast::<u8>(),
+                params.len(),
+            );
+            (self.launch)(
+                name.as_ptr(),
+                grid,
+                members,
+                block,
+                cluster,
+                shared,
+                seed,
+                aligned.as_ptr().cast(),
+                params.len(),
+                message.as_mut_ptr(),
+                message.len(),
+            )
+        };
+        if status == 0 {
+            return Ok(());
+        }
+        // SAFETY: the callee ends its message with a zero.
+        let message = unsafe { CStr::from_ptr(message.as_ptr()) };
+        Err(failed(format!("{kernel}: {}", message.to_string_lossy())))
+    }
+
+    /// Sees to it that a kernel that says what it touches has said so of every address it takes.
+    fn declared(&self, launch: &Launch, params: &[u8], touches: Touches) -> Result<()> {
+        let Some(touches) = touches else { return Ok(()) };
+        let blocks = self.blocks.borrow();
+        for (index, word) in params.as_chunks::<8>().0.iter().enumerate() {
+            let at = 8 * index;
+            if allocation(&blocks, u64::from_ne_bytes(*word)).is_some()
+                && !touches.iter().any(|touch| touch.at == at)
+            {
+                let why = format!("{}: does not say what it does at byte {at}", launch.kernel);
+                return Err(failed(why));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where all launches are watched: copies of all memory that this one says it does not write.
+    fn watched(&self, params: &[u8], touches: Touches) -> Vec<(Address, Vec<u8>)> {
+        let Some(all) = self.watches.then(|| addresses(touches, params)).flatten() else {
+            return Vec::new();
+        };
+        let blocks = self.blocks.borrow();
+        let written: Vec<Address> = all
+            .iter()
+            .filter(|(_, writes)| *writes)
+            .filter_map(|(address, _)| allocation(&blocks, *address))
+            .collect();
+        let others = blocks.iter().filter(|(address, _)| !written.contains(address));
+        others.map(|(address, bytes)| (*address, memory(*address, *bytes).to_vec())).collect()
+    }
+
+    fn unchanged(&self, launch: &Launch, others: Vec<(Address, Vec<u8>)>) -> Result<()> {
+        match others.iter().any(|(address, before)| memory(*address, before.len()) != before) {
+            true => Err(failed(format!("{}: wrote what it says it reads", launch.kernel))),
+            false => Ok(()),
+        }
+    }
+
     /// Whether work was recorded instead.
     fn records(&self, note: impl FnOnce(&mut Works)) -> bool {
         self.recording.borrow_mut().as_mut().map(note).is_some()
@@ -158,11 +258,26 @@ impl HostLayer {
 
 impl Drop for HostLayer {
     fn drop(&mut self) {
-        for (address, layout) in self.blocks.get_mut().drain() {
-            // SAFETY: allocated in `allocate` with this layout, and not freed since.
-            unsafe { alloc::dealloc(address as *mut u8, layout) }
+        for (address, bytes) in std::mem::take(self.blocks.get_mut()) {
+            release(address, bytes);
         }
     }
+}
+
+/// How memory is aligned.
+const ALIGNED: usize = 256;
+
+/// Gives back what `allocate` gave.
+fn release(address: Address, bytes: usize) {
+    if let Ok(layout) = alloc::Layout::from_size_align(bytes, ALIGNED) {
+        // SAFETY: allocated with this layout, and not freed since.
+        unsafe { alloc::dealloc(address as *mut u8, layout) }
+    }
+}
+
+fn memory<'a>(address: Address, bytes: usize) -> &'a [u8] {
+    // SAFETY: an allocation of that length, which outlives the call.
+    unsafe { std::slice::from_raw_parts(address as *const u8, bytes) }
 }
 
 fn slice<'a>(address: Address, length: usize) -> &'a [f32] {
@@ -173,11 +288,11 @@ fn slice<'a>(address: Address, length: usize) -> &'a [f32] {
 impl Machine for HostLayer {
     fn allocate(&self, bytes: usize) -> Result<Address> {
         self.call()?;
-        let held: usize = self.blocks.borrow().values().map(alloc::Layout::size).sum();
+        let held: usize = self.blocks.borrow().values().sum();
         if bytes > self.memory.saturating_sub(held) {
             return Err(failed(format!("allocating {bytes} bytes: out of memory")));
         }
-        let layout = alloc::Layout::from_size_align(bytes, 256)
+        let layout = alloc::Layout::from_size_align(bytes, ALIGNED)
             .map_err(|error| failed(error.to_string()))?;
         // SAFETY: the size is not zero.
         let memory = unsafe { alloc::alloc(layout) };
@@ -186,18 +301,17 @@ impl Machine for HostLayer {
         }
         // SAFETY: just allocated; NaNs, so that nothing is taken for zero that was not written.
         unsafe { memory.write_bytes(0xff, bytes) }
-        self.blocks.borrow_mut().insert(memory as Address, layout);
+        self.blocks.borrow_mut().insert(memory as Address, bytes);
         Ok(memory as Address)
     }
 
     fn free(&self, address: Address) -> Result<()> {
-        let layout = self
+        let bytes = self
             .blocks
             .borrow_mut()
             .remove(&address)
             .ok_or_else(|| failed("memory was freed that was not allocated"))?;
-        // SAFETY: allocated in `allocate` with this layout.
-        unsafe { alloc::dealloc(address as *mut u8, layout) }
+        release(address, bytes);
         Ok(())
     }
 
@@ -225,50 +339,29 @@ impl Machine for HostLayer {
         Ok(())
     }
 
-    fn launch(&self, launch: &Launch, params: &[u8]) -> Result<()> {
+    fn launch(&self, launch: &Launch, params: &[u8], touches: Touches) -> Result<()> {
         self.call()?;
-        if self.records(|works| works.launch(launch, params)) {
+        if self.records(|works| works.launch(launch, params, touches)) {
             return Ok(());
         }
-        let name = CString::new(launch.kernel).map_err(|error| failed(error.to_string()))?;
-        let mut message: [c_char; 512] = [0; 512];
-        let number = self.launches.get();
-        self.launches.set(number + 1);
-        // Every launch has another order, of the same oddness.
-        let seed = if self.seed == 0 { 0 } else { self.seed + 2 * number };
-        let sizes = [launch.grid, launch.block, launch.cluster, launch.shared].map(u32::try_from);
-        let [Ok(grid), Ok(block), Ok(cluster), Ok(shared)] = sizes else {
-            return Err(failed(format!("{}: the launch is too large", launch.kernel)));
-        };
-        // Kernels read the struct in place, so it has to be aligned.
-        let mut aligned = vec![0u64; params.len().div_ceil(8)];
-        // SAFETY: the copy is at least as long; the callee checks the size against its own struct
-        // and writes the message within its room.
-        let status = unsafe {
-            std::ptr::copy_nonoverlapping(
-                params.as_ptr(),
-                aligned.as_mut_ptr().cast::<u8>(),
-                params.len(),
-            );
-            (self.launch)(
-                name.as_ptr(),
-                grid,
-                block,
-                cluster,
-                shared,
-                seed,
-                aligned.as_ptr().cast(),
-                params.len(),
-                message.as_mut_ptr(),
-                message.len(),
-            )
-        };
-        if status == 0 {
+        self.declared(launch, params, touches)?;
+        let others = self.watched(params, touches);
+        self.kernel(launch, launch.kernel, params, 1)?;
+        self.unchanged(launch, others)
+    }
+
+    fn launch_many(&self, launch: &Launch, params: &[u8], each: usize) -> Result<()> {
+        self.call()?;
+        if self.records(|works| works.many(launch, each, params.chunks_exact(each))) {
             return Ok(());
         }
-        // SAFETY: the callee ends its message with a zero.
-        let message = unsafe { CStr::from_ptr(message.as_ptr()) };
-        Err(failed(format!("{}: {}", launch.kernel, message.to_string_lossy())))
+        let mut all = vec![0u8; many_bytes(each)];
+        let Some(room) = all.get_mut(..params.len()) else {
+            return Err(failed(format!("{}: too many launches in one", launch.kernel)));
+        };
+        room.copy_from_slice(params);
+        let kernel = format!("{}_many", launch.kernel);
+        self.kernel(launch, &kernel, &all, params.len() / each)
     }
 
     fn gemm(&self, gemm: &Gemm) -> Result<()> {
@@ -314,6 +407,19 @@ impl Machine for HostLayer {
             row.iter_mut().zip(sums).for_each(|(c, sum)| *c = if add { *c + sum } else { sum });
         }
         Ok(())
+    }
+
+    fn gemms(&self, gemms: &[Gemm]) -> Result<()> {
+        self.call()?;
+        if self.records(|works| works.gemms(gemms.to_vec())) {
+            return Ok(());
+        }
+        // None may rest on which comes first.
+        let mut all: Vec<&Gemm> = gemms.iter().collect();
+        if self.seed % 2 == 1 {
+            all.reverse();
+        }
+        all.into_iter().try_for_each(|gemm| self.gemm(gemm))
     }
 
     fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<u64> {

@@ -83,7 +83,8 @@ fn function(source: &str, at: usize) -> &str {
             || line.starts_with("#define PC_EACH")
     });
     let head = heads.unwrap_or("nothing");
-    match head.strip_prefix("PC_KERNEL(").or_else(|| head.strip_prefix("PC_KERNEL_OF(")) {
+    let kernel = ["PC_KERNEL(", "PC_KERNEL_OF(", "PC_KERNEL_MANY("];
+    match kernel.into_iter().find_map(|macro_| head.strip_prefix(macro_)) {
         Some(rest) => rest.split(',').next().unwrap_or(rest),
         None => {
             head.split('(').next().and_then(|words| words.split_whitespace().last()).unwrap_or(head)

@@ -150,3 +150,58 @@ fn a_batch_is_taken_in_groups() {
         assert!(off <= 1e-5, "off by {off:.1e}");
     }
 }
+
+/// The steps of an LSTM at all times are the same launches: what is asked for grows with the times,
+/// and what becomes of it does not.
+#[test]
+fn times_of_an_lstm_share_launches() {
+    let made = |times: usize| {
+        let mut init = Init::new(0);
+        let mut b = Graph::<HostTensor<f32>>::builder();
+        let parameters = b.lstm_parameters("lstm", 3, 4, &mut init).unwrap();
+        let (mut h, mut c) = (b.input("h", &[4]).unwrap(), b.input("c", &[4]).unwrap());
+        let mut held = vec![(h, 4), (c, 4)];
+        for time in 0..times {
+            let x = b.input(&format!("x{time}"), &[3]).unwrap();
+            held.push((x, 3));
+            let cell = b.lstm_cell(&format!("t{time}"), x, h, c, &parameters).unwrap();
+            (h, c) = (cell.hidden, cell.cell);
+        }
+        held.push((h, 4));
+        let device = Device::simulated(&Simulation::new(3)).unwrap();
+        let mut net = graph_to_device(&b.build().unwrap(), &device, Precision::F32).unwrap();
+        let mut clamps = Clamps::new();
+        for (vertex, width) in held {
+            let value: HostTensor<f32> = init.uniform(&[2, width], 1.0).unwrap();
+            clamps = clamps.hold(vertex, upload(&device, &value).unwrap());
+        }
+        let mut rule = Relaxation::new(&net, Schedule::standard(0.1, 20).unwrap()).unwrap();
+        // Errors reach one time further a step, so that a step is met again in the next run.
+        for _ in 0..3 {
+            rule.run(&mut net, &clamps).unwrap();
+        }
+        let before = device.launches();
+        rule.run(&mut net, &clamps).unwrap();
+        let after = device.launches();
+        [after.asked - before.asked, after.made - before.made].map(|count| count as f64 / 20.0)
+    };
+    let ([few, _], [many, made]) = (made(3), made(14));
+    assert!(many > 3.0 * few, "{many} and {few} were asked for a step");
+    assert!(made < 0.15 * many && made < 60.0, "{made} were made of {many}");
+}
+
+/// Every kernel of the step-by-step graphs writes only what it says it writes.
+#[test]
+fn kernels_write_what_they_say() {
+    for name in MODELS {
+        let Model { graph, held } = model::<f32>(name).unwrap();
+        let held = Model { graph, held };
+        let device = Device::simulated(&Simulation::new(2).watched()).unwrap();
+        for schedule in [Schedule::standard(0.1, 2).unwrap(), Schedule::ipc(0.1, 2).unwrap()] {
+            let mut net = graph_to_device(&held.graph, &device, Precision::F32).unwrap();
+            let mut rule = Relaxation::new(&net, schedule.clone()).unwrap();
+            let on = clamps(&device, &held, 1.0).unwrap();
+            learned(&mut net, &mut rule, &on).map_err(|e| format!("{name}: {e}")).unwrap();
+        }
+    }
+}
