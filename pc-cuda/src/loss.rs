@@ -3,7 +3,7 @@
 use pc_core::{Error, ErrorKind, Loss, Result, Tensor, backend::LossForm};
 
 use crate::{
-    device::{Family, Launch, Memory},
+    device::{Family, Launch},
     params,
     tensor::{DeviceTensor, int},
 };
@@ -51,25 +51,26 @@ impl Loss<DeviceTensor> for CrossEntropy {
         prediction.check_like(&self.target)?;
         let classes = prediction.dims().last().copied().unwrap_or(1).max(1);
         let rows = prediction.count() / classes;
-        let losses = Memory::new(device, 8 * rows)?;
-        let params = params::CrossEntropy {
-            mu: prediction.address(),
-            target: self.target.address(),
-            drive: drive.address(),
-            loss: losses.address(),
-            rows: int(rows),
-            classes: int(classes),
-        };
-        let launch = Launch {
-            family: Family::Learn,
-            kernel: "pc_cross_entropy",
-            grid: rows.div_ceil(8),
-            block: 256,
-            cluster: 1,
-            shared: 0,
-        };
-        device.launch(&launch, &params)?;
-        Ok(losses.doubles(rows)?.into_iter().sum())
+        let losses = device.doubles(rows, |losses| {
+            let params = params::CrossEntropy {
+                mu: prediction.address(),
+                target: self.target.address(),
+                drive: drive.address(),
+                loss: losses,
+                rows: int(rows),
+                classes: int(classes),
+            };
+            let launch = Launch {
+                family: Family::Learn,
+                kernel: "pc_cross_entropy",
+                grid: rows.div_ceil(8),
+                block: 256,
+                cluster: 1,
+                shared: 0,
+            };
+            device.launch(&launch, &params)
+        })?;
+        Ok(losses.into_iter().sum())
     }
 
     fn form(&self) -> LossForm<'_, DeviceTensor> {

@@ -203,19 +203,18 @@ impl DeviceTensor {
         self.device.check()?;
         self.check_like(other)?;
         let blocks = self.count().div_ceil(CHUNK);
-        let partial = Memory::new(&self.device, 8 * blocks)?;
-        let params = Reduce {
-            a: self.address(),
-            b: other.address(),
-            out: partial.address(),
-            count: int(self.count()),
-            unused: 0,
-        };
-        self.device.launch(
-            &Launch { shared: SUMS, ..elements("pc_dot", Family::Tensor, self.count()) },
-            &params,
-        )?;
-        Ok(partial.doubles(blocks)?.into_iter().sum())
+        let partial = self.device.doubles(blocks, |out| {
+            let params = Reduce {
+                a: self.address(),
+                b: other.address(),
+                out,
+                count: int(self.count()),
+                unused: 0,
+            };
+            let launch = elements("pc_dot", Family::Tensor, self.count());
+            self.device.launch(&Launch { shared: SUMS, ..launch }, &params)
+        })?;
+        Ok(partial.into_iter().sum())
     }
 
     /// `sum w |t|^2`: few launches as may be, and one copy to the host.
@@ -223,16 +222,15 @@ impl DeviceTensor {
         device.check()?;
         let blocks = |tensor: &Self| tensor.count().div_ceil(CHUNK);
         let all = terms.iter().map(|(_, tensor)| blocks(tensor)).sum();
-        let partial = Memory::new(device, 8 * all)?;
-        let mut next = partial.address();
-        let part = |(_, tensor): &(f64, &Self)| {
-            let v = next;
-            next += 8 * blocks(tensor) as u64;
-            Part { theta: tensor.address(), v, count: int(tensor.count()), ..Part::default() }
-        };
-        let parts: Vec<Part> = terms.iter().map(part).collect();
-        launch_parts(device, Family::Tensor, "pc_norms", SUMS, Optimise::default(), &parts)?;
-        let sums = partial.doubles(all)?;
+        let sums = device.doubles(all, |mut next| {
+            let part = |(_, tensor): &(f64, &Self)| {
+                let v = next;
+                next += 8 * blocks(tensor) as u64;
+                Part { theta: tensor.address(), v, count: int(tensor.count()), ..Part::default() }
+            };
+            let parts: Vec<Part> = terms.iter().map(part).collect();
+            launch_parts(device, Family::Tensor, "pc_norms", SUMS, Optimise::default(), &parts)
+        })?;
         let mut sums = sums.iter();
         Ok(terms
             .iter()

@@ -14,7 +14,7 @@ mod together;
 mod works;
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     fmt,
     rc::{Rc, Weak},
 };
@@ -53,6 +53,18 @@ struct Inner {
     props: DeviceProps,
     /// What failed in a call that could not say so; the next call that can, says it.
     failure: RefCell<Option<Error>>,
+    /// Room for sums that are brought to the host at once, and its bytes.
+    room: Cell<(Address, usize)>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let (address, bytes) = self.room.get();
+        if bytes > 0 {
+            // Nobody is left who could be told.
+            let _ = self.machine.free(address);
+        }
+    }
 }
 
 thread_local! {
@@ -119,7 +131,8 @@ impl Device {
 
     fn of(machine: Box<dyn Machine>, props: DeviceProps) -> Self {
         let machine = Box::new(Recorder::new(machine));
-        Self { inner: Rc::new(Inner { machine, props, failure: RefCell::new(None) }) }
+        let (failure, room) = (RefCell::new(None), Cell::new((0, 0)));
+        Self { inner: Rc::new(Inner { machine, props, failure, room }) }
     }
 
     /// The architectures for which machine code came with this program (where it was built with
@@ -272,6 +285,29 @@ impl Device {
         self.machine().launch(launch, params.bytes(), P::TOUCHES)
     }
 
+    /// The `f64`s that `work` writes to a place that it is told, brought to the host. It is the
+    /// same place every time, so that work that repeats is the same work.
+    pub(crate) fn doubles(
+        &self,
+        count: usize,
+        work: impl FnOnce(Address) -> Result<()>,
+    ) -> Result<Vec<f64>> {
+        let mut bytes = vec![0u8; 8 * count];
+        let (mut room, held) = self.inner.room.get();
+        if bytes.len() > held || held == 0 {
+            if held > 0 {
+                self.inner.room.set((0, 0));
+                self.machine().free(room)?;
+            }
+            let larger = bytes.len().max(16).next_power_of_two();
+            room = self.machine().allocate(larger)?;
+            self.inner.room.set((room, larger));
+        }
+        work(room)?;
+        self.machine().download(room, &mut bytes)?;
+        Ok(bytes.as_chunks::<8>().0.iter().map(|word| f64::from_ne_bytes(*word)).collect())
+    }
+
     /// Whether both are one stream.
     pub(crate) fn is(&self, other: &Device) -> bool {
         Rc::ptr_eq(&self.inner, &other.inner)
@@ -292,13 +328,6 @@ impl Memory {
 
     pub(crate) fn address(&self) -> Address {
         self.address
-    }
-
-    /// The `f64`s at its start, brought to the host.
-    pub(crate) fn doubles(&self, count: usize) -> Result<Vec<f64>> {
-        let mut bytes = vec![0u8; 8 * count];
-        self.device.machine().download(self.address, &mut bytes)?;
-        Ok(bytes.as_chunks::<8>().0.iter().map(|word| f64::from_ne_bytes(*word)).collect())
     }
 }
 
