@@ -136,7 +136,7 @@ backends! {
     /// libtorch, its autograd graphs relaxed by pc-tch.
     Tch = "tch" by super::tch::Tch where feature = "tch";
     /// dfdx's modules, read off their types by pc-dfdx.
-    Dfdx = "dfdx" by super::dfdx::Dfdx where feature = "dfdx";
+    Dfdx = "dfdx" by super::dfdx::Dfdx where all(feature = "dfdx", not(test));
     /// An NVIDIA GPU, through pc-cuda.
     Cuda = "cuda" by super::cuda::Cuda where feature = "cuda";
 }

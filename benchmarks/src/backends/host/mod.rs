@@ -25,7 +25,7 @@ use crate::{
 
 #[cfg(feature = "cuda")]
 pub(super) use net::net as timed_net;
-#[cfg(any(feature = "cuda", feature = "dfdx"))]
+#[cfg(any(feature = "cuda", all(feature = "dfdx", not(test))))]
 pub(super) use speed::contenders;
 
 /// The CPU backend of pc-core.
