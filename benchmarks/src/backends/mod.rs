@@ -11,6 +11,7 @@
 //! 4. `Adapter::ready` says why the machine cannot run it, where it cannot (no GPU).
 //! 5. Tests of the command line behind the same feature.
 
+mod asked;
 #[cfg(feature = "burn")]
 mod burn;
 mod chain;

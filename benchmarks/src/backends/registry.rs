@@ -67,7 +67,8 @@ macro_rules! backends {
             CommandError> {
                 self.require(task.model, task.rule, Precision::of::<F>())?;
                 if self != Self::Host {
-                    task.details.refuse_on(self.name(), task.optimiser)?;
+                    let honours = self.support().details;
+                    task.details.refuse_on(self.name(), task.optimiser, honours)?;
                 }
                 match self {
                     $($(#[cfg($cfg)])? Self::$variant => <$adapter>::trainee(task),)+

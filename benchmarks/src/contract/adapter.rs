@@ -29,6 +29,9 @@ pub struct Support {
     pub checkpoints: bool,
     /// Whether the energy of each vertex can be read at every step ([`Trainee::energies`]).
     pub energies: bool,
+    /// Whether it trains nets of layers, and honours losses, clamps, rates of states, reductions
+    /// and settings of optimisers: see [`Details::refuse_on`](super::details::Details::refuse_on).
+    pub details: bool,
 }
 
 /// A backend, as the commands see it.

@@ -39,8 +39,7 @@ pub struct Task {
     pub classes: usize,
     /// Whether there is a label for each step.
     pub per_step: bool,
-    /// What else was chosen. Only the host backend is given what
-    /// [`Details::refuse_on`] speaks of.
+    /// What else was chosen. No backend is given what [`Details::refuse_on`] refuses of it.
     pub details: Details,
 }
 

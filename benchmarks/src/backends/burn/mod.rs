@@ -49,6 +49,7 @@ impl Adapter for Burn {
             checkpoints: true,
             // Neither a marked program nor its relaxation lends its energies.
             energies: false,
+            details: false,
         }
     }
 

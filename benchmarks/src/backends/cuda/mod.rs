@@ -10,6 +10,8 @@ mod train;
 mod transfer;
 
 #[cfg(all(test, feature = "cuda-simulation"))]
+mod config_tests;
+#[cfg(all(test, feature = "cuda-simulation"))]
 mod tests;
 
 use pc_core::{
@@ -19,6 +21,7 @@ use pc_core::{
 use pc_cuda::{Device, DeviceTensor, FusedNet, Precision as Products, graph_to_device};
 
 use crate::{
+    backends::asked,
     contract::{
         Adapter, Precision, ScheduleKind, Support,
         check::{Checked, Subject},
@@ -88,6 +91,7 @@ impl Adapter for Cuda {
             precisions: &[Precision::F32],
             checkpoints: false,
             energies: true,
+            details: true,
         }
     }
 
@@ -96,7 +100,7 @@ impl Adapter for Cuda {
     }
 
     fn trainee<F: Element>(task: &Task) -> Result<Box<dyn Trainee<F>>, CommandError> {
-        let (device, model) = (device()?, task.model::<F>()?);
+        let (device, model) = (device()?, asked::model::<F>(task)?);
         Ok(match Way::of(&model.graph, &device)? {
             Way::Fused(net) => Box::new(train::Learner::new(task, model, net, &device)?),
             Way::Stepped(net, _) => Box::new(train::Learner::new(task, model, net, &device)?),

@@ -1,27 +1,85 @@
 //! A model that learns on the device.
 
 use pc_core::{
-    Clamps, HandOver, Network, Relaxation, Schedule, Status, Tensor,
+    Clamps, Clipping, Gradients, HandOver, Network, Relaxation, Schedule, SquaredError, Status,
+    Tensor,
     host::{Element, HostTensor},
 };
 use pc_cuda::{AdamW, CrossEntropy, Device, DeviceTensor, OnDevice, Sgd};
 
 use super::transfer::{download, hold, upload};
 use crate::{
-    backends::observe,
+    backends::{
+        asked::{self, Rates, at, with_rates},
+        observe,
+    },
     contract::{
         OptimiserKind, OptimiserState,
+        details::{ClampEntry, Details, Drive, LossEntry, Weights},
         train::{Batch, Task, Traced, Trainee, VertexTrace},
     },
     error::CommandError,
-    models::{Model, Predictor, Score},
+    models::{Model, OutputLoss, Predictor, Score},
 };
 
 /// The optimisers by name, set as those of the host backend are.
 #[derive(Debug)]
-enum Optimiser {
+enum Stepper {
     Adam(AdamW),
     Sgd(Sgd),
+}
+
+/// An optimiser, and what it does to gradients before.
+#[derive(Debug)]
+struct Optimiser {
+    stepper: Stepper,
+    clipping: Option<Clipping>,
+}
+
+impl Optimiser {
+    /// `weights` has every number that the kind takes ([`Weights::usual`]).
+    fn new(kind: OptimiserKind, rate: f64, weights: &Weights) -> pc_core::Result<Self> {
+        let Weights { momentum, first, second, weight_decay, .. } = *weights;
+        let number = |number: Option<f64>| number.unwrap_or_default();
+        let stepper = match kind {
+            OptimiserKind::Sgd => {
+                let sgd = Sgd::new(rate)?.with_momentum(number(momentum))?;
+                Stepper::Sgd(sgd.with_decay(number(weight_decay))?)
+            }
+            OptimiserKind::Adam | OptimiserKind::AdamW => {
+                let mut adam = AdamW::new(rate)?;
+                if let (Some(first), Some(second)) = (first, second) {
+                    adam = adam.with_betas(first, second)?;
+                }
+                Stepper::Adam(adam.with_decay(number(weight_decay))?)
+            }
+        };
+        Ok(Self { stepper, clipping: weights.clipping()? })
+    }
+
+    fn step(
+        &mut self,
+        net: &mut impl OnDevice,
+        gradients: &Gradients<DeviceTensor>,
+        factor: f64,
+    ) -> pc_core::Result<()> {
+        let mut own = None;
+        if factor != 1.0 || self.clipping.is_some() {
+            let mut whole = gradients.clone();
+            if factor != 1.0 {
+                whole.scale(1.0 / factor);
+            }
+            if let Some(clipping) = self.clipping {
+                whole.clip(clipping)?;
+            }
+            own = Some(whole);
+        }
+        let gradients = own.as_ref().unwrap_or(gradients);
+        match &mut self.stepper {
+            Stepper::Adam(adam) => adam.step(net, gradients),
+            Stepper::Sgd(sgd) => sgd.step(net, gradients),
+        }
+    }
 }
 
 /// One model of one run, as a fused net or a graph.
@@ -33,6 +91,12 @@ pub(super) struct Learner<F: Element, N: Network<Tensor = DeviceTensor>> {
     device: Device,
     relaxation: Relaxation<N>,
     optimiser: Optimiser,
+    loss: LossEntry,
+    clamp: ClampEntry,
+    /// What drives the output in this epoch.
+    drive: Drive,
+    /// Factors of the states' rate.
+    rates: Rates,
     /// Whether the host's weights are those of the device.
     current: bool,
 }
@@ -48,28 +112,50 @@ impl<F: Element, N: Network<Tensor = DeviceTensor> + HandOver<Tensor = DeviceTen
         device: &Device,
     ) -> Result<Self, CommandError> {
         let Task { optimiser, learning_rate, .. } = *task;
-        let optimiser = match optimiser {
-            OptimiserKind::Adam => Optimiser::Adam(AdamW::new(learning_rate)?),
-            OptimiserKind::AdamW => Optimiser::Adam(AdamW::new(learning_rate)?.with_decay(0.01)?),
-            OptimiserKind::Sgd => Optimiser::Sgd(Sgd::new(learning_rate)?.with_momentum(0.9)?),
-        };
+        let Details { loss, clamp, .. } = &task.details;
+        let weights = task.details.optimiser.filled(optimiser, 1);
+        let rates = asked::rates(task, &model)?;
+        let schedule = with_rates(task.schedule.clone(), &rates).map_err(at("states.rates"))?;
         Ok(Self {
             predictor: Predictor::new(&model.graph),
-            relaxation: Relaxation::new(&net, task.schedule.clone())?,
-            optimiser,
+            relaxation: Relaxation::new(&net, schedule).map_err(at("schedule"))?,
+            optimiser: Optimiser::new(optimiser, learning_rate, &weights)
+                .map_err(at("optimiser"))?,
             current: true,
             model,
             net,
             device: device.clone(),
+            drive: clamp.drive(loss, 0),
+            loss: *loss,
+            clamp: *clamp,
+            rates,
         })
     }
 
+    /// What is held for a batch.
     fn clamps(&self, batch: &Batch) -> Result<Clamps<DeviceTensor>, CommandError> {
         let device = &self.device;
         let mut clamps = hold(device, &self.model.feed(batch.features())?)?;
         for (output, vertex) in self.model.outputs.iter().enumerate() {
             let target = self.model.target(batch.features(), output, &batch.labels)?;
-            clamps = clamps.drive(*vertex, CrossEntropy::new(upload(device, &target)?));
+            let target = upload(device, &target)?;
+            clamps = match self.drive {
+                // In a kernel, where the net is fused.
+                Drive::Loss(OutputLoss::CrossEntropy, 1.0) => {
+                    clamps.drive(*vertex, CrossEntropy::new(target))
+                }
+                Drive::Loss(OutputLoss::CrossEntropy, by) => {
+                    clamps.weak_loss(*vertex, CrossEntropy::new(target), by)
+                }
+                Drive::Loss(OutputLoss::SquaredError, 1.0) => {
+                    clamps.drive(*vertex, SquaredError::new(target))
+                }
+                Drive::Loss(OutputLoss::SquaredError, by) => {
+                    clamps.weak_loss(*vertex, SquaredError::new(target), by)
+                }
+                Drive::Held => clamps.hold(*vertex, target),
+                Drive::Nudge(beta) => clamps.nudge(*vertex, target, beta),
+            };
         }
         Ok(clamps)
     }
@@ -87,19 +173,21 @@ where
     fn learn(&mut self, batch: &Batch) -> Result<f64, CommandError> {
         let clamps = self.clamps(batch)?;
         self.current = false;
-        let optimiser = &mut self.optimiser;
-        let outcome =
-            self.relaxation.train(&mut self.net, &clamps, |net, gradients| match optimiser {
-                Optimiser::Adam(adam) => adam.step(net, gradients),
-                Optimiser::Sgd(sgd) => sgd.step(net, gradients),
-            })?;
+        let (optimiser, factor) = (&mut self.optimiser, self.drive.factor());
+        let outcome = self.relaxation.train(&mut self.net, &clamps, |net, gradients| {
+            optimiser.step(net, gradients, factor)
+        })?;
         Ok(if outcome.status == Status::Diverged { f64::NAN } else { outcome.energy.total() })
     }
 
+    fn begin_epoch(&mut self, epoch: usize) {
+        self.drive = self.clamp.drive(&self.loss, epoch);
+    }
+
     fn set_learning_rate(&mut self, rate: f64) -> Result<(), CommandError> {
-        match &mut self.optimiser {
-            Optimiser::Adam(adam) => adam.set_rate(rate)?,
-            Optimiser::Sgd(sgd) => sgd.set_rate(rate)?,
+        match &mut self.optimiser.stepper {
+            Stepper::Adam(adam) => adam.set_rate(rate)?,
+            Stepper::Sgd(sgd) => sgd.set_rate(rate)?,
         }
         Ok(())
     }
@@ -116,6 +204,7 @@ where
         let clamps = self.clamps(batch)?;
         let mut sums: Vec<Vec<f64>> =
             self.net.on_device().iter().map(|parameter| vec![0.0; parameter.count()]).collect();
+        let schedule = with_rates(schedule, &self.rates)?;
         let mut relaxation = Relaxation::new(&self.net, schedule)?;
         let outcome = relaxation.train(&mut self.net, &clamps, |_, gradients| {
             for ((_, gradient), sum) in gradients.iter().zip(&mut sums) {
@@ -125,6 +214,10 @@ where
             Ok(())
         })?;
         self.device.synchronize()?;
+        let factor = self.drive.factor();
+        if factor != 1.0 {
+            sums.iter_mut().flatten().for_each(|number| *number /= factor);
+        }
         Ok(Traced { gradients: sums, energy: outcome.trace })
     }
 
@@ -134,6 +227,7 @@ where
         schedule: Schedule,
     ) -> Result<Vec<VertexTrace>, CommandError> {
         let clamps = self.clamps(batch)?;
+        let schedule = with_rates(schedule, &self.rates)?;
         let energies = observe::energies(&mut self.net, &clamps, schedule)?;
         self.device.synchronize()?;
         Ok(energies)

@@ -44,6 +44,7 @@ impl Adapter for Dfdx {
             // dfdx 0.13 keeps the state of its optimisers to itself.
             checkpoints: false,
             energies: true,
+            details: false,
         }
     }
 

@@ -42,6 +42,7 @@ impl Adapter for Host {
             precisions: Precision::ALL,
             checkpoints: true,
             energies: true,
+            details: true,
         }
     }
 

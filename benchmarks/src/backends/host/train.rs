@@ -1,15 +1,18 @@
 //! A model that learns: a graph, its relaxation and an optimiser.
 
 use pc_core::{
-    Clamps, Graph, Relaxation, Schedule, SquaredError, Status, VertexId,
+    Clamps, Graph, Relaxation, Schedule, SquaredError, Status,
     host::{CrossEntropy, Element, HostTensor},
 };
 
 use super::optimiser::Optimiser;
 use crate::{
-    backends::observe,
+    backends::{
+        asked::{self, Rates, at, with_rates},
+        observe,
+    },
     contract::{
-        OptimiserState, ScheduleKind,
+        OptimiserState,
         details::{ClampEntry, Details, Drive, LossEntry},
         train::{Batch, Task, Traced, Trainee, VertexTrace},
     },
@@ -30,22 +33,15 @@ pub(super) struct Host<F: Element> {
     /// What drives the output in this epoch.
     drive: Drive,
     /// Factors of the states' rate.
-    rates: Vec<(VertexId, f64)>,
+    rates: Rates,
 }
 
 impl<F: Element> Host<F> {
     pub(super) fn new(task: &Task) -> Result<Self, CommandError> {
-        let Task { rule, optimiser, learning_rate, .. } = *task;
-        let mut model = task.model::<F>()?;
-        let Details { loss, clamp, states, schedule, .. } = &task.details;
-        if rule == ScheduleKind::Zil && !schedule.unlevelled {
-            model = model.levelled()?;
-        }
-        let mut rates = Vec::with_capacity(states.rates.len());
-        for (name, factor) in states.rates.iter().filter(|_| rule.takes_rate()) {
-            let vertex = model.graph.vertex(name).map_err(at("states.rates"))?;
-            rates.push((vertex, *factor));
-        }
+        let Task { optimiser, learning_rate, .. } = *task;
+        let model = asked::model::<F>(task)?;
+        let Details { loss, clamp, .. } = &task.details;
+        let rates = asked::rates(task, &model)?;
         let weights = task.details.optimiser.filled(optimiser, 1);
         let whole = with_rates(task.schedule.clone(), &rates).map_err(at("states.rates"))?;
         Ok(Self {
@@ -80,22 +76,6 @@ impl<F: Element> Host<F> {
             },
         )
     }
-}
-
-/// An error of one entry of the configuration.
-fn at(entry: &'static str) -> impl Fn(pc_core::Error) -> CommandError {
-    move |error| CommandError::Entry { entry: entry.to_owned(), message: error.to_string() }
-}
-
-fn with_rates(mut schedule: Schedule, rates: &[(VertexId, f64)]) -> pc_core::Result<Schedule> {
-    // Backprop, which others are compared with, takes no steps.
-    if schedule == Schedule::backprop().reduced_by(schedule.reduction()) {
-        return Ok(schedule);
-    }
-    for (vertex, factor) in rates {
-        schedule = schedule.with_rate_of(*vertex, *factor)?;
-    }
-    Ok(schedule)
 }
 
 impl<F: Element> Trainee<F> for Host<F> {

@@ -50,6 +50,7 @@ impl Adapter for Tch {
             checkpoints: true,
             // An autograd graph is relaxed behind one call.
             energies: false,
+            details: false,
         }
     }
 

@@ -183,7 +183,8 @@ impl RunSettings {
             layer.check(at)?;
         }
         if self.backend != Backend::Host {
-            self.details.refuse_on(self.backend.name(), self.optimiser)?;
+            let honours = self.backend.support().details;
+            self.details.refuse_on(self.backend.name(), self.optimiser, honours)?;
         }
         // A rate, steps, or a choice beside them.
         let plain = self.schedule.schedule(self.rate, self.steps);

@@ -198,16 +198,27 @@ impl Details {
         Ok(())
     }
 
-    /// Refuses, by name, what only the host backend honours.
+    /// Refuses, by name, what a backend other than the host's does not honour: outputs that are
+    /// their inputs, which the host's alone has, and without `details`
+    /// ([`Support::details`](crate::contract::Support::details)) all that makes another net,
+    /// another loss or other steps.
     ///
     /// # Errors
     /// A message that names the entry and the backend.
-    pub fn refuse_on(&self, backend: &str, optimiser: OptimiserKind) -> Result<(), CommandError> {
+    pub fn refuse_on(
+        &self,
+        backend: &str,
+        optimiser: OptimiserKind,
+        details: bool,
+    ) -> Result<(), CommandError> {
         let refuse = |entry: &str| {
             Err(wrong(entry, format!("{entry}: the backend {backend} does not have it; host has")))
         };
         if self.target != Wanted::default() {
             return refuse("target");
+        }
+        if details {
+            return Ok(());
         }
         if !self.layers.is_empty() {
             return refuse("layers");
@@ -237,10 +248,10 @@ mod tests {
 
     #[test]
     fn what_only_the_host_honours_is_refused_by_name_and_nothing_else() {
-        let refused = |words: &str, kind: OptimiserKind| {
+        let refused_by = |honours: bool, words: &str, kind: OptimiserKind| {
             let mut details: Details = toml::from_str(words).unwrap();
             details.optimiser = details.optimiser.filled(kind, 3);
-            match details.refuse_on("abacus", kind) {
+            match details.refuse_on("abacus", kind, honours) {
                 Ok(()) => None,
                 Err(CommandError::Entry { entry, message }) => {
                     assert!(message.contains(&entry) && message.contains("abacus"), "{message}");
@@ -249,6 +260,7 @@ mod tests {
                 Err(other) => panic!("{words}: {other}"),
             }
         };
+        let refused = |words: &str, kind| refused_by(false, words, kind);
         for (words, entry) in [
             ("target = \"input\"", "target"),
             ("[[layers]]\nkind = \"dense\"", "layers"),
@@ -264,6 +276,8 @@ mod tests {
             ("[optimiser]\nclip-value = 1.0", "optimiser"),
         ] {
             assert_eq!(refused(words, OptimiserKind::AdamW).as_deref(), Some(entry), "{words}");
+            let by_all = refused_by(true, words, OptimiserKind::AdamW);
+            assert_eq!(by_all.as_deref(), (entry == "target").then_some(entry), "{words}");
         }
         assert_eq!(
             refused("[optimiser]\nmomentum = 0.5", OptimiserKind::Sgd).unwrap(),
