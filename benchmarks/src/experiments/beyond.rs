@@ -22,7 +22,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     paper: "Pinchetti, Salvatori, Yordanov, Millidge, Song and Lukasiewicz 2022: Predictive coding \
             beyond Gaussian distributions; Millidge, Tschantz, Seth and Buckley 2020: Activation \
             Relaxation",
-    takes: "a time that is not known",
+    takes: "1 minute",
     baseline: Some(BACKPROP),
     published: &[],
     run,

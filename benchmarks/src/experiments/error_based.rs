@@ -13,7 +13,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     about: "passes to the equilibrium of 4 and 20 layers, by states and by errors as coordinates",
     paper: "Goemaere, Oliviers, Bogacz and Demeester 2025: Error optimization: overcoming \
             exponential signal decay in deep predictive coding networks",
-    takes: "a time that is not known",
+    takes: "15 minutes",
     baseline: None,
     published: &[],
     run,

@@ -19,7 +19,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     paper: "Innocenti, Achour and Buckley 2025: muPC: scaling predictive coding to 100+ layer \
             networks; Innocenti, Achour, Singh and Buckley 2024: Only strict saddles in the energy \
             landscape of predictive coding networks?",
-    takes: "10 minutes or more",
+    takes: "12 minutes",
     baseline: None,
     published: &[],
     run,
