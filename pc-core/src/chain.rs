@@ -117,7 +117,12 @@ impl<T: GraphTensor> Vertex<T> for Chain<T> {
     }
 
     fn structure(&self) -> Structure {
-        Structure::Chain(self.links.iter().map(|link| link.structure()).collect())
+        // A chain of chains is one chain, so that a backend may join some links in one.
+        let links = self.links.iter().flat_map(|link| match link.structure() {
+            Structure::Chain(links) => links,
+            own => vec![own],
+        });
+        Structure::Chain(links.collect())
     }
 
     fn inputs_first(&self, k: usize) -> bool {

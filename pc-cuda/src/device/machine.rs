@@ -96,8 +96,8 @@ macro_rules! arguments {
 arguments! {
     Cluster {} Gemms {} Pack {} Fused {} Drive {} Predict {} Weights {} Optimise {} Map {} Reduce {}
     Step {} CrossEntropy {} Primitives {}
-    Lay {} Swap {} Turn {} Tile {} Sums {} Patches {} Pool {} Products {} Embed {} Activate {}
-    Softmax {} Norm {}
+    Lay {} Swap {} Turn {} Tile {} Sums {} Patches {} Pool {} Pooled {} Products {} Embed {}
+    Activate {} Softmax {} Norm {}
 }
 
 /// The bytes of numbers.

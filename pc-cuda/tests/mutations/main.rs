@@ -110,7 +110,7 @@ const EQUIVALENT: &[(&str, &str)] = &[
     ),
 ];
 
-const FAMILIES: [&str; 9] = [
+const FAMILIES: [&str; 10] = [
     "relax_cluster",
     "relax_gemm",
     "relax_wgmma",
@@ -119,6 +119,7 @@ const FAMILIES: [&str; 9] = [
     "tensor",
     "primitives",
     "layers",
+    "pooled",
     "functions",
 ];
 
