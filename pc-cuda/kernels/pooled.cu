@@ -194,17 +194,12 @@ template <bool HALVES> PC_DEV void pc_pooled_back(const PcPooled& p) {
   for (int t = 0; t < turns; t++) {
     int number = first + warp + t * (PC_POOLED_THREADS / 32);
     if (number >= end) break;
-    PcWhere at = pc_pooled_where(number, p.height, p.width);
-    // Where no window is, no slope was written.
-    bool seen = pc_pooled_first(at.row, p.size, p.stride) <=
-                    pc_pooled_last(at.row, p.stride, p.out_h) &&
-                pc_pooled_first(at.column, p.size, p.stride) <=
-                    pc_pooled_last(at.column, p.stride, p.out_w);
 #pragma unroll
     for (int part = 0; part < parts; part++) {
       int c = lane + 32 * part;
       float x = sums[t][part] * share;
-      if (!p.old && p.slope && seen && c < channels)
+      // Zero where there is no window.
+      if (!p.old && p.slope && c < channels)
         x *= p.slope[(u64)number * p.channels + first_c + c];
       u64 own = (u64)number * p.row + first_c + c;
       if (HALVES) {

@@ -298,6 +298,8 @@ impl Vertex<DeviceTensor> for ConvBlock {
     ) -> Result<()> {
         let (weight, reference) = (at.parameter(0), at.reference(0));
         let sizes = self.sizes(at)?;
+        // There is nothing to change before a prediction.
+        cache.get(REFERENCE)?;
         let (mut room, kept) = (sizes.room(cache, reference), self.take(sizes, cache, output));
         let biased = self.conv.bias;
         // (W - W_old) * v_ref + (b - b_old), without large numbers.

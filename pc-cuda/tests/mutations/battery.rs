@@ -14,6 +14,7 @@ use pc_cuda::{
 };
 
 use crate::{
+    blocks::{distance, every, learned_here, learned_there, odd, schedules, swallow},
     common::{Case, Expected, Top, chain},
     rounded::rounded,
     stepped::{Stepped, added, edges, embedded, swallowed},
@@ -278,8 +279,11 @@ fn others(device: &Device, seed: u64) {
     }
 }
 
-/// By function of `layers.cu` and `functions.cu`: words in what the layers are made of that call
-/// it, and the other checks that do.
+/// The files of the layers of graphs.
+const STEPPED: [&str; 4] = ["layers.cu", "pooled.cu", "functions.cu", "pc_functions.cuh"];
+
+/// By function of `layers.cu`, `pooled.cu`, `functions.cu` and `pc_functions.cuh`: words in what the
+/// layers are made of that call it, and the other checks that do.
 const CALLED: &[(&str, &[&str])] = &[
     ("pc_layer_copy", &["composites"]),
     ("pc_layer_swap", &["Conv", "composites"]),
@@ -291,6 +295,12 @@ const CALLED: &[(&str, &[&str])] = &[
     ("pc_layer_avg_pool", &["AvgPool2d"]),
     ("pc_layer_unpool", &["Pool2d"]),
     ("pc_layer_products", &["MatMul"]),
+    ("pc_pooled_where", &["blocks"]),
+    ("pc_pooled_window", &["blocks"]),
+    ("pc_pooled", &["blocks"]),
+    ("pc_pooled_first", &["blocks"]),
+    ("pc_pooled_last", &["blocks"]),
+    ("pc_pooled_back", &["blocks"]),
     ("pc_layer_embed", &["embedded"]),
     ("pc_layer_unembed", &["embedded"]),
     ("pc_sigmoids", &["Sigmoid", "Silu", "Softplus"]),
@@ -302,8 +312,8 @@ const CALLED: &[(&str, &[&str])] = &[
     ("pc_normal", &["Gelu"]),
     ("pc_gelu_change", &["Gelu"]),
     ("pc_silu_tail", &["Silu"]),
-    ("pc_function", &["Activation("]),
-    ("pc_function_change", &["Activation("]),
+    ("pc_function", &["Activation(", "blocks"]),
+    ("pc_function_change", &["Activation(", "blocks"]),
     ("pc_function_activate", &["Activation("]),
     ("pc_row", &["Softmax", "LayerNorm"]),
     ("pc_seen", &["Softmax"]),
@@ -371,12 +381,50 @@ fn step_by_step(device: &Device, seed: u64, function: &str) {
             }
         }
     }
+    if asked("blocks") {
+        fused(device, seed);
+    }
     if asked("NaN") {
         match swallowed(device) {
             Ok(names) if names.is_empty() => {}
             Ok(names) => object(&format!("a NaN became a number in {names:?}, seed {seed}")),
             Err(error) => object(&format!("NaNs, seed {seed}: {error}")),
         }
+    }
+}
+
+/// Convolutions with what follows them, one schedule each: the odd ones, and in one of the orders
+/// every pooling with an activation of straight pieces, with a smooth one and without. Some once
+/// more in bf16, while predictions are frozen.
+fn fused(device: &Device, seed: u64) {
+    let kinds = [None, Some(Activation::LeakyRelu(0.1)), Some(Activation::Tanh)];
+    let schedules = schedules().unwrap();
+    let others = every().into_iter().filter(|block| seed == 1 && kinds.contains(&block.act));
+    let mut cases = Vec::new();
+    for (index, block) in odd().into_iter().chain(others).enumerate() {
+        cases.push((block.clone(), &schedules[index % 3], Precision::F32));
+        if [1, 3].contains(&index) {
+            cases.push((block, &schedules[1], Precision::Bf16));
+        }
+    }
+    for (block, schedule, precision) in cases {
+        let case = (&block, schedule, seed == 1);
+        let there = |apart| learned_there(device, case, precision, apart);
+        // What rounds is beside what rounds alike.
+        let (wanted, tolerance) = match precision {
+            Precision::F32 => (learned_here(case), 1e-5),
+            _ => (there(true), 1e-4),
+        };
+        match there(false).and_then(|found| Ok(distance(&found, &wanted?))) {
+            Ok(off) if off <= tolerance => {}
+            Ok(off) => object(&format!("{block:?}, {schedule}, seed {seed}: off by {off:.1e}")),
+            Err(error) => object(&format!("{block:?}, {schedule}, seed {seed}: {error}")),
+        }
+    }
+    match swallow(device, &kinds) {
+        Ok(names) if names.is_empty() => {}
+        Ok(names) => object(&format!("a NaN became a number in {names:?}, seed {seed}")),
+        Err(error) => object(&format!("NaNs in blocks, seed {seed}: {error}")),
     }
 }
 
@@ -420,7 +468,7 @@ fn battery() {
         if seed < 2 && on_graphs {
             others(&device, seed);
         }
-        if seed > 0 && seed < 3 && about(&["layers.cu", "functions.cu"]) {
+        if seed > 0 && seed < 3 && about(&STEPPED) {
             step_by_step(&device, seed, &function);
         }
         for (index, ((name, case, tolerance), expected)) in cases.iter().zip(&oracle).enumerate() {

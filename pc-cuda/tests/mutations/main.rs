@@ -7,6 +7,10 @@
 //! since they may crash or never end. `PC_CUDA_MUTANT` runs only those whose names contain it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../simulated/blocks.rs"]
+#[allow(dead_code)]
+mod blocks;
+
 #[path = "../simulated/common.rs"]
 #[allow(dead_code)]
 mod common;
