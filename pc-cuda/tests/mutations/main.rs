@@ -24,7 +24,9 @@ mod rounded;
 
 mod battery;
 mod generate;
+mod graphs;
 mod layers;
+mod mutated;
 mod swaps;
 mod wgmma;
 
@@ -103,6 +105,30 @@ const EQUIVALENT: &[(&str, &str)] = &[
     (
         "layers.cu: one further in for ( 1 of pc_layer_products, `from < p.k`",
         "a further pass over no columns adds zeros",
+    ),
+    (
+        "pooled.cu: one further in for ( 1 of pc_pooled_window, `first < count`",
+        "a further turn in which no product is inside",
+    ),
+    (
+        "pooled.cu: one further in for ( 3 of pc_pooled_back, `start <= to`",
+        "a further turn over windows behind the last, in which no place lies",
+    ),
+    (
+        "pooled.cu: one further in for ( 7 of pc_pooled_back, `t < turns`",
+        "ends at once, since there are no more places",
+    ),
+    (
+        "pooled.cu: one further in for ( 10 of pc_pooled_back, `part < parts`",
+        "passes over channels that there are not",
+    ),
+    (
+        "pooled.cu: one further in for ( 11 of pc_pooled_back, `t < turns`",
+        "ends at once, since there are no more places",
+    ),
+    (
+        "pooled.cu: `number > end` for `number >= end` (1 of 2, pc_pooled_back)",
+        "sums for a place more, and writes none of it",
     ),
     (
         "functions.cu: `s[k] >= best` for `s[k] > best` (1 of 1, pc_function_softmax_change)",
