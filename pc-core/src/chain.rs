@@ -12,7 +12,19 @@ use crate::{
 /// such as pool(relu(conv(v))). Only the end is a vertex with a state: what counts as one vertex
 /// changes every rule but backprop.
 ///
-/// The first link may have several parents. Parameters are shared out in order.
+/// The first link may have several parents. Parameters are shared out in order. A chain of chains
+/// says of itself that it is one chain.
+///
+/// # Example
+/// ```
+/// use pc_core::{Activation, backend::{Structure, Vertex}, host::{Activate, HostChain}};
+/// let tanh = || Box::new(Activate(Activation::Tanh));
+/// let inner: HostChain<f32> = HostChain::new(vec![tanh(), tanh()])?;
+/// let chain: HostChain<f32> = HostChain::new(vec![tanh(), Box::new(inner)])?;
+/// let links = vec![Structure::Activation(Activation::Tanh); 3];
+/// assert_eq!(chain.structure(), Structure::Chain(links));
+/// # Ok::<(), pc_core::Error>(())
+/// ```
 pub struct Chain<T: GraphTensor> {
     links: Vec<T::Vertex>,
     kind: String,
@@ -117,7 +129,12 @@ impl<T: GraphTensor> Vertex<T> for Chain<T> {
     }
 
     fn structure(&self) -> Structure {
-        Structure::Chain(self.links.iter().map(|link| link.structure()).collect())
+        // A chain of chains is one chain, so that a backend may join some links in one.
+        let links = self.links.iter().flat_map(|link| match link.structure() {
+            Structure::Chain(links) => links,
+            own => vec![own],
+        });
+        Structure::Chain(links.collect())
     }
 
     fn inputs_first(&self, k: usize) -> bool {

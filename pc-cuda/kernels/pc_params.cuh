@@ -231,6 +231,22 @@ struct PcPool {
   float* index;
   int planes, height, width, out_h, out_w, size, stride, unused;
 };
+// What a convolution's products become, and back. Products are [samples][height][width][channels];
+// windows without pooling are of one place.
+struct PcPooled {
+  const float* a;     // products at the reference; pulled back, the cotangent
+  const float* d;     // how far they move; none for values
+  const float* bias;  // at the reference; none for none
+  const float* moved; // how far that moves; none for not at all
+  const float* old;   // where in its window each largest value was; pulled back, is (none for means)
+  void* out;          // [samples][channels][windows]; pulled back, pixels of `row` numbers
+  float* kept;        // values at the reference; none where they are found anew
+  float* index;       // where in its window each largest value is
+  float* slope;       // there, or of every product where there are means; none for ones
+  float leak;
+  int act, samples, channels, height, width, out_h, out_w, size, stride, row;
+  int unused;
+};
 struct PcProducts {
   const float* a;
   const float* b;

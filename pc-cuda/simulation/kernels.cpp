@@ -2,6 +2,7 @@
 #include "functions.cu"
 #include "layers.cu"
 #include "learn.cu"
+#include "pooled.cu"
 #include "primitives.cu"
 #include "relax_cluster.cu"
 #include "relax_gemm.cu"

@@ -105,6 +105,12 @@ params! {
         a: u64, d: u64, old: u64, out: u64, index: u64, planes: i32, height: i32, width: i32,
         out_h: i32, out_w: i32, size: i32, stride: i32, unused: i32,
     }
+    /// What a convolution's products become, and back.
+    Pooled {
+        a: u64, d: u64, bias: u64, moved: u64, old: u64, out: u64, kept: u64, index: u64,
+        slope: u64, leak: f32, act: i32, samples: i32, channels: i32, height: i32, width: i32,
+        out_h: i32, out_w: i32, size: i32, stride: i32, row: i32, unused: i32,
+    }
     Products {
         a: u64, b: u64, c: u64, x: f32, m: i32, n: i32, k: i32, transpose_a: i32,
         transpose_b: i32, add: i32, unused: i32,

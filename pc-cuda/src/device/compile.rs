@@ -277,6 +277,7 @@ mod tests {
             Family::Tensor,
             Family::Primitives,
             Family::Layers,
+            Family::Pooled,
             Family::Functions,
         ] {
             for architecture in ["sm_80", "sm_89", "sm_90a"] {
@@ -285,7 +286,7 @@ mod tests {
                 assert_eq!(&code[..4], b"\x7fELF", "{family:?} for {architecture}");
             }
         }
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 27);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 30);
 
         // What is there is taken, unless it is damaged, and then it is made again.
         let path =

@@ -11,14 +11,16 @@ pub(crate) enum Family {
     Tensor,
     Primitives,
     Layers,
+    Pooled,
     Functions,
 }
 
 include!(concat!(env!("OUT_DIR"), "/cubins.rs"));
 
-const HEADERS: [&str; 5] = [
+const HEADERS: [&str; 6] = [
     include_str!("../../kernels/pc_dev.cuh"),
     include_str!("../../kernels/pc_math.cuh"),
+    include_str!("../../kernels/pc_functions.cuh"),
     include_str!("../../kernels/pc_params.cuh"),
     include_str!("../../kernels/pc_grouped.cuh"),
     include_str!("../../kernels/pc_products.cuh"),
@@ -43,6 +45,7 @@ impl Family {
             Family::Tensor => "tensor",
             Family::Primitives => "primitives",
             Family::Layers => "layers",
+            Family::Pooled => "pooled",
             Family::Functions => "functions",
         }
     }
@@ -58,6 +61,7 @@ impl Family {
             Family::Tensor => include_str!("../../kernels/tensor.cu"),
             Family::Primitives => include_str!("../../kernels/primitives.cu"),
             Family::Layers => include_str!("../../kernels/layers.cu"),
+            Family::Pooled => include_str!("../../kernels/pooled.cu"),
             Family::Functions => include_str!("../../kernels/functions.cu"),
         };
         let mut source = String::new();

@@ -154,6 +154,7 @@ arguments! {
     Sums { reads a b; writes out }
     Patches { reads input; writes out }
     Pool { reads a d old; writes out index }
+    Pooled { reads a d bias moved old; writes out kept index slope }
     Products { reads a b; writes c }
     Embed { reads index input; writes out }
     Activate { reads a d; writes out slope }

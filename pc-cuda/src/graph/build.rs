@@ -13,6 +13,7 @@ use crate::{
         Rounds,
         activation::Activate,
         conv::Conv,
+        conv_block::ConvBlock,
         embedding::Embedding,
         linear::Linear,
         matmul::MatMul,
@@ -128,7 +129,7 @@ fn vertex(structure: &Structure, rounds: Rounds) -> Result<DeviceVertex> {
     Ok(match structure {
         Structure::Linear { bias } => Box::new(Linear::new(*bias, rounds)),
         Structure::Activation(f) => Box::new(Activate::new(*f)?),
-        Structure::Chain(links) => Box::new(Chain::<DeviceTensor>::new(all(links)?)?),
+        Structure::Chain(links) => chain(links, rounds)?,
         Structure::SumOf(parts) => Box::new(SumOf::new(all(parts)?)),
         Structure::Residual(inner) => Box::new(Residual::new(vertex(inner, rounds)?)),
         &Structure::Conv2d { stride, padding, bias } => {
@@ -162,4 +163,19 @@ fn vertex(structure: &Structure, rounds: Rounds) -> Result<DeviceVertex> {
             })?
         }
     })
+}
+
+/// The vertex of these links. A convolution and what follows it are one link, where that is an
+/// activation or pooling.
+fn chain(mut rest: &[Structure], rounds: Rounds) -> Result<DeviceVertex> {
+    let mut links: Vec<DeviceVertex> = Vec::new();
+    while let [first, behind @ ..] = rest {
+        let (link, behind): (DeviceVertex, _) = match ConvBlock::of(rest, rounds)? {
+            Some((block, count)) => (Box::new(block), &rest[count..]),
+            None => (vertex(first, rounds)?, behind),
+        };
+        links.push(link);
+        rest = behind;
+    }
+    Ok(Box::new(Chain::<DeviceTensor>::new(links)?))
 }

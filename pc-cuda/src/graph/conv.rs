@@ -8,7 +8,9 @@ use pc_core::{
 
 use crate::{
     graph::{
-        Rounds, as_the_host, moves, moving,
+        Rounds, as_the_host,
+        moves::{self, after, place},
+        moving,
         patches::{Sizes, Way},
     },
     precision::Precision,
@@ -62,7 +64,8 @@ impl<H> Conv<H> {
         // Predictions are of `f32`, and those of a transposed one go back.
         let pulls = [true, false].map(|live| self.rounds.back(live));
         let halves = self.way == Way::Forward && pulls == [Precision::Bf16; 2];
-        Sizes::of([images, weight, results], (self.stride, self.padding), halves)
+        let results = results.dims().get(1..).unwrap_or_default();
+        Sizes::of([images, weight], results, (self.stride, self.padding), halves)
     }
 }
 
@@ -141,7 +144,12 @@ impl<H: Vertex<HostTensor<f32>>> Vertex<DeviceTensor> for Conv<H> {
         let scale = pulled.scale();
         if let Some((gradient, fresh)) = pulled.gradient_or_fresh(0) {
             let [images, results] = self.ends([x, cotangent]);
-            sizes.gradient([images, results, gradient], (!fresh, scale), &room)?;
+            let ([out, rows, columns], [_, result]) = (sizes.out(), sizes.samples());
+            sizes.gradient([images, gradient], (!fresh, scale), &room, |first, samples| {
+                let from = after(place(results)?, first * result);
+                let turned = [1, samples, out, rows * columns];
+                moves::swap(x.device(), [from, place(&room.places)?], turned)
+            })?;
         }
         room.back_to(cache);
         if self.bias

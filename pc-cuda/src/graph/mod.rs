@@ -4,6 +4,7 @@
 mod activation;
 mod build;
 mod conv;
+mod conv_block;
 mod embedding;
 mod linear;
 mod matmul;

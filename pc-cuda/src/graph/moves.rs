@@ -173,7 +173,7 @@ pub(super) fn sums(
     x: f64,
 ) -> Result<()> {
     let columns = to.count();
-    let params = Sums {
+    let sums = Sums {
         a: place(of)?,
         b: times.map_or(Ok(0), place)?,
         out: place(to)?,
@@ -182,5 +182,10 @@ pub(super) fn sums(
         columns: int(columns),
         inner: int(inner),
     };
-    blocks(to.device(), (Family::Layers, "pc_layer_sums"), (columns, SUMS), &params)
+    column_sums(to.device(), columns, sums)
+}
+
+/// The same of what lies anywhere.
+pub(super) fn column_sums(device: &Device, columns: usize, sums: Sums) -> Result<()> {
+    blocks(device, (Family::Layers, "pc_layer_sums"), (columns, SUMS), &sums)
 }

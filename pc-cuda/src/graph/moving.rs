@@ -23,6 +23,15 @@ pub(super) fn keep(at: &Inputs<'_, DeviceTensor>, cache: &mut Cache<DeviceTensor
     }
 }
 
+/// Parameter `k` as it was then.
+pub(super) fn before<'a>(
+    at: &Inputs<'a, DeviceTensor>,
+    k: usize,
+    cache: &'a Cache<DeviceTensor>,
+) -> Result<&'a DeviceTensor> {
+    if at.plastic() { cache.get(OLD + k) } else { Ok(at.parameter(k)) }
+}
+
 /// What parameter `k` has moved by since then, to be put back by [`done`].
 pub(super) fn moved(
     at: &Inputs<'_, DeviceTensor>,

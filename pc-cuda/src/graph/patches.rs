@@ -4,7 +4,7 @@
 use pc_core::{Error, ErrorKind, Result, backend::Cache};
 
 use crate::{
-    device::{Address, Device, Family, Layout},
+    device::{Address, Family, Layout},
     graph::{
         moves::{self, Product, Turn, after, place},
         moving,
@@ -34,6 +34,9 @@ pub(super) struct Sizes {
     halves: bool,
 }
 
+/// The first slot of a cache behind those of [`Room`].
+pub(super) const BEHIND: usize = moving::OWN + 4;
+
 /// What patches are made of, and what a product makes of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
@@ -56,10 +59,10 @@ impl Way {
 /// Room for what a group of samples takes, from a cache.
 pub(super) struct Room {
     /// Images with their channels last.
-    pixels: DeviceTensor,
+    pub(super) pixels: DeviceTensor,
     patches: DeviceTensor,
     /// What a product makes.
-    places: DeviceTensor,
+    pub(super) places: DeviceTensor,
     /// A weight with the channels of what patches are made of last.
     weight: DeviceTensor,
 }
@@ -70,21 +73,19 @@ fn whole(channels: usize, halves: bool) -> usize {
 }
 
 impl Sizes {
-    /// Of a convolution's images, its weight and its results; `halves` says whether what is pulled
-    /// back may always be made of bf16 numbers.
+    /// Of a convolution's images, its weight and the dimensions of its results (without the batch);
+    /// `halves` says whether what is pulled back may always be made of bf16 numbers.
     ///
     /// # Errors
     /// Tensors of other dimensions.
     pub(super) fn of(
-        [images, weight, results]: [&DeviceTensor; 3],
+        [images, weight]: [&DeviceTensor; 2],
+        results: &[usize],
         (stride, padding): (usize, usize),
         halves: bool,
     ) -> Result<Self> {
-        let (
-            &[batch, channels, height, width],
-            &[out, _, window_h, window_w],
-            &[_, _, rows, columns],
-        ) = (images.dims(), weight.dims(), results.dims())
+        let (&[batch, channels, height, width], &[out, _, window_h, window_w], &[_, rows, columns]) =
+            (images.dims(), weight.dims(), results)
         else {
             return Err(Error::new(ErrorKind::Shape, "a convolution takes images and windows"));
         };
@@ -112,8 +113,18 @@ impl Sizes {
         }
     }
 
+    /// Channels, height and width of the result.
+    pub(super) fn out(&self) -> [usize; 3] {
+        self.out
+    }
+
+    /// The numbers of a pixel of the result, as what is pulled back begins with.
+    pub(super) fn row(&self, halves: bool) -> usize {
+        whole(self.out[0], halves)
+    }
+
     /// The numbers of a sample of the parent, and of the result.
-    fn samples(&self) -> [usize; 2] {
+    pub(super) fn samples(&self) -> [usize; 2] {
         [self.image, self.out].map(|sizes| sizes.iter().product())
     }
 
@@ -142,7 +153,7 @@ impl Sizes {
     }
 
     /// The runs of samples, as (first, number).
-    fn groups(self) -> impl Iterator<Item = (usize, usize)> {
+    pub(super) fn groups(self) -> impl Iterator<Item = (usize, usize)> {
         let group = self.group();
         (0..self.batch).step_by(group).map(move |first| (first, group.min(self.batch - first)))
     }
@@ -162,31 +173,30 @@ impl Sizes {
         }
     }
 
-    /// Images to their pixels, and these to patches.
-    fn patch(
+    /// Images to their pixels.
+    pub(super) fn turn(
         &self,
-        device: &Device,
         way: Way,
         images: Address,
-        samples: usize,
-        halves: bool,
+        (samples, halves): (usize, bool),
         room: &Room,
     ) -> Result<()> {
-        let [[channels, height, width], [_, rows, columns]] = self.ends(way);
-        let pixel = whole(channels, halves);
+        let [[channels, height, width], _] = self.ends(way);
         let turn = Turn::new(samples, channels, height * width);
-        Turn { rows: [height * width, pixel], halves, ..turn }.run(
-            device,
-            images,
-            place(&room.pixels)?,
-        )?;
+        let rows = [height * width, whole(channels, halves)];
+        Turn { rows, halves, ..turn }.run(room.pixels.device(), images, place(&room.pixels)?)
+    }
+
+    /// Pixels to patches.
+    fn patch(&self, way: Way, (samples, halves): (usize, bool), room: &Room) -> Result<()> {
+        let [[channels, height, width], [_, rows, columns]] = self.ends(way);
         let params = Patches {
             input: place(&room.pixels)?,
             out: place(&room.patches)?,
             images: int(samples),
             height: int(height),
             width: int(width),
-            vectors: int(pixel / whole(1, halves)),
+            vectors: int(whole(channels, halves) / whole(1, halves)),
             rows: int(rows),
             columns: int(columns),
             window_h: int(self.window[0]),
@@ -197,10 +207,73 @@ impl Sizes {
             unused: 0,
         };
         let kernel = (Family::Layers, "pc_layer_patches");
-        moves::warps(device, kernel, samples * rows * columns, &params)
+        moves::warps(room.pixels.device(), kernel, samples * rows * columns, &params)
     }
 
-    /// `to <- W * from`, or its transpose: added to what is there or in its place.
+    /// Makes a weight the operand of products this way.
+    pub(super) fn weigh(
+        &self,
+        way: Way,
+        weight: &DeviceTensor,
+        halves: bool,
+        room: &Room,
+    ) -> Result<()> {
+        let [[channels, ..], [out, ..]] = self.ends(way);
+        let taps = self.taps();
+        let turn = match way {
+            Way::Forward => Turn::new(out, channels, taps),
+            Way::Back => Turn::new(1, channels, out * taps),
+        };
+        let row = if way == Way::Forward { taps } else { out * taps };
+        let turn = Turn { rows: [row, whole(channels, halves)], halves, ..turn };
+        turn.run(weight.device(), place(weight)?, place(&room.weight)?)
+    }
+
+    /// The product of the weight and the patches of so many samples' pixels, channels last: added
+    /// to what is there or in its place.
+    pub(super) fn multiply(
+        &self,
+        way: Way,
+        samples: usize,
+        to: Address,
+        (add, precision): (bool, Precision),
+        room: &Room,
+    ) -> Result<()> {
+        let halves = precision == Precision::Bf16;
+        let [[channels, ..], [out, rows, columns]] = self.ends(way);
+        self.patch(way, (samples, halves), room)?;
+        let sizes = [samples * rows * columns, out, self.taps() * whole(channels, halves)];
+        Product { layout: Layout::Transposed, sizes, add, precision, halves }.run(
+            room.patches.device(),
+            place(&room.patches)?,
+            place(&room.weight)?,
+            to,
+        )
+    }
+
+    /// `to <- W * from`, or its transpose: added to what is there or in its place. The pixels of so
+    /// many samples from the first on are what `pixels` leaves in the room.
+    pub(super) fn products_of(
+        &self,
+        way: Way,
+        [weight, to]: [&DeviceTensor; 2],
+        (add, precision): (bool, Precision),
+        room: &Room,
+        pixels: impl Fn(usize, usize) -> Result<()>,
+    ) -> Result<()> {
+        let [_, [out, rows, columns]] = self.ends(way);
+        self.weigh(way, weight, precision == Precision::Bf16, room)?;
+        for (first, samples) in self.groups() {
+            pixels(first, samples)?;
+            self.multiply(way, samples, place(&room.places)?, (false, precision), room)?;
+            let turn = Turn { add, ..Turn::new(samples, rows * columns, out) };
+            let to = after(place(to)?, first * out * rows * columns);
+            turn.run(weight.device(), place(&room.places)?, to)?;
+        }
+        Ok(())
+    }
+
+    /// The same of images.
     pub(super) fn products(
         &self,
         way: Way,
@@ -208,52 +281,33 @@ impl Sizes {
         (add, precision): (bool, Precision),
         room: &Room,
     ) -> Result<()> {
-        let (device, halves, taps) = (from.device(), precision == Precision::Bf16, self.taps());
-        let [[channels, ..], [out, rows, columns]] = self.ends(way);
-        let pixel = whole(channels, halves);
-        let turn = match way {
-            Way::Forward => Turn::new(out, channels, taps),
-            Way::Back => Turn::new(1, channels, out * taps),
-        };
-        let row = if way == Way::Forward { taps } else { out * taps };
-        let turn = Turn { rows: [row, pixel], halves, ..turn };
-        turn.run(device, place(weight)?, place(&room.weight)?)?;
-        let [before, after_it]: [usize; 2] = self.ends(way).map(|sizes| sizes.iter().product());
-        for (first, samples) in self.groups() {
+        let before: usize = self.ends(way)[0].iter().product();
+        self.products_of(way, [weight, to], (add, precision), room, |first, samples| {
             let images = after(place(from)?, first * before);
-            self.patch(device, way, images, samples, halves, room)?;
-            let places = rows * columns;
-            let sizes = [samples * places, out, taps * pixel];
-            Product { layout: Layout::Transposed, sizes, add: false, precision, halves }.run(
-                device,
-                place(&room.patches)?,
-                place(&room.weight)?,
-                place(&room.places)?,
-            )?;
-            let turn = Turn { add, ..Turn::new(samples, places, out) };
-            turn.run(device, place(&room.places)?, after(place(to)?, first * after_it))?;
-        }
-        Ok(())
+            self.turn(way, images, (samples, precision == Precision::Bf16), room)
+        })
     }
 
     /// `gradient <- scale * sum of cotangents with the patches of x`, added to what is there or in
-    /// its place.
+    /// its place. The cotangents of so many samples from the first on are what `cotangents` leaves
+    /// among the places, channels first of all.
     pub(super) fn gradient(
         &self,
-        [x, cotangent, gradient]: [&DeviceTensor; 3],
+        [x, gradient]: [&DeviceTensor; 2],
         (add, scale): (bool, f64),
         room: &Room,
+        cotangents: impl Fn(usize, usize) -> Result<()>,
     ) -> Result<()> {
         let (device, taps) = (x.device(), self.taps());
-        let ([image, result], [channels, ..]) = (self.samples(), self.image);
+        let ([image, _], [channels, ..]) = (self.samples(), self.image);
         let [out, rows, columns] = self.out;
-        let (places, pixel) = (rows * columns, whole(channels, false));
+        let pixel = whole(channels, false);
         for (first, samples) in self.groups() {
+            cotangents(first, samples)?;
             let images = after(place(x)?, first * image);
-            self.patch(device, Way::Forward, images, samples, false, room)?;
-            let from = [after(place(cotangent)?, first * result), place(&room.places)?];
-            moves::swap(device, from, [1, samples, out, places])?;
-            let sizes = [out, taps * pixel, samples * places];
+            self.turn(Way::Forward, images, (samples, false), room)?;
+            self.patch(Way::Forward, (samples, false), room)?;
+            let sizes = [out, taps * pixel, samples * rows * columns];
             let (layout, precision) = (Layout::Plain, Precision::F32);
             Product { layout, sizes, add: first > 0, precision, halves: false }.run(
                 device,

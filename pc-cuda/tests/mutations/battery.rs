@@ -1,35 +1,18 @@
 //! What a mutant has to survive.
-#![allow(unsafe_code)]
 
 use std::{cell::OnceCell, collections::HashMap, env};
 
 use pc_core::{
-    Clamps, Error, ErrorKind, Graph, Loss, PredictionId, Relaxation, Result, Schedule, Start,
-    Tensor,
-    conformance::{Verdict, composites, layers},
+    Clamps, Loss, Relaxation, Result, Schedule, Start, Tensor,
     host::{Activation, Adam, CrossEntropy, HostTensor, Init, Sgd},
 };
-use pc_cuda::{
-    AdamW, Device, DeviceProps, FusedNet, Precision, Simulation, Strategy, graph_to_device,
-};
+use pc_cuda::{AdamW, Device, DeviceProps, FusedNet, Precision, Strategy};
 
 use crate::{
     common::{Case, Expected, Top, chain},
-    rounded::rounded,
-    stepped::{Stepped, added, edges, embedded, swallowed},
+    graphs::{STEPPED, step_by_step},
+    mutated::{device, object},
 };
-
-fn device(seed: u64, props: &DeviceProps) -> Device {
-    let path = env::var_os("PC_CUDA_BATTERY").unwrap();
-    // SAFETY: the library is made of the host layer's own sources; it is never unloaded, and the
-    // symbol is what it is taken for.
-    let simulation = unsafe {
-        let library = Box::leak(Box::new(libloading::Library::new(path).unwrap()));
-        let symbol = library.get::<unsafe extern "C" fn()>(b"pcsim_launch").unwrap();
-        Simulation::new(seed).of(props.clone()).with_library(*symbol as *const std::ffi::c_void)
-    };
-    Device::simulated(&simulation).unwrap()
-}
 
 /// Widths whose rows can be copied in vectors, and some that cannot; blocks without rows; a block
 /// alone; a last slice that is not full; rows long enough for every warp to take two turns; a last
@@ -252,11 +235,6 @@ fn cross_entropy(device: &Device) -> Result<f64> {
     Ok(if off.is_nan() { f64::INFINITY } else { off })
 }
 
-fn object(what: &str) -> ! {
-    eprintln!("objection: {what}");
-    std::process::exit(1)
-}
-
 /// What is no single relaxation.
 fn others(device: &Device, seed: u64) {
     match cross_entropy(device) {
@@ -274,108 +252,6 @@ fn others(device: &Device, seed: u64) {
             Ok(off) if off <= 1e-4 => {}
             Ok(off) => object(&format!("training by {schedule}, seed {seed}: off by {off:.1e}")),
             Err(error) => object(&format!("training by {schedule}, seed {seed}: {error}")),
-        }
-    }
-}
-
-/// By function of `layers.cu` and `functions.cu`: words in what the layers are made of that call
-/// it, and the other checks that do.
-const CALLED: &[(&str, &[&str])] = &[
-    ("pc_layer_copy", &["composites"]),
-    ("pc_layer_swap", &["Conv", "composites"]),
-    ("pc_turn", &["Linear", "Conv", "composites", "rounded convolution"]),
-    ("pc_layer_tile", &["Linear", "Conv", "added", "composites"]),
-    ("pc_layer_sums", &["Linear", "Conv", "LayerNorm", "added"]),
-    ("pc_layer_patches", &["Conv", "rounded convolution"]),
-    ("pc_layer_max_pool", &["MaxPool2d", "edges", "NaN"]),
-    ("pc_layer_avg_pool", &["AvgPool2d"]),
-    ("pc_layer_unpool", &["Pool2d"]),
-    ("pc_layer_products", &["MatMul"]),
-    ("pc_layer_embed", &["embedded"]),
-    ("pc_layer_unembed", &["embedded"]),
-    ("pc_sigmoids", &["Sigmoid", "Silu", "Softplus"]),
-    ("pc_log1p", &["Softplus"]),
-    ("pc_softplus_tail", &["Softplus"]),
-    ("pc_softplus_change", &["Softplus"]),
-    ("pc_bounded", &["HardTanh", "NaN"]),
-    ("pc_hard_tanh_change", &["HardTanh"]),
-    ("pc_normal", &["Gelu"]),
-    ("pc_gelu_change", &["Gelu"]),
-    ("pc_silu_tail", &["Silu"]),
-    ("pc_function", &["Activation("]),
-    ("pc_function_change", &["Activation("]),
-    ("pc_function_activate", &["Activation("]),
-    ("pc_row", &["Softmax", "LayerNorm"]),
-    ("pc_seen", &["Softmax"]),
-    ("pc_exp_any", &["Softmax", "edges"]),
-    ("pc_function_softmax", &["Softmax"]),
-    ("pc_function_softmax_change", &["Softmax", "edges"]),
-    ("pc_function_softmax_pull", &["Softmax"]),
-    ("pc_function_norm", &["LayerNorm"]),
-    ("pc_function_norm_change", &["LayerNorm"]),
-    ("pc_function_norm_pull", &["LayerNorm"]),
-];
-
-/// The layers of graphs that call a function, each by itself and at its edges; all of them where it
-/// is not said who calls it.
-fn step_by_step(device: &Device, seed: u64, function: &str) {
-    let called = CALLED.iter().find(|(name, _)| *name == function).map(|(_, words)| *words);
-    let asked =
-        |what: &str| called.is_none_or(|words| words.iter().any(|word| what.contains(word)));
-    let backend = Stepped { device: device.clone(), factor: 1.0 };
-    let passed_over = "not asked for";
-    let remade = |graph: Graph<HostTensor<f32>>| {
-        let (structure, _) = graph.structure(PredictionId::new(0))?;
-        if asked(&format!("{structure:?}")) {
-            graph_to_device(&graph, device, Precision::F32)
-        } else {
-            Err(Error::new(ErrorKind::Unsupported, passed_over))
-        }
-    };
-    let mut cases = layers(&backend, remade).unwrap().cases;
-    if asked("composites") {
-        cases.extend(composites(&backend).unwrap().cases);
-    }
-    for case in cases {
-        match &case.verdict {
-            Verdict::Failed(why) if !why.contains(passed_over) => {
-                object(&format!("{}, seed {seed}: {why}", case.name))
-            }
-            _ => {}
-        }
-    }
-    let agree = |what: &str, off: &dyn Fn() -> Result<f64>| match off() {
-        Ok(off) if off <= 1e-5 => {}
-        Ok(off) => object(&format!("{what}, seed {seed}: off by {off:.1e}")),
-        Err(error) => object(&format!("{what}, seed {seed}: {error}")),
-    };
-    if asked("edges") {
-        agree("edges", &|| edges(device).map(|(_, off)| off));
-    }
-    if asked("embedded") {
-        agree("embedded", &|| embedded(device));
-    }
-    if asked("added") {
-        agree("added", &|| added(device));
-    }
-    if asked("rounded convolution") {
-        // The order of blocks must not show in a single bit.
-        let found = |device: &Device| rounded(device, Schedule::standard(0.2, 8).unwrap());
-        match (found(device), found(&self::device(0, device.props()))) {
-            (Ok((off, bits)), Ok((_, in_order))) if off <= 2e-2 && bits == in_order => {}
-            (Ok((off, _)), Ok(_)) => {
-                object(&format!("rounded convolutions, seed {seed}: off by {off:.1e}, or by bits"))
-            }
-            (Err(error), _) | (_, Err(error)) => {
-                object(&format!("rounded convolutions, seed {seed}: {error}"))
-            }
-        }
-    }
-    if asked("NaN") {
-        match swallowed(device) {
-            Ok(names) if names.is_empty() => {}
-            Ok(names) => object(&format!("a NaN became a number in {names:?}, seed {seed}")),
-            Err(error) => object(&format!("NaNs, seed {seed}: {error}")),
         }
     }
 }
@@ -420,7 +296,7 @@ fn battery() {
         if seed < 2 && on_graphs {
             others(&device, seed);
         }
-        if seed > 0 && seed < 3 && about(&["layers.cu", "functions.cu"]) {
+        if seed > 0 && seed < 3 && about(&STEPPED) {
             step_by_step(&device, seed, &function);
         }
         for (index, ((name, case, tolerance), expected)) in cases.iter().zip(&oracle).enumerate() {

@@ -40,7 +40,9 @@ pub(crate) fn mutants(kernels: &Path) -> Vec<Mutant> {
         "learn.cu",
         "tensor.cu",
         "layers.cu",
+        "pooled.cu",
         "functions.cu",
+        "pc_functions.cuh",
         "pc_math.cuh",
     ] {
         let source = read(file);

@@ -7,6 +7,10 @@
 //! since they may crash or never end. `PC_CUDA_MUTANT` runs only those whose names contain it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../simulated/blocks.rs"]
+#[allow(dead_code)]
+mod blocks;
+
 #[path = "../simulated/common.rs"]
 #[allow(dead_code)]
 mod common;
@@ -20,7 +24,9 @@ mod rounded;
 
 mod battery;
 mod generate;
+mod graphs;
 mod layers;
+mod mutated;
 mod swaps;
 mod wgmma;
 
@@ -101,6 +107,30 @@ const EQUIVALENT: &[(&str, &str)] = &[
         "a further pass over no columns adds zeros",
     ),
     (
+        "pooled.cu: one further in for ( 1 of pc_pooled_window, `first < count`",
+        "a further turn in which no product is inside",
+    ),
+    (
+        "pooled.cu: one further in for ( 3 of pc_pooled_back, `start <= to`",
+        "a further turn over windows behind the last, in which no place lies",
+    ),
+    (
+        "pooled.cu: one further in for ( 7 of pc_pooled_back, `t < turns`",
+        "ends at once, since there are no more places",
+    ),
+    (
+        "pooled.cu: one further in for ( 10 of pc_pooled_back, `part < parts`",
+        "passes over channels that there are not",
+    ),
+    (
+        "pooled.cu: one further in for ( 11 of pc_pooled_back, `t < turns`",
+        "ends at once, since there are no more places",
+    ),
+    (
+        "pooled.cu: `number > end` for `number >= end` (1 of 2, pc_pooled_back)",
+        "sums for a place more, and writes none of it",
+    ),
+    (
         "functions.cu: `s[k] >= best` for `s[k] > best` (1 of 1, pc_function_softmax_change)",
         "counts from another of several largest classes, the same in all lanes; each serves",
     ),
@@ -110,7 +140,7 @@ const EQUIVALENT: &[(&str, &str)] = &[
     ),
 ];
 
-const FAMILIES: [&str; 9] = [
+const FAMILIES: [&str; 10] = [
     "relax_cluster",
     "relax_gemm",
     "relax_wgmma",
@@ -119,6 +149,7 @@ const FAMILIES: [&str; 9] = [
     "tensor",
     "primitives",
     "layers",
+    "pooled",
     "functions",
 ];
 

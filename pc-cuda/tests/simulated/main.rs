@@ -1,8 +1,10 @@
 //! The kernels themselves, run on the CPU, against the host backend in f64.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod blocks;
 mod common;
 mod conformance;
+mod fused_convolutions;
 mod graphs;
 mod hand_over;
 mod optimisers;

@@ -11,12 +11,12 @@ use pc_cuda::{Device, Precision, graph_to_device};
 const BATCH: usize = 3;
 const SHAPES: [(&str, &[usize]); 2] = [("x", &[3, 9, 8]), ("y", &[4])];
 
-/// Channels that fill no vector, a stride that leaves rows over, windows beyond the edges.
+/// Channels that fill no vector, means over windows that overlap, a stride that leaves rows over, windows beyond the edges.
 fn net<F: Element>() -> Result<Graph<HostTensor<F>>> {
     let mut init = Init::new(4);
     let mut b = Graph::builder();
     let x = b.input("x", SHAPES[0].1)?;
-    let first = ConvLayer::new(10, 3).padding(1).activation(Activation::Tanh);
+    let first = ConvLayer::new(10, 3).padding(1).activation(Activation::Tanh).avg_pool(2, 1);
     let second = ConvLayer::new(5, 3).stride(2).padding(1).activation(Activation::Tanh);
     let third = ConvLayer::new(6, 2).activation(Activation::Tanh).flatten();
     let mut at = x;
