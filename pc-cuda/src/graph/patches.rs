@@ -84,10 +84,12 @@ impl Sizes {
         (stride, padding): (usize, usize),
         halves: bool,
     ) -> Result<Self> {
-        let (&[batch, channels, height, width], &[out, _, window_h, window_w], &[_, rows, columns]) =
-            (images.dims(), weight.dims(), results)
+        let (&[batch, channels, height, width], &[_, rows, columns]) = (images.dims(), results)
         else {
-            return Err(Error::new(ErrorKind::Shape, "a convolution takes images and windows"));
+            return Err(Error::new(ErrorKind::Shape, "a convolution takes images"));
+        };
+        let &[out, _, window_h, window_w] = weight.dims() else {
+            return Err(Error::new(ErrorKind::Shape, "a convolution takes windows"));
         };
         Ok(Self {
             batch,

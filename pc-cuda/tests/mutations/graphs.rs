@@ -18,8 +18,8 @@ use crate::{
 pub(crate) const STEPPED: [&str; 4] =
     ["layers.cu", "pooled.cu", "functions.cu", "pc_functions.cuh"];
 
-/// By function of `layers.cu`, `pooled.cu`, `functions.cu` and `pc_functions.cuh`: words in what the
-/// layers are made of that call it, and the other checks that do.
+/// By function of `layers.cu`, `pooled.cu`, `functions.cu` and `pc_functions.cuh`: words in what
+/// the layers are made of that call it, and the other checks that do.
 const CALLED: &[(&str, &[&str])] = &[
     ("pc_layer_copy", &["composites"]),
     ("pc_layer_swap", &["Conv", "composites"]),

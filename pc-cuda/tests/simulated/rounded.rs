@@ -11,7 +11,8 @@ use pc_cuda::{Device, Precision, graph_to_device};
 const BATCH: usize = 3;
 const SHAPES: [(&str, &[usize]); 2] = [("x", &[3, 9, 8]), ("y", &[4])];
 
-/// Channels that fill no vector, means over windows that overlap, a stride that leaves rows over, windows beyond the edges.
+/// Channels that fill no vector, means over windows that overlap, a stride that leaves rows over,
+/// windows beyond the edges.
 fn net<F: Element>() -> Result<Graph<HostTensor<F>>> {
     let mut init = Init::new(4);
     let mut b = Graph::builder();
