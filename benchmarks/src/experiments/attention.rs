@@ -22,7 +22,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
             predictive coding (a transformer's gradients, no figures of its learning); Pinchetti, \
             Salvatori, Yordanov, Millidge, Song and Lukasiewicz 2022: Predictive coding beyond \
             Gaussian distributions (transformers that learn)",
-    takes: "a time that is not known",
+    takes: "20 minutes",
     baseline: Some(BACKPROP),
     published: &[],
     run,
