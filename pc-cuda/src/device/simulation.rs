@@ -20,8 +20,8 @@ use crate::{
     precision::Precision,
 };
 
-/// Runs one kernel: name, grid, how many grids, block, cluster, bytes of shared memory, seed, parameters and their
-/// size, room for a message.
+/// Runs one kernel: name, grid, how many grids, block, cluster, bytes of shared memory, seed,
+/// parameters and their size, room for a message.
 pub(crate) type LaunchFn = unsafe extern "C" fn(
     *const c_char,
     u32,

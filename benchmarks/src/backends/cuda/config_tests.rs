@@ -104,9 +104,13 @@ fn choices_are_honoured_as_on_the_host() {
                     assert_eq!(name, other, "{text}");
                     Agreement::of_slices(a, b).relative_norm
                 });
-                let off = off.fold(energies, |worst, off| {
-                    if worst.is_nan() || off <= worst { worst } else { off }
-                });
+                let off =
+                    off.fold(
+                        energies,
+                        |worst, off| {
+                            if worst.is_nan() || off <= worst { worst } else { off }
+                        },
+                    );
                 if off <= 1e-3 {
                     worst = worst.max(off);
                 } else {
