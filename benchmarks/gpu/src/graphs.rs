@@ -7,14 +7,17 @@ use pc_core::{
 };
 use pc_cuda::{Device, Precision, graph_to_device};
 
-use crate::bench::{Peer, word};
+use crate::{
+    bench::{Peer, word},
+    nets::over_time,
+};
 
 const STEPS: usize = 20;
 const WARM: usize = 5;
 const ROUNDS: usize = 20;
 
-/// What is held: each root and output with its shape.
-type Held = Vec<(VertexId, Vec<usize>)>;
+/// What is held: each root and output.
+type Held = Vec<VertexId>;
 
 /// A net to time.
 pub(crate) struct Case {
@@ -57,7 +60,7 @@ fn vgg5(b: &mut GraphBuilder<HostTensor<f32>>, init: &mut Init, largest: bool) -
         at = b.conv(&format!("conv{}", index + 1), at, &layer, init)?;
     }
     let y = b.dense("y", at, 10, Activation::Identity, init)?;
-    Ok(vec![(x, vec![3, 32, 32]), (y, vec![10])])
+    Ok(vec![x, y])
 }
 
 fn lenet(b: &mut GraphBuilder<HostTensor<f32>>, init: &mut Init) -> Result<Held> {
@@ -69,23 +72,11 @@ fn lenet(b: &mut GraphBuilder<HostTensor<f32>>, init: &mut Init) -> Result<Held>
     let at = b.dense("dense1", at, 120, Activation::Tanh, init)?;
     let at = b.dense("dense2", at, 84, Activation::Tanh, init)?;
     let y = b.dense("y", at, 10, Activation::Identity, init)?;
-    Ok(vec![(x, vec![1, 28, 28]), (y, vec![10])])
+    Ok(vec![x, y])
 }
 
 fn lstm(b: &mut GraphBuilder<HostTensor<f32>>, init: &mut Init) -> Result<Held> {
-    let parameters = b.lstm_parameters("lstm", 28, 128, init)?;
-    let (h0, c0) = (b.input("h0", &[128])?, b.input("c0", &[128])?);
-    let mut held = vec![(h0, vec![128]), (c0, vec![128])];
-    let (mut h, mut c) = (h0, c0);
-    for time in 0..28 {
-        let x = b.input(&format!("x{time}"), &[28])?;
-        held.push((x, vec![28]));
-        let cell = b.lstm_cell(&format!("t{time}"), x, h, c, &parameters)?;
-        (h, c) = (cell.hidden, cell.cell);
-    }
-    let y = b.dense("y", h, 10, Activation::Identity, init)?;
-    held.push((y, vec![10]));
-    Ok(held)
+    over_time(b, init, [28, 128, 10], 28)
 }
 
 /// Times one net in each of its precisions.
@@ -95,8 +86,8 @@ pub(crate) fn time(device: &Device, case: &Case) -> Result<()> {
     let held = (case.net)(&mut b, &mut init)?;
     let graph = b.build()?;
     let mut clamps = Clamps::new();
-    for (vertex, shape) in &held {
-        let shape: Vec<usize> = std::iter::once(case.batch).chain(shape.iter().copied()).collect();
+    for vertex in &held {
+        let shape = [&[case.batch], graph.shape(*vertex)?].concat();
         let numbers: HostTensor<f32> = init.uniform(&shape, 1.0)?;
         clamps = clamps.hold(*vertex, device.tensor(&shape, numbers.data())?);
     }

@@ -1,7 +1,7 @@
 //! Nets with a batch of random numbers, here and on the host in f64.
 
 use pc_core::{
-    Clamps, Graph, Result, Tensor, VertexId,
+    Clamps, Graph, GraphBuilder, Result, Tensor, VertexId,
     host::{Activation, ConvLayer, CrossEntropy, Element, HostLayers, HostTensor, Init},
 };
 use pc_cuda::{Device, DeviceTensor};
@@ -32,20 +32,31 @@ fn convolutions<F: Element>(seed: u64) -> Result<Ends<F>> {
     Ok((b.build()?, vec![x, y]))
 }
 
-/// Five steps of an LSTM, whose gates have as many products of one size each.
-fn lstm<F: Element>(seed: u64) -> Result<Ends<F>> {
-    let mut init = Init::new(seed);
-    let mut b = Graph::<HostTensor<F>>::builder();
-    let parameters = b.lstm_parameters("lstm", 7, 12, &mut init)?;
-    let (mut h, mut c) = (b.input("h", &[12])?, b.input("c", &[12])?);
+/// An LSTM's inputs and, last, a dense output of its last state: so many inputs, hidden values and
+/// outputs, over so many times.
+pub(crate) fn over_time<F: Element>(
+    b: &mut GraphBuilder<HostTensor<F>>,
+    init: &mut Init,
+    [inputs, hidden, outputs]: [usize; 3],
+    times: usize,
+) -> Result<Vec<VertexId>> {
+    let parameters = b.lstm_parameters("lstm", inputs, hidden, init)?;
+    let (mut h, mut c) = (b.input("h0", &[hidden])?, b.input("c0", &[hidden])?);
     let mut ends = vec![h, c];
-    for time in 0..5 {
-        let x = b.input(&format!("x{time}"), &[7])?;
+    for time in 0..times {
+        let x = b.input(&format!("x{time}"), &[inputs])?;
         ends.push(x);
         let cell = b.lstm_cell(&format!("t{time}"), x, h, c, &parameters)?;
         (h, c) = (cell.hidden, cell.cell);
     }
-    ends.push(b.dense("y", h, 3, Activation::Identity, &mut init)?);
+    ends.push(b.dense("y", h, outputs, Activation::Identity, init)?);
+    Ok(ends)
+}
+
+/// Five steps of an LSTM, whose gates have as many products of one size each.
+fn lstm<F: Element>(seed: u64) -> Result<Ends<F>> {
+    let mut b = Graph::<HostTensor<F>>::builder();
+    let ends = over_time(&mut b, &mut Init::new(seed), [7, 12, 3], 5)?;
     Ok((b.build()?, ends))
 }
 

@@ -1,11 +1,15 @@
 //! What a task asks of a graph of pc-core's, wherever its tensors lie.
 
-use pc_core::{Schedule, VertexId, host::Element};
+use pc_core::{Clamps, Loss, Schedule, SquaredError, Tensor, VertexId, host::Element};
 
 use crate::{
-    contract::{ScheduleKind, details::Details, train::Task},
+    contract::{
+        ScheduleKind,
+        details::{Details, Drive},
+        train::Task,
+    },
     error::CommandError,
-    models::Model,
+    models::{Model, OutputLoss},
 };
 
 /// Factors of the states' rate, by vertex.
@@ -57,4 +61,25 @@ pub(super) fn with_rates(
         schedule = schedule.with_rate_of(*vertex, *factor)?;
     }
     Ok(schedule)
+}
+
+/// Clamps with an output driven towards its target, or held at it; `cross_entropy` is that of these
+/// tensors.
+pub(super) fn driven<T: Tensor + 'static, L: Loss<T> + 'static>(
+    clamps: Clamps<T>,
+    vertex: VertexId,
+    target: T,
+    drive: Drive,
+    cross_entropy: impl Fn(T) -> L,
+) -> Clamps<T> {
+    match drive {
+        Drive::Loss(OutputLoss::CrossEntropy, by) => {
+            clamps.weak_loss(vertex, cross_entropy(target), by)
+        }
+        Drive::Loss(OutputLoss::SquaredError, by) => {
+            clamps.weak_loss(vertex, SquaredError::new(target), by)
+        }
+        Drive::Held => clamps.hold(vertex, target),
+        Drive::Nudge(beta) => clamps.nudge(vertex, target, beta),
+    }
 }

@@ -16,7 +16,7 @@ use pc_core::Result;
 
 use crate::device::{
     Address, DeviceProps, Family, Gemm, Launch, Machine, Touches, batched::Batched, blas::Blas,
-    compile, failed, many_bytes,
+    compile, failed, many,
 };
 
 use recordings::{Phase, Recorded};
@@ -426,12 +426,8 @@ impl Machine for Cuda {
     }
 
     fn launch_many(&self, launch: &Launch, params: &[u8], each: usize) -> Result<()> {
-        let mut all = vec![0u8; many_bytes(each)];
-        let Some(room) = all.get_mut(..params.len()) else {
-            return Err(failed(format!("{}: too many launches in one", launch.kernel)));
-        };
-        room.copy_from_slice(params);
-        self.kernel(launch, &format!("{}_many", launch.kernel), &all, params.len() / each)
+        let (kernel, all) = many(launch, params, each)?;
+        self.kernel(launch, &kernel, &all, params.len() / each)
     }
 
     fn gemm(&self, gemm: &Gemm) -> Result<()> {

@@ -7,7 +7,7 @@ use std::{ffi::c_void, mem::offset_of};
 use pc_core::Result;
 
 use crate::{
-    device::{Launch, Launches},
+    device::{Launch, Launches, failed},
     params,
     precision::Precision,
 };
@@ -59,9 +59,18 @@ pub(crate) type Touches = Option<&'static [Touch]>;
 /// `kernels/pc_dev.cuh`.
 pub(crate) const MANY: usize = 4096;
 
-/// The bytes that a kernel of several launches takes, of which each takes so many.
-pub(crate) fn many_bytes(each: usize) -> usize {
-    MANY / each * each
+/// The second form of a launch's kernel, and what it takes: the structs of several launches, of so
+/// many bytes each, with zeros behind them.
+///
+/// # Errors
+/// More structs than there is room for.
+pub(crate) fn many(launch: &Launch, params: &[u8], each: usize) -> Result<(String, Vec<u8>)> {
+    let mut all = vec![0u8; MANY / each * each];
+    let Some(room) = all.get_mut(..params.len()) else {
+        return Err(failed(format!("{}: too many launches in one", launch.kernel)));
+    };
+    room.copy_from_slice(params);
+    Ok((format!("{}_many", launch.kernel), all))
 }
 
 /// A stream of a device. Work runs in the order in which it is asked for.

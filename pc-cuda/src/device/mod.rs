@@ -31,7 +31,7 @@ pub(crate) use kernels::Family;
 use recorder::Recorder;
 
 pub(crate) use machine::{Address, Arguments, Gemm, Layout, Machine, bytes_of};
-use machine::{MANY, Touches, many_bytes};
+use machine::{MANY, Touches, many};
 
 /// One stream of work on one device. Clones are the same stream; another stream, or another thread,
 /// takes a device of its own.

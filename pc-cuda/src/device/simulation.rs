@@ -13,7 +13,7 @@ use pc_core::Result;
 
 use crate::{
     device::{
-        Address, DeviceProps, Gemm, Launch, Layout, Machine, Touches, failed, many_bytes,
+        Address, DeviceProps, Gemm, Launch, Layout, Machine, Touches, failed, many,
         together::{Allocations, addresses, allocation},
         works::Works,
     },
@@ -355,12 +355,7 @@ impl Machine for HostLayer {
         if self.records(|works| works.many(launch, each, params.chunks_exact(each))) {
             return Ok(());
         }
-        let mut all = vec![0u8; many_bytes(each)];
-        let Some(room) = all.get_mut(..params.len()) else {
-            return Err(failed(format!("{}: too many launches in one", launch.kernel)));
-        };
-        room.copy_from_slice(params);
-        let kernel = format!("{}_many", launch.kernel);
+        let (kernel, all) = many(launch, params, each)?;
         self.kernel(launch, &kernel, &all, params.len() / each)
     }
 

@@ -62,8 +62,7 @@ impl<H> Conv<H> {
     ) -> Result<Sizes> {
         let [images, results] = self.ends([parent, predicted]);
         // Predictions are of `f32`, and those of a transposed one go back.
-        let pulls = [true, false].map(|live| self.rounds.back(live));
-        let halves = self.way == Way::Forward && pulls == [Precision::Bf16; 2];
+        let halves = self.way == Way::Forward && self.rounds.pulls_halves();
         let results = results.dims().get(1..).unwrap_or_default();
         Sizes::of([images, weight], results, (self.stride, self.padding), halves)
     }

@@ -129,19 +129,22 @@ impl ConvBlock {
             (0..at.parameter_count()).map(|k| at.parameter(k).dims()).collect();
         let image = images.dims().get(1..).unwrap_or_default();
         let results = Vertex::<HostTensor<f32>>::shape(&self.conv, &[image], &parameters)?;
-        let pulls = [true, false].map(|live| self.rounds.back(live));
-        let halves = pulls == [Precision::Bf16; 2];
         let host::Conv2d { stride, padding, .. } = self.conv;
+        let halves = self.rounds.pulls_halves();
         Sizes::of([images, weight], &results, (stride, padding), halves)
     }
 
-    /// The runs of samples of a batch.
-    fn runs(&self, sizes: Sizes, output: &DeviceTensor) -> Result<impl Iterator<Item = Run>> {
+    /// What makes a run of samples of a batch, by the first and how many they are.
+    fn run_of(sizes: Sizes, output: &DeviceTensor) -> Result<impl Fn((usize, usize)) -> Run> {
         let &[_, _, height, width] = output.dims() else {
             return Err(Error::new(ErrorKind::Shape, "a convolution gives images"));
         };
-        let run = move |(first, samples)| Run { first, samples, sizes, out: [height, width] };
-        Ok(sizes.groups().map(run))
+        Ok(move |(first, samples)| Run { first, samples, sizes, out: [height, width] })
+    }
+
+    /// All runs of a batch.
+    fn runs(sizes: Sizes, output: &DeviceTensor) -> Result<impl Iterator<Item = Run>> {
+        Ok(sizes.groups().map(Self::run_of(sizes, output)?))
     }
 
     fn take(&self, sizes: Sizes, cache: &mut Cache<DeviceTensor>, output: &DeviceTensor) -> Kept {
@@ -272,7 +275,7 @@ impl Vertex<DeviceTensor> for ConvBlock {
         let bias = if self.conv.bias { place(at.parameter(1))? } else { 0 };
         let [image, _] = sizes.samples();
         sizes.weigh(Way::Forward, weight, false, &room)?;
-        for run in self.runs(sizes, output)? {
+        for run in Self::runs(sizes, output)? {
             let images = after(place(x)?, run.first * image);
             sizes.turn(Way::Forward, images, (run.samples, false), &room)?;
             let to = after(place(&kept.reference)?, Self::parts(&run)[0]);
@@ -327,7 +330,7 @@ impl Vertex<DeviceTensor> for ConvBlock {
             let to = place(&room.places)?;
             sizes.multiply(Way::Forward, run.samples, to, (add, precision), &room)
         };
-        for run in self.runs(sizes, output)? {
+        for run in Self::runs(sizes, output)? {
             if let Some(by) = &by {
                 sizes.weigh(Way::Forward, by, false, &room)?;
                 products(&run, reference, (false, Precision::F32))?;
@@ -362,12 +365,9 @@ impl Vertex<DeviceTensor> for ConvBlock {
         let (weight, x) = (at.parameter(0), at.value(0));
         let sizes = self.sizes(at)?;
         let room = sizes.room(cache, x);
+        let run = Self::run_of(sizes, cotangent)?;
         let unpool = |first, samples, halves| {
-            let &[_, _, height, width] = cotangent.dims() else {
-                return Err(Error::new(ErrorKind::Shape, "a convolution gives images"));
-            };
-            let run = Run { first, samples, sizes, out: [height, width] };
-            self.unpool(&run, cache, cotangent, halves, &room)
+            self.unpool(&run((first, samples)), cache, cotangent, halves, &room)
         };
         if let Some(force) = pulled.force(0) {
             let precision = self.rounds.back(at.live());

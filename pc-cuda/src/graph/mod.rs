@@ -64,4 +64,9 @@ impl Rounds {
     fn back(self, live: bool) -> Precision {
         if live { self.live } else { self.frozen }
     }
+
+    /// Whether what is pulled back is always made of bf16 numbers.
+    fn pulls_halves(self) -> bool {
+        [self.live, self.frozen] == [Precision::Bf16; 2]
+    }
 }

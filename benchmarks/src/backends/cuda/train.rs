@@ -1,8 +1,7 @@
 //! A model that learns on the device.
 
 use pc_core::{
-    Clamps, Clipping, Gradients, HandOver, Network, Relaxation, Schedule, SquaredError, Status,
-    Tensor,
+    Clamps, Clipping, Gradients, HandOver, Network, Relaxation, Schedule, Status, Tensor,
     host::{Element, HostTensor},
 };
 use pc_cuda::{AdamW, CrossEntropy, Device, DeviceTensor, OnDevice, Sgd};
@@ -10,7 +9,7 @@ use pc_cuda::{AdamW, CrossEntropy, Device, DeviceTensor, OnDevice, Sgd};
 use super::transfer::{download, hold, upload};
 use crate::{
     backends::{
-        asked::{self, Rates, at, with_rates},
+        asked::{self, Rates, at, driven, with_rates},
         observe,
     },
     contract::{
@@ -19,7 +18,7 @@ use crate::{
         train::{Batch, Task, Traced, Trainee, VertexTrace},
     },
     error::CommandError,
-    models::{Model, OutputLoss, Predictor, Score},
+    models::{Model, Predictor, Score},
 };
 
 /// The optimisers by name, set as those of the host backend are.
@@ -139,23 +138,7 @@ impl<F: Element, N: Network<Tensor = DeviceTensor> + HandOver<Tensor = DeviceTen
         for (output, vertex) in self.model.outputs.iter().enumerate() {
             let target = self.model.target(batch.features(), output, &batch.labels)?;
             let target = upload(device, &target)?;
-            clamps = match self.drive {
-                // In a kernel, where the net is fused.
-                Drive::Loss(OutputLoss::CrossEntropy, 1.0) => {
-                    clamps.drive(*vertex, CrossEntropy::new(target))
-                }
-                Drive::Loss(OutputLoss::CrossEntropy, by) => {
-                    clamps.weak_loss(*vertex, CrossEntropy::new(target), by)
-                }
-                Drive::Loss(OutputLoss::SquaredError, 1.0) => {
-                    clamps.drive(*vertex, SquaredError::new(target))
-                }
-                Drive::Loss(OutputLoss::SquaredError, by) => {
-                    clamps.weak_loss(*vertex, SquaredError::new(target), by)
-                }
-                Drive::Held => clamps.hold(*vertex, target),
-                Drive::Nudge(beta) => clamps.nudge(*vertex, target, beta),
-            };
+            clamps = driven(clamps, *vertex, target, self.drive, CrossEntropy::new);
         }
         Ok(clamps)
     }

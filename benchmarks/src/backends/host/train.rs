@@ -1,14 +1,14 @@
 //! A model that learns: a graph, its relaxation and an optimiser.
 
 use pc_core::{
-    Clamps, Graph, Relaxation, Schedule, SquaredError, Status,
+    Clamps, Graph, Relaxation, Schedule, Status,
     host::{CrossEntropy, Element, HostTensor},
 };
 
 use super::optimiser::Optimiser;
 use crate::{
     backends::{
-        asked::{self, Rates, at, with_rates},
+        asked::{self, Rates, at, driven, with_rates},
         observe,
     },
     contract::{
@@ -17,7 +17,7 @@ use crate::{
         train::{Batch, Task, Traced, Trainee, VertexTrace},
     },
     error::CommandError,
-    models::{Model, OutputLoss, Predictor, Score},
+    models::{Model, Predictor, Score},
 };
 
 /// One model of one run.
@@ -60,21 +60,9 @@ impl<F: Element> Host<F> {
 
     /// What is held for a batch.
     fn clamps(&self, batch: &Batch) -> pc_core::Result<Clamps<HostTensor<F>>> {
-        let drive = self.drive;
-        self.model.clamps_with(
-            batch.features(),
-            &batch.labels,
-            |clamps, vertex, target| match drive {
-                Drive::Loss(OutputLoss::CrossEntropy, by) => {
-                    clamps.weak_loss(vertex, CrossEntropy::new(target), by)
-                }
-                Drive::Loss(OutputLoss::SquaredError, by) => {
-                    clamps.weak_loss(vertex, SquaredError::new(target), by)
-                }
-                Drive::Held => clamps.hold(vertex, target),
-                Drive::Nudge(beta) => clamps.nudge(vertex, target, beta),
-            },
-        )
+        self.model.clamps_with(batch.features(), &batch.labels, |clamps, vertex, target| {
+            driven(clamps, vertex, target, self.drive, CrossEntropy::new)
+        })
     }
 }
 
