@@ -4,6 +4,7 @@
 // Helpers outside `#[test]` functions too: in a test a panic is the report.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod alone;
 mod care;
 mod changes;
 mod cost;
