@@ -25,6 +25,21 @@ const SIDE: usize = 32;
 /// How many numbers one picture has.
 const FEATURES: usize = 3 * SIDE * SIDE;
 
+const LAYOUT: Layout<'static> = Layout {
+    title: "SVHN",
+    folders: &["svhn", "SVHN", ""],
+    files: &[&["train_32x32.mat"], &["test_32x32.mat"]],
+    elsewise: (
+        &["train.tar.gz", "train/digitStruct.mat", "digitStruct.mat"],
+        "whole photographs (its first format)",
+    ),
+};
+
+/// Whether a folder of data has SVHN where [`load`] looks for it.
+pub fn is_in(dir: &Path) -> bool {
+    locate(dir, &LAYOUT, "").is_ok()
+}
+
 /// Loads SVHN from `train_32x32.mat` and `test_32x32.mat`.
 ///
 /// They are looked for in `svhn` and `SVHN` in `dir`, then in `dir` itself.
@@ -33,17 +48,8 @@ const FEATURES: usize = 3 * SIDE * SIDE;
 /// [`ErrorKind::NotFound`](super::ErrorKind::NotFound) if a file is missing, saying where it was
 /// looked for; as of [`read`].
 pub fn load(dir: &Path) -> Result<Split<Images>> {
-    let layout = Layout {
-        title: "SVHN",
-        folders: &["svhn", "SVHN", ""],
-        files: &[&["train_32x32.mat"], &["test_32x32.mat"]],
-        elsewise: (
-            &["train.tar.gz", "train/digitStruct.mat", "digitStruct.mat"],
-            "whole photographs (its first format)",
-        ),
-    };
     let advice = Kind::Svhn.advice(Some(dir));
-    let paths: Vec<PathBuf> = locate(dir, &layout, &advice)?;
+    let paths: Vec<PathBuf> = locate(dir, &LAYOUT, &advice)?;
     let [train, test] = paths.as_slice() else {
         return Err(Error::not_found(dir, advice));
     };

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Findings;
 use crate::{
-    data::{self, Data, Images, Kind, Split, invented, tiny_imagenet},
+    data::{self, Data, Images, Kind, Split, invented, svhn, tiny_imagenet},
     error::CommandError,
     output,
     progress::Line,
@@ -22,6 +22,8 @@ pub enum Pictures {
     Cifar10,
     /// CIFAR-100, 3x32x32; or the digits, as for MNIST.
     Cifar100,
+    /// SVHN, 3x32x32; or the digits, as for MNIST.
+    Svhn,
     /// Tiny ImageNet, 3x64x64; or the digits, as for MNIST.
     TinyImagenet,
 }
@@ -33,6 +35,7 @@ impl Pictures {
             Self::FashionMnist => Kind::FashionMnist,
             Self::Cifar10 => Kind::Cifar10,
             Self::Cifar100 => Kind::Cifar100,
+            Self::Svhn => Kind::Svhn,
             Self::TinyImagenet => Kind::TinyImagenet,
         }
     }
@@ -122,6 +125,11 @@ impl<'a> Context<'a> {
     /// Whether no pictures but the digits that are built in can be had.
     pub fn has_digits_alone(&self) -> bool {
         self.data_dir.is_none()
+    }
+
+    /// Whether the folder of data has SVHN.
+    pub fn has_svhn(&self) -> bool {
+        self.data_dir.is_some_and(svhn::is_in)
     }
 
     /// Whether the folder of data has Tiny ImageNet, which few users have.

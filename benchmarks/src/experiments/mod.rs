@@ -43,6 +43,7 @@ mod symmetric;
 mod temporal_capacity;
 mod temporal_mnist;
 mod tracking;
+mod wide_transformer;
 mod width_limit;
 mod zil;
 

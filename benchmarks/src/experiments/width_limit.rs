@@ -10,6 +10,7 @@ use pc_core::{
 use super::{
     Context, Experiment, Findings,
     nets::{Net, T64, equilibrium, flat, normal, residual, settled, steepest},
+    wide_transformer::transformers,
 };
 use crate::{error::CommandError, statistics::greater};
 
@@ -48,6 +49,7 @@ fn run(context: &mut Context<'_>) -> Result<Findings, CommandError> {
     findings.part(context, "merges", |context| merging(context, merged))?;
     findings.part(context, "wide nets with tanh", |context| tanh(context, widths))?;
     findings.part(context, "convolutional nets", |context| convolutional(context, widths))?;
+    findings.part(context, "transformers", |context| transformers(context, widths))?;
     findings.note(format!(
         "Chains of {INPUTS} inputs and {OUTPUTS} outputs with skips, one sample of normal numbers. \
          F* is the energy at the equilibrium; where it is the loss, PC is backprop."

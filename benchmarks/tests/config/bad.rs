@@ -130,6 +130,7 @@ fn contradictions_are_named_where_they_are() {
         ("[optimiser]\nlast = 0.1", 2, "cosine"),
         ("[optimiser]\nwarm-up-from = 0.1", 2, "warm-up"),
         ("[optimiser]\nclip-norm = 1\nclip-value = 1", 3, "contradicts"),
+        ("[optimiser]\nkind = \"sgd\"\nupdates = 0", 3, "1 or more"),
         ("[optimiser]\nanneal = \"cosine\"\nlast = 0.1\nwarm-up = 99", 4, "takes all"),
         ("[data]\nwindow = 3", 2, "nothing to act on"),
         ("[data]\nkind = \"names\"\nflip = true", 3, "pictures"),

@@ -5,6 +5,7 @@ use pc_bench::{
     contract::ScheduleKind,
     models::ModelKind,
 };
+use pc_core::{Agreement, Tensor};
 
 use super::{epoch, learned, plan, plan_with};
 
@@ -123,7 +124,8 @@ const OTHERS: &[&str] = &[
     "[schedule]\nrule = \"standard\"\n[states]\npace = \"table\"\ntable = [1.0, 0.5]",
     "[loss]\nkind = \"squared-error\"\n[clamp]\noutput = \"held\"",
     "[loss]\nkind = \"squared-error\"\n[clamp]\noutput = \"nudged\"\nbeta = -0.5\ngrowth = -0.1",
-    "[loss]\nstrength = 0.01\n[optimiser]\nkind = \"sgd\"\nmomentum = 0.5\nclip-value = 0.1",
+    "[loss]\nstrength = 0.01\n[optimiser]\nkind = \"sgd\"\nmomentum = 0.5\nclip-value = 0.1\n\
+     updates = 2",
 ];
 
 /// Prints a plan, and reads it again.
@@ -175,6 +177,39 @@ fn z_il_on_a_graph_as_it_is_learns_something_else() {
     let zil = "batch = 8\nmodel = \"residual\"\n[data]\nsamples = 8\n[schedule]\nrule = \"zil\"\n";
     let (levelled, not) = (plan(zil).unwrap(), plan(&format!("{zil}unlevelled = true")).unwrap());
     assert!(learned(&levelled, 1)[0].1 != learned(&again(&not), 1)[0].1);
+}
+
+/// By plain descent gradients that are applied twice are a doubled rate, bounds of clipping and the
+/// beta of a nudge included; Adam's moments see every one.
+#[test]
+fn gradients_that_are_applied_twice_are_a_doubled_rate() {
+    let nudged = "[loss]\nkind = \"squared-error\"\n[clamp]\noutput = \"nudged\"\nbeta = -0.5\n";
+    for (optimiser, same) in [("sgd", true), ("adam", false)] {
+        for (before, rule) in [("", "backprop"), ("", "ipc"), (nudged, "standard")] {
+            for clip in ["", "clip-value = 0.02"] {
+                // How far all weights have come after so many batches.
+                let of = |how: &str, batches: usize| -> Vec<f64> {
+                    let momentum = if same { "momentum = 0.0" } else { "" };
+                    let text = format!(
+                        "batch = 6\n[data]\nkind = \"digits\"\n{before}[schedule]\nrule = \
+                         \"{rule}\"\n[optimiser]\nkind = \"{optimiser}\"\n{momentum}\n{clip}\n{how}\n"
+                    );
+                    let parameters = learned(&plan(&text).unwrap(), batches).remove(0).1;
+                    parameters.iter().flat_map(|(_, numbers)| numbers.to_vec()).collect()
+                };
+                let moved = |how: &str| -> Vec<f64> {
+                    of(how, 3).iter().zip(of(how, 0)).map(|(now, start)| now - start).collect()
+                };
+                let twice = moved("learning-rate = 0.001\nupdates = 2");
+                let from = |other: &str| Agreement::of_slices(&twice, &moved(other)).relative_norm;
+                let (once, doubled) =
+                    (from("learning-rate = 0.001"), from("learning-rate = 0.002"));
+                let what = format!("{optimiser}, {rule}, {clip}: off by {doubled:e}, {once:e}");
+                assert!(once > 0.1, "{what}");
+                assert!(if same { doubled <= 1e-3 } else { doubled > 1e-2 }, "{what}");
+            }
+        }
+    }
 }
 
 #[test]

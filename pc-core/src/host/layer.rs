@@ -93,6 +93,16 @@ impl LayerParameter {
         self
     }
 
+    /// Added to a graph, for the layer `name`.
+    pub(super) fn added<F: Element>(
+        &self,
+        b: &mut GraphBuilder<HostTensor<F>>,
+        name: &str,
+        init: &mut Init,
+    ) -> Result<ParamId> {
+        b.parameter(&format!("{name}.{}", self.name), self.value(init)?)
+    }
+
     fn value<F: Element>(&self, init: &mut Init) -> Result<HostTensor<F>> {
         let (shape, fan_in, activation) = (&self.shape, self.fan_in, self.activation);
         match (&self.rule, self.bias) {
@@ -156,10 +166,7 @@ pub(super) fn parameters<F: Element>(
     let shapes = parents.iter().map(|parent| b.shape(*parent)).collect::<Result<Vec<_>>>()?;
     let wanted = of.parameters(&shapes)?;
     match from {
-        Parameters::New(init) => wanted
-            .iter()
-            .map(|own| b.parameter(&format!("{name}.{}", own.name), own.value(init)?))
-            .collect(),
+        Parameters::New(init) => wanted.iter().map(|own| own.added(b, name, init)).collect(),
         Parameters::Old(ids) => {
             if ids.len() != wanted.len() {
                 let names: Vec<&str> = wanted.iter().map(|own| own.name.as_str()).collect();

@@ -7,8 +7,8 @@ use crate::{
     host::{
         Activate, Activation, AddParameter, Attention, AvgPool2d, Concat, ConvLayer, Dense,
         Element, Embedding, GateParameters, HostTensor, Init, Layer, LayerNorm, LstmCell,
-        LstmParameters, MatMul, MaxPool2d, Parameters, Product, Reshape, Scale, Softmax, Split,
-        Sum, attention, layer, recurrent,
+        LstmParameters, MatMul, MaxPool2d, Parameters, Product, Reshape, Scale, SelfAttention,
+        Softmax, Split, Sum, attention, layer, recurrent,
     },
     tensor::Tensor,
     topology::{ParamId, PredictionId, VertexId},
@@ -331,7 +331,8 @@ pub trait HostLayers<F: Element> {
     }
 
     /// Self-attention over a sequence `[length, width]` with so many heads: seven vertices and
-    /// their parameters, see [`Attention`]. Causal: no place sees those after it.
+    /// their parameters, see [`Attention`]. Causal: no place sees those after it. The short form of
+    /// [`HostLayers::attention`].
     fn self_attention(
         &mut self,
         prefix: &str,
@@ -340,10 +341,23 @@ pub trait HostLayers<F: Element> {
         causal: bool,
         init: &mut Init,
     ) -> Result<Attention> {
+        let spec = SelfAttention::new(heads);
+        self.attention(prefix, parent, &if causal { spec.causal() } else { spec }, init)
+    }
+
+    /// Self-attention over a sequence `[length, width]`: seven vertices and their parameters, see
+    /// [`Attention`].
+    fn attention(
+        &mut self,
+        prefix: &str,
+        parent: VertexId,
+        spec: &SelfAttention,
+        init: &mut Init,
+    ) -> Result<Attention> {
         whole(self.builder(), prefix, |b| {
             let width = b.shape(parent)?.last().copied().unwrap_or(0);
-            let mut parts = attention::Parts { builder: b, init, width };
-            self_attention(&mut parts, prefix, parent, heads, causal)
+            let mut parts = attention::Parts { builder: b, init, width, spec: *spec };
+            self_attention(&mut parts, prefix, parent, spec.heads, spec.causal)
         })
     }
 

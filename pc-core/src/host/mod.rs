@@ -49,6 +49,7 @@ pub use crate::{
     },
 };
 pub use activation::Activate;
+pub use attention::SelfAttention;
 pub use average_pool::AvgPool2d;
 pub use conv::Conv2d;
 pub use conv_layer::{ConvLayer, Pool};

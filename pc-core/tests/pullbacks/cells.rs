@@ -3,7 +3,10 @@
 
 use pc_core::{
     Clamps, Graph, ParamId, Relaxation, Schedule, SquaredError, Tensor, VertexId,
-    host::{Activation, ConvLayer, Dense, HostLayers, HostTensor, Init, MatMul},
+    host::{
+        Activation, ConvLayer, Dense, Fan, HostLayers, HostTensor, Init, MatMul, Parameterisation,
+        SelfAttention,
+    },
 };
 
 type Wide = HostTensor<f64>;
@@ -121,6 +124,69 @@ fn attention_over_embedded_words() {
         let mut net =
             CellNet { graph, held, output: y, target: init.uniform(&[2, 3, 4], 1.0).unwrap() };
         net.check(&format!("attention, {heads} heads"));
+    }
+}
+
+/// Gradients with every parameterisation, and what it does: maps by their factors, scores by the
+/// width of a head where the scaling is muPC's.
+#[test]
+fn attention_is_scaled_by_a_parameterisation() {
+    let (length, width, heads, depth) = (3, 4, 2, 5);
+    for by in [Parameterisation::Standard, Parameterisation::Ntk, Parameterisation::MuPc] {
+        for causal in [false, true] {
+            let spec = SelfAttention::new(heads).parameterised(by, depth);
+            let spec = if causal { spec.causal() } else { spec };
+            let mut init = Init::new(7);
+            let mut b = Graph::<Wide>::builder();
+            let x = b.input("x", &[length, width]).unwrap();
+            let attention = b.attention("a", x, &spec, &mut init).unwrap();
+            let mut graph = b.build().unwrap();
+            let names: Vec<String> =
+                graph.named_parameters().map(|(name, _)| name.to_owned()).collect();
+            let maps = ["queries", "keys", "values", "output"];
+            assert_eq!(names, maps.map(|map| format!("a.{map}.weight")));
+            // By hand, of all places.
+            let value: Wide = init.uniform(&[1, length, width], 1.0).unwrap();
+            let hidden = by.factor(Fan::hidden(width));
+            let mapped = |rows: &[f64], k: usize, factor: f64| -> Vec<f64> {
+                let weight = graph.parameters()[k].data();
+                let one = |row: &[f64], out: usize| -> f64 {
+                    let weights = &weight[out * width..(out + 1) * width];
+                    factor * row.iter().zip(weights).map(|(x, w)| x * w).sum::<f64>()
+                };
+                rows.chunks(width).flat_map(|r| (0..width).map(move |o| one(r, o))).collect()
+            };
+            let [q, k, v] = [0, 1, 2].map(|map| mapped(value.data(), map, hidden));
+            let part = width / heads;
+            let over =
+                if by == Parameterisation::MuPc { part as f64 } else { (part as f64).sqrt() };
+            let mut mix = vec![0.0; length * width];
+            for head in 0..heads {
+                let at = |place: usize| place * width + head * part;
+                for place in 0..length {
+                    let seen = if causal { place + 1 } else { length };
+                    let score = |other: usize| {
+                        let pairs = (0..part).map(|i| q[at(place) + i] * k[at(other) + i]);
+                        (pairs.sum::<f64>() / over).exp()
+                    };
+                    let sum: f64 = (0..seen).map(score).sum();
+                    for other in 0..seen {
+                        for i in 0..part {
+                            mix[at(place) + i] += score(other) / sum * v[at(other) + i];
+                        }
+                    }
+                }
+            }
+            let output = mapped(&mix, 3, by.factor(Fan::hidden(width).over(depth)));
+            let found = graph.predict(&[(x, &value)], attention.output).unwrap();
+            for (found, by_hand) in found.data().iter().zip(&output) {
+                assert!((found - by_hand).abs() <= 1e-14, "{by:?}: {found} and {by_hand}");
+            }
+            let target = init.uniform(&[2, length, width], 1.0).unwrap();
+            let held = vec![(x, init.uniform(&[2, length, width], 1.0).unwrap())];
+            let mut net = CellNet { graph, held, output: attention.output, target };
+            net.check(&format!("attention by {by:?}"));
+        }
     }
 }
 

@@ -79,6 +79,8 @@ fn choices_are_honoured_as_on_the_host() {
         ("[optimiser]\nkind = \"sgd\"\nmomentum = 0.5\nweight-decay = 0.01", ""),
         ("[optimiser]\nclip-norm = 0.05", ""),
         ("[optimiser]\nclip-value = 0.001", ""),
+        ("[optimiser]\nupdates = 2", ""),
+        ("[optimiser]\nkind = \"sgd\"\nmomentum = 0.5\nupdates = 3", ""),
     ];
     let (mut worst, mut wrong) = (0f64, Vec::new());
     for (own, schedule) in choices {

@@ -28,11 +28,12 @@ enum Stepper {
     Sgd(Sgd),
 }
 
-/// An optimiser, and what it does to gradients before.
+/// An optimiser, what it does to gradients before, and how often it applies them.
 #[derive(Debug)]
 struct Optimiser {
     stepper: Stepper,
     clipping: Option<Clipping>,
+    updates: usize,
 }
 
 impl Optimiser {
@@ -53,7 +54,7 @@ impl Optimiser {
                 Stepper::Adam(adam.with_decay(number(weight_decay))?)
             }
         };
-        Ok(Self { stepper, clipping: weights.clipping()? })
+        Ok(Self { stepper, clipping: weights.clipping()?, updates: weights.updates() })
     }
 
     fn step(
@@ -74,10 +75,13 @@ impl Optimiser {
             own = Some(whole);
         }
         let gradients = own.as_ref().unwrap_or(gradients);
-        match &mut self.stepper {
-            Stepper::Adam(adam) => adam.step(net, gradients),
-            Stepper::Sgd(sgd) => sgd.step(net, gradients),
+        for _ in 0..self.updates {
+            match &mut self.stepper {
+                Stepper::Adam(adam) => adam.step(net, gradients)?,
+                Stepper::Sgd(sgd) => sgd.step(net, gradients)?,
+            }
         }
+        Ok(())
     }
 }
 

@@ -62,8 +62,12 @@ impl Ended {
         if let Some(why) = &self.diverged {
             return format!("Stopped: {why}.");
         }
+        let applied = match self.settings.details.optimiser.updates() {
+            1 => String::new(),
+            times => format!("Gradients are applied {times} times a batch. "),
+        };
         let Some((found, asked)) = self.recalled.zip(self.settings.details.recall) else {
-            return self.note_on_rule();
+            return format!("{applied}{}", self.note_on_rule()).trim_end().to_owned();
         };
         let recalled = format!(
             "Recalled from {} by {} steps: mean squared error {:.5} of {} stored pictures, where \
@@ -74,7 +78,7 @@ impl Ended {
             found.pictures,
             found.given
         );
-        format!("{recalled} {}", self.note_on_rule()).trim_end().to_owned()
+        format!("{recalled} {applied}{}", self.note_on_rule()).trim_end().to_owned()
     }
 
     /// What a reader needs to know of its rule.

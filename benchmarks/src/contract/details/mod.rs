@@ -274,6 +274,7 @@ mod tests {
             ("[optimiser]\nsecond = 0.5", "optimiser"),
             ("[optimiser]\nclip-norm = 1.0", "optimiser"),
             ("[optimiser]\nclip-value = 1.0", "optimiser"),
+            ("[optimiser]\nupdates = 2", "optimiser"),
         ] {
             assert_eq!(refused(words, OptimiserKind::AdamW).as_deref(), Some(entry), "{words}");
             let by_all = refused_by(true, words, OptimiserKind::AdamW);
@@ -290,6 +291,7 @@ mod tests {
             "[data]\nflip = true\nvalidation = 0.2",
             "[schedule]\nstart = \"zero\"\nuntil = 0.001\nevaluation = \"simulate\"",
             "[states]\nrule = \"momentum\"\nmomentum = 0.5",
+            "[optimiser]\nupdates = 1",
             "[optimiser]\nwarm-up = 1.0\nanneal = \"cosine\"",
         ] {
             for kind in [OptimiserKind::Adam, OptimiserKind::AdamW, OptimiserKind::Sgd] {

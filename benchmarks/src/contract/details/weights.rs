@@ -39,6 +39,10 @@ pub struct Weights {
     /// The most that any number of a gradient may be, either way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_value: Option<f64>,
+    /// How often a batch's gradients are applied, each time clipped and with the rate; once where
+    /// nothing is said. Some released programs do it twice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub updates: Option<usize>,
     /// The rate rises over so many epochs first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warm_up: Option<f64>,
@@ -89,9 +93,10 @@ impl Weights {
     }
 
     /// What an optimiser does in each step, without how its rate goes.
-    pub(super) fn steps(&self) -> [Option<f64>; 6] {
+    pub(super) fn steps(&self) -> [Option<f64>; 7] {
         let Self { momentum, first, second, weight_decay, clip_norm, clip_value, .. } = *self;
-        [momentum, first, second, weight_decay, clip_norm, clip_value]
+        let updates = Some(self.updates() as f64);
+        [momentum, first, second, weight_decay, clip_norm, clip_value, updates]
     }
 
     pub(super) fn check(&self, kind: OptimiserKind) -> Result<(), CommandError> {
@@ -130,6 +135,10 @@ impl Weights {
             let message = "optimiser.clip-value contradicts optimiser.clip-norm: give one";
             return Err(wrong("optimiser.clip-value", message));
         }
+        if self.updates == Some(0) {
+            let message = "optimiser.updates = 0 would learn nothing: it must be 1 or more";
+            return Err(wrong("optimiser.updates", message));
+        }
         for (entry, number, bound) in [
             ("optimiser.momentum", self.momentum, Bound::Share),
             ("optimiser.first", self.first, Bound::Share),
@@ -151,6 +160,11 @@ impl Weights {
             return Err(wrong("optimiser.warm-up", message));
         }
         Ok(())
+    }
+
+    /// How often a batch's gradients are applied.
+    pub fn updates(&self) -> usize {
+        self.updates.unwrap_or(1)
     }
 
     /// What gradients are clipped to.

@@ -104,6 +104,7 @@ table! {
         weight_decay: Option<f64>,
         clip_norm: Option<f64>,
         clip_value: Option<f64>,
+        updates: Option<usize>,
         warm_up: Option<f64>,
         warm_up_from: Option<f64>,
         anneal: Anneal,
