@@ -45,7 +45,8 @@ pub(super) struct Way {
     /// Its row.
     pub(super) name: String,
     pub(super) schedule: Schedule,
-    /// The same rule with every step simulated, where the two are to be compared.
+    /// The same rule with every step simulated, where the two are to be compared: at the first look
+    /// and the last.
     pub(super) simulated: Option<Schedule>,
     pub(super) moved: Moved,
 }
@@ -174,7 +175,9 @@ impl Lesson<'_> {
             Ok(observe::gradients(relaxation, &mut model.graph, &clamps)?.gradients)
         };
         let (ours, exact) = (gradients(&way.schedule)?, gradients(&Schedule::backprop())?);
-        if let Some(simulated) = &way.simulated {
+        // A simulation takes as many passes as it has steps: before the first batch and at the end.
+        let ends = learned == 0 || learned == self.batches;
+        if let Some(simulated) = way.simulated.as_ref().filter(|_| ends) {
             let simulated = gradients(simulated)?;
             let apart = Agreement::of_slices(&ours.concat(), &simulated.concat()).max_difference;
             let apart = seen.apart.map_or(apart, |before| greater(before, apart));

@@ -50,7 +50,8 @@ fn every_order_gives_the_same_bits() {
 }
 
 /// Products round where they may, as those of the links apart do, and not while predictions are
-/// live and have kinks. How near rounded ones are to the host's is `rounded`'s.
+/// live and have kinks. All weights' gradients together are near the host's; one parameter's, whose
+/// terms cancel in a net this small, may be off by many times as much.
 #[test]
 fn products_round_as_they_may() {
     let (schedules, mut failed) = (schedules().unwrap(), Vec::new());
@@ -62,15 +63,18 @@ fn products_round_as_they_may() {
         for (live, schedule) in [(true, &schedules[0]), (false, &schedules[1])] {
             let case = (block, schedule, false);
             let wanted = learned_here(case).unwrap();
-            for precision in [Precision::Tf32, Precision::Bf16] {
+            for (precision, tolerance) in [(Precision::Tf32, 3e-3), (Precision::Bf16, 2e-2)] {
                 let there = |apart| learned_there(&device, case, precision, apart).unwrap();
                 let (found, apart) = (there(false), there(true));
                 let [host, apart] = [&wanted, &apart].map(|other| distance(&found, other));
-                let said = format!("{block:?}, {schedule}, {precision:?}: {host:.1e}, {apart:.1e}");
+                let all = distance(&[found.concat()], &[wanted.concat()]);
+                let said = format!(
+                    "{block:?}, {schedule}, {precision:?}: {host:.1e}, {apart:.1e}, all {all:.1e}"
+                );
                 println!("{said}");
                 // Sums in another order round another way now and then.
                 let rounds = smooth || !live;
-                if !(apart <= 1e-4 && rounds == (host > 1e-5)) {
+                if !(apart <= 1e-4 && rounds == (host > 1e-5) && all <= tolerance) {
                     failed.push(said);
                 }
             }
