@@ -19,7 +19,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     about: "residual nets of many layers in the muPC scaling, and rates that carry over",
     paper: "Innocenti, Achour and Buckley 2025: muPC: scaling predictive coding to 100+ layer \
             networks",
-    takes: "10 minutes or more",
+    takes: "40 minutes",
     baseline: None,
     published: &[
         Published {
