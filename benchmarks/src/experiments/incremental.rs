@@ -16,7 +16,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     about: "incremental PC beside PC and backprop over depth and rate: epochs to one accuracy",
     paper: "Salvatori, Song, Yordanov, Millidge, Xu, Sha, Emde, Bogacz and Lukasiewicz 2024: A \
             stable, fast, and fully automatic learning algorithm for predictive coding networks",
-    takes: "20 minutes",
+    takes: "30 minutes",
     baseline: Some(BACKPROP),
     published: &[],
     run,

@@ -191,8 +191,9 @@ fn gradients_that_are_applied_twice_are_a_doubled_rate() {
                 let of = |how: &str, batches: usize| -> Vec<f64> {
                     let momentum = if same { "momentum = 0.0" } else { "" };
                     let text = format!(
-                        "batch = 6\n[data]\nkind = \"digits\"\n{before}[schedule]\nrule = \
-                         \"{rule}\"\n[optimiser]\nkind = \"{optimiser}\"\n{momentum}\n{clip}\n{how}\n"
+                        "batch = 6\n[data]\nkind = \"digits\"\n{before}[schedule]\n\
+                         rule = \"{rule}\"\n[optimiser]\nkind = \"{optimiser}\"\n\
+                         {momentum}\n{clip}\n{how}\n"
                     );
                     let parameters = learned(&plan(&text).unwrap(), batches).remove(0).1;
                     parameters.iter().flat_map(|(_, numbers)| numbers.to_vec()).collect()
