@@ -92,9 +92,9 @@ fn run(context: &mut Context<'_>) -> Result<Findings, CommandError> {
         "{BLOCKS} blocks, width {width}, {heads} heads, windows of {window} characters, batches of \
          {}, {} batches, Adam at {RATE}. The longest way of an error, from the output to the \
          embedding, has {depth} steps; standard PC (rate at most .1, adaptive) and iPC \
-         (rate {gamma}) take {STEPS} more. iPC moves weights at each of them, at a fifteenth of the \
-         rate. Exact PC learns in closed form, and the first look and the last compare that with \
-         all its steps simulated.",
+         (rate {gamma}) take {STEPS} more. iPC moves weights at each of them, at a fifteenth of \
+         the rate. Exact PC learns in closed form, and the first look and the last compare that \
+         with all its steps simulated.",
         lesson.batch, lesson.batches
     ));
     findings.note("In texts / stands for the end of a line.");
