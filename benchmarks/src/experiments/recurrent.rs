@@ -28,7 +28,7 @@ pub(super) const CHARACTERS: Experiment = Experiment {
     about: "an LSTM that predicts characters, by predictive coding beside backprop: losses, and \
             gradients layer by layer, while it learns",
     paper: PAPER,
-    takes: "a time that is not known",
+    takes: "an hour",
     baseline: Some(BACKPROP),
     published: &[],
     run: characters,
