@@ -214,13 +214,12 @@ fn cnn(
             curve.push(((round + 1) as f64, last));
             context.say(format!("{name}, epoch {}: loss {last:.4}", round + 1));
         }
-        let right =
-            accuracy(test, test.len().min(context.by_size(2_000, usize::MAX)), |pictures| {
-                let count = pictures.dims().first().copied().unwrap_or(0);
-                let shape = [&[count], train.shape.as_slice()].concat();
-                let pictures = T::new(&shape, pictures.data().to_vec())?;
-                Ok(pc_models::classes(&graph.predict(&[(x, &pictures)], y)?))
-            })?;
+        let right = accuracy(test, context.by_size(2_000, test.len()), |pictures| {
+            let count = pictures.dims().first().copied().unwrap_or(0);
+            let shape = [&[count], train.shape.as_slice()].concat();
+            let pictures = T::new(&shape, pictures.data().to_vec())?;
+            Ok(pc_models::classes(&graph.predict(&[(x, &pictures)], y)?))
+        })?;
         findings.cell(name, "final training loss", last);
         findings.cell(name, "test acc. %", right);
         if way == 1 {

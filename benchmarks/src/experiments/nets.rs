@@ -1,7 +1,8 @@
 //! Small nets in `f64` that experiments of the theory ask of.
 
 use pc_core::{
-    Activation, Clamps, Gradients, Graph, Outcome, Relaxation, Schedule, Status, Tensor, VertexId,
+    Activation, Agreement, Clamps, Gradients, Graph, Outcome, Relaxation, Schedule, Status, Tensor,
+    VertexId,
     host::{Dense, HostLayers, HostTensor, Init, Starting},
 };
 use pc_models::{
@@ -63,6 +64,18 @@ impl Net {
     pub(super) fn theory(&mut self) -> Result<LinearTheory, CommandError> {
         let output = self.output();
         Ok(LinearTheory::of(&Host::<f64>::new(), &mut self.graph, output)?)
+    }
+
+    /// Where a schedule comes to, and the cosine of its gradients there to backprop's.
+    pub(super) fn beside_backprop(
+        &mut self,
+        schedule: Schedule,
+        clamps: &Clamps<T64>,
+    ) -> Result<(Outcome, f64), CommandError> {
+        let exact = settled(&mut self.graph, Schedule::backprop(), clamps)?.1;
+        let (outcome, relaxed) = settled(&mut self.graph, schedule, clamps)?;
+        let (ours, theirs) = (flat(relaxed.gradients()), flat(exact.gradients()));
+        Ok((outcome, Agreement::of_slices(&ours, &theirs).cosine))
     }
 
     /// Target alignment of a schedule, with rates by layer where some are given.

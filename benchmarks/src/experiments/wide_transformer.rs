@@ -1,13 +1,13 @@
 //! Transformers in the muPC scaling, as they grow wide.
 
 use pc_core::{
-    Activation, Agreement, Graph, Schedule,
-    host::{Dense, Fan, HostLayers, Init, Parameterisation, SelfAttention, Starting},
+    Activation, Graph,
+    host::{Dense, Fan, HostLayers, Init, Parameterisation, SelfAttention},
 };
 
 use super::{
     Context, Findings,
-    nets::{Net, T64, equilibrium, flat, normal, settled},
+    nets::{Net, T64, equilibrium, normal},
 };
 use crate::error::CommandError;
 
@@ -33,10 +33,7 @@ pub(super) fn transformers(
     for width in widths.iter().filter(|width| (4..=128).contains(*width)) {
         let mut net = transformer(*width, seed)?;
         let clamps = net.clamps(&x, &y);
-        let exact = settled(&mut net.graph, Schedule::backprop(), &clamps)?.1;
-        let relaxed = settled(&mut net.graph, equilibrium(20.0, 1e-8)?, &clamps)?.1;
-        let (ours, theirs) = (flat(relaxed.gradients()), flat(exact.gradients()));
-        let cosine = Agreement::of_slices(&ours, &theirs).cosine;
+        let (_, cosine) = net.beside_backprop(equilibrium(20.0, 1e-8)?, &clamps)?;
         context.say(format!("{row}, width {width}: cosine {cosine:.6}"));
         findings.cell(&row, format!("cosine to backprop, N = {width}"), cosine);
         cosines.push((*width as f64, cosine));
@@ -51,18 +48,14 @@ pub(super) fn transformers(
 fn transformer(width: usize, seed: u64) -> Result<Net, CommandError> {
     let by = Parameterisation::MuPc;
     let (mut b, mut init) = (Graph::<T64>::builder(), Init::new(seed));
-    let dense = |outputs: usize, inputs: usize, fan: Fan| {
-        let start = Starting::Normal(by.deviation(inputs));
-        Dense::new(outputs).without_bias().start(start).scale(by.factor(fan))
-    };
+    let dense = |outputs, fan| Dense::new(outputs).without_bias().parameterised(by, fan);
     // Two skips a block are on the longest path.
     let depth = 2 * BLOCKS + 2;
     let x = b.input("x", &[LENGTH, INPUTS])?;
-    let mut stream =
-        b.layer("embed", &[x], &dense(width, INPUTS, Fan::first(INPUTS)), &mut init)?;
+    let mut stream = b.layer("embed", &[x], &dense(width, Fan::first(INPUTS)), &mut init)?;
     let attention = SelfAttention::new(HEADS).causal().parameterised(by, depth);
-    let wide = dense(WIDER * width, width, Fan::hidden(width)).activation(Activation::Tanh);
-    let narrow = dense(width, WIDER * width, Fan::hidden(WIDER * width).over(depth));
+    let wide = dense(WIDER * width, Fan::hidden(width)).activation(Activation::Tanh);
+    let narrow = dense(width, Fan::hidden(WIDER * width).over(depth));
     for block in 1..=BLOCKS {
         let own = |part: &str| format!("block{block}.{part}");
         let normed = b.layer_norm(&own("norm1"), stream)?;
@@ -74,7 +67,7 @@ fn transformer(width: usize, seed: u64) -> Result<Net, CommandError> {
         stream = b.sum(&own("skip2"), &[middle, made])?;
     }
     let normed = b.layer_norm("norm", stream)?;
-    let head = dense(OUTPUTS, width, Fan::last(width));
+    let head = dense(OUTPUTS, Fan::last(width));
     let y = b.layer("y", &[normed], &head, &mut init)?;
     Ok(Net { graph: b.build()?, vertices: vec![x, y] })
 }

@@ -1,7 +1,7 @@
 //! What becomes of predictive coding as nets grow wide and deep, in closed form.
 
 use pc_core::{
-    Activation, Agreement, Graph, Schedule,
+    Activation, Graph,
     host::{
         ConvLayer, Dense, Fan, HostLayers, Init, MuPc, Parameterisation, Planned, Starting, merges,
     },
@@ -9,7 +9,7 @@ use pc_core::{
 
 use super::{
     Context, Experiment, Findings,
-    nets::{Net, T64, equilibrium, flat, normal, residual, settled, steepest},
+    nets::{Net, T64, equilibrium, normal, residual, steepest},
     wide_transformer::transformers,
 };
 use crate::{error::CommandError, statistics::greater};
@@ -99,13 +99,10 @@ fn chains(
         ratios.push((*width as f64, loss / energy));
         findings.cell(row, format!("loss over F*, N = {width}"), loss / energy);
         let clamps = net.clamps(&x, &y);
-        let exact = settled(&mut net.graph, Schedule::backprop(), &clamps)?.1;
         let schedule = equilibrium(steepest(&theory), 1e-10)?;
-        let (outcome, relaxed) = settled(&mut net.graph, schedule, &clamps)?;
+        let (outcome, cosine) = net.beside_backprop(schedule, &clamps)?;
         let apart = (outcome.energy.total() - energy).abs() / energy;
         worst = greater(worst, apart);
-        let (ours, theirs) = (flat(relaxed.gradients()), flat(exact.gradients()));
-        let cosine = Agreement::of_slices(&ours, &theirs).cosine;
         cosines.push((*width as f64, cosine));
     }
     let last = cosines.last().map_or(f64::NAN, |(_, cosine)| *cosine);
@@ -174,22 +171,19 @@ fn merged(
     }
     let depth = merges(&plan)? + 2;
     let (mut b, mut init) = (Graph::<T64>::builder(), Init::new(seed));
-    let dense = |outputs: usize, inputs: usize, fan: Fan| {
-        let start = Starting::Normal(by.deviation(inputs));
-        Dense::new(outputs).without_bias().start(start).scale(by.factor(fan))
-    };
+    let dense = |outputs, fan| Dense::new(outputs).without_bias().parameterised(by, fan);
     let x = b.input("x", &[INPUTS])?;
-    let first = dense(width, INPUTS, Fan::first(INPUTS));
+    let first = dense(width, Fan::first(INPUTS));
     let mut vertices = vec![x, b.layer("h1", &[x], &first, &mut init)?];
     for k in 2..=layers {
         let last = vertices[k - 1];
         let before = vertices[(k - 2).max(1)];
-        let own = dense(width, width, Fan::hidden(width).among(2).over(depth));
+        let own = dense(width, Fan::hidden(width).among(2).over(depth));
         let mix = b.layer(&format!("mix{k}"), &[last, before], &own, &mut init)?;
         vertices.push(b.sum(&format!("h{k}"), &[mix, last])?);
     }
     let below = vertices[vertices.len() - 1];
-    let own = dense(OUTPUTS, width, Fan::last(width));
+    let own = dense(OUTPUTS, Fan::last(width));
     vertices.push(b.layer("y", &[below], &own, &mut init)?);
     Ok(Net { graph: b.build()?, vertices })
 }
@@ -202,10 +196,7 @@ fn tanh(context: &mut Context<'_>, widths: &[usize]) -> Result<Findings, Command
     for width in widths {
         let mut net = chain(Parameterisation::MuPc, Activation::Tanh, *width, 8, seed)?;
         let clamps = net.clamps(&x, &y);
-        let exact = settled(&mut net.graph, Schedule::backprop(), &clamps)?.1;
-        let relaxed = settled(&mut net.graph, equilibrium(20.0, 1e-8)?, &clamps)?.1;
-        let (ours, theirs) = (flat(relaxed.gradients()), flat(exact.gradients()));
-        let cosine = Agreement::of_slices(&ours, &theirs).cosine;
+        let (_, cosine) = net.beside_backprop(equilibrium(20.0, 1e-8)?, &clamps)?;
         findings.cell("muPC, 8 layers, tanh", format!("cosine to backprop, N = {width}"), cosine);
         cosines.push((*width as f64, cosine));
     }
@@ -230,7 +221,7 @@ fn convolutional(context: &mut Context<'_>, channels: &[usize]) -> Result<Findin
             let inputs = if l == 1 { 9 * 2 } else { 9 * channels };
             let fan = if l == 1 { Fan::first(inputs) } else { Fan::hidden(inputs) };
             let own = ConvLayer::new(*channels, 3).padding(1).without_bias();
-            let own = own.start(Starting::Normal(by.deviation(inputs))).scale(by.factor(fan));
+            let own = own.parameterised(by, fan);
             let own = if l == 1 { own } else { own.activation_before(Activation::Tanh) };
             below = b.conv(&format!("conv{l}"), below, &own, &mut init)?;
             vertices.push(below);
@@ -241,10 +232,7 @@ fn convolutional(context: &mut Context<'_>, channels: &[usize]) -> Result<Findin
         vertices.push(b.layer("y", &[below], &own, &mut init)?);
         let mut net = Net { graph: b.build()?, vertices };
         let clamps = net.clamps(&x, &y);
-        let exact = settled(&mut net.graph, Schedule::backprop(), &clamps)?.1;
-        let relaxed = settled(&mut net.graph, equilibrium(20.0, 1e-8)?, &clamps)?.1;
-        let (ours, theirs) = (flat(relaxed.gradients()), flat(exact.gradients()));
-        let cosine = Agreement::of_slices(&ours, &theirs).cosine;
+        let (_, cosine) = net.beside_backprop(equilibrium(20.0, 1e-8)?, &clamps)?;
         let column = format!("cosine to backprop, N = {channels}");
         findings.cell("muPC, 4 convolutions, tanh", column, cosine);
         cosines.push((*channels as f64, cosine));

@@ -6,7 +6,7 @@ use crate::{
     graph::GraphBuilder,
     host::{
         Activation, Dense, Element, Fan, HostTensor, HostVertex, Init, Layer, Linear, MatMul,
-        Parameterisation, Softmax, Starting,
+        Parameterisation, Softmax,
     },
     topology::ParamId,
 };
@@ -61,9 +61,8 @@ impl SelfAttention {
     fn scaled(&self, map: AttentionMap, width: usize) -> Option<Dense> {
         let (by, depth) = self.by?;
         let depth = if map == AttentionMap::Output { depth } else { 1 };
-        let factor = by.factor(Fan::hidden(width).over(depth));
-        let start = Starting::Normal(by.deviation(width));
-        Some(Dense::new(width).without_bias().start(start).scale(factor))
+        let fan = Fan::hidden(width).over(depth);
+        Some(Dense::new(width).without_bias().parameterised(by, fan))
     }
 }
 

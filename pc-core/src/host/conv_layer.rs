@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::{
     Error, Result,
     host::{
-        Activation, AvgPool2d, Conv2d, ConvTranspose2d, Element, HostVertex, Layer, LayerParameter,
-        MaxPool2d, Reshape, StartingRule,
+        Activation, AvgPool2d, Conv2d, ConvTranspose2d, Element, Fan, HostVertex, Layer,
+        LayerParameter, MaxPool2d, Parameterisation, Reshape, Starting, StartingRule,
         layer::{activate, joined, next_to, scale_and_activate},
     },
 };
@@ -173,6 +173,14 @@ impl ConvLayer {
     pub fn start(mut self, rule: impl StartingRule + 'static) -> Self {
         self.rule = Some(Arc::new(rule));
         self
+    }
+
+    /// Starts and is scaled by a parameterisation, as its weight's place in the net asks: the short
+    /// form of [`ConvLayer::start`] and [`ConvLayer::scale`]. The inputs of its [`Fan`] are
+    /// channels times the window.
+    #[must_use]
+    pub fn parameterised(self, by: Parameterisation, fan: Fan) -> Self {
+        self.start(Starting::Normal(by.deviation(fan.inputs()))).scale(by.factor(fan))
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::{
     Error, Residual, Result, SumOf,
     host::{
-        Activation, Element, HostVertex, Layer, LayerParameter, Linear, LinearMany, Reshape,
-        StartingRule,
+        Activation, Element, Fan, HostVertex, Layer, LayerParameter, Linear, LinearMany,
+        Parameterisation, Reshape, Starting, StartingRule,
         layer::{activate, joined, next_to, scale_and_activate},
     },
     tensor::elements,
@@ -119,6 +119,13 @@ impl Dense {
     pub fn start(mut self, rule: impl StartingRule + 'static) -> Self {
         self.rule = Some(Arc::new(rule));
         self
+    }
+
+    /// Starts and is scaled by a parameterisation, as its weight's place in the net asks: the short
+    /// form of [`Dense::start`] and [`Dense::scale`].
+    #[must_use]
+    pub fn parameterised(self, by: Parameterisation, fan: Fan) -> Self {
+        self.start(Starting::Normal(by.deviation(fan.inputs()))).scale(by.factor(fan))
     }
 
     /// What comes before one parent's map, and the map.

@@ -2,7 +2,7 @@
 
 use crate::{
     Activation,
-    host::{Dense, Fan, Parameterisation, Starting},
+    host::{Dense, Fan, Parameterisation},
 };
 
 /// The layers of a muPC net (Innocenti, Achour and Buckley 2025, "muPC: Scaling predictive coding
@@ -62,33 +62,36 @@ impl MuPc {
         self
     }
 
-    /// The constant factors: of the first layer, of the hidden ones after it, of the last.
-    pub fn scales(&self) -> [f64; 3] {
+    /// The places of the first layer's weight, of those of the hidden ones after it, of the last's.
+    fn fans(&self) -> [Fan; 3] {
         let depth = if self.skips { self.layers } else { 1 };
-        let (first, hidden) = (Fan::first(self.inputs), Fan::hidden(self.width).over(depth));
-        [first, hidden, Fan::last(self.width)].map(|fan| self.by.factor(fan))
+        [Fan::first(self.inputs), Fan::hidden(self.width).over(depth), Fan::last(self.width)]
     }
 
-    fn layer(&self, outputs: usize, inputs: usize, scale: f64) -> Dense {
-        let start = Starting::Normal(self.by.deviation(inputs));
-        Dense::new(outputs).without_bias().start(start).scale(scale)
+    /// The constant factors: of the first layer, of the hidden ones after it, of the last.
+    pub fn scales(&self) -> [f64; 3] {
+        self.fans().map(|fan| self.by.factor(fan))
+    }
+
+    fn layer(&self, outputs: usize, fan: Fan) -> Dense {
+        Dense::new(outputs).without_bias().parameterised(self.by, fan)
     }
 
     /// The first layer, from the input, which no activation is applied to.
     pub fn first(&self) -> Dense {
-        self.layer(self.width, self.inputs, self.scales()[0])
+        self.layer(self.width, self.fans()[0])
     }
 
     /// A hidden layer, from the one below.
     pub fn hidden(&self) -> Dense {
-        let layer = self.layer(self.width, self.width, self.scales()[1]);
+        let layer = self.layer(self.width, self.fans()[1]);
         let layer = layer.activation_before(self.activation);
         if self.skips { layer.residual() } else { layer }
     }
 
     /// The last layer, to so many outputs.
     pub fn last(&self, outputs: usize) -> Dense {
-        let layer = self.layer(outputs, self.width, self.scales()[2]);
+        let layer = self.layer(outputs, self.fans()[2]);
         layer.activation_before(self.activation)
     }
 }

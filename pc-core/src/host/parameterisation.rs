@@ -60,6 +60,10 @@ enum Place {
 }
 
 impl Fan {
+    pub(super) const fn inputs(self) -> usize {
+        self.inputs
+    }
+
     const fn at(place: Place, inputs: usize) -> Self {
         Self { inputs, place, maps: 1, depth: 1 }
     }

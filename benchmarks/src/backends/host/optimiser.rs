@@ -7,11 +7,17 @@ use pc_core::{
 
 use crate::contract::{MOMENTS, OptimiserKind, OptimiserState, VELOCITY, details::Weights};
 
-/// An optimiser of the host backend.
 #[derive(Clone, Debug)]
-pub(super) enum Optimiser<F> {
+enum Stepper<F> {
     Adam(Adam<F>),
     Sgd(Sgd<F>),
+}
+
+/// An optimiser of the host backend, and how often it applies gradients.
+#[derive(Clone, Debug)]
+pub(super) struct Optimiser<F> {
+    stepper: Stepper<F>,
+    updates: usize,
 }
 
 impl<F: Element> Optimiser<F> {
@@ -19,14 +25,15 @@ impl<F: Element> Optimiser<F> {
     pub(super) fn new(kind: OptimiserKind, rate: f64, weights: &Weights) -> Result<Self> {
         let Weights { momentum, first, second, weight_decay, .. } = *weights;
         let number = |number: Option<f64>| number.unwrap_or_default();
-        let clipping = weights.clipping()?;
+        let (clipping, updates) = (weights.clipping()?, weights.updates());
         if kind == OptimiserKind::Sgd {
             let sgd = Sgd::new(rate)?.with_momentum(number(momentum))?;
             let sgd = sgd.with_decay(number(weight_decay))?;
-            return Ok(Self::Sgd(match clipping {
+            let stepper = Stepper::Sgd(match clipping {
                 Some(clip) => sgd.with_clipping(clip),
                 None => sgd,
-            }));
+            });
+            return Ok(Self { stepper, updates });
         }
         let mut adam = Adam::new(rate)?;
         if let (Some(first), Some(second)) = (first, second) {
@@ -35,17 +42,18 @@ impl<F: Element> Optimiser<F> {
         if kind == OptimiserKind::AdamW {
             adam = adam.with_decay(number(weight_decay))?;
         }
-        Ok(Self::Adam(match clipping {
+        let stepper = Stepper::Adam(match clipping {
             Some(clip) => adam.with_clipping(clip),
             None => adam,
-        }))
+        });
+        Ok(Self { stepper, updates })
     }
 
     /// Another rate from here on.
     pub(super) fn set_rate(&mut self, rate: f64) -> Result<()> {
-        match self {
-            Self::Adam(adam) => adam.set_rate(rate),
-            Self::Sgd(sgd) => sgd.set_rate(rate),
+        match &mut self.stepper {
+            Stepper::Adam(adam) => adam.set_rate(rate),
+            Stepper::Sgd(sgd) => sgd.set_rate(rate),
         }
     }
 
@@ -54,24 +62,27 @@ impl<F: Element> Optimiser<F> {
         parameters: &mut [HostTensor<F>],
         gradients: &Gradients<HostTensor<F>>,
     ) -> Result<()> {
-        match self {
-            Self::Adam(adam) => adam.step(parameters, gradients),
-            Self::Sgd(sgd) => sgd.step(parameters, gradients),
+        for _ in 0..self.updates {
+            match &mut self.stepper {
+                Stepper::Adam(adam) => adam.step(parameters, gradients)?,
+                Stepper::Sgd(sgd) => sgd.step(parameters, gradients)?,
+            }
         }
+        Ok(())
     }
 
     /// The running tensors and the step counts by parameter.
     pub(super) fn save(&self, graph: &Graph<HostTensor<F>>) -> OptimiserState<F> {
         let names = graph.topology().parameter_names();
         let mut saved = OptimiserState::default();
-        match self {
-            Self::Adam(adam) => {
+        match &self.stepper {
+            Stepper::Adam(adam) => {
                 for (parameter, first, second, count) in adam.state() {
                     saved.put(&names[parameter.index()], MOMENTS, [first.clone(), second.clone()]);
                     saved.counts.insert(names[parameter.index()].clone(), count);
                 }
             }
-            Self::Sgd(sgd) => {
+            Stepper::Sgd(sgd) => {
                 for (parameter, velocity) in sgd.state() {
                     saved.put(&names[parameter.index()], VELOCITY, [velocity.clone()]);
                 }
@@ -90,15 +101,15 @@ impl<F: Element> Optimiser<F> {
         mut saved: OptimiserState<F>,
     ) -> Result<(), String> {
         for (index, (name, parameter)) in graph.named_parameters().enumerate() {
-            match self {
-                Self::Adam(adam) => {
+            match &mut self.stepper {
+                Stepper::Adam(adam) => {
                     if let Some(([first, second], count)) =
                         saved.take_moments(name, parameter.dims())?
                     {
                         adam.restore(ParamId::new(index), &first, &second, count);
                     }
                 }
-                Self::Sgd(sgd) => {
+                Stepper::Sgd(sgd) => {
                     if let Some([velocity]) = saved.take(name, VELOCITY, parameter.dims())? {
                         sgd.restore(ParamId::new(index), &velocity);
                     }

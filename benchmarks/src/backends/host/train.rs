@@ -25,8 +25,6 @@ pub(super) struct Host<F: Element> {
     model: Model<F>,
     relaxation: Relaxation<Graph<HostTensor<F>>>,
     optimiser: Optimiser<F>,
-    /// How often it applies a batch's gradients.
-    updates: usize,
     predictor: Predictor<F>,
     loss: LossEntry,
     clamp: ClampEntry,
@@ -51,7 +49,6 @@ impl<F: Element> Host<F> {
             relaxation: Relaxation::new(&model.graph, whole).map_err(at("schedule"))?,
             optimiser: Optimiser::new(optimiser, learning_rate, &weights)
                 .map_err(at("optimiser"))?,
-            updates: weights.updates(),
             predictor: Predictor::new(&model.graph),
             model,
             drive: clamp.drive(loss, 0),
@@ -76,20 +73,15 @@ impl<F: Element> Trainee<F> for Host<F> {
 
     fn learn(&mut self, batch: &Batch) -> Result<f64, CommandError> {
         let clamps = self.clamps(batch)?;
-        let Self { optimiser, updates, drive, .. } = self;
-        let factor = drive.factor();
+        let (optimiser, factor) = (&mut self.optimiser, self.drive.factor());
         let outcome =
             self.relaxation.train(&mut self.model.graph, &clamps, |graph, gradients| {
-                let mut step = |gradients: &_| {
-                    (0..*updates)
-                        .try_for_each(|_| optimiser.step(graph.parameters_mut(), gradients))
-                };
                 if factor == 1.0 {
-                    return step(gradients);
+                    return optimiser.step(graph.parameters_mut(), gradients);
                 }
                 let mut whole = gradients.clone();
                 whole.scale(1.0 / factor);
-                step(&whole)
+                optimiser.step(graph.parameters_mut(), &whole)
             })?;
         Ok(if outcome.status == Status::Diverged { f64::NAN } else { outcome.energy.total() })
     }
